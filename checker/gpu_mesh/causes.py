@@ -1,0 +1,181 @@
+"""The causes the mesh can name, what each means in words, and what helps.
+
+One row a cause: a new failure mode is a row here, its recognition in diagnose.py, and a row in their tests.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Verdict(StrEnum):
+    """What a check says of a node: only ``failed`` counts towards the thresholds."""
+
+    OK = "ok"
+    IMPAIRED = "impaired"
+    FAILED = "failed"
+
+
+class Action(StrEnum):
+    """What a recovery may do. The value is the playbook's name."""
+
+    RESTART_OLLAMA = "restart_ollama"
+    REBUILD_TUNNEL = "rebuild_tunnel"
+    NONE = "none"
+
+
+class Cause(StrEnum):
+    """The name of what is wrong."""
+
+    REFUSED = "refused"
+    NOT_EXPOSED = "not_exposed"
+    TIMEOUT = "timeout"
+    HTTP_ERROR = "http_error"
+    TUNNEL_DOWN = "tunnel_down"
+    TUNNEL_STUCK = "tunnel_stuck"
+    TUNNEL_PORT_TAKEN = "tunnel_port_taken"
+    REMOTE_OLLAMA_DOWN = "remote_ollama_down"
+    HOST_DOWN = "host_down"
+    NO_ACCESS = "no_access"
+    DNS = "dns"
+    FORBIDDEN = "forbidden"
+    NOT_OLLAMA = "not_ollama"
+    TLS = "tls"
+    MISCONFIGURED = "misconfigured"
+    LOADING = "loading"
+    STUCK_STOPPING = "stuck_stopping"
+    CPU_FALLBACK = "cpu_fallback"
+    MODELS_MISSING = "models_missing"
+    SLOW = "slow"
+
+
+class CauseFacts(Struct, frozen=True):
+    """What follows from a cause."""
+
+    verdict: Verdict
+    action: Action
+    words: str  # what is wrong, as the start of a sentence
+    next_step: str  # what a person can do; may name {name}, {url}, {unit}, {host}, {port}, {node}
+
+
+_RESTART, _REBUILD, _NOTHING = Action.RESTART_OLLAMA, Action.REBUILD_TUNNEL, Action.NONE
+
+CAUSES: dict[Cause, CauseFacts] = {
+    Cause.REFUSED: CauseFacts(
+        Verdict.FAILED,
+        _RESTART,
+        "Connection refused",
+        "see why Ollama stopped: journalctl -u {unit} on {host}",
+    ),
+    Cause.NOT_EXPOSED: CauseFacts(
+        Verdict.FAILED,
+        _NOTHING,
+        "Ollama answers on its own host, but not at {url}",
+        "set OLLAMA_HOST=0.0.0.0 for {unit} on {host}, or open port {port} in its firewall",
+    ),
+    Cause.TIMEOUT: CauseFacts(
+        Verdict.FAILED, _RESTART, "Timeout", "see whether Ollama hangs: journalctl -u {unit} on {host}"
+    ),
+    Cause.HTTP_ERROR: CauseFacts(
+        Verdict.FAILED, _RESTART, "HTTP error", "read Ollama's log: journalctl -u {unit} on {host}"
+    ),
+    Cause.TUNNEL_DOWN: CauseFacts(
+        Verdict.FAILED,
+        _REBUILD,
+        "Tunnel down: nothing listens on local port {port}",
+        "read the tunnel's log on the monitor: journalctl -u gpu-mesh-tunnel@{node}",
+    ),
+    Cause.TUNNEL_STUCK: CauseFacts(
+        Verdict.FAILED,
+        _REBUILD,
+        "Tunnel stuck: local port {port} accepts, but nothing answers through it",
+        "read the tunnel's log on the monitor: journalctl -u gpu-mesh-tunnel@{node}",
+    ),
+    Cause.TUNNEL_PORT_TAKEN: CauseFacts(
+        Verdict.FAILED,
+        _REBUILD,
+        "Local port {port} of the tunnel is held by another process",
+        "see which process: ss -ltnp 'sport = :{port}' on the monitor; stop it, "
+        "or choose another mesh_tunnel_local_port",
+    ),
+    Cause.REMOTE_OLLAMA_DOWN: CauseFacts(
+        Verdict.FAILED,
+        _RESTART,
+        "The tunnel is up, but Ollama behind it does not answer",
+        "see why Ollama stopped: journalctl -u {unit} on {host}",
+    ),
+    Cause.HOST_DOWN: CauseFacts(
+        Verdict.FAILED,
+        _NOTHING,
+        "The host cannot be reached",
+        "check power and network of {host}; nothing can be restarted from here",
+    ),
+    Cause.NO_ACCESS: CauseFacts(
+        Verdict.FAILED,
+        _NOTHING,
+        "ssh answers, but the login fails",
+        "try it by hand: ansible -m ping {node}; if the host key changed on purpose: ssh-keygen -R {host}",
+    ),
+    Cause.DNS: CauseFacts(
+        Verdict.FAILED,
+        _NOTHING,
+        "The name does not resolve",
+        "correct mesh_node_url of {node}, or the name server",
+    ),
+    Cause.FORBIDDEN: CauseFacts(
+        Verdict.FAILED,
+        _NOTHING,
+        "Access denied",
+        "check mesh_node_headers of {node} and the proxy in front of it; a restart does not help",
+    ),
+    Cause.NOT_OLLAMA: CauseFacts(
+        Verdict.FAILED,
+        _NOTHING,
+        "Something answers at {url}, but it is not Ollama",
+        "check mesh_node_url of {node} and the proxy in front of it; a restart does not help",
+    ),
+    Cause.TLS: CauseFacts(
+        Verdict.FAILED,
+        _NOTHING,
+        "TLS error",
+        "renew the certificate of {url}, or name its CA in mesh_node_ca_file",
+    ),
+    Cause.MISCONFIGURED: CauseFacts(
+        Verdict.FAILED, _NOTHING, "The probe cannot be sent", "correct mesh_node_* of {node} in the inventory"
+    ),
+    Cause.LOADING: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "A model has been loading for a long time",
+        "nothing for now: a restart would abort the load; if it never ends, check disk and VRAM of {host}",
+    ),
+    Cause.STUCK_STOPPING: CauseFacts(
+        Verdict.IMPAIRED, _RESTART, "A model does not unload", "restart {unit} on {host} when nobody uses it"
+    ),
+    Cause.CPU_FALLBACK: CauseFacts(
+        Verdict.IMPAIRED,
+        _RESTART,
+        "A model runs partly or wholly on the CPU",
+        "run nvidia-smi on {host}; a smaller model or context may be needed, or mesh_node_expects_gpu: false",
+    ),
+    Cause.MODELS_MISSING: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "Models are missing",
+        "check OLLAMA_MODELS and the user of {unit} on {host}, or pull the models again",
+    ),
+    Cause.SLOW: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "Far slower than usual",
+        "see what else runs on {host}, and the network to it",
+    ),
+}
+
+
+class Diagnosis(Struct, frozen=True):
+    """The judgement on one observation."""
+
+    verdict: Verdict
+    cause: Cause | None = None  # None: nothing is wrong
+    detail: str = ""  # the cause with its number, for people: "Timeout (10s)"

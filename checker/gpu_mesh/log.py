@@ -1,0 +1,101 @@
+"""The central log: one logfmt line an event, and the journal or terminal beside it.
+
+The file is opened for each batch of lines, so a rotation by rename never takes a line with it.
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import IntEnum
+from pathlib import Path
+
+from msgspec import Struct
+
+Value = str | int | float | None
+
+
+class Severity(IntEnum):
+    """Syslog's severities; the number is the prefix that the journal understands (sd-daemon(3))."""
+
+    ERROR = 3
+    WARNING = 4
+    NOTICE = 5
+    INFO = 6
+    DEBUG = 7
+
+
+class Event(Struct, frozen=True):
+    """Something that happened."""
+
+    name: str
+    severity: Severity
+    fields: tuple[tuple[str, Value], ...] = ()
+
+
+def event(name: str, severity: Severity = Severity.INFO, /, **fields: Value) -> Event:
+    """Make an event; fields whose value is None or "" are left out."""
+    return Event(name, severity, tuple((k, v) for k, v in fields.items() if v is not None and v != ""))
+
+
+def logfmt(item: Event, at: float) -> str:
+    """Render an event as one line, without its newline: ``ts=… level=… event=… key=value …``.
+
+    Args:
+        item: the event.
+        at: Unix seconds.
+    """
+    stamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"ts={stamp} level={item.severity.name.lower()} " + _pairs(item)
+
+
+def _pairs(item: Event) -> str:
+    return " ".join([f"event={item.name}", *(f"{key}={_quoted(value)}" for key, value in item.fields)])
+
+
+def _quoted(value: Value) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    text = str(value)
+    if text.isascii() and text.isprintable() and not set(text) & set(' "=\\'):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in escaped) + '"'
+
+
+class Log:
+    """Writes events to the central log, and those worth it to standard error."""
+
+    def __init__(self, path: Path, *, threshold: Severity = Severity.NOTICE) -> None:
+        self._path = path
+        self._threshold = threshold
+        self._to_journal = _stderr_is_journal()
+
+    def write(self, events: Iterable[Event], at: float) -> None:
+        """Append the events; those at the threshold or above go to standard error too.
+
+        A log that cannot be written is said once on standard error and stops nothing.
+        """
+        events = tuple(events)
+        if not events:
+            return
+        for item in events:
+            if item.severity <= self._threshold:
+                prefix = f"<{item.severity.value}>" if self._to_journal else ""
+                sys.stderr.write(f"{prefix}{_pairs(item)}\n")
+        sys.stderr.flush()
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write("".join(logfmt(item, at) + "\n" for item in events))
+        except OSError as error:
+            sys.stderr.write(f"<3>the log {self._path} cannot be written: {error.strerror}\n")
+
+
+def _stderr_is_journal() -> bool:
+    """Tell whether standard error is the journal's socket (systemd.exec(5), $JOURNAL_STREAM)."""
+    try:
+        stat = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{stat.st_dev}:{stat.st_ino}"

@@ -1,0 +1,100 @@
+"""The mesh as the inventory describes it: nodes, tunnels, settings. Values only; nothing here reads a file.
+
+The defaults of every ``mesh_*`` variable stand here and nowhere else; roles read the resolved mesh through
+``gpu-mesh validate --json``.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class RecoveryKind(StrEnum):
+    """How Ollama is restarted on a node (``mesh_node_recovery``)."""
+
+    SYSTEMD = "systemd"
+    SYSTEMD_USER = "systemd-user"
+    DOCKER = "docker"
+    COMMAND = "command"
+    NONE = "none"
+
+
+class Scope(StrEnum):
+    """Which systemd runs the monitor's units (``mesh_monitor_scope``)."""
+
+    SYSTEM = "system"
+    USER = "user"
+
+
+class Tunnel(Struct, frozen=True, forbid_unknown_fields=True):
+    """An ``ssh -L`` forward on the monitor through which a node is reached (``mesh_tunnel_*``)."""
+
+    host: str
+    local_port: int
+    remote_host: str = "127.0.0.1"
+    remote_port: int = 11434
+    user: str = ""  # "", 0: the ones recovery uses for that host
+    port: int = 0
+    identity_file: str = ""
+    recovery_command: str = ""  # "": the unit gpu-mesh-tunnel@NODE is restarted
+
+
+class Node(Struct, frozen=True, forbid_unknown_fields=True):
+    """One Ollama server (``mesh_node_*``). Times are seconds."""
+
+    key: str  # its inventory_hostname: the one name it has in state, log and commands
+    name: str
+    url: str  # without a trailing slash
+    enabled: bool = True
+    timeout: float = 10.0  # for the whole probe, name resolution included
+    expected_models: tuple[str, ...] | None = None  # None: not said; (): none is expected
+    expects_gpu: bool = True
+    parent: str = ""
+    headers: dict[str, str] = {}
+    ca_file: str = ""
+    unhealthy_threshold: int = 3
+    offline_threshold: int = 5
+    healthy_threshold: int = 1
+    alert_tags: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    recovery: RecoveryKind = RecoveryKind.SYSTEMD
+    unit: str = "ollama.service"
+    container: str = "ollama"
+    recovery_command: str = ""
+    tunnel: Tunnel | None = None
+    on_monitor: bool = False  # reached over loopback and recovered over a local connection
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The monitor's own settings (``mesh_monitor_*``). Times are seconds, paths absolute."""
+
+    scope: Scope = Scope.SYSTEM
+    check_interval: float = 30.0
+    recover_interval: float = 60.0
+    stats_interval: float = 300.0
+    dashboard_interval: float = 60.0
+    impaired_checks: int = 3  # an impairment alerts once it has lasted this many checks
+    recovery_max_attempts: int = 3
+    recovery_backoff: float = 60.0  # doubled after each attempt of an incident
+    recovery_concurrency: int = 5
+    recovery_timeout: float = 120.0  # for one playbook
+    recovery_settle: float = 30.0  # within which a repaired node must answer
+    recovery_playbooks: str = ""  # "": the ones that came with the checker
+    alert_templates: str = ""  # "": the ones that came with the checker
+    apprise_config: str = ""  # "": apprise.yml beside the inventory's folder
+    proxy_from_environment: bool = False
+    heartbeat_url: str = ""
+    canary: tuple[str, ...] = ()  # host:port outside the LAN; empty: no guard
+    python: str = ""
+
+
+class Mesh(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything the inventory says, resolved: defaults filled in, types checked, references followed."""
+
+    nodes: tuple[Node, ...]
+    settings: Settings = Settings()
+    monitor: str = ""  # inventory_hostname of the monitor; "" when the inventory names none
+
+    def node(self, key: str) -> Node | None:
+        """Return the node of that key, or None."""
+        return next((node for node in self.nodes if node.key == key), None)

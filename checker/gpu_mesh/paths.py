@@ -1,0 +1,88 @@
+"""Where configuration, state and log are: options, the environment, the environment file, or defaults.
+
+The installed command reads the same ``environment`` file as the units, so that a run by hand and the timers
+share one state.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+SYSTEM_CONFIG = Path("/etc/gpu-mesh")
+
+
+class Paths(Struct, frozen=True):
+    """The folders of one monitor."""
+
+    inventory: tuple[str, ...]  # sources in Ansible's sense: files, folders, plugins' configuration
+    config: Path
+    state: Path
+    log: Path  # the folder of gpu-mesh.log
+
+    @property
+    def state_file(self) -> Path:
+        """The state between ticks."""
+        return self.state / "state.json"
+
+    @property
+    def log_file(self) -> Path:
+        """The central log."""
+        return self.log / "gpu-mesh.log"
+
+    @property
+    def recover_wanted(self) -> Path:
+        """Its appearance starts a recovery."""
+        return self.state / "recover.wanted"
+
+    @property
+    def deliver_wanted(self) -> Path:
+        """Its appearance starts a delivery."""
+        return self.state / "deliver.wanted"
+
+
+def find(
+    environ: Mapping[str, str], inventory: tuple[str, ...] = (), state_dir: str = "", *, as_root: bool
+) -> Paths:
+    """Settle the folders: options win over the environment, that over its file, that over defaults.
+
+    Args:
+        environ: the process's environment.
+        inventory: the command line's ``-i`` options.
+        state_dir: the command line's ``--state-dir``.
+        as_root: whether the system's column of the defaults is meant.
+    """
+    home = Path(environ.get("HOME", "/"))
+    config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "gpu-mesh"
+    state = Path(environ.get("XDG_STATE_HOME") or home / ".local/state") / "gpu-mesh"
+    log = state / "log"
+    if as_root or (not config.exists() and (SYSTEM_CONFIG / "environment").exists()):
+        config, state, log = SYSTEM_CONFIG, Path("/var/lib/gpu-mesh"), Path("/var/log/gpu-mesh")
+    settings = {**_environment_file(config / "environment"), **environ}
+    if state_dir:
+        state = Path(state_dir).absolute()
+        log = state / "log"
+    else:
+        state = Path(settings.get("GPU_MESH_STATE_DIR") or state)
+        log = Path(settings.get("GPU_MESH_LOG_DIR") or log)
+    config = Path(settings.get("GPU_MESH_CONFIG_DIR") or config)
+    from_settings = tuple(filter(None, settings.get("GPU_MESH_INVENTORY", "").split(os.pathsep)))
+    return Paths(
+        inventory=inventory or from_settings or (str(config / "inventory"),),
+        config=config,
+        state=state,
+        log=log,
+    )
+
+
+def _environment_file(path: Path) -> dict[str, str]:
+    """Read ``KEY=value`` lines as systemd's EnvironmentFile= does, as far as the role writes them."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    pairs = (
+        line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith(("#", ";"))
+    )
+    return {key.strip(): value.strip().strip("\"'") for key, _, value in pairs}

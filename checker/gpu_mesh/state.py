@@ -1,0 +1,171 @@
+"""What is remembered between ticks: the shape of state.json. Values only; statefile.py reads and writes it.
+
+Times are Unix seconds; 0.0 means never.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct, field
+
+from gpu_mesh.causes import Action, Cause, Verdict
+
+SCHEMA = 1
+
+
+class Status(StrEnum):
+    """What a node is said to be."""
+
+    UNKNOWN = "unknown"
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+    OFFLINE = "offline"
+
+    @property
+    def icon(self) -> str:
+        """The sign shown beside it."""
+        return {"unknown": "⚪", "healthy": "🟢", "degraded": "🟡", "unhealthy": "🔴", "offline": "⚫"}[
+            self.value
+        ]
+
+
+class Level(StrEnum):
+    """How urgent an alert is; the values are the tags of an Apprise configuration."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+    @property
+    def icon(self) -> str:
+        """The sign shown beside it."""
+        return {"info": "ℹ️", "warning": "⚠️", "error": "❌", "critical": "🚨"}[self.value]
+
+
+class AlertKind(StrEnum):
+    """What an alert tells of."""
+
+    STATUS = "status"
+    RECOVERY = "recovery"
+    MONITOR = "monitor"
+    TEST = "test"
+
+
+class Progress(StrEnum):
+    """How far the delivery of an alert to one URL has come."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
+
+
+class Delivery(Struct, frozen=True):
+    """One alert's way to one URL."""
+
+    progress: Progress = Progress.PENDING
+    attempts: int = 0
+    next_at: float = 0.0
+    error: str = ""  # of the last attempt, without secrets
+
+
+class Alert(Struct, frozen=True, omit_defaults=True):
+    """A message to people: the facts from which each service's text is rendered."""
+
+    id: int
+    at: float
+    level: Level
+    kind: AlertKind
+    text: str  # what happened, one line
+    node: str = ""  # key; "": the mesh or the monitor itself
+    name: str = ""
+    next_step: str = ""
+    status: Status | None = None
+    previous: Status | None = None
+    cause: Cause | None = None
+    since: float = 0.0  # when the incident opened
+    tags: tuple[str, ...] = ()  # the node's own: alert_tags, groups, key
+    deliveries: dict[str, Delivery] = {}  # by hash of the URL
+    done: bool = False  # nothing is left to deliver
+
+
+class Outcome(StrEnum):
+    """How a recovery ended."""
+
+    RECOVERED = "recovered"  # a fresh probe was ok
+    NOT_RECOVERED = "not_recovered"  # the playbook went through, the node still fails
+    FAILED = "failed"  # the playbook failed
+    DECLINED = "declined"  # the look on the host said that the action would not help
+    LOST = "lost"  # claimed, but the process died before it could say more
+
+
+class Attempt(Struct, frozen=True):
+    """One finished recovery of the current incident."""
+
+    at: float
+    action: Action
+    outcome: Outcome
+    finding: str = ""
+
+
+class Claim(Struct, frozen=True):
+    """A recovery under way: nobody else starts one for the node until it expires."""
+
+    at: float
+    until: float
+    pid: int
+    action: Action
+
+
+class NodeState(Struct, omit_defaults=True, frozen=True):
+    """What is remembered of one node."""
+
+    status: Status = Status.UNKNOWN
+    since: float = 0.0  # of the status
+    verdict: Verdict | None = None
+    cause: Cause | None = None
+    detail: str = ""
+    failures: int = 0  # consecutive
+    served: int = 0  # consecutive checks that were ok or impaired
+    impaired: int = 0  # consecutive
+    incident_since: float = 0.0  # 0.0: none open
+    alerted: Level | None = None  # the level last told of in this incident
+    first_check: float = 0.0
+    last_check: float = 0.0
+    last_ok: float = 0.0
+    response_ms: float | None = None  # of the last answered check
+    usual_ms: float = 0.0  # running mean
+    checks: int = 0  # counted, since first seen
+    successes: int = 0  # of these, ok or impaired
+    score_weight: float = 0.0
+    score_value: float = 0.0
+    hour: int = 0  # Unix time // 3600 of the newest of the hourly counters
+    hourly_checks: tuple[int, ...] = ()  # 24, index = hour % 24
+    hourly_successes: tuple[int, ...] = ()
+    models: tuple[str, ...] = ()
+    had_models: int = 0  # the last count that was not 0
+    loaded: tuple[str, ...] = ()
+    loading_since: float = 0.0
+    version: str = ""
+    version_at: float = 0.0
+    claim: Claim | None = None
+    attempts: tuple[Attempt, ...] = ()  # of the current incident
+
+
+class Tick(Struct, frozen=True):
+    """The last completed check of the whole mesh."""
+
+    at: float = 0.0
+    seconds: float = 0.0
+    interval: float = 30.0
+
+
+class State(Struct, omit_defaults=False):
+    """Everything that is kept between runs."""
+
+    schema: int = SCHEMA
+    tick: Tick = Tick()
+    nodes: dict[str, NodeState] = field(default_factory=dict)
+    alerts: tuple[Alert, ...] = ()
+    next_alert: int = 1
+    inventory_error: str = ""  # why the inventory's newest edit is not in force
