@@ -1,0 +1,165 @@
+"""Reads and writes state.json, under the lock, for every process that remembers something.
+
+The lock is held only to reload, change and save; what takes time (a probe, a delivery, a playbook) happens
+outside it, and its outcome is then folded into the state as it is by then.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from gpu_mesh import alerts
+from gpu_mesh.log import Log, Severity, event
+from gpu_mesh.state import SCHEMA, State
+
+
+class StateError(Exception):
+    """The state folder cannot be used; the message says what to do."""
+
+
+class _Schema(msgspec.Struct):
+    schema: int
+
+
+def decode(data: bytes) -> State:
+    """Decode a state file.
+
+    Raises:
+        ValueError: it is damaged, or another version of the program wrote it.
+    """
+    try:
+        schema = msgspec.json.decode(data, type=_Schema).schema
+        if schema != SCHEMA:
+            raise ValueError(f"it has schema {schema}, this version reads {SCHEMA}")
+        return msgspec.json.decode(data, type=State)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def encode(state: State) -> bytes:
+    """Encode a state so that a person can read it."""
+    return msgspec.json.format(msgspec.json.encode(state), indent=1) + b"\n"
+
+
+class StateFile:
+    """The state of one monitor, in one folder."""
+
+    def __init__(self, folder: Path, log: Log) -> None:
+        self._log = log
+        self._path = folder / "state.json"
+        self._previous = folder / "state.previous.json"
+        self._temporary = folder / "state.json.new"
+        self._lock = folder / "state.lock"
+
+    def load(self) -> State:
+        """Read the state without the lock, for a look; a damaged file is left where it is.
+
+        Raises:
+            StateError: the file may not be read.
+        """
+        try:
+            return self._read()[0]
+        except OSError as error:
+            raise StateError(
+                f"{self._path} cannot be read: {error.strerror}; {_advice(self._path)}"
+            ) from error
+
+    @contextmanager
+    def update(self, now: float) -> Iterator[State]:
+        """Hold the lock, yield the state as it is now, and save it when the block ends without an exception.
+
+        A damaged file, or one of another version, is set aside with an alert that says so, and the last good
+        copy or an empty state takes its place.
+
+        Raises:
+            StateError: the folder or a file in it may not be written.
+        """
+        with self._writing():
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+            lock = self._lock.open("a")
+        with lock:
+            with self._writing():
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                state = self._reload(now)
+            yield state
+            with self._writing():
+                self._save(state)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            place = error.filename or self._path
+            raise StateError(f"{place} cannot be written: {error.strerror}; {_advice(self._path)}") from error
+
+    def _read(self) -> tuple[State, str]:
+        """Return the best state there is, and what is wrong with the newest file ("": nothing)."""
+        damage = ""
+        for path in (self._path, self._previous):
+            try:
+                return decode(path.read_bytes()), damage
+            except FileNotFoundError:
+                continue
+            except ValueError as error:
+                damage = damage or str(error)
+        return State(), damage
+
+    def _reload(self, now: float) -> State:
+        state, damage = self._read()
+        if damage:
+            aside = self._path.with_name(f"state.damaged-{int(now)}.json")
+            if self._path.exists():
+                self._path.replace(aside)
+            self._log.write(
+                [
+                    event(
+                        "state_set_aside",
+                        Severity.ERROR,
+                        file=str(aside),
+                        reason=damage,
+                        known_nodes=len(state.nodes),
+                    )
+                ],
+                now,
+            )
+            alerts.raise_monitor_alert(
+                state,
+                now,
+                f"The state file was damaged ({damage}) and is set aside as {aside}; "
+                + ("monitoring goes on from the copy before it" if state.nodes else "monitoring starts anew"),
+                "look for a full or failing disk; the file may be deleted once looked at",
+            )
+        return state
+
+    def _save(self, state: State) -> None:
+        with self._temporary.open("wb") as file:
+            file.write(encode(state))
+            file.flush()
+            os.fsync(file.fileno())
+        self._keep_previous()
+        self._temporary.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _keep_previous(self) -> None:
+        """Let the file that is about to be replaced live on under its second name, without copying it."""
+        self._previous.unlink(missing_ok=True)
+        if self._path.exists():
+            os.link(self._path, self._previous)
+
+
+def _advice(path: Path) -> str:
+    """Say how somebody who may not use the folder can."""
+    folder = path.parent
+    if folder.exists() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        owner = f"run it as its owner: sudo -u {folder.owner()} gpu-mesh …"
+        return f"{owner}, or name a folder of yours with --state-dir"
+    return "check that its disk is not full, or name another folder with --state-dir"
