@@ -151,8 +151,8 @@ class StateFile:
 
     def _keep_previous(self) -> None:
         """Let the file that is about to be replaced live on under its second name, without copying it."""
-        self._previous.unlink(missing_ok=True)
         if self._path.exists():
+            self._previous.unlink(missing_ok=True)
             os.link(self._path, self._previous)
 
 
