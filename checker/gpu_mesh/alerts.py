@@ -5,7 +5,11 @@ An alert is queued in the state in the same write as the change that it tells of
 
 from msgspec.structs import replace
 
-from gpu_mesh.state import Alert, AlertKind, Level, State
+from gpu_mesh.causes import Cause
+from gpu_mesh.diagnose import next_step
+from gpu_mesh.durations import in_words
+from gpu_mesh.mesh import Node, Settings
+from gpu_mesh.state import Alert, AlertKind, Level, NodeState, State, Status
 
 KEPT_ALERTS = 100
 """How many finished alerts stay in the state as history; the log has them all."""
@@ -35,6 +39,102 @@ def raise_monitor_alert(
     return queue(
         state, Alert(id=0, at=now, level=level, kind=AlertKind.MONITOR, text=text, next_step=next_step)
     )
+
+
+LEVELS = {
+    Status.HEALTHY: Level.INFO,
+    Status.DEGRADED: Level.WARNING,
+    Status.UNHEALTHY: Level.ERROR,
+    Status.OFFLINE: Level.CRITICAL,
+}
+
+
+def status_alert(
+    node: Node, settings: Settings, before: NodeState, after: NodeState, repair: str = ""
+) -> Alert | None:
+    """Return the alert that a check of a node calls for, if any.
+
+    1. A node that is healthy again is told of when its trouble was; a first healthy sight alerts nobody.
+    2. A failing node is told of at each change of its status.
+    3. An impairment is told of once it has lasted; at once where the node failed before: that is a change.
+
+    Args:
+        node: the node as the inventory describes it.
+        settings: the monitor's; its ``impaired_checks`` says how long an impairment must last.
+        before: the node's state before the check.
+        after: the node's state after it.
+        repair: what a recovery did, in words, when this check is the proof of it.
+    """
+    if after.status is Status.HEALTHY:
+        due = before.alerted is not None
+    elif after.failures:
+        due = after.status is not before.status or before.alerted is None
+    else:
+        due = before.status in (Status.UNHEALTHY, Status.OFFLINE) or (
+            before.alerted is None and after.impaired >= settings.impaired_checks
+        )
+    if not due:
+        return None
+    cause = after.cause or before.cause
+    return node_alert(
+        node,
+        after.last_check,
+        LEVELS[after.status],
+        AlertKind.STATUS,
+        text=_what_happened(before, after, repair),
+        next_step="" if after.status is Status.HEALTHY or cause is None else next_step(cause, node),
+        status=after.status,
+        previous=before.status,
+        cause=cause,
+        since=before.incident_since or after.incident_since,
+    )
+
+
+def node_alert(
+    node: Node,
+    now: float,
+    level: Level,
+    kind: AlertKind,
+    *,
+    text: str,
+    next_step: str,
+    status: Status | None = None,
+    previous: Status | None = None,
+    cause: Cause | None = None,
+    since: float = 0.0,
+) -> Alert:
+    """Make an alert about a node; ``queue`` numbers it."""
+    return Alert(
+        id=0,
+        at=now,
+        level=level,
+        kind=kind,
+        text=text,
+        node=node.key,
+        name=node.name,
+        next_step=next_step,
+        status=status,
+        previous=previous,
+        cause=cause,
+        since=since,
+        tags=tuple(dict.fromkeys((*node.alert_tags, *node.groups, node.key))),
+    )
+
+
+def _what_happened(before: NodeState, after: NodeState, repair: str) -> str:
+    answer = f"{after.response_ms or 0:.0f} ms, {_plural(len(after.models), 'model')}"
+    if after.status is Status.HEALTHY:
+        lasted = in_words(after.last_check - before.incident_since)
+        return f"recovered after {lasted}: {answer}" + (f"; {repair}" if repair else "")
+    if not after.failures and before.failures:
+        return f"answers again ({answer}), but is degraded: {after.detail}"
+    if after.status is Status.DEGRADED:
+        return f"degraded: {after.detail}"
+    return f"{after.status} after {_plural(after.failures, 'consecutive failure')}: {after.detail}"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _within_history(alerts: tuple[Alert, ...]) -> tuple[Alert, ...]:

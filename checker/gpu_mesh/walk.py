@@ -1,0 +1,79 @@
+"""Walks a node's status from check to check. Pure: a state and one diagnosis in, the next state out."""
+
+from msgspec.structs import replace
+
+from gpu_mesh import figures
+from gpu_mesh.causes import Diagnosis, Verdict
+from gpu_mesh.diagnose import is_loading
+from gpu_mesh.mesh import Node
+from gpu_mesh.observation import Observation
+from gpu_mesh.state import NodeState, Status
+
+
+def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeState:
+    """Return the node's state after one more check.
+
+    1. A failed check is one more consecutive failure, and ends the row of served ones.
+    2. A served check (ok or impaired) is one more in that row; the failures are forgotten once the row is as
+       long as the node's healthy threshold.
+    3. The status follows from the failures left: from the offline threshold offline, from the unhealthy one
+       unhealthy, from one on degraded.
+    4. Without failures, an impaired check makes it degraded, an ok one healthy. An impairment never climbs.
+    5. An incident opens when the status leaves healthy (or unknown) and closes when it is healthy.
+    """
+    failed = diagnosis.verdict is Verdict.FAILED
+    served = 0 if failed else before.served + 1
+    failures = 0 if served >= node.healthy_threshold else before.failures + failed
+    impaired = before.impaired + 1 if diagnosis.verdict is Verdict.IMPAIRED else 0
+    status = _status(node, failures, impaired)
+    healthy = status is Status.HEALTHY
+    counted = figures.count(before, diagnosis.verdict, seen.at)
+    state = replace(
+        before,
+        status=status,
+        since=before.since if status is before.status else seen.at,
+        verdict=diagnosis.verdict,
+        cause=diagnosis.cause,
+        detail=diagnosis.detail,
+        failures=failures,
+        served=served,
+        impaired=impaired,
+        incident_since=0.0 if healthy else before.incident_since or seen.at,
+        alerted=None if healthy else before.alerted,
+        attempts=() if healthy else before.attempts,
+        first_check=before.first_check or seen.at,
+        last_check=seen.at,
+        checks=counted.checks,
+        successes=counted.successes,
+        score_weight=counted.score_weight,
+        score_value=counted.score_value,
+        hour=counted.hour,
+        hourly_checks=counted.hourly_checks,
+        hourly_successes=counted.hourly_successes,
+    )
+    return state if failed else _with_answer(state, before, seen, diagnosis)
+
+
+def _status(node: Node, failures: int, impaired: int) -> Status:
+    if failures >= node.offline_threshold:
+        return Status.OFFLINE
+    if failures >= node.unhealthy_threshold:
+        return Status.UNHEALTHY
+    return Status.DEGRADED if failures or impaired else Status.HEALTHY
+
+
+def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeState:
+    """Remember what a node that answered said of itself; what a failed one said before stays."""
+    loading = is_loading(seen)
+    return replace(
+        state,
+        last_ok=seen.at if diagnosis.verdict is Verdict.OK else before.last_ok,
+        response_ms=seen.tags.ms,
+        usual_ms=figures.usual_ms(before, seen.tags.ms),
+        models=seen.models,
+        had_models=len(seen.models) or before.had_models,
+        loaded=before.loaded if loading else tuple(model.name for model in seen.loaded),
+        loading_since=(before.loading_since or seen.at) if loading else 0.0,
+        version=seen.version or before.version,
+        version_at=seen.at if seen.version else before.version_at,
+    )

@@ -1,0 +1,156 @@
+"""The diagnosis table, row by row: what a probe saw, and the cause that it is given."""
+
+import pytest
+
+from gpu_mesh.causes import CAUSES, Cause, Verdict
+from gpu_mesh.diagnose import diagnose, in_words, next_step
+from gpu_mesh.mesh import Node, Tunnel
+from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
+from gpu_mesh.state import NodeState
+
+PLAIN = Node(key="vengeance", name="Vengeance", url="http://100.64.0.7:11434")
+TUNNELLED = Node(
+    key="iceland", name="Iceland", url="http://127.0.0.1:8080", tunnel=Tunnel("gpu.example.net", 8080)
+)
+
+NOW = 1_800_000_000.0
+GOOD = Reply(status=200, ms=40)
+FRESH = NodeState()
+
+
+def failing(fault: Fault, status: int = 0, detail: str = "") -> Observation:
+    return Observation("n", NOW, Reply(fault, status, detail))
+
+
+FAILED = [
+    # node, fault, HTTP status, detail → cause, what a person reads
+    (PLAIN, Fault.REFUSED, 0, "", Cause.REFUSED, "Connection refused"),
+    (PLAIN, Fault.CONNECT_TIMEOUT, 0, "", Cause.TIMEOUT, "Timeout (10s)"),
+    (PLAIN, Fault.READ_TIMEOUT, 0, "", Cause.TIMEOUT, "Timeout (10s)"),
+    (PLAIN, Fault.NO_ROUTE, 0, "No route to host", Cause.HOST_DOWN,
+     "The host cannot be reached (No route to host)"),
+    (PLAIN, Fault.RESET, 0, "connection reset", Cause.HTTP_ERROR, "HTTP error (connection reset)"),
+    (PLAIN, Fault.CLOSED, 0, "empty answer", Cause.HTTP_ERROR, "HTTP error (empty answer)"),
+    (PLAIN, Fault.STATUS, 500, "HTTP 500", Cause.HTTP_ERROR, "HTTP error (HTTP 500)"),
+    (PLAIN, Fault.STATUS, 503, "HTTP 503", Cause.HTTP_ERROR, "HTTP error (HTTP 503)"),
+    (PLAIN, Fault.STATUS, 401, "HTTP 401", Cause.FORBIDDEN, "Access denied (HTTP 401)"),
+    (PLAIN, Fault.STATUS, 403, "HTTP 403", Cause.FORBIDDEN, "Access denied (HTTP 403)"),
+    (PLAIN, Fault.STATUS, 404, "HTTP 404", Cause.NOT_OLLAMA,
+     "Something answers at http://100.64.0.7:11434, but it is not Ollama (HTTP 404)"),
+    (PLAIN, Fault.REDIRECT, 302, "HTTP 302", Cause.NOT_OLLAMA,
+     "Something answers at http://100.64.0.7:11434, but it is not Ollama (HTTP 302)"),
+    (PLAIN, Fault.NOT_JSON, 200, "HTML", Cause.NOT_OLLAMA,
+     "Something answers at http://100.64.0.7:11434, but it is not Ollama (HTML)"),
+    (PLAIN, Fault.TOO_LARGE, 200, "over 4 MiB", Cause.NOT_OLLAMA,
+     "Something answers at http://100.64.0.7:11434, but it is not Ollama (over 4 MiB)"),
+    (PLAIN, Fault.DNS, 0, "", Cause.DNS, "The name does not resolve"),
+    (PLAIN, Fault.TLS, 0, "certificate has expired", Cause.TLS, "TLS error (certificate has expired)"),
+    (PLAIN, Fault.UNUSABLE, 0, "x.pem: No such file", Cause.MISCONFIGURED,
+     "The probe cannot be sent (x.pem: No such file)"),
+    (TUNNELLED, Fault.REFUSED, 0, "", Cause.TUNNEL_DOWN, "Tunnel down: nothing listens on local port 8080"),
+    (TUNNELLED, Fault.READ_TIMEOUT, 0, "", Cause.TUNNEL_STUCK,
+     "Tunnel stuck: local port 8080 accepts, but nothing answers through it (10s)"),
+    (TUNNELLED, Fault.CLOSED, 0, "", Cause.REMOTE_OLLAMA_DOWN,
+     "The tunnel is up, but Ollama behind it does not answer"),
+    (TUNNELLED, Fault.RESET, 0, "", Cause.REMOTE_OLLAMA_DOWN,
+     "The tunnel is up, but Ollama behind it does not answer"),
+    (TUNNELLED, Fault.STATUS, 502, "HTTP 502", Cause.HTTP_ERROR, "HTTP error (HTTP 502)"),
+    (TUNNELLED, Fault.STATUS, 403, "HTTP 403", Cause.FORBIDDEN, "Access denied (HTTP 403)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("node", "fault", "status", "detail", "cause", "words"), FAILED)
+def test_a_fault_is_given_its_cause(
+    node: Node, fault: Fault, status: int, detail: str, cause: Cause, words: str
+) -> None:
+    found = diagnose(node, failing(fault, status, detail), FRESH)
+    assert (found.verdict, found.cause, found.detail) == (Verdict.FAILED, cause, words)
+
+
+@pytest.mark.parametrize("node", [PLAIN, TUNNELLED])
+@pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.STATUS])
+def test_every_fault_has_a_cause_that_counts_as_failed(node: Node, fault: Fault) -> None:
+    assert diagnose(node, failing(fault), FRESH).verdict is Verdict.FAILED
+
+
+def serving(
+    *loaded: LoadedModel,
+    models: tuple[str, ...] = ("a:1b", "b:latest"),
+    ms: float = 40,
+    ps: Reply = GOOD,
+    clock: float = NOW,
+) -> Observation:
+    return Observation("n", NOW, Reply(status=200, ms=ms), models, ps, loaded, clock)
+
+
+ON_GPU = LoadedModel("a:1b", size=100, size_vram=100, expires_at=NOW + 300)
+USED_TO = NodeState(successes=20, usual_ms=50, had_models=2)
+PS_HANGS = Reply(Fault.READ_TIMEOUT)
+
+
+def expecting(*models: str) -> Node:
+    return Node(key="v", name="V", url="http://v:11434", expected_models=models)
+
+
+SERVING = {
+    "all is well": (PLAIN, serving(ON_GPU), USED_TO, None, ""),
+    "a node without any model from the start is well": (PLAIN, serving(models=()), FRESH, None, ""),
+    "all models gone": (
+        PLAIN, serving(models=()), USED_TO, Cause.MODELS_MISSING, "Models are missing (0 left of 2)",
+    ),
+    "all models gone where none is expected": (expecting(), serving(models=()), USED_TO, None, ""),
+    "expected models gone": (
+        expecting("a:1b", "c", "d"), serving(), FRESH, Cause.MODELS_MISSING, "Models are missing (c, d)",
+    ),
+    "an expected model may leave out :latest": (expecting("b"), serving(), FRESH, None, ""),
+    "a model long past its end": (
+        PLAIN, serving(LoadedModel("a", 1, 1, NOW - 600)), FRESH, Cause.STUCK_STOPPING,
+        "A model does not unload (a, 10 min overdue)",
+    ),
+    "a model just past its end": (PLAIN, serving(LoadedModel("a", 1, 1, NOW - 60)), FRESH, None, ""),
+    "a model past its end by a monitor's clock that is ahead of the node's": (
+        PLAIN, serving(LoadedModel("a", 1, 1, NOW - 600), clock=NOW - 700), FRESH, None, "",
+    ),
+    "a model that just began to load": (PLAIN, serving(ps=PS_HANGS), FRESH, None, ""),
+    "a model that has been loading for minutes": (
+        PLAIN, serving(ps=PS_HANGS), NodeState(loading_since=NOW - 420), Cause.LOADING,
+        "A model has been loading for a long time (7 min)",
+    ),
+    "a model on the CPU": (
+        PLAIN, serving(LoadedModel("a", 100, 0)), FRESH, Cause.CPU_FALLBACK,
+        "A model runs partly or wholly on the CPU (a, 0% in VRAM)",
+    ),
+    "a model on the CPU of a node without a GPU": (
+        Node(key="v", name="V", url="http://v:11434", expects_gpu=False),
+        serving(LoadedModel("a", 100, 0)), FRESH, None, "",
+    ),
+    "an answer far slower than usual": (
+        PLAIN, serving(ms=2500), USED_TO, Cause.SLOW, "Far slower than usual (2500 ms, usually 50 ms)",
+    ),
+    "a slow answer from a node that nobody knows yet": (PLAIN, serving(ms=2500), FRESH, None, ""),
+    "an answer slower than usual, but fast enough": (PLAIN, serving(ms=900), USED_TO, None, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SERVING)
+def test_a_node_that_serves(case: str) -> None:
+    node, seen, before, cause, words = SERVING[case]
+    found = diagnose(node, seen, before)
+    assert (found.cause, found.detail) == (cause, words)
+    assert found.verdict is (Verdict.OK if cause is None else Verdict.IMPAIRED)
+
+
+@pytest.mark.parametrize("cause", Cause)
+@pytest.mark.parametrize("node", [PLAIN, TUNNELLED])
+def test_every_cause_has_words_and_a_next_step_without_gaps(cause: Cause, node: Node) -> None:
+    for text in (in_words(cause, node), next_step(cause, node)):
+        assert text
+        assert "{" not in text
+
+
+def test_only_failed_and_lasting_troubles_that_a_restart_helps_have_an_action() -> None:
+    helped = {cause for cause, facts in CAUSES.items() if facts.action != "none"}
+    assert helped == {
+        Cause.REFUSED, Cause.TIMEOUT, Cause.HTTP_ERROR, Cause.TUNNEL_DOWN, Cause.TUNNEL_STUCK,
+        Cause.TUNNEL_PORT_TAKEN, Cause.REMOTE_OLLAMA_DOWN, Cause.STUCK_STOPPING, Cause.CPU_FALLBACK,
+    }  # fmt: skip

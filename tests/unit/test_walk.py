@@ -1,0 +1,211 @@
+"""Stories of the status walk: what is said of a node, and what is told to people, check after check."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpu_mesh import alerts, causes, figures, state, tick
+from gpu_mesh.mesh import Node, Settings
+from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
+
+NODE = Node(key="iceland", name="Iceland", url="http://10.0.0.7:11434")
+SETTINGS = Settings()
+
+NOW = 1_800_000_000.0
+OK, FAIL, CPU = "ok", "fail", "cpu"
+ICONS = {"⚪": "unknown", "🟢": "healthy", "🟡": "degraded", "🔴": "unhealthy", "⚫": "offline"}
+
+
+def seen(what: str, at: float) -> Observation:
+    if what == FAIL:
+        return Observation("iceland", at, Reply(Fault.READ_TIMEOUT, ms=10_000))
+    on_cpu = (LoadedModel("a", size=100, size_vram=0),) if what == CPU else ()
+    return Observation("iceland", at, Reply(status=200, ms=45), ("a", "b", "c"), Reply(status=200), on_cpu)
+
+
+def walk(checks: str, node: Node = NODE, start: float = NOW) -> tuple[str, list[str]]:
+    """Walk "ok fail cpu …" 30 s apart; return each check's icon, and each alert with its check's number."""
+    mesh_state, icons, told = state.State(), [], []
+    for number, what in enumerate(checks.split(), start=1):
+        folded = tick.fold(mesh_state, node, SETTINGS, seen(what, start + 30.0 * number))
+        icons.append(folded.after.status.icon)
+        if folded.alert:
+            told.append(f"{number} {alerts.one_line(folded.alert)}")
+    return " ".join(icons), told
+
+
+TIMEOUT = "Timeout (10s)"
+ON_CPU = "A model runs partly or wholly on the CPU (a, 0% in VRAM)"
+STORIES = {
+    "the first healthy sight of a node is news to nobody": ("ok ok", "🟢 🟢", []),
+    "a failing node goes from degraded over unhealthy to offline, and each step is told once": (
+        "ok fail fail fail fail fail fail fail",
+        "🟢 🟡 🟡 🔴 🔴 ⚫ ⚫ ⚫",
+        [
+            f"2 ⚠️ [WARNING] Iceland: degraded: {TIMEOUT}",
+            f"4 ❌ [ERROR] Iceland: unhealthy after 3 consecutive failures: {TIMEOUT}",
+            f"6 🚨 [CRITICAL] Iceland: offline after 5 consecutive failures: {TIMEOUT}",
+        ],
+    ),
+    "a node that comes back says after how long, how fast and with how many models": (
+        "ok fail fail ok ok",
+        "🟢 🟡 🟡 🟢 🟢",
+        [
+            f"2 ⚠️ [WARNING] Iceland: degraded: {TIMEOUT}",
+            "4 ℹ️ [INFO] Iceland: recovered after 1 min: 45 ms, 3 models",
+        ],
+    ),
+    "two incidents are two stories": (
+        "ok fail ok fail ok",
+        "🟢 🟡 🟢 🟡 🟢",
+        [
+            f"2 ⚠️ [WARNING] Iceland: degraded: {TIMEOUT}",
+            "3 ℹ️ [INFO] Iceland: recovered after 30 s: 45 ms, 3 models",
+            f"4 ⚠️ [WARNING] Iceland: degraded: {TIMEOUT}",
+            "5 ℹ️ [INFO] Iceland: recovered after 30 s: 45 ms, 3 models",
+        ],
+    ),
+    "a node that was never healthy is told of as it fails": (
+        "fail fail fail",
+        "🟡 🟡 🔴",
+        [
+            f"1 ⚠️ [WARNING] Iceland: degraded: {TIMEOUT}",
+            f"3 ❌ [ERROR] Iceland: unhealthy after 3 consecutive failures: {TIMEOUT}",
+        ],
+    ),
+    "an impairment shows at once, is told once it has lasted, and never climbs": (
+        "ok cpu cpu cpu cpu cpu cpu cpu",
+        "🟢 🟡 🟡 🟡 🟡 🟡 🟡 🟡",
+        [f"4 ⚠️ [WARNING] Iceland: degraded: {ON_CPU}"],
+    ),
+    "an impairment that passes before it is told leaves nothing to take back": (
+        "ok cpu cpu ok",
+        "🟢 🟡 🟡 🟢",
+        [],
+    ),
+    "failures interrupted by an impaired answer start again": (
+        "ok fail fail cpu fail fail",
+        "🟢 🟡 🟡 🟡 🟡 🟡",
+        [f"2 ⚠️ [WARNING] Iceland: degraded: {TIMEOUT}"],
+    ),
+    "an untold impairment that turns into a failure is told": (
+        "ok cpu fail ok",
+        "🟢 🟡 🟡 🟢",
+        [
+            f"3 ⚠️ [WARNING] Iceland: degraded: {TIMEOUT}",
+            "4 ℹ️ [INFO] Iceland: recovered after 1 min: 45 ms, 3 models",
+        ],
+    ),
+    "an offline node that answers again but impaired is told at once, and its end too": (
+        "fail fail fail fail fail cpu ok",
+        "🟡 🟡 🔴 🔴 ⚫ 🟡 🟢",
+        [
+            f"1 ⚠️ [WARNING] Iceland: degraded: {TIMEOUT}",
+            f"3 ❌ [ERROR] Iceland: unhealthy after 3 consecutive failures: {TIMEOUT}",
+            f"5 🚨 [CRITICAL] Iceland: offline after 5 consecutive failures: {TIMEOUT}",
+            f"6 ⚠️ [WARNING] Iceland: answers again (45 ms, 3 models), but is degraded: {ON_CPU}",
+            "7 ℹ️ [INFO] Iceland: recovered after 3 min: 45 ms, 3 models",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_the_status_walk(story: str) -> None:
+    checks, icons, told = STORIES[story]
+    assert walk(checks) == (icons, told)
+
+
+def test_with_a_healthy_threshold_of_two_one_good_answer_ends_nothing() -> None:
+    node = Node(key="iceland", name="Iceland", url="http://10.0.0.7:11434", healthy_threshold=2)
+    icons, told = walk("ok ok fail fail fail ok fail fail ok ok", node)
+    assert icons == "🟢 🟢 🟡 🟡 🔴 🔴 🔴 ⚫ ⚫ 🟢"
+    assert [line.split("]")[0] for line in told] == [
+        "3 ⚠️ [WARNING",
+        "5 ❌ [ERROR",
+        "8 🚨 [CRITICAL",
+        "10 ℹ️ [INFO",
+    ]
+
+
+def test_thresholds_are_the_nodes_own() -> None:
+    node = Node(key="i", name="I", url="http://10.0.0.7:11434", unhealthy_threshold=1, offline_threshold=2)
+    assert walk("fail fail", node)[0] == "🔴 ⚫"
+
+
+def test_what_a_node_said_before_it_failed_is_remembered() -> None:
+    mesh_state = state.State()
+    tick.fold(mesh_state, NODE, SETTINGS, seen(OK, NOW))
+    after = tick.fold(mesh_state, NODE, SETTINGS, seen(FAIL, NOW + 30)).after
+    assert (after.models, after.response_ms, after.last_ok) == (("a", "b", "c"), 45, NOW)
+
+
+def test_the_alert_names_cause_next_step_and_the_nodes_own_tags() -> None:
+    node = Node(
+        key="iceland", name="Iceland", url="http://10.0.0.7:11434", alert_tags=("night",), groups=("rented",)
+    )
+    alert = tick.fold(state.State(), node, SETTINGS, seen(FAIL, NOW + 30)).alert
+    assert alert is not None
+    assert alert.cause is causes.Cause.TIMEOUT
+    assert alert.next_step == "see whether Ollama hangs: journalctl -u ollama.service on iceland"
+    assert alert.tags == ("night", "rented", "iceland")
+
+
+checks = st.lists(st.sampled_from([OK, FAIL, CPU]), max_size=60).map(" ".join)
+thresholds = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3)).map(
+    lambda t: Node(
+        key="iceland",
+        name="Iceland",
+        url="http://10.0.0.7:11434",
+        unhealthy_threshold=t[0],
+        offline_threshold=t[0] + t[1],
+        healthy_threshold=t[2],
+    )
+)
+
+
+@given(checks, thresholds)
+def test_whatever_happens_every_status_follows_from_the_failures_left(story: str, node: Node) -> None:
+    mesh_state = state.State()
+    failures = served = 0
+    for number, what in enumerate(story.split()):
+        after = tick.fold(mesh_state, node, SETTINGS, seen(what, NOW + 30.0 * number)).after
+        served = 0 if what == FAIL else served + 1
+        failures = failures + 1 if what == FAIL else 0 if served >= node.healthy_threshold else failures
+        expected = (
+            "offline" if failures >= node.offline_threshold
+            else "unhealthy" if failures >= node.unhealthy_threshold
+            else "degraded" if failures or what == CPU
+            else "healthy"
+        )  # fmt: skip
+        assert after.status == expected
+
+
+@given(checks, thresholds)
+def test_whatever_happens_no_incident_that_was_told_ends_untold_and_no_end_is_told_twice(
+    story: str, node: Node
+) -> None:
+    mesh_state, open_incident = state.State(), False
+    for number, what in enumerate(story.split()):
+        folded = tick.fold(mesh_state, node, SETTINGS, seen(what, NOW + 30.0 * number))
+        if folded.alert and folded.alert.level is state.Level.INFO:
+            assert open_incident
+            open_incident = False
+        elif folded.alert:
+            open_incident = True
+        if folded.after.status is state.Status.HEALTHY:
+            assert not open_incident
+
+
+@given(checks)
+def test_the_score_is_the_weighted_mean_of_the_checks(story: str) -> None:
+    mesh_state = state.State()
+    values = []
+    for number, what in enumerate(story.split()):
+        tick.fold(mesh_state, NODE, SETTINGS, seen(what, NOW + 30.0 * number))
+        values.append({OK: 1.0, CPU: 0.5, FAIL: 0.0}[what])
+    if not values:
+        return
+    weights = [0.5 ** ((len(values) - 1 - place) / 120) for place in range(len(values))]
+    expected = 100 * sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+    assert figures.score(mesh_state.nodes["iceland"]) == pytest.approx(expected)
