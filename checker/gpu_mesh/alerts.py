@@ -8,8 +8,16 @@ from msgspec.structs import replace
 from gpu_mesh.causes import Cause
 from gpu_mesh.diagnose import next_step
 from gpu_mesh.durations import in_words
+from gpu_mesh.log import Event, Severity, event
 from gpu_mesh.mesh import Node, Settings
-from gpu_mesh.state import Alert, AlertKind, Level, NodeState, State, Status
+from gpu_mesh.state import Alert, AlertKind, Level, NodeState, Progress, State, Status
+
+_SEVERITY = {
+    Level.INFO: Severity.NOTICE,
+    Level.WARNING: Severity.WARNING,
+    Level.ERROR: Severity.ERROR,
+    Level.CRITICAL: Severity.ERROR,
+}
 
 KEPT_ALERTS = 100
 """How many finished alerts stay in the state as history; the log has them all."""
@@ -18,6 +26,25 @@ KEPT_ALERTS = 100
 def one_line(alert: Alert) -> str:
     """Say the alert in one line: ``ICON [LEVEL] NODE NAME: what happened``."""
     return f"{alert.level.icon} [{alert.level.upper()}] {alert.name or 'GPU mesh'}: {alert.text}"
+
+
+def as_event(alert: Alert) -> Event:
+    """Return the alert as an event for the log."""
+    return event(
+        "alert",
+        _SEVERITY[alert.level],
+        id=alert.id,
+        node=alert.node,
+        line=one_line(alert),
+        next=alert.next_step,
+    )
+
+
+def waits(alert: Alert) -> bool:
+    """Tell whether the alert still has to reach somebody."""
+    return not alert.done and (
+        not alert.deliveries or any(way.progress is Progress.PENDING for way in alert.deliveries.values())
+    )
 
 
 def queue(state: State, alert: Alert) -> Alert:

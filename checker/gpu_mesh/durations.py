@@ -1,4 +1,6 @@
-"""Says how long something lasted, for people."""
+"""Says durations and times for people."""
+
+from datetime import datetime
 
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
@@ -15,3 +17,8 @@ def in_words(seconds: float) -> str:
         if number:
             parts.append(f"{number} {unit}")
     return " ".join(parts[:2])
+
+
+def clock_time(at: float) -> str:
+    """Return the time of day, in the machine's own zone, of a Unix time: ``14:03:21``."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")

@@ -69,7 +69,7 @@ class Log:
     def __init__(self, path: Path, *, threshold: Severity = Severity.NOTICE) -> None:
         self._path = path
         self._threshold = threshold
-        self._to_journal = _stderr_is_journal()
+        self.to_journal = _stderr_is_journal()
 
     def write(self, events: Iterable[Event], at: float) -> None:
         """Append the events; those at the threshold or above go to standard error too.
@@ -81,7 +81,7 @@ class Log:
             return
         for item in events:
             if item.severity <= self._threshold:
-                prefix = f"<{item.severity.value}>" if self._to_journal else ""
+                prefix = f"<{item.severity.value}>" if self.to_journal else ""
                 sys.stderr.write(f"{prefix}{_pairs(item)}\n")
         sys.stderr.flush()
         try:

@@ -1,0 +1,185 @@
+"""Writes a report for people: status, statistics, dashboard. Text without colour or cursor movement."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from gpu_mesh.alerts import one_line
+from gpu_mesh.durations import clock_time, in_words
+from gpu_mesh.report import NodeReport, Report, counted_by_level
+from gpu_mesh.state import Alert, Status
+
+_Row = tuple[str, ...]
+
+
+def status_text(of: Report, log_tail: Sequence[str], start_command: str) -> str:
+    """Write the quick status.
+
+    Args:
+        of: the report.
+        log_tail: the newest lines of the central log.
+        start_command: what starts the monitor, for one that does not run.
+    """
+    lines = [_monitor_line(of, start_command)]
+    if of.mesh.inventory_error:
+        lines += [
+            "⚠️ The inventory's newest edit is not in force:",
+            *_indented(of.mesh.inventory_error.splitlines()),
+        ]
+    rows = [
+        (
+            node.status.icon if node.enabled else "⏸",
+            node.name,
+            f":{node.port}" + (" (tunnel)" if node.tunnel else ""),
+            str(node.status) if node.enabled else "disabled",
+            _models(node),
+            _milliseconds(node.response_ms) if node.status in (Status.HEALTHY, Status.DEGRADED) else "",
+        )
+        for node in of.nodes
+    ]
+    for node, row in zip(of.nodes, _table(rows), strict=True):
+        lines += [row, *_indented(_trouble(node))]
+    if log_tail:
+        lines += ["", "Recent log:", *_indented(log_tail)]
+    return "\n".join(lines)
+
+
+def statistics(of: Report) -> str:
+    """Write the statistics: figures of each node and of the mesh."""
+    header = (
+        "",
+        "node",
+        "status",
+        "score",
+        "success",
+        "24 h",
+        "response",
+        "usual",
+        "models",
+        "loaded",
+        "failures",
+    )
+    rows = [
+        (
+            node.status.icon,
+            node.name,
+            str(node.status),
+            _number(node.score),
+            _per_cent(node.success_rate),
+            _per_cent(node.success_rate_24h),
+            _milliseconds(node.response_ms),
+            _milliseconds(node.usual_response_ms),
+            str(len(node.models)),
+            str(len(node.loaded)),
+            str(node.consecutive_failures),
+        )
+        for node in of.nodes
+    ]
+    return "\n".join([f"Mesh health {_per_cent(of.mesh.health)}, {_counts(of)}", *_table([header, *rows])])
+
+
+def dashboard(of: Report, recent: tuple[Alert, ...], minutes: int) -> list[str]:
+    """Write the dashboard, line by line.
+
+    Args:
+        of: the report.
+        recent: the alerts to show.
+        minutes: the time that they are from.
+    """
+    header = ("", "node", "status", "response", "success", "score")
+    rows = [
+        (
+            node.status.icon,
+            node.name,
+            str(node.status),
+            _milliseconds(node.response_ms),
+            _per_cent(node.success_rate),
+            _number(node.score),
+        )
+        for node in of.nodes
+    ]
+    watching = "NOT WATCHING, last check " if of.mesh.stale else "last check "
+    age = f"{in_words(of.at - of.mesh.last_check)} ago" if of.mesh.last_check else "never"
+    return [
+        f"{clock_time(of.at)} mesh health {_per_cent(of.mesh.health)}, {_counts(of)}, {watching}{age}",
+        *_table([header, *rows]),
+        f"alerts of the last {minutes} min: {counted_by_level(recent)}",
+        *_indented(f"{clock_time(alert.at)} {one_line(alert)}" for alert in recent),
+    ]
+
+
+def _monitor_line(of: Report, start_command: str) -> str:
+    mesh = of.mesh
+    if mesh.last_check is None:
+        return f"⚪ The monitor has not checked anything yet; start it: {start_command}"
+    age = in_words(of.at - mesh.last_check)
+    if mesh.stale:
+        return f"⚠️ STALE: nobody watches the mesh, the last check was {age} ago; start it: {start_command}"
+    parts = [
+        f"The monitor runs: checked {age} ago, every {mesh.interval:g} s",
+        _counts(of),
+        f"health {_per_cent(mesh.health)}",
+    ]
+    if mesh.alerts_waiting:
+        parts.append(f"{mesh.alerts_waiting} alerts not delivered yet")
+    return " · ".join(parts)
+
+
+def _counts(of: Report) -> str:
+    enabled = [node for node in of.nodes if node.enabled]
+    healthy = sum(node.status is Status.HEALTHY for node in enabled)
+    return f"{healthy} of {len(enabled)} nodes healthy"
+
+
+def _trouble(node: NodeReport) -> list[str]:
+    if node.cause is None or not node.enabled:
+        return []
+    failures = f" ({node.consecutive_failures} failures in a row)" if node.consecutive_failures else ""
+    lines = [f"{node.detail}{failures}"]
+    if node.recovering:
+        lines.append("a recovery is under way")
+    elif node.recovery_attempts:
+        lines.append(f"recoveries tried: {node.recovery_attempts}")
+    return [*lines, f"next: {node.next_step}"]
+
+
+def _models(node: NodeReport) -> str:
+    number = len(node.models)
+    return f"{number} model" if number == 1 else f"{number} models"
+
+
+def _milliseconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f} ms"
+
+
+def _per_cent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}%"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}"
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"   {line}" for line in lines]
+
+
+def _table(rows: Sequence[_Row]) -> list[str]:
+    """Align the columns by what a terminal shows: an icon or a CJK letter is two cells wide."""
+    widths = [max(map(_cells, column)) for column in zip(*rows, strict=True)] if rows else []
+    return [
+        "  ".join(
+            cell + " " * (width - _cells(cell)) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _cells(text: str) -> int:
+    return sum(
+        0 if unicodedata.combining(letter) or letter == "\ufe0f" else 2 if _is_wide(letter) else 1
+        for letter in text
+    )
+
+
+def _is_wide(letter: str) -> bool:
+    return unicodedata.east_asian_width(letter) in "WF"

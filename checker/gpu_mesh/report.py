@@ -1,0 +1,148 @@
+"""What the mesh looks like now: one value, from which the reports for people are written. Pure."""
+
+from msgspec import Struct
+
+from gpu_mesh import alerts, figures
+from gpu_mesh.causes import Cause
+from gpu_mesh.diagnose import next_step
+from gpu_mesh.mesh import Mesh, Node
+from gpu_mesh.state import Alert, Level, NodeState, State, Status
+
+SCHEMA = 1
+STALE_INTERVALS = 3
+"""A last check older than this many intervals means that nobody is watching."""
+
+
+class NodeReport(Struct, frozen=True):
+    """One node. Times are Unix seconds (None: never), rates and scores per cent (None: not known yet)."""
+
+    node: str
+    name: str
+    url: str
+    port: int
+    tunnel: bool
+    enabled: bool
+    status: Status
+    since: float | None
+    cause: Cause | None
+    detail: str
+    next_step: str
+    consecutive_failures: int
+    response_ms: float | None
+    usual_response_ms: float | None
+    success_rate: float | None
+    success_rate_24h: float | None
+    score: float | None
+    models: tuple[str, ...]
+    loaded: tuple[str, ...]
+    version: str
+    last_check: float | None
+    recovering: bool
+    recovery_attempts: int
+
+
+class MeshReport(Struct, frozen=True):
+    """The mesh as a whole."""
+
+    health: float | None  # per cent
+    stale: bool
+    last_check: float | None
+    interval: float  # seconds between checks
+    check_seconds: float  # how long the last check took
+    inventory_error: str
+    alerts_waiting: int  # not yet delivered to every URL
+
+
+class Report(Struct, frozen=True):
+    """What ``status --json`` and ``stats --json`` print."""
+
+    schema: int
+    at: float
+    mesh: MeshReport
+    nodes: tuple[NodeReport, ...]
+
+
+def report(mesh: Mesh, state: State, now: float) -> Report:
+    """Describe the mesh.
+
+    Args:
+        mesh: what the inventory says.
+        state: what is remembered.
+        now: Unix seconds.
+    """
+    interval = mesh.settings.check_interval
+    return Report(
+        schema=SCHEMA,
+        at=now,
+        mesh=MeshReport(
+            health=figures.mesh_health(mesh, state),
+            stale=now - state.tick.at > STALE_INTERVALS * interval,
+            last_check=state.tick.at or None,
+            interval=interval,
+            check_seconds=state.tick.seconds,
+            inventory_error=state.inventory_error,
+            alerts_waiting=sum(alerts.waits(alert) for alert in state.alerts),
+        ),
+        nodes=tuple(_node(node, state.nodes.get(node.key) or NodeState(), now) for node in mesh.nodes),
+    )
+
+
+def exit_status(of: Report) -> int:
+    """Return a monitoring plugin's status: 0 healthy, 1 degraded, 2 unhealthy or offline, 3 unknown or stale.
+
+    Stale wins, then 2, 3, 1.
+    """
+    statuses = {node.status for node in of.nodes if node.enabled}
+    if of.mesh.stale:
+        return 3
+    if statuses & {Status.UNHEALTHY, Status.OFFLINE}:
+        return 2
+    if Status.UNKNOWN in statuses or not statuses:
+        return 3
+    return 1 if Status.DEGRADED in statuses else 0
+
+
+def recent_alerts(state: State, since: float) -> tuple[Alert, ...]:
+    """Return the alerts raised since then (Unix seconds), oldest first."""
+    return tuple(alert for alert in state.alerts if alert.at >= since)
+
+
+def counted_by_level(raised: tuple[Alert, ...]) -> str:
+    """Say how many alerts of each level there were: ``2 warning, 1 error``."""
+    counts = ((level, sum(alert.level is level for alert in raised)) for level in Level)
+    return ", ".join(f"{number} {level}" for level, number in counts if number) or "none"
+
+
+def _node(node: Node, known: NodeState, now: float) -> NodeReport:
+    return NodeReport(
+        node=node.key,
+        name=node.name,
+        url=node.url,
+        port=port(node),
+        tunnel=node.tunnel is not None,
+        enabled=node.enabled,
+        status=known.status,
+        since=known.since or None,
+        cause=known.cause,
+        detail=known.detail,
+        next_step=next_step(known.cause, node) if known.cause else "",
+        consecutive_failures=known.failures,
+        response_ms=known.response_ms,
+        usual_response_ms=known.usual_ms or None,
+        success_rate=figures.success_rate(known),
+        success_rate_24h=figures.success_rate_24h(known, now),
+        score=figures.score(known),
+        models=known.models,
+        loaded=known.loaded,
+        version=known.version,
+        last_check=known.last_check or None,
+        recovering=known.claim is not None and known.claim.until > now,
+        recovery_attempts=len(known.attempts),
+    )
+
+
+def port(node: Node) -> int:
+    """Return the TCP port at which the node is reached."""
+    scheme, _, rest = node.url.partition("://")
+    number = rest.rpartition("]")[2].rpartition(":")[2]
+    return int(number) if number.isdigit() else 443 if scheme == "https" else 80

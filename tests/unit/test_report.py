@@ -1,0 +1,147 @@
+"""The reports: exit status, status, statistics and dashboard as people read them."""
+
+import pytest
+from msgspec.structs import replace
+
+from gpu_mesh import console
+from gpu_mesh.causes import Cause, Verdict
+from gpu_mesh.mesh import Mesh, Node, Tunnel
+from gpu_mesh.report import exit_status, port, recent_alerts, report
+from gpu_mesh.state import Alert, AlertKind, Claim, Level, NodeState, State, Status, Tick
+
+NOW = 1_800_000_000.0
+LOCAL = Node(key="local", name="Local GPU", url="http://127.0.0.1:11434", on_monitor=True)
+ICELAND = Node(
+    key="iceland", name="Iceland", url="http://127.0.0.1:8080", tunnel=Tunnel("gpu.example.net", 8080)
+)
+MESH = Mesh((LOCAL, ICELAND))
+WELL = NodeState(
+    status=Status.HEALTHY, verdict=Verdict.OK, response_ms=45.2, usual_ms=40, checks=4, successes=3,
+    score_weight=1, score_value=0.9, models=("a", "b"), loaded=("a",), last_check=NOW - 12,
+)  # fmt: skip
+DOWN = NodeState(
+    status=Status.UNHEALTHY, verdict=Verdict.FAILED, cause=Cause.TUNNEL_DOWN, failures=3,
+    detail="Tunnel down: nothing listens on local port 8080", checks=3, score_weight=1, last_check=NOW - 12,
+)  # fmt: skip
+
+
+def state(local: NodeState | None, iceland: NodeState | None, *, age: float = 12.0) -> State:
+    nodes = {key: node for key, node in (("local", local), ("iceland", iceland)) if node}
+    return State(tick=Tick(NOW - age, 0.1, 30.0), nodes=nodes)
+
+
+def with_status(status: Status) -> NodeState:
+    return replace(WELL, status=status)
+
+
+EXITS = [
+    # local, iceland, age of the last check in seconds → exit status
+    (Status.HEALTHY, Status.HEALTHY, 12, 0),
+    (Status.HEALTHY, Status.DEGRADED, 12, 1),
+    (Status.DEGRADED, Status.UNHEALTHY, 12, 2),
+    (Status.HEALTHY, Status.OFFLINE, 12, 2),
+    (Status.HEALTHY, Status.UNKNOWN, 12, 3),
+    (Status.DEGRADED, Status.UNKNOWN, 12, 3),
+    (Status.OFFLINE, Status.UNKNOWN, 12, 2),
+    (Status.HEALTHY, Status.HEALTHY, 91, 3),
+    (Status.OFFLINE, Status.OFFLINE, 91, 3),
+]
+
+
+@pytest.mark.parametrize(("local", "iceland", "age", "expected"), EXITS)
+def test_the_exit_status_is_that_of_a_monitoring_plugin(
+    local: Status, iceland: Status, age: float, expected: int
+) -> None:
+    assert (
+        exit_status(report(MESH, state(with_status(local), with_status(iceland), age=age), NOW)) == expected
+    )
+
+
+def test_a_disabled_node_does_not_count() -> None:
+    mesh = Mesh((LOCAL, Node(key="iceland", name="Iceland", url="http://127.0.0.1:8080", enabled=False)))
+    assert exit_status(report(mesh, state(WELL, None), NOW)) == 0
+
+
+def test_the_status_has_one_line_a_node_then_cause_and_next_step_of_those_in_trouble() -> None:
+    text = console.status_text(report(MESH, state(WELL, DOWN), NOW), ["ts=… event=check"], "start me")
+    assert text.splitlines() == [
+        "The monitor runs: checked 12 s ago, every 30 s · 1 of 2 nodes healthy · health 50.0%",
+        "🟢  Local GPU  :11434          healthy    2 models  45 ms",
+        "🔴  Iceland    :8080 (tunnel)  unhealthy  0 models",
+        "   Tunnel down: nothing listens on local port 8080 (3 failures in a row)",
+        "   next: read the tunnel's log on the monitor: journalctl -u gpu-mesh-tunnel@iceland",
+        "",
+        "Recent log:",
+        "   ts=… event=check",
+    ]
+
+
+def test_the_status_of_a_monitor_that_does_not_run_says_how_to_start_it() -> None:
+    stale = console.status_text(
+        report(MESH, state(WELL, DOWN, age=600), NOW), [], "systemctl start gpu-mesh.target"
+    )
+    assert stale.splitlines()[0] == (
+        "⚠️ STALE: nobody watches the mesh, the last check was 10 min ago; start it: systemctl start gpu-mesh.target"
+    )
+    never = console.status_text(report(MESH, State(), NOW), [], "gpu-mesh run")
+    assert never.splitlines()[0] == "⚪ The monitor has not checked anything yet; start it: gpu-mesh run"
+
+
+def test_the_status_says_that_a_recovery_is_under_way() -> None:
+    claimed = replace(DOWN, claim=Claim(NOW - 5, NOW + 60, 1, "rebuild_tunnel"))
+    assert "   a recovery is under way" in console.status_text(
+        report(MESH, state(WELL, claimed), NOW), [], ""
+    )
+
+
+def test_the_status_shows_an_inventory_that_is_not_in_force() -> None:
+    known = state(WELL, WELL)
+    known.inventory_error = "mesh.yml:3: no such variable"
+    assert "   mesh.yml:3: no such variable" in console.status_text(report(MESH, known, NOW), [], "")
+
+
+def test_the_statistics_have_every_figure_of_every_node() -> None:
+    lines = console.statistics(report(MESH, state(WELL, None), NOW)).splitlines()
+    assert lines[0] == "Mesh health 50.0%, 1 of 2 nodes healthy"
+    assert lines[2].split() == [
+        "🟢",
+        "Local",
+        "GPU",
+        "healthy",
+        "90",
+        "75.0%",
+        "–",
+        "45",
+        "ms",
+        "40",
+        "ms",
+        "2",
+        "1",
+        "0",
+    ]
+    assert lines[3].split() == ["⚪", "Iceland", "unknown", "–", "–", "–", "–", "–", "0", "0", "0"]
+
+
+def test_the_dashboard_shows_the_alerts_of_the_last_minutes_only() -> None:
+    def alert(at: float) -> Alert:
+        return Alert(1, at, Level.ERROR, AlertKind.STATUS, f"at {at - NOW:g}", node="iceland", name="Iceland")
+
+    known = state(WELL, DOWN)
+    known.alerts = (alert(NOW - 400), alert(NOW - 100))
+    lines = console.dashboard(report(MESH, known, NOW), recent_alerts(known, NOW - 300), 5)
+    assert lines[-2] == "alerts of the last 5 min: 1 error"
+    assert lines[-1].endswith("❌ [ERROR] Iceland: at -100")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://10.0.0.1:11434", 11434),
+        ("https://gpu.example.net", 443),
+        ("http://gpu.example.net", 80),
+        ("http://[fd00::1]:11434", 11434),
+        ("http://[fd00::1]", 80),
+    ],
+)
+def test_the_port_of_a_node(url: str, expected: int) -> None:
+    assert port(Node(key="n", name="n", url=url)) == expected

@@ -1,0 +1,202 @@
+"""The state file: what is written is read back, damage is set aside, several writers lose nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gpu_mesh.log import Log
+from gpu_mesh.mesh import Node, Settings
+from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
+from gpu_mesh.state import NodeState, State
+from gpu_mesh.statefile import StateError, StateFile, decode, encode
+from gpu_mesh.tick import fold
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> StateFile:
+    return StateFile(tmp_path / "state", Log(tmp_path / "log/gpu-mesh.log"))
+
+
+def names(tmp_path: Path) -> set[str]:
+    return {path.name for path in (tmp_path / "state").iterdir()}
+
+
+def test_what_was_saved_is_there_again(file: StateFile) -> None:
+    with file.update(NOW) as state:
+        state.nodes["iceland"] = NodeState(failures=3, models=("a", "b"))
+    assert file.load().nodes["iceland"] == NodeState(failures=3, models=("a", "b"))
+
+
+def test_a_folder_without_state_starts_anew(file: StateFile) -> None:
+    assert file.load() == State()
+
+
+def test_an_exception_in_the_change_saves_nothing(file: StateFile) -> None:
+    with file.update(NOW) as state:
+        state.inventory_error = "before"
+    with pytest.raises(ZeroDivisionError), file.update(NOW) as state:  # noqa: PT012 - the block is the change
+        state.inventory_error = "after"
+        raise ZeroDivisionError
+    assert file.load().inventory_error == "before"
+
+
+def save_twice(file: StateFile) -> None:
+    for text in ("first", "second"):
+        with file.update(NOW) as state:
+            state.inventory_error = text
+
+
+DAMAGE = {
+    "an empty file": b"",
+    "half a file": b'{"schema": 1, "nodes": {',
+    "no JSON": b"\x00\xff\x00",
+    "JSON of another shape": b'{"schema": 1, "nodes": 3}',
+    "a newer version's": b'{"schema": 99}',
+    "no schema": b"{}",
+    "deep nesting": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_set_aside_with_an_alert_and_the_copy_before_it_goes_on(
+    file: StateFile, tmp_path: Path, damage: str
+) -> None:
+    save_twice(file)
+    (tmp_path / "state/state.json").write_bytes(DAMAGE[damage])
+    with file.update(NOW) as state:
+        assert state.inventory_error == "first"
+        assert [alert.level for alert in state.alerts] == ["error"]
+        assert "state.damaged-1800000000.json" in state.alerts[0].text
+    assert (tmp_path / "state/state.damaged-1800000000.json").read_bytes() == DAMAGE[damage]
+    assert "event=state_set_aside" in (tmp_path / "log/gpu-mesh.log").read_text()
+    with file.update(NOW) as state:
+        assert len(state.alerts) == 1
+
+
+def test_with_both_copies_damaged_monitoring_starts_anew(file: StateFile, tmp_path: Path) -> None:
+    save_twice(file)
+    for name in ("state.json", "state.previous.json"):
+        (tmp_path / "state" / name).write_text("?")
+    with file.update(NOW) as state:
+        assert (state.nodes, len(state.alerts)) == ({}, 1)
+
+
+def test_a_look_at_a_damaged_file_leaves_it_where_it_is(file: StateFile, tmp_path: Path) -> None:
+    save_twice(file)
+    (tmp_path / "state/state.json").write_text("?")
+    assert file.load().inventory_error == "first"
+    assert names(tmp_path) == {"state.json", "state.previous.json", "state.lock"}
+
+
+def test_nothing_is_left_behind_beside_state_its_copy_and_the_lock(file: StateFile, tmp_path: Path) -> None:
+    save_twice(file)
+    assert names(tmp_path) == {"state.json", "state.previous.json", "state.lock"}
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where a folder should be")
+    file = StateFile(tmp_path / "state/deeper", Log(tmp_path / "log"))
+    with pytest.raises(StateError, match=r"state.* cannot be written: .*--state-dir"), file.update(NOW):
+        pass
+
+
+ADD = """
+import sys
+from pathlib import Path
+from gpu_mesh.log import Log
+from gpu_mesh.state import NodeState
+from gpu_mesh.statefile import StateFile
+from msgspec.structs import replace
+file = StateFile(Path(sys.argv[1]), Log(Path(sys.argv[1], "log")))
+for turn in range(int(sys.argv[2])):
+    with file.update(1.0) as state:
+        node = state.nodes.get("n", NodeState())
+        state.nodes["n"] = replace(node, checks=node.checks + 1)
+    print(turn + 1, flush=True)
+"""
+
+
+def test_several_processes_that_write_at_once_lose_nothing(file: StateFile, tmp_path: Path) -> None:
+    adders = [subprocess.Popen([sys.executable, "-c", ADD, tmp_path / "state", "50"]) for _ in range(3)]
+    assert [adder.wait(60) for adder in adders] == [0, 0, 0]
+    assert file.load().nodes["n"].checks == 150
+
+
+def test_a_writer_killed_at_any_moment_leaves_a_readable_state_and_no_lock(
+    file: StateFile, tmp_path: Path
+) -> None:
+    confirmed = 0
+    for kill_after in range(12):
+        adder = subprocess.Popen(
+            [sys.executable, "-c", ADD, tmp_path / "state", "100000"], stdout=subprocess.PIPE, text=True
+        )
+        assert adder.stdout
+        for _ in range(kill_after + 1):
+            adder.stdout.readline()
+        os.kill(adder.pid, signal.SIGKILL)
+        lines = kill_after + 1 + len(adder.stdout.read().splitlines())
+        adder.wait()
+        confirmed += lines
+        state = file.load()
+        assert confirmed <= state.nodes["n"].checks <= confirmed + 1
+        confirmed = state.nodes["n"].checks
+        with file.update(time.time()) as state:
+            assert state.alerts == ()
+
+
+texts = st.text(max_size=20)
+numbers = st.floats(0, 4e9)
+replies = st.builds(Reply, st.sampled_from([None, *Fault]), st.integers(0, 599), texts, st.floats(0, 1e5))
+observations = st.builds(
+    Observation,
+    node=st.sampled_from(["a", "b"]),
+    at=st.floats(1, 4e9),
+    tags=replies,
+    models=st.lists(texts, max_size=5).map(tuple),
+    ps=st.none() | replies,
+    loaded=st.lists(
+        st.builds(LoadedModel, texts, st.integers(1, 2**40), st.integers(0, 2**40), numbers), max_size=3
+    ).map(tuple),
+    node_clock=numbers,
+    version=st.none() | texts,
+)
+
+
+@given(st.lists(observations, max_size=20))
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_nodes_show_the_state_is_the_same_after_writing_and_reading(seen: list[Observation]) -> None:
+    state = State()
+    for observation in seen:
+        node = Node(key=observation.node, name=observation.node, url=f"http://{observation.node}:11434")
+        fold(state, node, Settings(), observation)
+    assert decode(encode(state)) == state
+
+
+def test_a_node_takes_at_most_2_kib(tmp_path: Path) -> None:
+    state = State()
+    node = Node(key="iceland", name="Iceland", url="http://10.0.0.7:11434")
+    models = tuple(f"some-model-{number}:30b-instruct-q4_K_M" for number in range(10))
+    for number in range(3000):
+        at = NOW + 30.0 * number
+        reply = Reply(Fault.READ_TIMEOUT) if number % 7 == 0 else Reply(status=200, ms=45.123)
+        loaded = (LoadedModel(models[0], 1, 1, at + 300),)
+        seen = Observation("iceland", at, reply, models, Reply(status=200), loaded, at, "0.12.9")
+        fold(state, node, Settings(), seen)
+    state.alerts = ()
+    assert len(encode(state)) - len(encode(State())) <= 2048
+
+
+def test_the_file_can_be_read_by_eye() -> None:
+    state = State(nodes={"iceland": NodeState(failures=3)})
+    assert '   "failures": 3' in encode(state).decode().splitlines()
+    assert msgspec.json.decode(encode(state))["nodes"] == {"iceland": {"failures": 3}}
