@@ -77,11 +77,10 @@ def test_the_status_has_one_line_a_node_then_cause_and_next_step_of_those_in_tro
 
 
 def test_the_status_of_a_monitor_that_does_not_run_says_how_to_start_it() -> None:
-    stale = console.status_text(
-        report(MESH, state(WELL, DOWN, age=600), NOW), [], "systemctl start gpu-mesh.target"
-    )
+    start = "systemctl start gpu-mesh.target"
+    stale = console.status_text(report(MESH, state(WELL, DOWN, age=600), NOW), [], start)
     assert stale.splitlines()[0] == (
-        "⚠️ STALE: nobody watches the mesh, the last check was 10 min ago; start it: systemctl start gpu-mesh.target"
+        f"⚠️ STALE: nobody watches the mesh, the last check was 10 min ago; start it: {start}"
     )
     never = console.status_text(report(MESH, State(), NOW), [], "gpu-mesh run")
     assert never.splitlines()[0] == "⚪ The monitor has not checked anything yet; start it: gpu-mesh run"
