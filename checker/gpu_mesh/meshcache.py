@@ -1,0 +1,186 @@
+"""Keep the resolved mesh between ticks, for every command: Ansible reads the sources only when one changed.
+
+A hit costs one small read and a stat for each file of the inventory. What is kept holds no secret: headers
+name their secrets' files (resolve.py).
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from gpu_mesh import __version__
+from gpu_mesh.mesh import Mesh
+from gpu_mesh.mistakes import InventoryError, Mistake, describe
+from gpu_mesh.paths import Paths
+
+REREAD = 300.0  # seconds: for sources whose change no file shows, and for mistakes that may mend themselves
+_LARGE = 1_000_000  # bytes; a longer file is not searched for what makes it change unseen
+_MOVING = re.compile(rb"^plugin\s*:|\b(lookup|query|q)\(", re.MULTILINE)
+
+Print = tuple[int, int, int, int]  # mtime_ns, ctime_ns, size, inode
+
+
+class Loaded(Struct, frozen=True):
+    """The mesh in force."""
+
+    mesh: Mesh
+    error: str = ""  # why the inventory's newest edit is not in force: every mistake, one a line
+    fresh: bool = False  # whether the sources were read just now
+
+
+class _Origin(Struct, frozen=True):
+    """What a cache was made of and by; another one does not answer this question."""
+
+    version: str
+    machine: str
+    sources: tuple[str, ...]
+    monitor: str
+    ansible_config: str
+
+
+class _Cache(Struct, frozen=True):
+    """mesh.json."""
+
+    origin: _Origin
+    read_at: float
+    moving: bool  # a script, a plugin or a lookup: read again after REREAD
+    watched: dict[str, Print | None]  # None: it does not exist, and its appearance would count
+    mistakes: tuple[Mistake, ...] = ()
+    mesh: Mesh | None = None  # the last good one
+
+
+def load(paths: Paths, monitor: str | None, now: float) -> Loaded:
+    """Return the mesh in force; after a broken edit the last good one, with the mistakes.
+
+    Args:
+        paths: where the sources and the cache are.
+        monitor: the ``--monitor`` option.
+        now: Unix seconds.
+
+    Raises:
+        InventoryError: the sources are wrong, and no good mesh is known.
+    """
+    origin = _Origin(
+        version=__version__,
+        machine=os.uname().nodename,
+        sources=tuple(
+            source if "," in source else str(Path(source).absolute()) for source in paths.inventory
+        ),
+        monitor=monitor or "",
+        ansible_config=_ansible_config(os.environ),
+    )
+    file = paths.state / "mesh.json"
+    cache = _stored(file)
+    fresh = cache is None or not _holds(cache, origin, now)
+    if cache is None or fresh:
+        cache = _read(origin, now, cache)
+        _store(file, cache)
+    if cache.mesh is None:
+        raise InventoryError(cache.mistakes)
+    return Loaded(cache.mesh, describe(cache.mistakes), fresh)
+
+
+def _holds(cache: _Cache, origin: _Origin, now: float) -> bool:
+    if cache.origin != origin or any(_print(path) != known for path, known in cache.watched.items()):
+        return False
+    return not (cache.moving or cache.mistakes) or 0 <= now - cache.read_at < REREAD
+
+
+def _read(origin: _Origin, now: float, old: _Cache | None) -> _Cache:
+    from gpu_mesh import reading  # a tick that reads nothing must not pay for it
+
+    watched = {path: _print(path) for path in _watched(origin)}  # before: an edit meanwhile is seen next time
+    found = reading.read(origin.sources, origin.monitor)
+    watched |= {path: _print(path) for path in found.files}
+    same = old is not None and (old.origin.sources, old.origin.monitor) == (origin.sources, origin.monitor)
+    last_good = old.mesh if old is not None and same else None
+    return _Cache(
+        origin=origin,
+        read_at=now,
+        moving=any(_moves(Path(path)) for path in watched),
+        watched=watched,
+        mistakes=found.mistakes,
+        mesh=found.mesh or last_good,
+    )
+
+
+def _watched(origin: _Origin) -> Iterator[str]:
+    """Name every file and folder from which the sources are read, and those that would count if they were."""
+    yield origin.ansible_config
+    for source in map(Path, origin.sources):
+        if "," in source.name and not source.exists():
+            continue
+        yield from _below(source)
+        if not source.is_dir():
+            yield from _below(source.parent / "group_vars")
+            yield from _below(source.parent / "host_vars")
+
+
+def _below(path: Path) -> Iterator[str]:
+    yield str(path)
+    seen = set()
+    for folder, folders, files in os.walk(path, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link that leads back up
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (f"{folder}/{name}" for name in (*folders, *files))
+
+
+def _ansible_config(environ: Mapping[str, str]) -> str:
+    """Name the ansible.cfg in force, by Ansible's order, or the last that would be."""
+    candidates = [Path("ansible.cfg").absolute(), Path(environ.get("HOME", "/"), ".ansible.cfg")]
+    if named := environ.get("ANSIBLE_CONFIG"):
+        candidates.insert(0, Path(named, "ansible.cfg") if Path(named).is_dir() else Path(named))
+    in_force = (path for path in candidates if os.access(path, os.R_OK))
+    return str(next(in_force, "/etc/ansible/ansible.cfg"))
+
+
+def _print(path: str) -> Print | None:
+    try:
+        stat = os.stat(path)  # noqa: PTH116 - at every tick for each file: a Path would double its cost
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
+
+
+def _moves(path: Path) -> bool:
+    """Tell whether what Ansible reads from the file can change while the file does not."""
+    if not path.is_file():
+        return False
+    if os.access(path, os.X_OK):
+        return True
+    try:
+        return path.stat().st_size <= _LARGE and _MOVING.search(path.read_bytes()) is not None
+    except OSError:
+        return False
+
+
+def _stored(file: Path) -> _Cache | None:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=_Cache)
+    except (OSError, msgspec.MsgspecError):
+        return None  # none, not for us to read, or of another version: the sources say it all again
+
+
+def _store(file: Path, cache: _Cache) -> None:
+    """Replace the cache in one step; whoever may not write it, as a person who asks for status, does not."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o640)
+    except OSError:
+        return
+    try:
+        with os.fdopen(handle, "wb") as stored:
+            os.fchmod(handle, 0o640)
+            stored.write(msgspec.json.encode(cache))
+            stored.flush()
+            os.fsync(handle)
+        temporary.replace(file)
+    except OSError:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,44 @@
+"""Mistakes in an inventory: where each stands, and how all of them are told to a person at once."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+_HOSTS_NAMED = 3
+
+
+class Mistake(Struct, frozen=True):
+    """One thing that is wrong, in words that follow the variable's name ("must be …, not 'soon'")."""
+
+    message: str
+    host: str = ""  # inventory_hostname; "": the mesh, or a file, as a whole
+    variable: str = ""
+    place: str = ""  # file:line as far as it is known
+
+
+class InventoryError(Exception):
+    """The inventory does not describe a mesh; carries every mistake, and str() tells them all, one a line."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__(describe(self.mistakes))
+
+
+def describe(mistakes: Iterable[Mistake]) -> str:
+    """Tell the mistakes, one a line: ``file:line: host: variable what is wrong``.
+
+    A mistake that many hosts share, as one in a group's variables is, is told once.
+    """
+    hosts: dict[tuple[str, str, str], list[str]] = {}
+    for mistake in mistakes:
+        shared = hosts.setdefault((mistake.place, mistake.variable, mistake.message), [])
+        if mistake.host and mistake.host not in shared:
+            shared.append(mistake.host)
+    return "\n".join(_line(*key, names) for key, names in hosts.items())
+
+
+def _line(place: str, variable: str, message: str, hosts: list[str]) -> str:
+    named = ", ".join(hosts[:_HOSTS_NAMED])
+    if len(hosts) > _HOSTS_NAMED:
+        named += f" and {len(hosts) - _HOSTS_NAMED} more"
+    return ": ".join(filter(None, [place, named, f"{variable} {message}".lstrip()]))

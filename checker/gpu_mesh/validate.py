@@ -1,0 +1,72 @@
+"""The ``validate`` command: read the inventory anew, show the mesh or every mistake."""
+
+import sys
+from typing import Any
+
+import msgspec
+
+from gpu_mesh import reading
+from gpu_mesh.mesh import Mesh, Node, RecoveryKind
+from gpu_mesh.mistakes import describe
+from gpu_mesh.paths import Paths
+
+SCHEMA = 1
+
+
+def run(paths: Paths, monitor: str | None, *, as_json: bool) -> int:
+    """Print the resolved mesh and return 0, or print the mistakes and return 2.
+
+    Args:
+        paths: where the sources are.
+        monitor: the ``--monitor`` option.
+        as_json: print one JSON object instead, whether right or wrong.
+    """
+    found = reading.read(paths.inventory, monitor)
+    if found.mesh is None:
+        if as_json:
+            _write_json({"schema": SCHEMA, "mistakes": msgspec.to_builtins(found.mistakes)})
+        sys.stderr.write(describe(found.mistakes) + "\n")
+        return 2
+    if as_json:
+        _write_json({"schema": SCHEMA, **_document(found.mesh)})
+    else:
+        sys.stdout.write(table(found.mesh))
+    return 0
+
+
+def table(mesh: Mesh) -> str:
+    """Render the mesh for a person, one line a node."""
+    rows = [
+        ("NODE", "URL", "THROUGH", "RECOVERY"),
+        *((node.key, node.url, _through(node), _recovery(node)) for node in mesh.nodes),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    count = f"{len(mesh.nodes)} node{'s' if len(mesh.nodes) != 1 else ''}"
+    watcher = f", watched by {mesh.monitor}" if mesh.monitor else ""
+    return "\n".join(line.rstrip() for line in lines) + f"\n{count}{watcher}, no mistakes\n"
+
+
+def _through(node: Node) -> str:
+    return f"tunnel to {node.tunnel.host}" if node.tunnel else "-"
+
+
+def _recovery(node: Node) -> str:
+    target = {
+        RecoveryKind.SYSTEMD: node.unit,
+        RecoveryKind.SYSTEMD_USER: node.unit,
+        RecoveryKind.DOCKER: node.container,
+    }.get(node.recovery, "")
+    return f"{node.recovery} {target}".rstrip() + ("" if node.enabled else " (not enabled)")
+
+
+def _document(mesh: Mesh) -> dict[str, Any]:
+    return {
+        "monitor": mesh.monitor,
+        "settings": msgspec.to_builtins(mesh.settings),
+        "nodes": msgspec.to_builtins(mesh.nodes),
+    }
+
+
+def _write_json(document: dict[str, Any]) -> None:
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
