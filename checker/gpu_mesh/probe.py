@@ -1,0 +1,216 @@
+"""Probe one node: ask its Ollama for models, loaded models and version, and tell what that showed.
+
+Facts only, never a judgement (diagnose.py), never an exception: whatever a node does is a fact about it.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from itertools import accumulate
+from time import monotonic
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from gpu_mesh.bounds import Resolve, system_resolve
+from gpu_mesh.faults import GetError
+from gpu_mesh.mesh import Node
+from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
+from gpu_mesh.transport import Answer, Session
+
+MAX_MODELS = 500
+MAX_NAME = 128  # characters
+MAX_DETAIL = 200  # characters
+MAX_DEPTH = 32  # Ollama's own answers nest four deep
+MAX_BRACKETS = 100_000
+PS_SHARE = (
+    0.6  # of the time left: /api/ps waits while a model loads, and then /api/version still has its turn
+)
+
+_Shape = TypeVar("_Shape")
+
+
+class _Tag(Struct):
+    name: str | None = None
+    model: str | None = None
+
+
+class _Tags(Struct):
+    models: list[_Tag] | None
+
+
+class _Running(Struct):
+    name: str | None = None
+    model: str | None = None
+    size: int | float | None = None
+    size_vram: int | float | None = None
+    expires_at: str | None = None
+    context_length: int | float | None = None
+
+
+class _Ps(Struct):
+    models: list[_Running] | None
+
+
+class _Version(Struct):
+    version: str
+
+
+def observe(
+    node: Node, at: float, *, ask_version: bool, trust_env: bool, resolve: Resolve = system_resolve
+) -> Observation:
+    """Probe a node, within its timeout.
+
+    Args:
+        node: which.
+        at: Unix seconds.
+        ask_version: whether the version is wanted. It is also asked for when /api/ps does not answer in time,
+            since an answer then tells a loading model from a hanging process.
+        trust_env: whether a proxy named in the environment is used.
+        resolve: how names become addresses.
+    """
+    try:
+        return _observe(node, at, ask_version=ask_version, trust_env=trust_env, resolve=resolve)
+    except GetError as error:
+        return Observation(node.key, at, Reply(error.fault, detail=plain(error.detail, MAX_DETAIL)))
+    except Exception as error:  # noqa: BLE001 - one node must never end the check of all
+        return Observation(
+            node.key, at, Reply(Fault.UNUSABLE, detail=f"the probe failed: {type(error).__name__}")
+        )
+
+
+def _observe(node: Node, at: float, *, ask_version: bool, trust_env: bool, resolve: Resolve) -> Observation:
+    with Session(
+        node.url,
+        node.timeout,
+        headers=node.headers,
+        ca_file=node.ca_file,
+        trust_env=trust_env,
+        resolve=resolve,
+    ) as session:
+        reply, tags, _ = _ask(session, "/api/tags", _Tags)
+        if tags is None:
+            return Observation(node.key, at, reply)
+        ps_reply, ps, date = _ask(session, "/api/ps", _Ps, share=PS_SHARE)
+        version = None
+        if (ask_version or ps_reply.fault is Fault.READ_TIMEOUT) and session.left > 0:
+            _, answer, _ = _ask(session, "/api/version", _Version)
+            version = plain(answer.version, MAX_NAME) if answer else None
+    return Observation(
+        node.key,
+        at,
+        reply,
+        models=_names(tags),
+        ps=ps_reply,
+        loaded=_loaded(ps) if ps else (),
+        node_clock=_http_date(date),
+        version=version,
+    )
+
+
+def _ask(
+    session: Session, path: str, shape: type[_Shape], *, share: float = 1.0
+) -> tuple[Reply, _Shape | None, str]:
+    """GET a path; return how that ended, the answer decoded if it could be, and its Date header."""
+    began = monotonic()
+    try:
+        answer = session.get(path, share=share)
+    except GetError as error:
+        return Reply(error.fault, 0, plain(error.detail, MAX_DETAIL), _since(began)), None, ""
+    took = _since(began)
+    fault, detail = _status_fault(answer)
+    decoded: _Shape | None = None
+    if fault is None:
+        try:
+            decoded = decode(answer.body, shape)
+        except ValueError as error:
+            fault, detail = Fault.NOT_JSON, str(error)
+    return Reply(fault, answer.status, plain(detail, MAX_DETAIL), took), decoded, answer.date
+
+
+def _since(began: float) -> float:
+    return round((monotonic() - began) * 1000, 3)
+
+
+def _status_fault(answer: Answer) -> tuple[Fault | None, str]:
+    if 200 <= answer.status < 300:
+        return None, ""
+    words = f"HTTP {answer.status} {_PHRASES.get(answer.status, '')}".strip()
+    if answer.status >= 400:
+        return Fault.STATUS, words
+    if answer.status >= 300:
+        return Fault.REDIRECT, f"{words} to {answer.location}" if answer.location else words
+    return Fault.NOT_JSON, words
+
+
+_PHRASES: Mapping[int, str] = {status.value: status.phrase for status in HTTPStatus}
+
+
+def decode(body: bytes, shape: type[_Shape]) -> _Shape:
+    """Decode a node's JSON; raises ValueError with a few plain words when it is not of that shape."""
+    brackets = body.translate(None, _NOT_BRACKETS)
+    if (
+        len(brackets) > MAX_BRACKETS
+        or max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH
+    ):
+        raise ValueError("the JSON is nested deeper than any of Ollama's")
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"not Ollama's JSON: {error}") from None
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        start = body[:64].lstrip()
+        kind = "nothing" if not start else "HTML" if start.startswith(b"<") else "broken JSON"
+        raise ValueError(f"{kind} instead of JSON" if kind != "broken JSON" else kind) from None
+
+
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NOT_BRACKETS = bytes(set(range(256)) - set(_STEPS))
+
+
+def plain(text: str, limit: int) -> str:
+    """Return text without control characters, bidi marks and the like, at most ``limit`` characters of it."""
+    if not text.isprintable():
+        text = "".join(character for character in text[: 4 * limit] if character.isprintable())
+    return text[:limit]
+
+
+def _names(tags: _Tags) -> tuple[str, ...]:
+    names = (plain(tag.name or tag.model or "", MAX_NAME) for tag in (tags.models or ())[:MAX_MODELS])
+    return tuple(filter(None, names))
+
+
+def _loaded(ps: _Ps) -> tuple[LoadedModel, ...]:
+    return tuple(
+        LoadedModel(
+            name=plain(entry.name or entry.model or "", MAX_NAME),
+            size=_count(entry.size),
+            size_vram=_count(entry.size_vram),
+            expires_at=unix_seconds(entry.expires_at or ""),
+            context_length=_count(entry.context_length),
+        )
+        for entry in (ps.models or ())[:MAX_MODELS]
+        if entry.name or entry.model
+    )
+
+
+def _count(number: float | None) -> int:
+    return int(min(max(number or 0, 0), 2**62))
+
+
+def unix_seconds(text: str) -> float:
+    """Return the Unix seconds of an RFC 3339 time; 0.0 for none, Go's zero time, and what cannot be read."""
+    try:
+        moment = datetime.fromisoformat(text[:64])
+        return max((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), 0.0)
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _http_date(text: str) -> float:
+    try:
+        return max(parsedate_to_datetime(text[:64]).replace(tzinfo=UTC).timestamp(), 0.0)  # always GMT
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return 0.0

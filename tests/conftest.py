@@ -1,0 +1,41 @@
+"""Real servers on loopback for every test that wants one."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from gpu_mesh.standin import Standin
+
+
+@pytest.fixture
+def standin() -> Iterator[Callable[..., Standin]]:
+    """A function that starts a stand-in Ollama; takes what Standin takes."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(Standin(**options))
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A loopback port on which nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A loopback port that swallows packets: its backlog is full, and nobody accepts."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        while True:
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0.2)
+            try:
+                waiting.connect(listener.getsockname())
+            except TimeoutError:
+                break
+        yield listener.getsockname()[1]

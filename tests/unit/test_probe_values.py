@@ -1,0 +1,49 @@
+"""The pure parts of a probe: times, text, JSON."""
+
+import pytest
+
+from gpu_mesh.probe import _Tags, decode, plain, unix_seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2025-05-04T17:37:44Z", 1746380264.0),
+        ("2025-05-04T17:37:44.706015396-07:00", 1746405464.706015),
+        ("2025-05-04T17:37:44.1Z", 1746380264.1),
+        ("2025-05-04T19:37:44.5+02:00", 1746380264.5),
+        ("2318-09-21T23:17:13.123456789Z", 11004592633.123455),
+        ("0001-01-01T00:00:00Z", 0.0),
+        ("", 0.0),
+        ("soon", 0.0),
+        ("2025-05-04T17:37:44Z" * 1000, 0.0),
+        ("9999-12-31T23:59:59-23:59", 253402387139.0),
+    ],
+)
+def test_a_time_as_ollama_writes_it_becomes_unix_seconds_and_anything_else_none(text, seconds):
+    assert unix_seconds(text) == pytest.approx(seconds, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("llama3.2:latest", "llama3.2:latest"),
+        ("モデル:8b", "モデル:8b"),
+        ("a\x1b[31mb\r\n", "a[31mb"),
+        ("\u202eevil\u2066\u200f", "evil"),
+        ("\ud800x", "x"),
+        ("x" * 50, "x" * 20),
+    ],
+)
+def test_nothing_that_could_act_on_a_terminal_or_page_is_left_in_text(text, expected):
+    assert plain(text, 20) == expected
+
+
+@pytest.mark.parametrize("depth", [33, 1_000, 1_000_000])
+def test_json_nested_deeper_than_ollamas_is_refused_before_it_is_parsed(depth):
+    with pytest.raises(ValueError, match="nested deeper"):
+        decode(b'{"models": [], "x": ' + b"[" * depth, _Tags)
+
+
+def test_brackets_within_strings_are_no_nesting():
+    assert decode(b'{"models": [{"name": "[[["}]}', _Tags).models[0].name == "[[["
