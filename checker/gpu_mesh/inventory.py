@@ -25,6 +25,7 @@ from ansible.template import Templar
 from ansible.utils.display import Display
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
+from msgspec.structs import replace
 
 from gpu_mesh.mesh import Mesh
 from gpu_mesh.mistakes import Mistake
@@ -79,8 +80,10 @@ def read(sources: tuple[str, ...], monitor: str = "") -> Reading:
     resolved = resolve(hosts, monitor, _machine())
     if isinstance(resolved, Mesh) and not lost:
         return Reading(resolved, files=_other_files())
-    found = () if isinstance(resolved, Mesh) else resolved
-    return Reading(mistakes=lost + found, files=_other_files())
+    found = lost if isinstance(resolved, Mesh) else lost + resolved
+    everywhere = ", ".join(sources)
+    placed = (replace(it, place=it.place or everywhere) for it in found)
+    return Reading(mistakes=tuple(placed), files=_other_files())
 
 
 def _missing(source: str) -> Mistake | None:

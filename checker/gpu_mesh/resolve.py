@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.mistakes import Mistake
-from gpu_mesh.shapes import ShapeError, authority, is_host
+from gpu_mesh.shapes import TEXT, ShapeError, authority, is_host
 from gpu_mesh.variables import ROLE_VARIABLES, VARIABLES, is_known
 
 MONITORS, NODES = "mesh_monitors", "mesh_nodes"
@@ -63,12 +63,19 @@ class _Host:
 
     def plain(self, name: str) -> str:
         """Return one of Ansible's own variables as text; "" when it is not given or has no value."""
-        variable = self.raw.variables.get(name)
-        if variable is None:
+        if not self.has(name):
             return ""
-        if variable.error and self.is_right(name):
-            self.blame(name, variable.error)
-        return "" if variable.error or variable.value is None else str(variable.value)
+        variable = self.raw.variables[name]
+        try:
+            if not variable.error:
+                return str(TEXT.read(variable.value))
+        except ShapeError as problem:
+            error = TEXT.wrong(variable.value, problem)
+        else:
+            error = variable.error
+        if self.is_right(name):  # asked for more than once, blamed once
+            self.blame(name, error)
+        return ""
 
     def fields(self, prefix: str) -> dict[str, Any]:
         """Read every given variable of that prefix; the keys are the struct's fields."""

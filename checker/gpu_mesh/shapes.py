@@ -174,7 +174,7 @@ def _plain_url(value: object) -> str:
     if parts.scheme not in ("http", "https"):
         raise ShapeError("must begin with http:// or https://")
     if "@" in parts.netloc:
-        raise ShapeError("must not carry a user or password: use mesh_node_headers with a value @/path")
+        raise ShapeError("must not carry a user or password")
     if not host or not is_host(host) or port == 0:
         raise ShapeError
     return value.strip()
