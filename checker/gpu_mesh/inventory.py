@@ -21,6 +21,7 @@ from ansible.cli import CLI
 from ansible.errors import AnsibleError
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
 from ansible.utils.display import Display
 from ansible.vars.hostvars import HostVars
@@ -110,7 +111,7 @@ def _listening(troubles: _Troubles) -> Iterator[None]:
 
 def _hosts(sources: tuple[str, ...]) -> Iterator[RawHost]:
     loader = DataLoader()
-    loader.set_vault_secrets(_vault_secrets())
+    loader.set_vault_secrets(_start())
     constants.INVENTORY_ANY_UNPARSED_IS_FAILED = True
     inventory = InventoryManager(loader=loader, sources=list(sources))
     manager = VariableManager(loader=loader, inventory=inventory)
@@ -135,8 +136,9 @@ def _hosts(sources: tuple[str, ...]) -> Iterator[RawHost]:
 
 
 @functools.cache
-def _vault_secrets() -> Any:
-    """Return the secrets that ansible.cfg and the environment name. Ansible wants this once in a process."""
+def _start() -> Any:
+    """Start Ansible up; return the secrets that ansible.cfg and the environment name. Once in a process."""
+    init_plugin_loader()  # finds what comes in collections
     return CLI.setup_vault_secrets(
         DataLoader(), vault_ids=list(constants.DEFAULT_VAULT_IDENTITY_LIST), auto_prompt=False
     )
@@ -214,9 +216,8 @@ def _mistake(error: AnsibleError, troubles: _Troubles) -> Mistake:
     if not tried:
         return Mistake(_words(error), place=_place_of(error))
     source = _words(error).rpartition(" ")[2]
-    exact = [failure for failure in tried if _has_line(_place_of(failure))]
     named = source.endswith(_SELF_DESCRIBING) or os.access(source, os.X_OK)
-    chosen = (exact or tried)[0 if named else -1]
+    chosen = tried[0 if named else -1]  # Ansible tries INI last
     return Mistake(_words(chosen), place=_place_of(chosen) or source)
 
 

@@ -1,0 +1,221 @@
+"""The mesh between ticks: when the sources are read again, and what is in force after a broken edit."""
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gpu_mesh import meshcache
+from gpu_mesh.mistakes import InventoryError
+from gpu_mesh.paths import Paths
+
+NOW = 1_700_000_000.0
+GOOD = "[mesh_nodes]\niceland\n"
+SCRIPT = """#!/bin/sh
+echo '{"mesh_nodes": {"hosts": ["iceland"]}, "_meta": {"hostvars": {}}}'
+"""
+LOOKUP = """
+mesh_nodes:
+  hosts:
+    iceland:
+      mesh_node_name: "{{ lookup('env', 'HOME') }}"
+"""
+BROKEN = "[mesh_nodes]\niceland mesh_node_timeout=soon\n"
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("ANSIBLE_CONFIG", raising=False)
+    for folder in ("inventory", "state", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "inventory/mesh.ini").write_text(GOOD, encoding="utf-8")
+    return Paths((str(tmp_path / "inventory/mesh.ini"),), tmp_path, tmp_path / "state", tmp_path / "log")
+
+
+def source_of(paths: Paths) -> Path:
+    return Path(paths.inventory[0])
+
+
+def cache_of(paths: Paths) -> Path:
+    return paths.state / "mesh.json"
+
+
+def test_the_sources_are_read_once_while_nothing_changes(paths: Paths) -> None:
+    first = meshcache.load(paths, None, NOW)
+    assert first.fresh
+    later = meshcache.load(paths, None, NOW + 86400)
+    assert not later.fresh
+    assert later.mesh == first.mesh
+
+
+def write(name: str, text: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+    return change
+
+
+def replaced_with_old_times(folder: Path) -> None:
+    """As a backup that is put back: another file, of the same size and the same time."""
+    old = (folder / "mesh.ini").stat()
+    new = folder.parent / "new"
+    new.write_text(GOOD.replace("iceland", "greenla"), encoding="utf-8")
+    os.utime(new, ns=(old.st_atime_ns, old.st_mtime_ns))
+    new.replace(folder / "mesh.ini")
+
+
+@pytest.mark.parametrize("as_folder", [False, True], ids=["file", "folder"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        write("mesh.ini", GOOD + "norway\n"),
+        replaced_with_old_times,
+        write("group_vars/all.yml", "mesh_node_timeout: 4\n"),
+        write("host_vars/iceland.yml", "mesh_node_timeout: 4\n"),
+        write("../elsewhere/ansible.cfg", "[defaults]\n"),
+        write("../.ansible.cfg", "[defaults]\n"),
+    ],
+    ids=["edit", "replaced", "group_vars", "host_vars", "nearer ansible.cfg", "own ansible.cfg"],
+)
+def test_a_change_that_could_matter_is_read(
+    change: Callable[[Path], None], as_folder: bool, paths: Paths
+) -> None:
+    if as_folder:
+        paths = Paths((str(source_of(paths).parent),), paths.config, paths.state, paths.log)
+    folder = paths.config / "inventory"
+    meshcache.load(paths, None, NOW)
+    change(folder)
+    assert meshcache.load(paths, None, NOW + 30).fresh
+    assert not meshcache.load(paths, None, NOW + 60).fresh
+
+
+@pytest.mark.parametrize("name", ["other.ini", "group_vars/all.yml", "group_vars/mesh_nodes/more.yml"])
+def test_files_that_come_change_and_go_in_a_folder_are_noticed(name: str, paths: Paths) -> None:
+    folder = source_of(paths).parent
+    paths = Paths((str(folder),), paths.config, paths.state, paths.log)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    meshcache.load(paths, None, NOW)
+    text = "[mesh_nodes]\nnorway\n" if name.endswith("ini") else "mesh_node_timeout: 4\n"
+    for content in (text, text + "# more\n", None):
+        if content is None:
+            (folder / name).unlink()
+        else:
+            (folder / name).write_text(content, encoding="utf-8")
+        assert meshcache.load(paths, None, NOW).fresh
+        assert not meshcache.load(paths, None, NOW).fresh
+
+
+def test_a_new_vault_password_is_noticed(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    password = paths.config / "password"
+    password.write_text("correct horse\n", encoding="utf-8")
+    monkeypatch.setenv("ANSIBLE_VAULT_PASSWORD_FILE", str(password))
+    meshcache.load(paths, None, NOW)
+    password.write_text("battery staple\n", encoding="utf-8")
+    assert meshcache.load(paths, None, NOW).fresh
+    assert b"battery" not in cache_of(paths).read_bytes()
+
+
+def test_another_monitor_or_source_is_another_question(paths: Paths) -> None:
+    source_of(paths).write_text(GOOD + "[mesh_monitors]\na\nb\n", encoding="utf-8")
+    assert meshcache.load(paths, "a", NOW).mesh.monitor == "a"
+    assert meshcache.load(paths, "b", NOW).mesh.monitor == "b"
+
+
+def test_a_broken_edit_keeps_the_last_good_mesh_until_it_is_mended(paths: Paths) -> None:
+    good = meshcache.load(paths, None, NOW).mesh
+    source_of(paths).write_text(BROKEN, encoding="utf-8")
+    told = f"{source_of(paths)}:2: iceland: mesh_node_timeout must be a number of seconds above 0, not 'soon'"
+    broken = meshcache.load(paths, None, NOW + 30)
+    assert broken == meshcache.Loaded(good, told, fresh=True)
+    assert meshcache.load(paths, None, NOW + 60) == meshcache.Loaded(good, told, fresh=False)
+    source_of(paths).write_text(GOOD + "norway\n", encoding="utf-8")
+    mended = meshcache.load(paths, None, NOW + 90)
+    assert (mended.error, len(mended.mesh.nodes)) == ("", 2)
+
+
+def test_an_inventory_that_vanishes_leaves_the_last_good_mesh(paths: Paths) -> None:
+    good = meshcache.load(paths, None, NOW).mesh
+    source_of(paths).unlink()
+    gone = meshcache.load(paths, None, NOW + 30)
+    assert gone.mesh == good
+    assert "there is no such inventory" in gone.error
+
+
+def test_without_any_good_mesh_all_mistakes_are_raised_and_read_once(paths: Paths) -> None:
+    source_of(paths).write_text(BROKEN, encoding="utf-8")
+    with pytest.raises(InventoryError, match="mesh_node_timeout"):
+        meshcache.load(paths, None, NOW)
+    written = cache_of(paths).stat().st_mtime_ns
+    with pytest.raises(InventoryError, match="mesh_node_timeout"):
+        meshcache.load(paths, None, NOW + 30)
+    assert cache_of(paths).stat().st_mtime_ns == written
+
+
+def test_another_inventorys_last_good_mesh_is_not_used(paths: Paths) -> None:
+    meshcache.load(paths, None, NOW)
+    other = paths.config / "other.ini"
+    other.write_text(BROKEN, encoding="utf-8")
+    with pytest.raises(InventoryError):
+        meshcache.load(Paths((str(other),), paths.config, paths.state, paths.log), None, NOW)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "mode"),
+    [
+        ("mesh.sh", SCRIPT, 0o755),
+        ("mesh.yml", LOOKUP, 0o644),
+    ],
+    ids=["script", "lookup"],
+)
+def test_what_changes_unseen_is_read_again_after_a_time(
+    name: str, text: str, mode: int, paths: Paths
+) -> None:
+    source = paths.config / name
+    source.write_text(text, encoding="utf-8")
+    source.chmod(mode)
+    paths = Paths((str(source),), paths.config, paths.state, paths.log)
+    meshcache.load(paths, None, NOW)
+    assert not meshcache.load(paths, None, NOW + 299).fresh
+    assert meshcache.load(paths, None, NOW + 300).fresh
+    assert meshcache.load(paths, None, NOW).fresh, "a clock that was set back must not hold it for ever"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"mesh": 1}'])
+def test_a_spoilt_cache_is_read_over(content: bytes, paths: Paths) -> None:
+    meshcache.load(paths, None, NOW)
+    cache_of(paths).write_bytes(content)
+    assert meshcache.load(paths, None, NOW).fresh
+    assert not meshcache.load(paths, None, NOW).fresh
+
+
+def test_the_cache_is_the_owners_and_the_groups(paths: Paths) -> None:
+    meshcache.load(paths, None, NOW)
+    assert stat.S_IMODE(cache_of(paths).stat().st_mode) == 0o640
+    assert [file.name for file in paths.state.iterdir()] == ["mesh.json"]
+
+
+def test_where_the_cache_cannot_be_written_the_mesh_is_read_all_the_same(paths: Paths) -> None:
+    nowhere = Paths(paths.inventory, paths.config, source_of(paths), paths.log)  # a file is no folder
+    assert meshcache.load(nowhere, None, NOW).fresh
+    assert meshcache.load(nowhere, None, NOW).fresh
+
+
+def test_a_tick_whose_inventory_is_unchanged_loads_neither_ansible_nor_yaml(paths: Paths) -> None:
+    meshcache.load(paths, None, NOW)
+    program = (
+        "import sys; from pathlib import Path; from gpu_mesh import meshcache;"
+        "from gpu_mesh.paths import Paths;"
+        f"p = Path({str(paths.config)!r});"
+        f"loaded = meshcache.load(Paths(({paths.inventory[0]!r},), p, p / 'state', p / 'log'), None, {NOW});"
+        "assert not loaded.fresh;"
+        "print(*{'ansible', 'yaml', 'jinja2', 'subprocess', 'difflib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
