@@ -68,7 +68,7 @@ def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseExceptio
             yield from _chain(inner, seen)
 
 
-# What an exception means; the first row that any link of the chain fits wins.
+# What an exception means; the first row that any link of the chain fits wins, the most general ones last.
 _MEANINGS: tuple[tuple[type[BaseException], Fault, str], ...] = (
     *(
         (kind, Fault.UNUSABLE, "the URL cannot be used")
@@ -84,6 +84,8 @@ _MEANINGS: tuple[tuple[type[BaseException], Fault, str], ...] = (
     (http.client.UnknownProtocol, Fault.NOT_JSON, "the answer is not HTTP"),
     (http.client.IncompleteRead, Fault.CLOSED, "closed in the middle of an answer"),
     (ProxyError, Fault.UNUSABLE, "the proxy named in the environment does not let the probe through"),
+)
+_LAST_MEANINGS: tuple[tuple[type[BaseException], Fault, str], ...] = (
     (http.client.HTTPException, Fault.TOO_LARGE, "headers without end"),  # "got more than 100 headers"
     (HTTPError, Fault.NOT_JSON, "the answer breaks the rules of HTTP"),
     (RequestException, Fault.UNUSABLE, "the request cannot be sent"),
@@ -104,6 +106,9 @@ def fault_of(error: BaseException, seconds: float) -> tuple[Fault, str]:
             return Fault.TLS, _tls_words(link)
         if isinstance(link, OSError) and link.errno in _CONNECT_FAULTS:
             return _CONNECT_FAULTS[link.errno], os.strerror(link.errno).lower()
+    for kind, fault, words in _LAST_MEANINGS:
+        if any(isinstance(link, kind) for link in links):
+            return fault, words
     return Fault.UNUSABLE, f"the probe failed: {type(error).__name__}"
 
 
