@@ -1,0 +1,260 @@
+"""The work of ``gpu-mesh deliver``: sends the queued alerts, each to the URLs that want it.
+
+1. One process at a time (``deliver.lock``); a second one leaves.
+2. Nothing queued: leave, before Apprise is even imported.
+3. Settle what no URL wants.
+4. Per URL, all at the same time: send what is due in order of the alerts' numbers. Each outcome enters the
+   state before the next is sent, so that a kill repeats at most what was on its way. A URL that refuses one
+   is left alone for the rest of the run.
+5. Look again, until nothing is due.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gpu_mesh import outbox
+from gpu_mesh.log import Event, Log, Severity, Value, event
+from gpu_mesh.mesh import Settings
+from gpu_mesh.outbox import Ending, Settled
+from gpu_mesh.paths import Paths
+from gpu_mesh.state import Alert, Delivery, Level, Progress
+from gpu_mesh.statefile import StateError, StateFile
+
+if TYPE_CHECKING:
+    from gpu_mesh.appriseconfig import Channel, Configuration
+    from gpu_mesh.render import Templates
+
+MOST_AT_ONCE = 32
+"""URLs that are served at the same time."""
+
+
+class Result(Struct, frozen=True):
+    """What a run did."""
+
+    exit_code: int = 0  # 1: the configuration or the state cannot be used; a refusal by a service is none
+    delivered: int = 0
+    refused: int = 0
+    given_up: int = 0
+    busy: bool = False  # another process is delivering
+
+
+def deliver(paths: Paths, settings: Settings, log: Log, clock: Callable[[], float]) -> Result:
+    """Deliver what is due now.
+
+    Args:
+        paths: where configuration, state and log are.
+        settings: the monitor's.
+        log: takes each outcome.
+        clock: returns Unix seconds.
+    """
+    run = _Run(paths, settings, log, clock)
+    try:
+        if not paths.state.is_dir():
+            return Result()  # nothing was ever checked here
+        while True:
+            with _only_one(paths.state / "deliver.lock") as alone:
+                paths.deliver_wanted.unlink(missing_ok=True)
+                if not alone:
+                    return Result(busy=True)
+                while run.round():
+                    paths.deliver_wanted.unlink(missing_ok=True)
+            # A second process may have left between our last look and the end of our lock.
+            if not run.has_work():
+                return run.result()
+    except (StateError, OSError) as error:
+        log.write([event("deliver_failed", Severity.ERROR, reason=str(error))], clock())
+        return Result(exit_code=1)
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[bool]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
+
+
+class _Run:
+    """One run's memory: the configuration as read once, the URLs that refused, and the counts."""
+
+    def __init__(self, paths: Paths, settings: Settings, log: Log, clock: Callable[[], float]) -> None:
+        self._paths, self._settings, self._log, self._clock = paths, settings, log, clock
+        self._file = StateFile(paths.state, log)
+        self._configuration: Configuration | None = None
+        self._templates: Templates | None = None
+        self._refusing: set[str] = set()
+        self._said: set[str] = set()
+        self._outcomes: list[Progress] = []
+
+    def result(self) -> Result:
+        broken = self._configuration is not None and bool(self._configuration.problems)
+        return Result(
+            exit_code=int(broken),
+            delivered=self._outcomes.count(Progress.DELIVERED),
+            refused=self._outcomes.count(Progress.PENDING),
+            given_up=self._outcomes.count(Progress.GIVEN_UP),
+        )
+
+    def has_work(self) -> bool:
+        """Tell whether another round would do something."""
+        alerts = self._file.load().alerts
+        if all(alert.done for alert in alerts):
+            return False
+        configuration, now = self._configured(), self._clock()
+        whole = not configuration.problems
+        return bool(
+            self._due(alerts, now) or outbox.settlements(alerts, configuration.targets, now, whole=whole)
+        )
+
+    def round(self) -> bool:
+        """Send what is due now; tell whether anything was."""
+        if all(alert.done for alert in self._file.load().alerts):
+            return False
+        self._settle()
+        due = self._due(self._file.load().alerts, self._clock())
+        channels = {channel.target.id: channel for channel in self._configured().channels}
+        if due:
+            with ThreadPoolExecutor(min(len(due), MOST_AT_ONCE)) as pool:
+                sending = [pool.submit(self._send, channels[key], alerts) for key, alerts in due.items()]
+            for future in sending:
+                future.result()
+        return bool(due)
+
+    def _due(self, alerts: tuple[Alert, ...], now: float) -> dict[str, tuple[Alert, ...]]:
+        due = outbox.due(alerts, self._configured().targets, now)
+        return {key: found for key, found in due.items() if key not in self._refusing}
+
+    def _configured(self) -> "Configuration":
+        if self._configuration is None:
+            # Here, because most runs find nothing queued and need neither Apprise nor Jinja.
+            from gpu_mesh import appriseconfig
+            from gpu_mesh.render import Templates
+
+            self._configuration = appriseconfig.load(self._paths, self._settings)
+            self._templates = Templates(self._settings.alert_templates)
+            self._write(
+                *(
+                    event("alert_config_broken", Severity.ERROR, reason=text, next_step=_TRY)
+                    for text in self._configuration.problems
+                ),
+                *(
+                    event("alert_config_noted", Severity.WARNING, reason=text)
+                    for text in self._configuration.notes
+                ),
+            )
+        return self._configuration
+
+    def _settle(self) -> None:
+        configuration = self._configured()
+        targets, whole = configuration.targets, not configuration.problems
+        now = self._clock()
+        if not outbox.settlements(self._file.load().alerts, targets, now, whole=whole):
+            return
+        with self._file.update(now) as state:
+            settled = outbox.settle(state, targets, now, whole=whole)
+        self._write(*(_given_up(item) for item in settled if item.ending is Ending.EXPIRED))
+        unwanted = [item.alert for item in settled if item.ending is Ending.UNMATCHED]
+        if unwanted:
+            self._write(_unwanted(unwanted, configuration, self._paths, self._settings))
+
+    def _send(self, channel: "Channel", alerts: tuple[Alert, ...]) -> None:
+        from gpu_mesh import delivery
+
+        assert self._templates is not None
+        for alert in alerts:
+            rendered = self._templates.render(alert)
+            self._write_once("alert_template_broken", rendered.problems)
+            reason = delivery.send(channel, alert, rendered.message)
+            configuration, now = self._configured(), self._clock()
+            with self._file.update(now) as state:
+                folded = outbox.fold(
+                    state,
+                    alert.id,
+                    channel.target.id,
+                    reason,
+                    configuration.targets,
+                    now,
+                    whole=not configuration.problems,
+                )
+            self._write(_outcome(channel, alert, reason, folded, now))
+            self._outcomes.append(
+                Progress.DELIVERED if not reason else folded.progress if folded else Progress.GIVEN_UP
+            )
+            if reason:
+                self._refusing.add(channel.target.id)
+                return
+
+    def _write(self, *events: Event) -> None:
+        self._log.write(events, self._clock())
+
+    def _write_once(self, name: str, texts: tuple[str, ...]) -> None:
+        new = [text for text in texts if text not in self._said]
+        self._said.update(new)
+        self._write(*(event(name, Severity.ERROR, reason=text) for text in new))
+
+
+_TRY = "mend the file, then: gpu-mesh alerts test; alerts wait for it 24 hours"
+
+
+def _outcome(channel: "Channel", alert: Alert, reason: str, folded: Delivery | None, now: float) -> Event:
+    names: dict[str, Value] = {
+        "alert": alert.id,
+        "node": alert.node,
+        "target": channel.target.id,
+        "service": channel.label,
+    }
+    attempts = folded.attempts if folded else 1
+    if not reason:
+        return event("alert_delivered", **names, attempts=attempts)
+    if folded is None or folded.progress is Progress.GIVEN_UP:
+        return event(
+            "alert_given_up", Severity.ERROR, **names, attempts=attempts, reason=reason, text=alert.text
+        )
+    wait = max(0.0, folded.next_at - now)
+    return event(
+        "alert_not_delivered",
+        Severity.WARNING,
+        **names,
+        attempts=attempts,
+        reason=reason,
+        next_try_seconds=wait,
+    )
+
+
+def _given_up(item: Settled) -> Event:
+    return event(
+        "alert_given_up",
+        Severity.ERROR,
+        alert=item.alert.id,
+        node=item.alert.node,
+        reason="the alert configuration was broken for 24 hours",
+        text=item.alert.text,
+    )
+
+
+def _unwanted(alerts: list[Alert], configuration: "Configuration", paths: Paths, settings: Settings) -> Event:
+    from gpu_mesh.appriseconfig import expected_place
+
+    place = expected_place(paths, settings)
+    if configuration.channels:
+        reason = f"no URL in {place} has tags that match"
+    else:
+        reason = f"there is no URL to send alerts to; the configuration is expected in {place}"
+    serious = any(alert.level is not Level.INFO for alert in alerts) or not configuration.channels
+    return event(
+        "alerts_sent_nowhere",
+        Severity.WARNING if serious else Severity.INFO,
+        alerts=",".join(str(alert.id) for alert in alerts),
+        reason=reason,
+    )

@@ -1,0 +1,167 @@
+"""Decides which alert is due for which URL, when to try again, and when nothing is left to do. Pure.
+
+A URL is known here by the hash that deliver.py gives it and by its tags; no URL ever comes near the state.
+Whatever is folded is folded by the alert's number, into the state as it is by then.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gpu_mesh.state import Alert, Delivery, Level, Progress, State
+
+FIRST_RETRY = 30.0
+"""Seconds until the second attempt; doubled after each further one."""
+
+LONGEST_RETRY = 1800.0
+"""Seconds between two attempts, at most."""
+
+EXPIRY = 86400.0
+"""An attempt that fails when the alert is this many seconds old was the last one."""
+
+LEVEL_TAGS = frozenset(level.value for level in Level)
+UNASKED_LEVELS = LEVEL_TAGS - {Level.INFO.value}
+"""The levels that a URL without level tags gets."""
+
+
+class Target(Struct, frozen=True):
+    """A URL of the Apprise configuration, as far as deciding needs it."""
+
+    id: str  # hash of the URL
+    tags: frozenset[str] = frozenset()
+
+
+class Ending(StrEnum):
+    """Why nothing more is done for an alert."""
+
+    FINISHED = "finished"  # each URL has it or was given up
+    UNMATCHED = "unmatched"  # no URL wants it
+    EXPIRED = "expired"  # the configuration stayed broken until the alert was too old
+
+
+class Settled(Struct, frozen=True):
+    """An alert that came to its end without a last attempt."""
+
+    alert: Alert
+    ending: Ending
+
+
+def wants(tags: frozenset[str], level: Level, alert_tags: Iterable[str]) -> bool:
+    """Tell whether a URL with these tags gets an alert of this level and these tags.
+
+    Level tags choose levels (none: warning and above); any other tag must be shared with the alert.
+    """
+    lowered = frozenset(tag.lower() for tag in tags)
+    levels = lowered & LEVEL_TAGS or UNASKED_LEVELS
+    others = lowered - LEVEL_TAGS
+    return level.value in levels and (not others or any(tag.lower() in others for tag in alert_tags))
+
+
+def retry_delay(attempts: int) -> float:
+    """Seconds to wait after that many failed attempts."""
+    return float(min(FIRST_RETRY * 2 ** min(attempts - 1, 16), LONGEST_RETRY))
+
+
+def due(alerts: Iterable[Alert], targets: Iterable[Target], now: float) -> dict[str, tuple[Alert, ...]]:
+    """Return what is to be sent now, by target and in order of the alerts' numbers."""
+    pending = sorted((alert for alert in alerts if not alert.done), key=lambda alert: alert.id)
+    by_target = {
+        target.id: tuple(alert for alert in pending if _is_due(alert, target, now)) for target in targets
+    }
+    return {key: found for key, found in by_target.items() if found}
+
+
+def fold(
+    state: State,
+    alert_id: int,
+    target_id: str,
+    reason: str,
+    targets: Iterable[Target],
+    now: float,
+    *,
+    whole: bool,
+) -> Delivery | None:
+    """Enter the outcome of one attempt into the state as it is now.
+
+    Args:
+        state: changed in place.
+        alert_id: the alert that was sent.
+        target_id: where to.
+        reason: why it was not delivered, without secrets; "": it was.
+        targets: all that the configuration names.
+        now: Unix seconds.
+        whole: whether ``targets`` is complete; with a part of the configuration broken, no alert is done.
+
+    Returns:
+        The delivery as it stands now; None when the alert is no longer in the state.
+    """
+    alert = next((alert for alert in state.alerts if alert.id == alert_id), None)
+    if alert is None:
+        return None
+    delivery = _after(alert, alert.deliveries.get(target_id, Delivery()), reason, now)
+    alert = replace(alert, deliveries={**alert.deliveries, target_id: delivery})
+    alert = replace(alert, done=alert.done or (whole and not _pending(alert, targets)))
+    _store(state, {alert.id: alert})
+    return delivery
+
+
+def settlements(
+    alerts: Iterable[Alert], targets: tuple[Target, ...], now: float, *, whole: bool
+) -> tuple[Settled, ...]:
+    """Return the alerts for which nothing is left to do although no attempt says so.
+
+    With a whole configuration: those that no URL wants, or whose last open URL is gone from it. With a broken
+    one an alert waits for its repair until it is too old.
+    """
+    endings = ((alert, _ending(alert, targets, now, whole=whole)) for alert in alerts if not alert.done)
+    return tuple(Settled(alert, ending) for alert, ending in endings if ending)
+
+
+def settle(state: State, targets: tuple[Target, ...], now: float, *, whole: bool) -> tuple[Settled, ...]:
+    """Mark the alerts that ``settlements`` finds as done, and return them."""
+    found = settlements(state.alerts, targets, now, whole=whole)
+    _store(state, {item.alert.id: replace(item.alert, done=True) for item in found})
+    return found
+
+
+def _is_due(alert: Alert, target: Target, now: float) -> bool:
+    if not wants(target.tags, alert.level, alert.tags):
+        return False
+    delivery = alert.deliveries.get(target.id, Delivery())
+    # A time further away than any back-off was written before the clock was set back.
+    in_back_off = now < delivery.next_at <= now + LONGEST_RETRY
+    return delivery.progress is Progress.PENDING and not in_back_off
+
+
+def _after(alert: Alert, delivery: Delivery, reason: str, now: float) -> Delivery:
+    if delivery.progress is not Progress.PENDING:
+        return delivery
+    attempts = delivery.attempts + 1
+    if not reason:
+        return Delivery(progress=Progress.DELIVERED, attempts=attempts)
+    if now - alert.at >= EXPIRY:
+        return Delivery(progress=Progress.GIVEN_UP, attempts=attempts, error=reason)
+    return Delivery(attempts=attempts, next_at=now + retry_delay(attempts), error=reason)
+
+
+def _pending(alert: Alert, targets: Iterable[Target]) -> bool:
+    return any(
+        wants(target.tags, alert.level, alert.tags)
+        and alert.deliveries.get(target.id, Delivery()).progress is Progress.PENDING
+        for target in targets
+    )
+
+
+def _ending(alert: Alert, targets: tuple[Target, ...], now: float, *, whole: bool) -> Ending | None:
+    if _pending(alert, targets):
+        return None
+    if not whole:
+        return Ending.EXPIRED if now - alert.at >= EXPIRY else None
+    wanted = any(wants(target.tags, alert.level, alert.tags) for target in targets)
+    return Ending.FINISHED if wanted else Ending.UNMATCHED
+
+
+def _store(state: State, changed: dict[int, Alert]) -> None:
+    state.alerts = tuple(changed.get(alert.id, alert) for alert in state.alerts)

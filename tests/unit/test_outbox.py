@@ -1,0 +1,190 @@
+"""Which alert goes to which URL, when it is tried again, and when it is done."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpu_mesh import alerts, outbox, statefile
+from gpu_mesh.outbox import Ending, Target
+from gpu_mesh.state import Alert, AlertKind, Delivery, Level, Progress, State
+
+HOUR = 3600.0
+I, W, E, C = Level.INFO, Level.WARNING, Level.ERROR, Level.CRITICAL  # noqa: E741 - a table of levels
+
+
+def alert(level: Level = E, *, at: float = 1000.0, tags: tuple[str, ...] = ()) -> Alert:
+    return Alert(id=0, at=at, level=level, kind=AlertKind.STATUS, text="Timeout (10s)", tags=tags)
+
+
+def state_with(*queued: Alert) -> State:
+    state = State()
+    for item in queued:
+        alerts.queue(state, item)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("url_tags", "alert_tags", "levels"),
+    [
+        ("", "", (W, E, C)),
+        ("", "gpu-team", (W, E, C)),
+        ("info", "", (I,)),
+        ("critical", "", (C,)),
+        ("critical", "gpu-team", (C,)),
+        ("info critical", "gpu-team", (I, C)),
+        ("info warning error critical", "", (I, W, E, C)),
+        ("gpu-team", "", ()),
+        ("gpu-team", "web-team", ()),
+        ("gpu-team", "gpu-team vengeance", (W, E, C)),
+        ("gpu-team web-team", "web-team", (W, E, C)),
+        ("critical gpu-team", "gpu-team", (C,)),
+        ("critical gpu-team", "web-team", ()),
+        ("info gpu-team", "gpu-team", (I,)),
+        ("Critical GPU-Team", "gpu-TEAM", (C,)),
+    ],
+)
+def test_tags_of_a_url_choose_levels_and_nodes(
+    url_tags: str, alert_tags: str, levels: tuple[Level, ...]
+) -> None:
+    wanted = [lv for lv in Level if outbox.wants(frozenset(url_tags.split()), lv, alert_tags.split())]
+    assert tuple(wanted) == levels
+
+
+@pytest.mark.parametrize(
+    ("attempts", "seconds"),
+    [(1, 30), (2, 60), (3, 120), (6, 960), (7, 1800), (8, 1800), (10_000, 1800)],
+)
+def test_the_wait_doubles_up_to_half_an_hour(attempts: int, seconds: float) -> None:
+    assert outbox.retry_delay(attempts) == seconds
+
+
+def test_alerts_are_due_per_url_in_order_and_only_where_they_are_wanted() -> None:
+    state = state_with(alert(W), alert(C), alert(I))
+    targets = [Target("chat"), Target("mail", frozenset({"critical"})), Target("log", frozenset({"web"}))]
+    due = outbox.due(state.alerts[::-1], targets, 1000.0)
+    assert {key: [item.id for item in found] for key, found in due.items()} == {"chat": [1, 2], "mail": [2]}
+
+
+def test_a_refused_alert_waits_is_tried_again_and_then_done() -> None:
+    state, targets = state_with(alert()), (Target("chat"), Target("mail"))
+    outbox.fold(state, 1, "chat", "503", targets, 1000.0, whole=True)
+    outbox.fold(state, 1, "mail", "", targets, 1000.0, whole=True)
+    assert state.alerts[0].deliveries["chat"] == Delivery(attempts=1, next_at=1030.0, error="503")
+    assert not state.alerts[0].done
+    assert outbox.due(state.alerts, targets, 1029.9) == {}
+    assert list(outbox.due(state.alerts, targets, 1030.0)) == ["chat"]
+    outbox.fold(state, 1, "chat", "", targets, 1030.0, whole=True)
+    assert state.alerts[0].deliveries["chat"] == Delivery(progress=Progress.DELIVERED, attempts=2)
+    assert state.alerts[0].done
+
+
+def test_an_alert_is_given_up_at_one_url_only_when_an_attempt_fails_after_a_day() -> None:
+    state, targets = state_with(alert(at=0.0)), (Target("chat"),)
+    before = outbox.fold(state, 1, "chat", "503", targets, 24 * HOUR - 1, whole=True)
+    assert before is not None
+    assert before.progress is Progress.PENDING
+    after = outbox.fold(state, 1, "chat", "503", targets, 24 * HOUR, whole=True)
+    assert after == Delivery(progress=Progress.GIVEN_UP, attempts=2, error="503")
+    assert state.alerts[0].done
+
+
+def test_an_alert_that_was_never_tried_gets_its_try_however_old_it_is() -> None:
+    assert outbox.due(state_with(alert(at=0.0)).alerts, [Target("chat")], 90 * HOUR)
+
+
+def test_a_clock_that_was_set_back_does_not_keep_an_alert_waiting() -> None:
+    state, targets = state_with(alert(at=1_000_000.0)), (Target("chat"),)
+    outbox.fold(state, 1, "chat", "503", targets, 1_000_000.0, whole=True)
+    assert outbox.due(state.alerts, targets, 1000.0)
+
+
+def test_an_outcome_is_folded_into_a_state_that_changed_meanwhile() -> None:
+    state, targets = state_with(alert(), alert(C)), (Target("chat"),)
+    state.alerts = state.alerts[1:]
+    alerts.queue(state, alert(W))
+    outbox.fold(state, 2, "chat", "", targets, 1000.0, whole=True)
+    assert [(item.id, item.done) for item in state.alerts] == [(2, True), (3, False)]
+    assert outbox.fold(state, 1, "chat", "", targets, 1000.0, whole=True) is None
+
+
+def test_what_was_delivered_stays_delivered_when_a_late_failure_is_folded() -> None:
+    state, targets = state_with(alert()), (Target("chat"), Target("mail"))
+    outbox.fold(state, 1, "chat", "", targets, 1000.0, whole=True)
+    outbox.fold(state, 1, "chat", "503", targets, 1001.0, whole=True)
+    assert state.alerts[0].deliveries["chat"].progress is Progress.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("story", "targets", "folded", "whole", "now", "ending"),
+    [
+        ("no URL at all", (), "", True, 1000.0, Ending.UNMATCHED),
+        ("no URL wants it", (Target("mail", frozenset({"info"})),), "", True, 1000.0, Ending.UNMATCHED),
+        ("a URL still waits", (Target("chat"),), "", True, 1000.0, None),
+        (
+            "the URL that waited is gone from the file",
+            (Target("mail"),),
+            "mail",
+            True,
+            1000.0,
+            Ending.FINISHED,
+        ),
+        ("a part of the file is broken: the alert waits", (), "", False, 1000.0, None),
+        ("it stayed broken for a day", (), "", False, 1000.0 + 24 * HOUR, Ending.EXPIRED),
+        ("broken for a day, but a good URL is being tried", (Target("chat"),), "", False, 99 * HOUR, None),
+    ],
+)
+def test_an_alert_ends_without_a_last_attempt_only_for_a_reason(
+    story: str, targets: tuple[Target, ...], folded: str, whole: bool, now: float, ending: Ending | None
+) -> None:
+    state = state_with(alert())
+    if folded:
+        outbox.fold(state, 1, folded, "", (*targets, Target("gone")), 1000.0, whole=True)
+    settled = outbox.settle(state, targets, now, whole=whole)
+    assert [item.ending for item in settled] == ([ending] if ending else []), story
+    assert state.alerts[0].done is (ending is not None)
+    assert outbox.settlements(state.alerts, targets, now, whole=whole) == ()
+
+
+tags = st.frozensets(st.sampled_from(["info", "warning", "error", "critical", "gpu", "web"]), max_size=3)
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["delivered", "refused", "killed", "settle"]),
+        st.integers(0, 3),  # which of the due
+        st.floats(1.0, 12 * HOUR),  # seconds that pass
+    ),
+    max_size=60,
+)
+
+
+@given(
+    url_tags=st.lists(tags, max_size=4),
+    levels=st.lists(st.sampled_from(Level), min_size=1, max_size=4),
+    steps=steps,
+)
+def test_no_alert_is_done_while_a_url_that_wants_it_neither_has_it_nor_was_given_up(
+    url_tags: list[frozenset[str]], levels: list[Level], steps: list[tuple[str, int, float]]
+) -> None:
+    targets = tuple(Target(str(number), found) for number, found in enumerate(url_tags))
+    state, now = state_with(*(alert(level, at=0.0, tags=("gpu",)) for level in levels)), 0.0
+    received: set[tuple[str, int]] = set()
+    given_up: set[tuple[str, int]] = set()
+    for what, which, seconds in steps:
+        now += seconds
+        due = [
+            (key, item.id) for key, found in outbox.due(state.alerts, targets, now).items() for item in found
+        ]
+        if what == "settle":
+            outbox.settle(state, targets, now, whole=True)
+        elif due:
+            key, number = due[which % len(due)]
+            if what in {"delivered", "killed"}:
+                received.add((key, number))
+            if what != "killed":  # killed between the sending and the folding: the state knows nothing of it
+                reason = "" if what == "delivered" else "503"
+                folded = outbox.fold(state, number, key, reason, targets, now, whole=True)
+                if folded and folded.progress is Progress.GIVEN_UP:
+                    given_up.add((key, number))
+        state = statefile.decode(statefile.encode(state))  # each step is another process
+        for item in state.alerts:
+            wanting = {(t.id, item.id) for t in targets if outbox.wants(t.tags, item.level, item.tags)}
+            assert not item.done or wanting <= received | given_up

@@ -1,0 +1,145 @@
+"""An alert in words, the operator's own templates, and what a hostile name can do to it: nothing."""
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from gpu_mesh import render
+from gpu_mesh.causes import Cause
+from gpu_mesh.plaintext import one_line
+from gpu_mesh.render import Templates
+from gpu_mesh.state import Alert, AlertKind, Level, Status
+from gpu_mesh.when import duration
+
+NOON = 1_750_161_600.0  # 2025-06-17 12:00:00 UTC
+ALERT = Alert(
+    id=7,
+    at=NOON,
+    level=Level.ERROR,
+    kind=AlertKind.STATUS,
+    text="3 failures in a row: Timeout (10s)",
+    node="vengeance",
+    name="Vengeance",
+    next_step="see whether Ollama hangs: journalctl -u ollama.service on vengeance",
+    status=Status.UNHEALTHY,
+    previous=Status.DEGRADED,
+    cause=Cause.TIMEOUT,
+    since=NOON - 90,
+)
+
+
+def test_an_alert_says_node_status_what_happened_since_when_and_the_next_step() -> None:
+    rendered = Templates().render(ALERT)
+    assert rendered.problems == ()
+    assert rendered.message.title == "❌ [ERROR] Vengeance: 3 failures in a row: Timeout (10s)"
+    assert rendered.message.body.splitlines() == [
+        "3 failures in a row: Timeout (10s)",
+        "",
+        "Node:       Vengeance (vengeance)",
+        "Status:     🔴 unhealthy, was degraded",
+        "Since:      2025-06-17 11:58:30 UTC (for 1 min 30 s)",
+        "Reported:   2025-06-17 12:00:00 UTC",
+        "Next step:  see whether Ollama hangs: journalctl -u ollama.service on vengeance",
+    ]
+
+
+def test_an_alert_about_the_monitor_itself_has_no_empty_lines_for_a_node() -> None:
+    monitor = Alert(id=1, at=NOON, level=Level.WARNING, kind=AlertKind.MONITOR, text="The disk is full")
+    assert Templates().render(monitor).message.body.splitlines() == [
+        "The disk is full",
+        "",
+        "About:      GPU mesh",
+        "Reported:   2025-06-17 12:00:00 UTC",
+    ]
+
+
+HOSTILE = [
+    "line\nSubject: forged\r\nBcc: all@example.com",
+    "separators\u2028and\u2029and\x85and\x0b",
+    "\x1b[31mred\x1b]0;title\x07",
+    "{{ 7 * 7 }}{% for x in range(10**9) %}{% endfor %}{{ ''.__class__ }}",
+    "\u202egnp.exe",
+    "lone \ud800 surrogate",
+    "<script>alert(1)</script>",
+    "A" * 100_000,
+    "\0",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("field", ["text", "name", "node", "next_step"])
+def test_nothing_a_node_sends_breaks_out_of_its_line(field: str, text: str) -> None:
+    message = Templates().render(replace(ALERT, **{field: text})).message
+    expected = Templates().render(replace(ALERT, **{field: "harmless"})).message
+    assert len(message.title) < 80
+    assert len(message.title.splitlines()) == 1
+    assert len(message.body.splitlines()) <= len(expected.body.splitlines())
+    assert len(message.body) < 2500
+    assert not any(char in message.body + message.title for char in "\x1b\x07\0\r\u202e\u2028\x85")
+    assert "49" not in message.body
+    (message.title + message.body).encode()
+
+
+def test_an_operators_template_overrides_one_file_and_leaves_the_other(tmp_path: Path) -> None:
+    (tmp_path / render.TITLE).write_text("{{ node }} is {{ status }}\n")
+    rendered = Templates(str(tmp_path)).render(ALERT)
+    assert rendered.message.title == "vengeance is unhealthy"
+    assert rendered.message.body == Templates().render(ALERT).message.body
+    assert rendered.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("template", "line", "says"),
+    [
+        ("fine\n{% if %}\n", 2, "Expected an expression"),
+        ("fine\n\n{{ nodename }}\n", 3, "'nodename' is undefined"),
+        ("{{ ''.__class__.__mro__ }}", 1, "unsafe"),
+        ("fine\n{{ 1 / 0 }}", 2, "division by zero"),
+        ("one\n{% include 'nothing.txt' %}", 2, "nothing.txt"),
+        ("  \n", None, "it renders nothing"),
+    ],
+)
+def test_a_broken_template_is_named_with_its_line_and_replaced_by_the_built_in_one(
+    tmp_path: Path, template: str, line: int | None, says: str
+) -> None:
+    (tmp_path / render.BODY).write_text(template)
+    rendered = Templates(str(tmp_path)).render(ALERT)
+    assert rendered.message == Templates().render(ALERT).message
+    [problem] = rendered.problems
+    assert problem.startswith(f"{tmp_path / render.BODY}{f' line {line}' if line else ''}: ")
+    assert says in problem
+
+
+def test_a_template_that_is_not_utf_8_is_replaced_too(tmp_path: Path) -> None:
+    (tmp_path / render.BODY).write_bytes(b"\xff\xfe")
+    rendered = Templates(str(tmp_path)).render(ALERT)
+    assert rendered.message == Templates().render(ALERT).message
+    assert str(tmp_path / render.BODY) in rendered.problems[0]
+
+
+def test_a_folder_of_templates_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    rendered = Templates(str(tmp_path / "gone")).render(ALERT)
+    assert rendered.message == Templates().render(ALERT).message
+    assert "there is no such folder" in rendered.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 s"),
+        (-5, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (90, "1 min 30 s"),
+        (3600, "1 h"),
+        (90061, "1 d 1 h"),
+    ],
+)
+def test_a_duration_is_said_in_its_two_largest_units(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_a_cut_line_shows_that_it_was_cut() -> None:
+    assert one_line("a  b\tc", 10) == "a b c"
+    assert one_line("x" * 11, 10) == "x" * 9 + "…"
