@@ -1,0 +1,157 @@
+# Functions for the recovery playbooks: for any /bin/sh on Linux, with as little beside it as a rented pod has.
+# A line that the playbooks read begins with "gpu-mesh: "; whatever else a host prints is passed over.
+
+# asking_tool: what this host can ask over HTTP with; nothing when it has none.
+asking_tool() {
+  for tool in curl wget python3 bash; do
+    command -v "$tool" >/dev/null 2>&1 || continue
+    [ "$tool" = wget ] && ! command -v timeout >/dev/null 2>&1 && continue
+    echo "$tool"
+    return
+  done
+}
+
+# tags TOOL HOST:PORT SECONDS: print the answer to GET /api/tags, if its status is 200.
+tags() {
+  url="http://$2/api/tags"
+  case $1 in
+    curl) curl -sf --noproxy '*' -m "$3" "$url" ;;
+    wget) http_proxy='' timeout "$3" wget -q -T "$3" -O - "$url" ;;
+    python3) python3 -c 'import sys, urllib.request as r
+answer = r.build_opener(r.ProxyHandler({})).open(sys.argv[1], timeout=float(sys.argv[2]))
+sys.stdout.buffer.write(answer.read(65536))' "$url" "$3" ;;
+    bash)
+      host=${2%:*} host=${host#\[} host=${host%\]}
+      bash -c 'exec 3<>"/dev/tcp/$1/$2" || exit
+printf "GET /api/tags HTTP/1.0\r\nHost: localhost\r\n\r\n" >&3
+IFS= read -r -t "$3" line <&3 && [[ $line == HTTP/1.?" 200"* ]] || exit
+while IFS= read -r -t "$3" line <&3 || [[ $line ]]; do
+  ((SECONDS <= $3)) || exit
+  printf "%.65536s\n" "$line"
+done' bash "$host" "${2##*:}" "$3" ;;
+  esac
+}
+
+# ollama_answers HOST:PORT SECONDS: does an Ollama list its models there?
+# It asks what the checker asks: /api/version is a constant and would praise a server whose model store hangs.
+ollama_answers() {
+  body=$(tags "$(asking_tool)" "$1" "$2" 2>/dev/null | head -c 65536 | tr -d '\000')
+  case $body in *'"models"'*) return 0 ;; esac
+  return 1
+}
+
+# any_ollama_answers SECONDS HOST:PORT...
+any_ollama_answers() {
+  seconds=$1
+  shift
+  for address in "$@"; do
+    ollama_answers "$address" "$seconds" && return 0
+  done
+  return 1
+}
+
+# look SECONDS HOST:PORT...: say where an Ollama answers, all addresses asked at once.
+look() {
+  seconds=$1
+  shift
+  [ -n "$(asking_tool)" ] || return 0
+  for address in "$@"; do
+    (ollama_answers "$address" "$seconds" && echo "gpu-mesh: answers $address") &
+  done
+  wait
+  echo "gpu-mesh: looked"
+}
+
+# unit_state SCOPE UNIT: say what systemd knows of the unit; nothing when there is no systemd.
+unit_state() {
+  echo "gpu-mesh: uid $(id -u)"
+  export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"
+  systemctl "--$1" show -p LoadState -p UnitFileState -- "$2" 2>/dev/null | sed 's/^/gpu-mesh: unit /'
+}
+
+# port_listens PORT: does anything listen there on loopback? Read from the kernel, for a connection would go
+# through a tunnel to its other end.
+port_listens() {
+  port=$(printf '%04X' "$1")
+  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+    grep -Eq ": (0100007F|7F000001|0{8}|0{32}):$port 0+:0000 0A "
+}
+
+# plain: what a program printed last, as one short line.
+plain() {
+  tail -c 300 | tr -c '[:print:]' ' ' | tr -s ' '
+}
+
+pause() {
+  sleep 0.5 2>/dev/null || sleep 1
+}
+
+# await SECONDS CHECK...: 0 as soon as the check holds, 1 when it does not within that time.
+await() {
+  until=$(($(date +%s) + $1))
+  shift
+  until "$@"; do
+    [ "$(date +%s)" -ge "$until" ] && return 1
+    pause
+  done
+}
+
+# run_detached COMMAND SECONDS GRACE CHECK...: run the owner's command so that it outlives this connection, and wait
+# until the check holds. The command may end, or be the server itself: then the check counts once GRACE seconds
+# have gone by. One that fails is told of at once; one that neither ends nor helps in time is ended, by a watch of its
+# own when this connection has broken.
+run_detached() {
+  command=$1 patience=$(($2 + 5)) since=$(date +%s) until=$(($(date +%s) + $2)) grace=$3
+  shift 3
+  folder=$(mktemp -d "${TMPDIR:-/tmp}/gpu-mesh.XXXXXX") || return 1
+  detach=nohup
+  command -v setsid >/dev/null 2>&1 && detach=setsid
+  (
+    unset GPU_MESH_RUN # by which the checker finds what a run has left behind: this is meant to stay
+    exec "$detach" /bin/sh -c '
+      (
+        sleep "$3"
+        [ -d "$2" ] && [ ! -e "$2/kept" ] && [ ! -e "$2/ended" ] || exit
+        rm -rf "$2"
+        kill -9 "-$$" || kill -9 "$$"
+      ) >/dev/null 2>&1 &
+      /bin/sh -c "$1"
+      echo "$?" >"$2/ended"' sh "$command" "$folder" "$patience"
+  ) </dev/null >"$folder/output" 2>&1 &
+  started=$!
+  while :; do
+    pause
+    now=$(date +%s)
+    if [ -s "$folder/ended" ]; then
+      status=$(cat "$folder/ended")
+      if [ "$status" != 0 ]; then
+        echo "gpu-mesh: failed the command ended with status $status: $(plain <"$folder/output")"
+        rm -rf "$folder"
+        return 1
+      fi
+      "$@" && rm -rf "$folder" && return 0
+    elif [ $((now - since)) -ge "$grace" ] && "$@"; then
+      : >"$folder/kept"
+      echo "gpu-mesh: done it is still running; what it prints is in $folder/output"
+      return 0
+    fi
+    [ "$now" -ge "$until" ] && break
+  done
+  if [ -s "$folder/ended" ]; then
+    echo "gpu-mesh: failed the command ended well, but nothing answers"
+  else
+    kill -9 "-$started" 2>/dev/null || kill -9 "$started" 2>/dev/null
+    echo "gpu-mesh: failed the command neither ended nor helped in time: $(plain <"$folder/output")"
+  fi
+  rm -rf "$folder"
+  return 1
+}
+
+# restart_container NAME: without sudo where this user may, else with the one line that sudoers has for it.
+restart_container() {
+  if docker version >/dev/null 2>&1; then
+    docker restart "$1"
+  else
+    sudo -n docker restart "$1"
+  fi
+}
