@@ -1,0 +1,117 @@
+"""Decides what the end of a recovery means: for the node's state, and for people, as an alert. Pure.
+
+A recovery that helped is told of by the observation that proves it (tick.py); here are the others.
+"""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gpu_mesh import alerts, plan
+from gpu_mesh.causes import Action, Cause
+from gpu_mesh.diagnose import in_words, next_step
+from gpu_mesh.mesh import Node, Settings
+from gpu_mesh.plan import Finding
+from gpu_mesh.state import Alert, AlertKind, Attempt, Claim, Level, NodeState, Outcome
+
+
+class Ending(Struct, frozen=True):
+    """How one recovery ended."""
+
+    at: float  # Unix seconds
+    action: Action  # the last that was tried
+    outcome: Outcome
+    finding: Finding = Finding.NONE
+    cause: Cause | None = None  # as refined by the look
+    words: str = ""  # what was done or found, or why it did not work
+
+    def attempt(self) -> Attempt:
+        """Return what is remembered of it."""
+        return Attempt(self.at, self.action, self.outcome, self.finding.value)
+
+
+_NEXT_STEP = {
+    Finding.UNIT_DISABLED: "if it should run: systemctl enable --now {unit} on the host of {node}; "
+    "if not: mesh_node_enabled: false",
+    Finding.UNIT_MISSING: "correct mesh_node_recovery or mesh_node_unit of {node}",
+    Finding.CANNOT_LOOK: "install curl on the host of {node}",
+}
+"""What a person can do where the look, not the cause, says why nothing was done."""
+
+
+def conclude(node: Node, before: NodeState, claim: Claim, ending: Ending) -> NodeState:
+    """Give the node back, remember the attempt, and keep the cause that the look made precise."""
+    after = plan.concluded(before, claim, ending.attempt())
+    refined = ending.cause
+    if refined is None or refined is before.cause or not before.failures:
+        return after
+    return replace(after, cause=refined, detail=_detail(node, refined, ending))
+
+
+def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) -> Alert | None:
+    """Return the alert that a recovery which did not help calls for, if any.
+
+    1. What was declined is told of once in an incident: looking again shows the same.
+    2. What failed or did not help is a warning while attempts remain.
+    3. The last attempt needs a person.
+
+    Args:
+        node: the node.
+        settings: the monitor's.
+        before: the node's state before the attempt was added to it.
+        ending: the attempt.
+    """
+    if ending.outcome is Outcome.RECOVERED:
+        return None
+    attempt = ending.attempt()
+    cause = ending.cause or before.cause
+    step = _next_step(node, ending.finding, cause)
+    if ending.outcome is Outcome.DECLINED:
+        told = any(
+            (past.outcome, past.finding) == (attempt.outcome, attempt.finding) for past in before.attempts
+        )
+        words = in_words(cause, node) if cause else "asked for"
+        text, level = f"not restarted: {words}: {ending.words}", Level.ERROR
+        return None if told else _alert(node, before, ending.at, level, cause, text, step)
+    number, allowed = plan.acted(before) + 1, settings.recovery_max_attempts
+    what = f"{plan.in_words_of(ending.action, node)} {_ENDED[ending.outcome]}"
+    text = f"{what} (attempt {number} of {max(number, allowed)}): {ending.words}"
+    if number >= allowed:
+        return _alert(node, before, ending.at, Level.CRITICAL, cause, f"needs you: {text}", step)
+    again = plan.next_at(settings, replace(before, attempts=(*before.attempts, attempt)))
+    step = f"nothing yet: the next attempt is due at {plan.clock(again)}; or {step}"
+    return _alert(node, before, ending.at, Level.WARNING, cause, text, step)
+
+
+_ENDED = {
+    Outcome.FAILED: "failed",
+    Outcome.NOT_RECOVERED: "did not help",
+    Outcome.LOST: "was cut off",
+}
+
+
+def _next_step(node: Node, finding: Finding, cause: Cause | None) -> str:
+    if finding in _NEXT_STEP:
+        return _NEXT_STEP[finding].format(unit=node.unit, node=node.key)
+    return next_step(cause, node) if cause else f"see what is wrong with it: gpu-mesh status {node.key}"
+
+
+def _detail(node: Node, cause: Cause, ending: Ending) -> str:
+    words = in_words(cause, node)
+    unreachable = ending.finding in (Finding.HOST_DOWN, Finding.NO_ACCESS)
+    return f"{words} ({ending.words})" if unreachable and ending.words else words
+
+
+def _alert(
+    node: Node, before: NodeState, now: float, level: Level, cause: Cause | None, text: str, step: str
+) -> Alert:
+    return alerts.node_alert(
+        node,
+        now,
+        level,
+        AlertKind.RECOVERY,
+        text=text,
+        next_step=step,
+        status=before.status,
+        cause=cause,
+        since=before.incident_since,
+    )

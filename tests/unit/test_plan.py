@@ -1,0 +1,287 @@
+"""Who gets a recovery, and who gets none for which stated reason."""
+
+import pytest
+from msgspec.structs import replace
+
+from gpu_mesh import aftermath, plan
+from gpu_mesh.aftermath import Ending
+from gpu_mesh.causes import Action, Cause
+from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.plan import Finding
+from gpu_mesh.state import Attempt, Claim, Level, NodeState, Outcome, State, Status
+
+NOW = 1_700_000_000.0
+DIRECT = Node("gpu1", "GPU one", "http://gpu1:11434")
+TUNNELLED = Node("pod", "Pod", "http://127.0.0.1:8080", tunnel=Tunnel("pod.example.net", 8080))
+HANDS_OFF = replace(DIRECT, recovery=RecoveryKind.NONE)
+RESTART, REBUILD, NONE = Action.RESTART_OLLAMA, Action.REBUILD_TUNNEL, Action.NONE
+DOWN = NodeState(
+    status=Status.UNHEALTHY,
+    cause=Cause.REFUSED,
+    detail="Connection refused",
+    failures=3,
+    incident_since=NOW - 90,
+)
+
+
+def attempt(ago: float, outcome: Outcome = Outcome.FAILED, finding: str = "") -> Attempt:
+    return Attempt(NOW - ago, RESTART, outcome, finding)
+
+
+def decided(node: Node, known: NodeState, *, force: bool = False) -> tuple[Action, str]:
+    mesh = Mesh((node,))
+    (decision,) = plan.plan(mesh, State(nodes={node.key: known}), NOW, force=force)
+    return decision.action, decision.reason
+
+
+@pytest.mark.parametrize(
+    ("node", "cause", "action"),
+    [
+        (DIRECT, Cause.REFUSED, RESTART),
+        (DIRECT, Cause.TIMEOUT, RESTART),
+        (DIRECT, Cause.HTTP_ERROR, RESTART),
+        (TUNNELLED, Cause.REMOTE_OLLAMA_DOWN, RESTART),
+        (TUNNELLED, Cause.TUNNEL_DOWN, REBUILD),
+        (TUNNELLED, Cause.TUNNEL_STUCK, RESTART),  # its look tells a stuck tunnel from a hanging Ollama
+        (replace(TUNNELLED, recovery=RecoveryKind.NONE), Cause.TUNNEL_STUCK, REBUILD),
+        (replace(TUNNELLED, recovery=RecoveryKind.NONE), Cause.REMOTE_OLLAMA_DOWN, NONE),
+        (HANDS_OFF, Cause.REFUSED, NONE),
+        (DIRECT, Cause.FORBIDDEN, NONE),
+        (DIRECT, Cause.NOT_OLLAMA, NONE),
+        (DIRECT, Cause.TLS, NONE),
+        (DIRECT, Cause.DNS, NONE),
+        (DIRECT, Cause.HOST_DOWN, NONE),
+        (DIRECT, Cause.NO_ACCESS, NONE),
+        (DIRECT, Cause.NOT_EXPOSED, NONE),
+        (DIRECT, None, NONE),
+    ],
+)
+def test_a_failing_node_gets_what_helps_its_cause(node: Node, cause: Cause | None, action: Action) -> None:
+    assert decided(node, replace(DOWN, cause=cause))[0] is action
+
+
+@pytest.mark.parametrize(
+    ("node", "known", "reason"),
+    [
+        (DIRECT, NodeState(), "it has not been checked yet"),
+        (DIRECT, NodeState(status=Status.HEALTHY), "healthy"),
+        (
+            DIRECT,
+            replace(DOWN, status=Status.DEGRADED, failures=2),
+            "below the threshold: 2 of 3 consecutive failures",
+        ),
+        (
+            DIRECT,
+            replace(DOWN, cause=Cause.TLS),
+            (
+                "TLS error: a restart does not help; renew the certificate of http://gpu1:11434, "
+                "or name its CA in mesh_node_ca_file"
+            ),
+        ),
+        (
+            HANDS_OFF,
+            DOWN,
+            "mesh_node_recovery is none; see why Ollama stopped: journalctl -u ollama.service on gpu1",
+        ),
+        (
+            DIRECT,
+            replace(DOWN, claim=Claim(NOW - 20, NOW + 100, 4711, RESTART)),
+            "a recovery is under way since 22:13:00 UTC (process 4711)",
+        ),
+        (
+            DIRECT,
+            replace(DOWN, attempts=(attempt(900), attempt(600), attempt(300))),
+            (
+                "3 of 3 attempts made: needs a person; "
+                "see why Ollama stopped: journalctl -u ollama.service on gpu1"
+            ),
+        ),
+        (DIRECT, replace(DOWN, attempts=(attempt(20),)), "waits until 22:14:00 UTC (40 s) after attempt 1"),
+        (
+            DIRECT,
+            replace(DOWN, attempts=(attempt(300), attempt(100))),
+            "waits until 22:13:40 UTC (20 s) after attempt 2",
+        ),
+    ],
+)
+def test_doing_nothing_has_a_stated_reason(node: Node, known: NodeState, reason: str) -> None:
+    assert decided(node, known) == (NONE, reason)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        replace(DOWN, attempts=(attempt(60),)),
+        replace(DOWN, attempts=(attempt(300), attempt(120))),
+        replace(DOWN, status=Status.OFFLINE, attempts=(attempt(4000, Outcome.DECLINED),) * 9),
+    ],
+    ids=["after the first wait", "after the doubled wait", "what was declined is not counted"],
+)
+def test_a_node_whose_wait_is_over_gets_another_attempt(known: NodeState) -> None:
+    assert decided(DIRECT, known) == (RESTART, "Connection refused")
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        NodeState(status=Status.HEALTHY),
+        replace(DOWN, status=Status.DEGRADED, failures=1),
+        replace(DOWN, attempts=(attempt(3), attempt(2), attempt(1))),
+        replace(DOWN, cause=Cause.TLS),
+    ],
+    ids=["healthy", "degraded", "attempts used up", "another cause"],
+)
+def test_a_person_who_insists_gets_a_recovery_which_still_looks_first(known: NodeState) -> None:
+    assert decided(DIRECT, known, force=True)[0] is RESTART
+
+
+def test_insisting_overrides_neither_a_recovery_under_way_nor_an_owner_who_forbids_it() -> None:
+    under_way = replace(DOWN, claim=Claim(NOW - 1, NOW + 1, 1, RESTART))
+    assert decided(DIRECT, under_way, force=True)[0] is NONE
+    assert decided(HANDS_OFF, DOWN, force=True)[0] is NONE
+
+
+def test_a_claim_that_expired_counts_as_a_lost_attempt() -> None:
+    dead = replace(DOWN, claim=Claim(NOW - 100, NOW - 10, 1, RESTART))
+    assert decided(DIRECT, dead) == (NONE, "waits until 22:14:10 UTC (50 s) after attempt 1")
+    settled = plan.settle(dead, NOW)
+    assert settled.claim is None
+    assert settled.attempts == (Attempt(NOW - 10, RESTART, Outcome.LOST),)
+
+
+def test_a_node_that_is_not_enabled_is_left_out_unless_it_is_named() -> None:
+    mesh = Mesh((replace(DIRECT, enabled=False), TUNNELLED))
+    assert [each.node for each in plan.plan(mesh, State(), NOW)] == ["pod"]
+    assert [each.node for each in plan.plan(mesh, State(), NOW, "gpu1")] == ["gpu1"]
+
+
+@pytest.mark.parametrize(
+    ("node", "cause", "finding", "refined", "then"),
+    [
+        (DIRECT, Cause.REFUSED, Finding.ANSWERS, Cause.NOT_EXPOSED, NONE),
+        (DIRECT, Cause.TIMEOUT, Finding.ANSWERS, Cause.NOT_EXPOSED, NONE),
+        (DIRECT, Cause.HTTP_ERROR, Finding.ANSWERS, Cause.NOT_EXPOSED, NONE),
+        (DIRECT, Cause.REFUSED, Finding.SILENT, Cause.REFUSED, NONE),
+        (DIRECT, Cause.TIMEOUT, Finding.HOST_DOWN, Cause.HOST_DOWN, NONE),
+        (DIRECT, Cause.TIMEOUT, Finding.NO_ACCESS, Cause.NO_ACCESS, NONE),
+        (DIRECT, Cause.REFUSED, Finding.UNIT_DISABLED, Cause.REFUSED, NONE),
+        (DIRECT, Cause.TLS, Finding.ANSWERS, Cause.TLS, NONE),
+        (TUNNELLED, Cause.TUNNEL_STUCK, Finding.ANSWERS, Cause.TUNNEL_STUCK, REBUILD),
+        (TUNNELLED, Cause.REMOTE_OLLAMA_DOWN, Finding.ANSWERS, Cause.TUNNEL_STUCK, REBUILD),
+        (TUNNELLED, Cause.TUNNEL_STUCK, Finding.SILENT, Cause.TUNNEL_STUCK, NONE),
+        (TUNNELLED, Cause.TUNNEL_STUCK, Finding.HOST_DOWN, Cause.HOST_DOWN, NONE),
+        # A status came back through it, so the tunnel works.
+        (TUNNELLED, Cause.HTTP_ERROR, Finding.ANSWERS, Cause.NOT_EXPOSED, NONE),
+    ],
+)
+def test_the_look_makes_the_cause_precise(
+    node: Node, cause: Cause, finding: Finding, refined: Cause, then: Action
+) -> None:
+    assert plan.refine(node, cause, finding) is refined
+    assert plan.follow_up(node, refined, finding) is then
+
+
+def test_a_claim_ends_with_its_own_attempt_and_leaves_somebody_elses_alone() -> None:
+    mine = plan.claimed(DOWN, RESTART, NOW, 60, 1)
+    assert mine.claim is not None
+    after = plan.concluded(mine, mine.claim, attempt(0))
+    assert (after.claim, after.attempts) == (None, (attempt(0),))
+    other = replace(mine, claim=Claim(NOW + 61, NOW + 121, 2, RESTART))
+    assert plan.concluded(other, mine.claim, attempt(0)).claim == other.claim
+
+
+def test_an_attempt_on_a_node_that_came_back_meanwhile_burdens_no_later_incident() -> None:
+    mine = plan.claimed(DOWN, RESTART, NOW, 60, 1)
+    assert mine.claim is not None
+    back = replace(mine, status=Status.HEALTHY, failures=0, incident_since=0.0)
+    assert plan.concluded(back, mine.claim, attempt(0)).attempts == ()
+
+
+def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
+    known = replace(DOWN, attempts=(attempt(9_999),))
+    for _ in range(100):
+        claim = Claim(NOW, NOW + 1, 1, RESTART)
+        known = plan.concluded(replace(known, claim=claim), claim, attempt(0, Outcome.DECLINED))
+    assert len(known.attempts) == plan.KEPT_ATTEMPTS
+    assert known.attempts[0] == attempt(9_999)
+
+
+@pytest.mark.parametrize(
+    ("known", "ending", "level", "text", "step"),
+    [
+        (
+            DOWN,
+            Ending(NOW, RESTART, Outcome.FAILED, Finding.SILENT, Cause.REFUSED, "no such unit"),
+            Level.WARNING,
+            "restart of ollama.service failed (attempt 1 of 3): no such unit",
+            (
+                "nothing yet: the next attempt is due at 22:14:20 UTC; "
+                "or see why Ollama stopped: journalctl -u ollama.service on gpu1"
+            ),
+        ),
+        (
+            replace(DOWN, attempts=(attempt(300), attempt(200))),
+            Ending(
+                NOW, RESTART, Outcome.NOT_RECOVERED, Finding.SILENT, Cause.REFUSED, "restarted; but Timeout"
+            ),
+            Level.CRITICAL,
+            "needs you: restart of ollama.service did not help (attempt 3 of 3): restarted; but Timeout",
+            "see why Ollama stopped: journalctl -u ollama.service on gpu1",
+        ),
+        (
+            DOWN,
+            Ending(NOW, RESTART, Outcome.DECLINED, Finding.ANSWERS, Cause.NOT_EXPOSED, "it answers there"),
+            Level.ERROR,
+            "not restarted: Ollama answers on its own host, but not at http://gpu1:11434: it answers there",
+            "set OLLAMA_HOST=0.0.0.0 for ollama.service on gpu1, or open port 11434 in its firewall",
+        ),
+        (
+            DOWN,
+            Ending(NOW, RESTART, Outcome.DECLINED, Finding.UNIT_DISABLED, Cause.REFUSED, "left alone"),
+            Level.ERROR,
+            "not restarted: Connection refused: left alone",
+            (
+                "if it should run: systemctl enable --now ollama.service on the host of gpu1; "
+                "if not: mesh_node_enabled: false"
+            ),
+        ),
+    ],
+)
+def test_a_recovery_that_did_not_help_says_what_was_tried_and_what_is_next(
+    known: NodeState, ending: Ending, level: Level, text: str, step: str
+) -> None:
+    alert = aftermath.alert_of(DIRECT, Settings(), known, ending)
+    assert alert is not None
+    assert (alert.level, alert.text, alert.next_step) == (level, text, step)
+    assert (alert.node, alert.name) == ("gpu1", "GPU one")
+
+
+def test_what_was_declined_is_told_of_once_in_an_incident() -> None:
+    ending = Ending(NOW, RESTART, Outcome.DECLINED, Finding.ANSWERS, Cause.NOT_EXPOSED, "it answers there")
+    again = replace(DOWN, attempts=(attempt(60, Outcome.DECLINED, "answers_on_its_host"),))
+    assert aftermath.alert_of(DIRECT, Settings(), again, ending) is None
+    other = replace(DOWN, attempts=(attempt(60, Outcome.DECLINED, "unit_disabled"),))
+    assert aftermath.alert_of(DIRECT, Settings(), other, ending) is not None
+
+
+def test_the_refined_cause_becomes_the_nodes() -> None:
+    claimed = plan.claimed(DOWN, RESTART, NOW, 60, 1)
+    assert claimed.claim is not None
+    ending = Ending(NOW, RESTART, Outcome.DECLINED, Finding.NO_ACCESS, Cause.NO_ACCESS, "Permission denied")
+    after = aftermath.conclude(DIRECT, claimed, claimed.claim, ending)
+    assert (after.cause, after.detail) == (
+        Cause.NO_ACCESS,
+        "ssh answers, but the login fails (Permission denied)",
+    )
+
+
+def test_a_dry_run_says_one_line_a_node() -> None:
+    mesh = Mesh((DIRECT, TUNNELLED, replace(DIRECT, key="third")))
+    state = State(
+        nodes={"gpu1": DOWN, "pod": replace(DOWN, cause=Cause.TUNNEL_DOWN, detail="Tunnel down")},
+    )
+    assert plan.describe(plan.plan(mesh, state, NOW), mesh) == (
+        "gpu1   refused: look, then restart of ollama.service: Connection refused\n"
+        "pod    tunnel_down: look, then rebuild of the tunnel: Tunnel down\n"
+        "third  -: nothing: it has not been checked yet\n"
+    )
