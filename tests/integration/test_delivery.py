@@ -1,6 +1,7 @@
 """Alerts on their way to real receivers: a mail server and web hooks on loopback."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -363,9 +364,15 @@ def test_a_file_that_cannot_be_read_keeps_every_alert(site: Site, text: str | No
 
 
 def test_no_secret_reaches_state_log_or_output(
-    site: Site, hook: Hook, other_hook: Hook, mail: tuple[Mailbox, int], capfd: pytest.CaptureFixture[str]
+    site: Site,
+    hook: Hook,
+    other_hook: Hook,
+    mail: tuple[Mailbox, int],
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     hook.answer, other_hook.answer = 403, 500
+    caplog.set_level(logging.DEBUG)
     dead, (box, port) = free_port(), mail
     path = site.configure(
         f"""
@@ -396,7 +403,7 @@ def test_no_secret_reaches_state_log_or_output(
         file.read_text() for file in site.paths.state.parent.rglob("*") if file.is_file() and file != path
     ]
     assert len(written) >= 3
-    everything = "\n".join([*written, report, out.out, out.err, capfd.readouterr().out])
+    everything = "\n".join([*written, report, caplog.text, out.out, out.err, capfd.readouterr().out])
     assert "alert_not_delivered" in everything
     assert f"chmod 600 {path}" in everything
     for secret in SECRETS:
