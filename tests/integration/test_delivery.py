@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,18 @@ def other_hook() -> Iterator[Hook]:
     server = Hook()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def root_log() -> Iterator[StringIO]:
+    """Collect what any library says to the root logger (pytest's own capture reaches below it)."""
+    text, root = StringIO(), logging.getLogger()
+    handler, level = logging.StreamHandler(text), root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield text
+    root.setLevel(level)
+    root.removeHandler(handler)
 
 
 class Mailbox:
@@ -369,10 +382,9 @@ def test_no_secret_reaches_state_log_or_output(
     other_hook: Hook,
     mail: tuple[Mailbox, int],
     capfd: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    root_log: StringIO,
 ) -> None:
     hook.answer, other_hook.answer = 403, 500
-    caplog.set_level(logging.DEBUG)
     dead, (box, port) = free_port(), mail
     path = site.configure(
         f"""
@@ -403,7 +415,7 @@ def test_no_secret_reaches_state_log_or_output(
         file.read_text() for file in site.paths.state.parent.rglob("*") if file.is_file() and file != path
     ]
     assert len(written) >= 3
-    everything = "\n".join([*written, report, caplog.text, out.out, out.err, capfd.readouterr().out])
+    everything = "\n".join([*written, report, root_log.getvalue(), out.out, out.err, capfd.readouterr().out])
     assert "alert_not_delivered" in everything
     assert f"chmod 600 {path}" in everything
     for secret in SECRETS:
