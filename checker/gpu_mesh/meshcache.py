@@ -110,7 +110,8 @@ def _read(origin: _Origin, now: float, old: _Cache | None) -> _Cache:
 
 def _watched(origin: _Origin) -> Iterator[str]:
     """Name every file and folder from which the sources are read, and those that would count if they were."""
-    yield origin.ansible_config
+    if origin.ansible_config:
+        yield origin.ansible_config
     for source in map(Path, origin.sources):
         if "," in source.name and not source.exists():
             continue
@@ -133,12 +134,12 @@ def _below(path: Path) -> Iterator[str]:
 
 
 def _ansible_config(environ: Mapping[str, str]) -> str:
-    """Name the ansible.cfg in force, by Ansible's order, or the last that would be."""
-    candidates = [Path("ansible.cfg").absolute(), Path(environ.get("HOME", "/"), ".ansible.cfg")]
+    """Name the ansible.cfg in force, by Ansible's order; "" when there is none."""
+    home, last = environ.get("HOME", "/"), Path("/etc/ansible/ansible.cfg")
+    candidates = [Path("ansible.cfg").absolute(), Path(home, ".ansible.cfg"), last]
     if named := environ.get("ANSIBLE_CONFIG"):
         candidates.insert(0, Path(named, "ansible.cfg") if Path(named).is_dir() else Path(named))
-    in_force = (path for path in candidates if os.access(path, os.R_OK))
-    return str(next(in_force, "/etc/ansible/ansible.cfg"))
+    return next((str(path) for path in candidates if os.access(path, os.R_OK)), "")
 
 
 def _print(path: str) -> Print | None:

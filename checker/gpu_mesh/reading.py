@@ -5,9 +5,11 @@ happen to a check. Nothing of Ansible is loaded here.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from tempfile import TemporaryDirectory
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +18,7 @@ from gpu_mesh.mesh import Mesh
 from gpu_mesh.mistakes import Mistake
 
 LIMIT = 60.0  # seconds for Ansible; 10,000 nodes took 4
+_EXCEPTION = re.compile(r"[A-Za-z_.]+(Error|Exception|Exit): ")
 _SAID = 300  # characters of what a broken reader said last
 
 
@@ -37,14 +40,18 @@ def read(sources: tuple[str, ...], monitor: str | None, limit: float = LIMIT) ->
     """
     # -P: a module in the working directory must not be imported instead of an installed one.
     command = [sys.executable, "-P", "-m", "gpu_mesh.inventory", monitor or "", *sources]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "LC_ALL": "C.UTF-8"},  # Ansible refuses to run in any other encoding
-        start_new_session=True,
-    ) as reader:
+    with (
+        TemporaryDirectory(prefix="gpu-mesh-") as folder,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # Ansible refuses any other encoding, and to start where it cannot write; a service has no home.
+            env={**os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_LOCAL_TEMP": folder},
+            start_new_session=True,
+        ) as reader,
+    ):
         try:
             answer, said = reader.communicate(timeout=limit)
         except BaseException as error:
@@ -56,6 +63,13 @@ def read(sources: tuple[str, ...], monitor: str | None, limit: float = LIMIT) ->
     try:
         return msgspec.json.decode(answer, type=Reading)
     except msgspec.DecodeError:
-        last = said.decode(errors="replace").strip().rpartition("\n")[2][:_SAID]
-        problem = f"Ansible could not read the inventory (exit status {reader.returncode}): {last}"
+        problem = f"Ansible could not read the inventory (exit status {reader.returncode}): {_gist(said)}"
         return Reading(mistakes=(Mistake(problem, place=", ".join(sources)),))
+
+
+def _gist(said: bytes) -> str:
+    """Return the exception of a traceback; the lines after it are left out, as they may quote a file."""
+    lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+    named = (line for line in reversed(lines) if _EXCEPTION.match(line))
+    text = _EXCEPTION.sub("", next(named, lines[-1]))
+    return "".join(sign for sign in text if sign.isprintable())[:_SAID]

@@ -90,6 +90,11 @@ def test_group_vars_of_the_working_directory_do_not_count(
     assert mesh_of(source).nodes[0].timeout == 10.0
 
 
+def test_a_service_without_a_home_can_read_it(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/proc/nowhere")
+    assert mesh_of(write("mesh.ini", "[mesh_nodes]\niceland\n")).nodes[0].key == "iceland"
+
+
 def test_a_script_describes_nodes(write: Write) -> None:
     assert mesh_of(write("mesh.sh", SCRIPT, 0o755)).nodes[0].timeout == 7.0
 

@@ -122,6 +122,17 @@ def test_a_new_vault_password_is_noticed(paths: Paths, monkeypatch: pytest.Monke
     assert b"battery" not in cache_of(paths).read_bytes()
 
 
+def test_an_ansible_cfg_that_ansible_refuses_is_told_and_its_mending_noticed(paths: Paths) -> None:
+    good = meshcache.load(paths, None, NOW).mesh
+    write("../elsewhere/ansible.cfg", "no section\n")(source_of(paths).parent)
+    broken = meshcache.load(paths, None, NOW)
+    assert broken.mesh == good
+    assert f"Error reading config file ({Path.cwd() / 'ansible.cfg'})" in broken.error
+    assert "no section\n" not in broken.error
+    write("../elsewhere/ansible.cfg", "[defaults]\n")(source_of(paths).parent)
+    assert meshcache.load(paths, None, NOW).error == ""
+
+
 def test_another_monitor_or_source_is_another_question(paths: Paths) -> None:
     source_of(paths).write_text(GOOD + "[mesh_monitors]\na\nb\n", encoding="utf-8")
     assert meshcache.load(paths, "a", NOW).mesh.monitor == "a"

@@ -93,7 +93,7 @@ def test_among_several_monitors_this_machine_knows_its_own() -> None:
         RawHost("b", ("mesh_monitors",), {"ansible_host": RawVariable("b.example.net")}),
         RawHost("iceland", ("mesh_nodes",)),
     ]
-    mesh = resolve(hosts, machine=frozenset({"b", "b.example.net"}))
+    mesh = resolve(hosts, machine=frozenset({"b.example.net"}))
     assert isinstance(mesh, Mesh)
     assert mesh.monitor == "b"
 
