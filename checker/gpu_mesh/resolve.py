@@ -120,7 +120,8 @@ def resolve(
         _blame_unknown(host)
     monitors = [host for host in concerned if MONITORS in host.raw.groups]
     chosen, mistakes = _choose(monitors, monitor, machine)
-    settings = Settings(**chosen.fields("mesh_monitor_")) if chosen else Settings()
+    given = {host.key: host.fields("mesh_monitor_") for host in monitors}  # of all, to find all mistakes
+    settings = Settings(**given[chosen.key]) if chosen else Settings()
 
     at_nodes = [host for host in concerned if NODES in host.raw.groups]
     nodes = [_node(host, chosen) for host in at_nodes]
