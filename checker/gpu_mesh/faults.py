@@ -6,7 +6,14 @@ import os
 import ssl
 from collections.abc import Iterator
 
-from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, ProxyError, RequestException
+from requests.exceptions import (
+    InvalidHeader,
+    InvalidSchema,
+    InvalidURL,
+    MissingSchema,
+    ProxyError,
+    RequestException,
+)
 from urllib3.exceptions import HTTPError
 
 from gpu_mesh.observation import Fault
@@ -83,6 +90,7 @@ _MEANINGS: tuple[tuple[type[BaseException], Fault, str], ...] = (
     (http.client.BadStatusLine, Fault.NOT_JSON, "the answer is not HTTP"),
     (http.client.UnknownProtocol, Fault.NOT_JSON, "the answer is not HTTP"),
     (http.client.IncompleteRead, Fault.CLOSED, "closed in the middle of an answer"),
+    (InvalidHeader, Fault.UNUSABLE, "a header has a name or value that HTTP does not allow"),
     (ProxyError, Fault.UNUSABLE, "the proxy named in the environment does not let the probe through"),
 )
 _LAST_MEANINGS: tuple[tuple[type[BaseException], Fault, str], ...] = (

@@ -295,13 +295,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         standin = Standin(**options)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # in every thread, so that none is lost before sigwait
     with standin:
         sys.stdout.write(f"listening on {standin.url}\n")
         sys.stdout.flush()
-        stop.wait()
+        signal.sigwait(ends)
     return 0
 
 

@@ -5,6 +5,7 @@ Nothing is taken from ~/.netrc, no redirect is followed, nothing is tried twice,
 
 import functools
 import os
+import re
 import ssl
 import stat
 import threading
@@ -33,6 +34,7 @@ from gpu_mesh.faults import GetError, fault_of
 from gpu_mesh.observation import Fault
 
 MAX_HEADER_FILE = 2**13  # bytes
+_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # of a header (RFC 9110, token)
 
 
 class Answer(Struct, frozen=True):
@@ -216,13 +218,9 @@ def header_value(name: str, value: str) -> str:
         value = _read_private(Path(value[1:]), where)
     else:
         where = f"header {name}"
-    if not value.isprintable() or not _is_latin1(value):
+    if not _NAME.fullmatch(name) or not value.isprintable() or not all(ord(letter) < 256 for letter in value):
         raise GetError(Fault.UNUSABLE, f"{where} holds characters that a header cannot have")
     return value
-
-
-def _is_latin1(text: str) -> bool:
-    return all(ord(character) < 256 for character in text)
 
 
 def _read_private(path: Path, where: str) -> str:

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -142,7 +143,7 @@ def scripted():
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                with connection:
+                with connection, suppress(OSError):  # the probe may hang up at any time
                     connection.recv(65536)
                     connection.sendall(answer)
 
@@ -215,6 +216,19 @@ def test_a_header_from_the_node_is_cleaned_before_it_becomes_a_detail(scripted):
 def test_a_body_that_says_beforehand_that_it_is_too_large_is_not_read(scripted):
     seen = probe(scripted(with_head(b"{", b"Content-Length: 2147483648\r\n")))
     assert seen.tags.fault is Fault.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (b"HTTP/1.1 100 Continue\r\n" + (b"X: " + b"x" * 60_000 + b"\r\n") * 50 + b"\r\n") * 3,
+        b"HTTP/1.1 200 " + b"x" * 100_000,
+        with_head(b"1;" + b"x" * 6_000_000, b"Transfer-Encoding: chunked\r\n"),
+    ],
+    ids=["interim answers", "status line", "chunk extension"],
+)
+def test_no_part_of_an_answer_is_without_a_limit(scripted, answer):
+    assert probe(scripted(answer)).tags.fault is Fault.TOO_LARGE
 
 
 def test_a_long_but_honest_list_is_read(scripted):

@@ -178,9 +178,14 @@ def test_a_header_file_that_cannot_be_used_is_named_without_its_content(standin,
     assert "hush" not in repr(seen)
 
 
-def test_a_header_that_would_break_the_request_is_refused_without_being_shown(standin):
-    seen = probe(standin().url, headers={"X-Token": "hush\r\nHost: elsewhere"})
+@pytest.mark.parametrize(
+    "headers",
+    [{"X-Token": "hush\r\nHost: elsewhere"}, {"X-Token": " hush"}, {"X Token": "hush"}, {"X": "hush€"}],
+)
+def test_a_header_that_would_break_the_request_is_refused_without_being_shown(standin, headers):
+    seen = probe(standin().url, headers=headers)
     assert seen.tags.fault is Fault.UNUSABLE
+    assert "header" in seen.tags.detail
     assert "hush" not in repr(seen)
 
 
