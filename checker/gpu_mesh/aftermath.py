@@ -44,7 +44,12 @@ def conclude(node: Node, before: NodeState, claim: Claim, ending: Ending) -> Nod
     refined = ending.cause
     if refined is None or refined is before.cause or not before.failures:
         return after
-    return replace(after, cause=refined, detail=_detail(node, refined, ending))
+    return replace(
+        after,
+        cause=refined,
+        refined_from=before.refined_from or before.cause,
+        detail=_detail(node, refined, ending),
+    )
 
 
 def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) -> Alert | None:
@@ -92,7 +97,7 @@ _ENDED = {
 def _next_step(node: Node, finding: Finding, cause: Cause | None) -> str:
     if finding in _NEXT_STEP:
         return _NEXT_STEP[finding].format(unit=node.unit, node=node.key)
-    return next_step(cause, node) if cause else f"see what is wrong with it: gpu-mesh status {node.key}"
+    return next_step(cause, node) if cause else "see what is wrong with it: gpu-mesh status"
 
 
 def _detail(node: Node, cause: Cause, ending: Ending) -> str:

@@ -157,7 +157,7 @@ def _what_happened(before: NodeState, after: NodeState, repair: str) -> str:
         return f"answers again ({answer}), but is degraded: {after.detail}"
     if after.status is Status.DEGRADED:
         return f"degraded: {after.detail}"
-    return f"{after.status} after {_plural(after.failures, 'consecutive failure')}: {after.detail}"
+    return f"{after.status} after {_plural(after.failures, 'failure')}: {after.detail}"
 
 
 def _plural(number: int, noun: str) -> str:

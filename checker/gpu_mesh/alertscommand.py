@@ -5,12 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from gpu_mesh import outbox
+from gpu_mesh.durations import in_words, moment
 from gpu_mesh.log import Log, Severity, event
 from gpu_mesh.mesh import Settings
 from gpu_mesh.paths import Paths
 from gpu_mesh.plaintext import one_line
 from gpu_mesh.state import Alert, AlertKind, Delivery, Level, Progress, State
-from gpu_mesh.when import duration, moment
+from gpu_mesh.tables import aligned
 
 if TYPE_CHECKING:
     from gpu_mesh.appriseconfig import Channel
@@ -49,7 +50,7 @@ def list_alerts(state: State, now: float) -> str:
             )
         )
         rows += [("", "", "", "", "", more) for more in deliveries[1:]]
-    return _table(rows)
+    return "".join(f"{line}\n" for line in aligned(rows))
 
 
 def send_test(
@@ -110,14 +111,8 @@ def _progress(delivery: Delivery, now: float) -> str:
     if delivery.progress is Progress.GIVEN_UP:
         return f"given up after {tries}: {reason}"
     wait = delivery.next_at - now
-    next_try = f"next in {duration(wait)}" if wait >= 1 else "next try is due"
+    next_try = f"next in {in_words(wait)}" if wait >= 1 else "next try is due"
     return f"not delivered yet, {tries}, {next_try}: {reason}"
-
-
-def _table(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "".join(line.rstrip() + "\n" for line in lines)
 
 
 def _test_alert(level: Level, now: float, tag: str) -> Alert:

@@ -55,7 +55,7 @@ class CauseFacts(Struct, frozen=True):
     verdict: Verdict
     action: Action
     words: str  # what is wrong, as the start of a sentence
-    next_step: str  # what a person can do; may name {name}, {url}, {unit}, {host}, {port}, {node}
+    next_step: str  # what a person can do; may name {node}, {url}, {unit}, {log}, {host}, {port}
 
 
 _RESTART, _REBUILD, _NOTHING = Action.RESTART_OLLAMA, Action.REBUILD_TUNNEL, Action.NONE
@@ -65,7 +65,7 @@ CAUSES: dict[Cause, CauseFacts] = {
         Verdict.FAILED,
         _RESTART,
         "Connection refused",
-        "see why Ollama stopped: journalctl -u {unit} on {host}",
+        "see why Ollama stopped: {log} on {host}",
     ),
     Cause.NOT_EXPOSED: CauseFacts(
         Verdict.FAILED,
@@ -74,35 +74,35 @@ CAUSES: dict[Cause, CauseFacts] = {
         "set OLLAMA_HOST=0.0.0.0 for {unit} on {host}, or open port {port} in its firewall",
     ),
     Cause.TIMEOUT: CauseFacts(
-        Verdict.FAILED, _RESTART, "Timeout", "see whether Ollama hangs: journalctl -u {unit} on {host}"
+        Verdict.FAILED, _RESTART, "Timeout", "see whether Ollama hangs: {log} on {host}"
     ),
     Cause.HTTP_ERROR: CauseFacts(
-        Verdict.FAILED, _RESTART, "HTTP error", "read Ollama's log: journalctl -u {unit} on {host}"
+        Verdict.FAILED, _RESTART, "HTTP error", "read Ollama's log: {log} on {host}"
     ),
     Cause.TUNNEL_DOWN: CauseFacts(
         Verdict.FAILED,
         _REBUILD,
-        "Tunnel down: nothing listens on local port {port}",
+        "Tunnel down, port {port} is closed",
         "read the tunnel's log on the monitor: journalctl -u gpu-mesh-tunnel@{node}",
     ),
     Cause.TUNNEL_STUCK: CauseFacts(
         Verdict.FAILED,
         _REBUILD,
-        "Tunnel stuck: local port {port} accepts, but nothing answers through it",
+        "Tunnel stuck, port {port} does not answer",
         "read the tunnel's log on the monitor: journalctl -u gpu-mesh-tunnel@{node}",
     ),
     Cause.TUNNEL_PORT_TAKEN: CauseFacts(
         Verdict.FAILED,
         _REBUILD,
-        "Local port {port} of the tunnel is held by another process",
+        "Tunnel down, another process holds port {port}",
         "see which process: ss -ltnp 'sport = :{port}' on the monitor; stop it, "
         "or choose another mesh_tunnel_local_port",
     ),
     Cause.REMOTE_OLLAMA_DOWN: CauseFacts(
         Verdict.FAILED,
         _RESTART,
-        "The tunnel is up, but Ollama behind it does not answer",
-        "see why Ollama stopped: journalctl -u {unit} on {host}",
+        "Ollama behind the tunnel is down",
+        "see why Ollama stopped: {log} on {host}",
     ),
     Cause.HOST_DOWN: CauseFacts(
         Verdict.FAILED,
@@ -131,7 +131,7 @@ CAUSES: dict[Cause, CauseFacts] = {
     Cause.NOT_OLLAMA: CauseFacts(
         Verdict.FAILED,
         _NOTHING,
-        "Something answers at {url}, but it is not Ollama",
+        "Not Ollama that answers there",
         "check mesh_node_url of {node} and the proxy in front of it; a restart does not help",
     ),
     Cause.TLS: CauseFacts(
@@ -146,7 +146,7 @@ CAUSES: dict[Cause, CauseFacts] = {
     Cause.LOADING: CauseFacts(
         Verdict.IMPAIRED,
         _NOTHING,
-        "A model has been loading for a long time",
+        "A model keeps loading",
         "nothing for now: a restart would abort the load; if it never ends, check disk and VRAM of {host}",
     ),
     Cause.STUCK_STOPPING: CauseFacts(
@@ -155,7 +155,7 @@ CAUSES: dict[Cause, CauseFacts] = {
     Cause.CPU_FALLBACK: CauseFacts(
         Verdict.IMPAIRED,
         _RESTART,
-        "A model runs partly or wholly on the CPU",
+        "A model runs on the CPU",
         "run nvidia-smi on {host}; a smaller model or context may be needed, or mesh_node_expects_gpu: false",
     ),
     Cause.MODELS_MISSING: CauseFacts(

@@ -1,14 +1,12 @@
 """Writes a report for people: status, statistics, dashboard. Text without colour or cursor movement."""
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 from gpu_mesh.alerts import one_line
 from gpu_mesh.durations import clock_time, in_words
 from gpu_mesh.report import NodeReport, Report, counted_by_level
 from gpu_mesh.state import Alert, Status
-
-_Row = tuple[str, ...]
+from gpu_mesh.tables import aligned
 
 
 def status_text(of: Report, log_tail: Sequence[str], start_command: str) -> str:
@@ -36,7 +34,7 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str) -> str:
         )
         for node in of.nodes
     ]
-    for node, row in zip(of.nodes, _table(rows), strict=True):
+    for node, row in zip(of.nodes, aligned(rows), strict=True):
         lines += [row, *_indented(_trouble(node))]
     if log_tail:
         lines += ["", "Recent log:", *_indented(log_tail)]
@@ -74,7 +72,7 @@ def statistics(of: Report) -> str:
         )
         for node in of.nodes
     ]
-    return "\n".join([f"Mesh health {_per_cent(of.mesh.health)}, {_counts(of)}", *_table([header, *rows])])
+    return "\n".join([f"Mesh health {_per_cent(of.mesh.health)}, {_counts(of)}", *aligned([header, *rows])])
 
 
 def dashboard(of: Report, recent: tuple[Alert, ...], minutes: int) -> list[str]:
@@ -101,7 +99,7 @@ def dashboard(of: Report, recent: tuple[Alert, ...], minutes: int) -> list[str]:
     age = f"{in_words(of.at - of.mesh.last_check)} ago" if of.mesh.last_check else "never"
     return [
         f"{clock_time(of.at)} mesh health {_per_cent(of.mesh.health)}, {_counts(of)}, {watching}{age}",
-        *_table([header, *rows]),
+        *aligned([header, *rows]),
         f"alerts of the last {minutes} min: {counted_by_level(recent)}",
         *_indented(f"{clock_time(alert.at)} {one_line(alert)}" for alert in recent),
     ]
@@ -161,25 +159,3 @@ def _number(value: float | None) -> str:
 
 def _indented(lines: Iterable[str]) -> list[str]:
     return [f"   {line}" for line in lines]
-
-
-def _table(rows: Sequence[_Row]) -> list[str]:
-    """Align the columns by what a terminal shows: an icon or a CJK letter is two cells wide."""
-    widths = [max(map(_cells, column)) for column in zip(*rows, strict=True)] if rows else []
-    return [
-        "  ".join(
-            cell + " " * (width - _cells(cell)) for cell, width in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def _cells(text: str) -> int:
-    return sum(
-        0 if unicodedata.combining(letter) or letter == "\ufe0f" else 2 if _is_wide(letter) else 1
-        for letter in text
-    )
-
-
-def _is_wide(letter: str) -> bool:
-    return unicodedata.east_asian_width(letter) in "WF"

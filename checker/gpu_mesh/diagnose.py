@@ -5,7 +5,7 @@ and one that is not running both refuse.
 """
 
 from gpu_mesh.causes import CAUSES, Cause, Diagnosis, Verdict
-from gpu_mesh.mesh import Node
+from gpu_mesh.mesh import Node, RecoveryKind
 from gpu_mesh.observation import Fault, Observation, Reply
 from gpu_mesh.state import NodeState
 
@@ -79,7 +79,10 @@ def _failed(node: Node, reply: Reply, fault: Fault) -> Diagnosis:
         cause = _cause_of_status(reply.status)
     else:
         cause = (_TUNNELLED if node.tunnel else _DIRECT)[fault]
-    number = f"{node.timeout:g}s" if fault in (Fault.CONNECT_TIMEOUT, Fault.READ_TIMEOUT) else reply.detail
+    if fault in (Fault.CONNECT_TIMEOUT, Fault.READ_TIMEOUT):
+        number = f"{node.timeout:g}s"
+    else:
+        number = "" if fault is Fault.REFUSED else reply.detail
     return _because(cause, node, number)
 
 
@@ -140,4 +143,22 @@ def _filled(template: str, node: Node) -> str:
     tunnel = node.tunnel
     host = tunnel.host if tunnel else "the monitor" if node.on_monitor else node.key
     port = tunnel.local_port if tunnel else node.url.rpartition(":")[2]
-    return template.format(name=node.name, node=node.key, url=node.url, unit=node.unit, host=host, port=port)
+    unit, log = _SERVICE[node.recovery]
+    return template.format(
+        node=node.key,
+        url=node.url,
+        unit=unit.format(node=node),
+        log=log.format(node=node),
+        host=host,
+        port=port,
+    )
+
+
+_SERVICE = {
+    RecoveryKind.SYSTEMD: ("{node.unit}", "journalctl -u {node.unit}"),
+    RecoveryKind.SYSTEMD_USER: ("{node.unit}", "journalctl --user -u {node.unit}"),
+    RecoveryKind.DOCKER: ("the container {node.container}", "docker logs {node.container}"),
+    RecoveryKind.COMMAND: ("Ollama", "Ollama's log"),
+    RecoveryKind.NONE: ("Ollama", "Ollama's log"),
+}
+"""What runs Ollama there, and what shows its log."""

@@ -1,24 +1,23 @@
-"""Says durations and times for people."""
+"""Says durations and times for people. Pure."""
 
-from datetime import datetime
-
-_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+from datetime import UTC, datetime
 
 
 def in_words(seconds: float) -> str:
-    """Return the duration in its two largest units: ``45 s``, ``4 min``, ``2 h 5 min``, ``3 d 4 h``."""
-    left = max(0, round(seconds))
-    if left < 60:
-        return f"{left} s"
-    left -= left % 60
-    parts = []
-    for unit, size in _UNITS:
-        number, left = divmod(left, size)
-        if number:
-            parts.append(f"{number} {unit}")
-    return " ".join(parts[:2])
+    """Say a duration in its two largest units: ``45 s``, ``2 h 5 min``; a negative one counts as 0."""
+    whole = max(0, round(seconds))
+    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
+    while parts[0][0] == 0 and len(parts) > 1:
+        parts.pop(0)
+    first, *rest = parts[:2]
+    return " ".join(f"{number} {unit}" for number, unit in [first, *(part for part in rest if part[0])])
 
 
 def clock_time(at: float) -> str:
-    """Return the time of day, in the machine's own zone, of a Unix time: ``14:03:21``."""
+    """Say the time of day, in the machine's own zone, of a Unix time: ``14:03:21``."""
     return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
+
+
+def moment(at: float) -> str:
+    """Say a Unix time in full, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

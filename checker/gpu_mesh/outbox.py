@@ -51,12 +51,14 @@ class Settled(Struct, frozen=True):
 def wants(tags: frozenset[str], level: Level, alert_tags: Iterable[str]) -> bool:
     """Tell whether a URL with these tags gets an alert of this level and these tags.
 
-    Level tags choose levels (none: warning and above); any other tag must be shared with the alert.
+    Level tags choose levels (none: warning and above); any other tag must be shared with the alert. An alert
+    about the monitor or the whole mesh has no tags and concerns everybody.
     """
     lowered = frozenset(tag.lower() for tag in tags)
     levels = lowered & LEVEL_TAGS or UNASKED_LEVELS
     others = lowered - LEVEL_TAGS
-    return level.value in levels and (not others or any(tag.lower() in others for tag in alert_tags))
+    shared = {tag.lower() for tag in alert_tags}
+    return level.value in levels and (not others or not shared or bool(others & shared))
 
 
 def retry_delay(attempts: int) -> float:

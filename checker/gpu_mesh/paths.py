@@ -41,6 +41,14 @@ class Paths(Struct, frozen=True):
         """Its appearance starts a delivery."""
         return self.state / "deliver.wanted"
 
+    def environment(self) -> dict[str, str]:
+        """Return the variables by which another process settles the same folders."""
+        return {
+            "GPU_MESH_CONFIG_DIR": str(self.config),
+            "GPU_MESH_STATE_DIR": str(self.state),
+            "GPU_MESH_LOG_DIR": str(self.log),
+        }
+
 
 def find(
     environ: Mapping[str, str], inventory: tuple[str, ...] = (), state_dir: str = "", *, as_root: bool

@@ -86,18 +86,20 @@ def decide(node: Node, settings: Settings, before: NodeState, now: float, *, for
             it, and the look on the node's host.
     """
     known = settle(before, now)
-    action = _action(node, known.cause)
+    # What an earlier look made precise is looked at anew: the node may have changed since.
+    probed = known.refined_from or known.cause
+    action = _action(node, probed)
     if force and action is Action.NONE and node.recovery is not RecoveryKind.NONE:
         action = Action.RESTART_OLLAMA
     against = (
         _under_way(known)
         or ("" if force else _not_failing(node, known))
-        or _not_helped(node, known.cause, action)
+        or _not_helped(node, probed, action)
         or ("" if force else _not_now(node, settings, known, now))
     )
     if against:
         return Decision(node.key, Action.NONE, against, known.cause)
-    return Decision(node.key, action, known.detail or "asked for", known.cause)
+    return Decision(node.key, action, known.detail or "asked for", probed)
 
 
 def refine(node: Node, cause: Cause | None, finding: Finding) -> Cause | None:

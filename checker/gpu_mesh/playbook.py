@@ -23,6 +23,7 @@ import msgspec
 
 from gpu_mesh.causes import Action
 from gpu_mesh.mesh import Node, Settings
+from gpu_mesh.plaintext import one_line
 from gpu_mesh.plan import Finding
 
 MARK = "GPU_MESH_RUN"
@@ -186,9 +187,7 @@ def _judge(key: str, events: list[dict[str, Any]], rc: int | None, printed: str,
 
 def plain(text: str) -> str:
     """Return the text as one line of at most 200 characters without anything that acts on a terminal."""
-    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
+    return one_line(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text), LONGEST_REASON)
 
 
 def _finding(word: object) -> Finding:

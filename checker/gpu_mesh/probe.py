@@ -18,6 +18,7 @@ from gpu_mesh.bounds import Resolve, system_resolve
 from gpu_mesh.faults import GetError
 from gpu_mesh.mesh import Node
 from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
+from gpu_mesh.plaintext import one_line
 from gpu_mesh.transport import Answer, Session
 
 MAX_MODELS = 500
@@ -171,10 +172,8 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(_STEPS))
 
 
 def plain(text: str, limit: int) -> str:
-    """Return text without control characters, bidi marks and the like, at most ``limit`` characters of it."""
-    if not text.isprintable():
-        text = "".join(character for character in text[: 4 * limit] if character.isprintable())
-    return text[:limit]
+    """Return text as one visible line of at most ``limit`` characters, which most of it is already."""
+    return text if len(text) <= limit and text.isprintable() else one_line(text, limit)
 
 
 def _names(tags: _Tags) -> tuple[str, ...]:

@@ -11,9 +11,9 @@ from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, StrictUndefined, 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from msgspec import Struct
 
+from gpu_mesh.durations import in_words, moment
 from gpu_mesh.plaintext import one_line
 from gpu_mesh.state import Alert
-from gpu_mesh.when import duration, moment
 
 BUILT_IN = Path(__file__).parent / "templates"
 TITLE, BODY = "alert_title.txt.j2", "alert_body.txt.j2"
@@ -102,7 +102,7 @@ def values(alert: Alert) -> dict[str, str]:
         "cause": alert.cause.value if alert.cause else "",
         "at": moment(alert.at),
         "since": moment(alert.since) if alert.since else "",
-        "lasted": f"for {duration(alert.at - alert.since)}" if alert.since else "",
+        "lasted": f"for {in_words(alert.at - alert.since)}" if alert.since else "",
         "id": str(alert.id),
         "tags": ", ".join(alert.tags),
     }

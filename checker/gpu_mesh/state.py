@@ -124,6 +124,7 @@ class NodeState(Struct, omit_defaults=True, frozen=True):
     since: float = 0.0  # of the status
     verdict: Verdict | None = None
     cause: Cause | None = None
+    refined_from: Cause | None = None  # what a probe alone calls the cause that a look has made precise
     detail: str = ""
     failures: int = 0  # consecutive
     served: int = 0  # consecutive checks that were ok or impaired

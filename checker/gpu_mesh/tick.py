@@ -6,7 +6,7 @@ Both the check and the proof of a recovery come through here, so a node is judge
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh import alerts
+from gpu_mesh import alerts, plan
 from gpu_mesh.diagnose import diagnose
 from gpu_mesh.mesh import Node, Settings
 from gpu_mesh.observation import Observation
@@ -35,6 +35,8 @@ def fold(state: State, node: Node, settings: Settings, seen: Observation, repair
     """
     before = state.nodes.get(node.key) or NodeState()
     after = advance(node, before, seen, diagnose(node, seen, before))
+    if before.claim is not None and not repair:
+        repair = f"during the {plan.in_words_of(before.claim.action, node)}"
     alert = alerts.status_alert(node, settings, before, after, repair)
     if alert is not None:
         alert = alerts.queue(state, alert)

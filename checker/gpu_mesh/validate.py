@@ -9,6 +9,7 @@ from gpu_mesh import reading
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind
 from gpu_mesh.mistakes import describe
 from gpu_mesh.paths import Paths
+from gpu_mesh.tables import aligned
 
 SCHEMA = 1
 
@@ -40,11 +41,9 @@ def table(mesh: Mesh) -> str:
         ("NODE", "URL", "THROUGH", "RECOVERY"),
         *((node.key, node.url, _through(node), _recovery(node)) for node in mesh.nodes),
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     count = f"{len(mesh.nodes)} node{'s' if len(mesh.nodes) != 1 else ''}"
     watcher = f", watched by {mesh.monitor}" if mesh.monitor else ""
-    return "\n".join(line.rstrip() for line in lines) + f"\n{count}{watcher}, no mistakes\n"
+    return "\n".join(aligned(rows)) + f"\n{count}{watcher}, no mistakes\n"
 
 
 def _through(node: Node) -> str:

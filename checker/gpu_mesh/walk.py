@@ -19,7 +19,8 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
     3. The status follows from the failures left: from the offline threshold offline, from the unhealthy one
        unhealthy, from one on degraded.
     4. Without failures, an impaired check makes it degraded, an ok one healthy. An impairment never climbs.
-    5. An incident opens when the status leaves healthy (or unknown) and closes when it is healthy.
+    5. A cause that a look on the host has made precise stays so while the probe shows what it showed then.
+    6. An incident opens when the status leaves healthy (or unknown) and closes when it is healthy.
     """
     failed = diagnosis.verdict is Verdict.FAILED
     served = 0 if failed else before.served + 1
@@ -27,14 +28,16 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
     impaired = before.impaired + 1 if diagnosis.verdict is Verdict.IMPAIRED else 0
     status = _status(node, failures, impaired)
     healthy = status is Status.HEALTHY
+    refined = diagnosis.cause is not None and diagnosis.cause is before.refined_from
     counted = figures.count(before, diagnosis.verdict, seen.at)
     state = replace(
         before,
         status=status,
         since=before.since if status is before.status else seen.at,
         verdict=diagnosis.verdict,
-        cause=diagnosis.cause,
-        detail=diagnosis.detail,
+        cause=before.cause if refined else diagnosis.cause,
+        refined_from=before.refined_from if refined else None,
+        detail=before.detail if refined else diagnosis.detail,
         failures=failures,
         served=served,
         impaired=impaired,

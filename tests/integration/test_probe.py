@@ -197,7 +197,7 @@ def test_names_are_cleaned_shortened_and_limited_in_number(scripted):
     seen = probe(
         scripted(as_json({"models": [{"name": hostile}] + [{"model": f"m{n}"} for n in range(999)]}))
     )
-    assert seen.models[0] == ("]0;ownedgood" + "x" * 1000)[:128]
+    assert seen.models[0] == ("]0;owned good " + "x" * 1000)[:127] + "…"
     assert seen.models[1] == "m0"
     assert len(seen.models) == 500
 

@@ -4,7 +4,7 @@ import pytest
 
 from gpu_mesh.causes import CAUSES, Cause, Verdict
 from gpu_mesh.diagnose import diagnose, in_words, next_step
-from gpu_mesh.mesh import Node, Tunnel
+from gpu_mesh.mesh import Node, RecoveryKind, Tunnel
 from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.state import NodeState
 
@@ -24,7 +24,7 @@ def failing(fault: Fault, status: int = 0, detail: str = "") -> Observation:
 
 FAILED = [
     # node, fault, HTTP status, detail → cause, what a person reads
-    (PLAIN, Fault.REFUSED, 0, "", Cause.REFUSED, "Connection refused"),
+    (PLAIN, Fault.REFUSED, 0, "connection refused", Cause.REFUSED, "Connection refused"),
     (PLAIN, Fault.CONNECT_TIMEOUT, 0, "", Cause.TIMEOUT, "Timeout (10s)"),
     (PLAIN, Fault.READ_TIMEOUT, 0, "", Cause.TIMEOUT, "Timeout (10s)"),
     (PLAIN, Fault.NO_ROUTE, 0, "No route to host", Cause.HOST_DOWN,
@@ -36,24 +36,24 @@ FAILED = [
     (PLAIN, Fault.STATUS, 401, "HTTP 401", Cause.FORBIDDEN, "Access denied (HTTP 401)"),
     (PLAIN, Fault.STATUS, 403, "HTTP 403", Cause.FORBIDDEN, "Access denied (HTTP 403)"),
     (PLAIN, Fault.STATUS, 404, "HTTP 404", Cause.NOT_OLLAMA,
-     "Something answers at http://100.64.0.7:11434, but it is not Ollama (HTTP 404)"),
+     "Not Ollama that answers there (HTTP 404)"),
     (PLAIN, Fault.REDIRECT, 302, "HTTP 302", Cause.NOT_OLLAMA,
-     "Something answers at http://100.64.0.7:11434, but it is not Ollama (HTTP 302)"),
+     "Not Ollama that answers there (HTTP 302)"),
     (PLAIN, Fault.NOT_JSON, 200, "HTML", Cause.NOT_OLLAMA,
-     "Something answers at http://100.64.0.7:11434, but it is not Ollama (HTML)"),
+     "Not Ollama that answers there (HTML)"),
     (PLAIN, Fault.TOO_LARGE, 200, "over 4 MiB", Cause.NOT_OLLAMA,
-     "Something answers at http://100.64.0.7:11434, but it is not Ollama (over 4 MiB)"),
+     "Not Ollama that answers there (over 4 MiB)"),
     (PLAIN, Fault.DNS, 0, "", Cause.DNS, "The name does not resolve"),
     (PLAIN, Fault.TLS, 0, "certificate has expired", Cause.TLS, "TLS error (certificate has expired)"),
     (PLAIN, Fault.UNUSABLE, 0, "x.pem: No such file", Cause.MISCONFIGURED,
      "The probe cannot be sent (x.pem: No such file)"),
-    (TUNNELLED, Fault.REFUSED, 0, "", Cause.TUNNEL_DOWN, "Tunnel down: nothing listens on local port 8080"),
+    (TUNNELLED, Fault.REFUSED, 0, "", Cause.TUNNEL_DOWN, "Tunnel down, port 8080 is closed"),
     (TUNNELLED, Fault.READ_TIMEOUT, 0, "", Cause.TUNNEL_STUCK,
-     "Tunnel stuck: local port 8080 accepts, but nothing answers through it (10s)"),
+     "Tunnel stuck, port 8080 does not answer (10s)"),
     (TUNNELLED, Fault.CLOSED, 0, "", Cause.REMOTE_OLLAMA_DOWN,
-     "The tunnel is up, but Ollama behind it does not answer"),
+     "Ollama behind the tunnel is down"),
     (TUNNELLED, Fault.RESET, 0, "", Cause.REMOTE_OLLAMA_DOWN,
-     "The tunnel is up, but Ollama behind it does not answer"),
+     "Ollama behind the tunnel is down"),
     (TUNNELLED, Fault.STATUS, 502, "HTTP 502", Cause.HTTP_ERROR, "HTTP error (HTTP 502)"),
     (TUNNELLED, Fault.STATUS, 403, "HTTP 403", Cause.FORBIDDEN, "Access denied (HTTP 403)"),
 ]  # fmt: skip
@@ -114,11 +114,11 @@ SERVING = {
     "a model that just began to load": (PLAIN, serving(ps=PS_HANGS), FRESH, None, ""),
     "a model that has been loading for minutes": (
         PLAIN, serving(ps=PS_HANGS), NodeState(loading_since=NOW - 420), Cause.LOADING,
-        "A model has been loading for a long time (7 min)",
+        "A model keeps loading (7 min)",
     ),
     "a model on the CPU": (
         PLAIN, serving(LoadedModel("a", 100, 0)), FRESH, Cause.CPU_FALLBACK,
-        "A model runs partly or wholly on the CPU (a, 0% in VRAM)",
+        "A model runs on the CPU (a, 0% in VRAM)",
     ),
     "a model on the CPU of a node without a GPU": (
         Node(key="v", name="V", url="http://v:11434", expects_gpu=False),
@@ -146,6 +146,19 @@ def test_every_cause_has_words_and_a_next_step_without_gaps(cause: Cause, node: 
     for text in (in_words(cause, node), next_step(cause, node)):
         assert text
         assert "{" not in text
+
+
+LOGS = [
+    (RecoveryKind.SYSTEMD, "see why Ollama stopped: journalctl -u ollama.service on v"),
+    (RecoveryKind.SYSTEMD_USER, "see why Ollama stopped: journalctl --user -u ollama.service on v"),
+    (RecoveryKind.DOCKER, "see why Ollama stopped: docker logs ollama on v"),
+    (RecoveryKind.COMMAND, "see why Ollama stopped: Ollama's log on v"),
+]
+
+
+@pytest.mark.parametrize(("kind", "step"), LOGS)
+def test_the_next_step_names_the_log_of_what_runs_ollama_there(kind: RecoveryKind, step: str) -> None:
+    assert next_step(Cause.REFUSED, Node(key="v", name="V", url="http://v:11434", recovery=kind)) == step
 
 
 def test_only_failed_and_lasting_troubles_that_a_restart_helps_have_an_action() -> None:

@@ -12,7 +12,7 @@ HOUR = 3600.0
 I, W, E, C = Level.INFO, Level.WARNING, Level.ERROR, Level.CRITICAL  # noqa: E741 - a table of levels
 
 
-def alert(level: Level = E, *, at: float = 1000.0, tags: tuple[str, ...] = ()) -> Alert:
+def alert(level: Level = E, *, at: float = 1000.0, tags: tuple[str, ...] = ("n",)) -> Alert:
     return Alert(id=0, at=at, level=level, kind=AlertKind.STATUS, text="Timeout (10s)", tags=tags)
 
 
@@ -33,7 +33,7 @@ def state_with(*queued: Alert) -> State:
         ("critical", "gpu-team", (C,)),
         ("info critical", "gpu-team", (I, C)),
         ("info warning error critical", "", (I, W, E, C)),
-        ("gpu-team", "", ()),
+        ("gpu-team", "", (W, E, C)),
         ("gpu-team", "web-team", ()),
         ("gpu-team", "gpu-team vengeance", (W, E, C)),
         ("gpu-team web-team", "web-team", (W, E, C)),
@@ -63,6 +63,11 @@ def test_alerts_are_due_per_url_in_order_and_only_where_they_are_wanted() -> Non
     targets = [Target("chat"), Target("mail", frozenset({"critical"})), Target("log", frozenset({"web"}))]
     due = outbox.due(state.alerts[::-1], targets, 1000.0)
     assert {key: [item.id for item in found] for key, found in due.items()} == {"chat": [1, 2], "mail": [2]}
+
+
+def test_an_alert_about_the_monitor_itself_concerns_every_url_of_its_level() -> None:
+    assert outbox.wants(frozenset({"research", "error"}), Level.ERROR, ())
+    assert not outbox.wants(frozenset({"research", "error"}), Level.INFO, ())
 
 
 def test_a_refused_alert_waits_is_tried_again_and_then_done() -> None:

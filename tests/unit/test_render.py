@@ -7,10 +7,10 @@ from msgspec.structs import replace
 
 from gpu_mesh import render
 from gpu_mesh.causes import Cause
+from gpu_mesh.durations import in_words
 from gpu_mesh.plaintext import one_line
 from gpu_mesh.render import Templates
 from gpu_mesh.state import Alert, AlertKind, Level, Status
-from gpu_mesh.when import duration
 
 NOON = 1_750_161_600.0  # 2025-06-17 12:00:00 UTC
 ALERT = Alert(
@@ -137,7 +137,7 @@ def test_a_folder_of_templates_that_does_not_exist_is_told(tmp_path: Path) -> No
     ],
 )
 def test_a_duration_is_said_in_its_two_largest_units(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+    assert in_words(seconds) == said
 
 
 def test_a_cut_line_shows_that_it_was_cut() -> None:

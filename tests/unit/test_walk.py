@@ -35,7 +35,7 @@ def walk(checks: str, node: Node = NODE, start: float = NOW) -> tuple[str, list[
 
 
 TIMEOUT = "Timeout (10s)"
-ON_CPU = "A model runs partly or wholly on the CPU (a, 0% in VRAM)"
+ON_CPU = "A model runs on the CPU (a, 0% in VRAM)"
 STORIES = {
     "the first healthy sight of a node is news to nobody": ("ok ok", "🟢 🟢", []),
     "a failing node goes from degraded over unhealthy to offline, and each step is told once": (
@@ -43,8 +43,8 @@ STORIES = {
         "🟢 🟡 🟡 🔴 🔴 ⚫ ⚫ ⚫",
         [
             f"2 ⚠️ [WARNING] Iceland: degraded: {TIMEOUT}",
-            f"4 ❌ [ERROR] Iceland: unhealthy after 3 consecutive failures: {TIMEOUT}",
-            f"6 🚨 [CRITICAL] Iceland: offline after 5 consecutive failures: {TIMEOUT}",
+            f"4 ❌ [ERROR] Iceland: unhealthy after 3 failures: {TIMEOUT}",
+            f"6 🚨 [CRITICAL] Iceland: offline after 5 failures: {TIMEOUT}",
         ],
     ),
     "a node that comes back says after how long, how fast and with how many models": (
@@ -70,7 +70,7 @@ STORIES = {
         "🟡 🟡 🔴",
         [
             f"1 ⚠️ [WARNING] Iceland: degraded: {TIMEOUT}",
-            f"3 ❌ [ERROR] Iceland: unhealthy after 3 consecutive failures: {TIMEOUT}",
+            f"3 ❌ [ERROR] Iceland: unhealthy after 3 failures: {TIMEOUT}",
         ],
     ),
     "an impairment shows at once, is told once it has lasted, and never climbs": (
@@ -101,8 +101,8 @@ STORIES = {
         "🟡 🟡 🔴 🔴 ⚫ 🟡 🟢",
         [
             f"1 ⚠️ [WARNING] Iceland: degraded: {TIMEOUT}",
-            f"3 ❌ [ERROR] Iceland: unhealthy after 3 consecutive failures: {TIMEOUT}",
-            f"5 🚨 [CRITICAL] Iceland: offline after 5 consecutive failures: {TIMEOUT}",
+            f"3 ❌ [ERROR] Iceland: unhealthy after 3 failures: {TIMEOUT}",
+            f"5 🚨 [CRITICAL] Iceland: offline after 5 failures: {TIMEOUT}",
             f"6 ⚠️ [WARNING] Iceland: answers again (45 ms, 3 models), but is degraded: {ON_CPU}",
             "7 ℹ️ [INFO] Iceland: recovered after 3 min: 45 ms, 3 models",
         ],

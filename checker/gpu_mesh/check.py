@@ -1,0 +1,147 @@
+"""One tick: probe every node, fold what was seen into the state, say who has work now."""
+
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from gpu_mesh import alerts, meshcache, plan, pool, tick
+from gpu_mesh.causes import Action, Verdict
+from gpu_mesh.log import Event, Log, Severity, event
+from gpu_mesh.mesh import Mesh, Node
+from gpu_mesh.observation import Observation
+from gpu_mesh.paths import Paths
+from gpu_mesh.state import Alert, Level, State, Tick
+from gpu_mesh.statefile import StateFile
+
+VERSION_EVERY = 3600.0
+"""Seconds after which a node is asked for its version again."""
+
+
+class Checked(Struct, frozen=True):
+    """What a tick saw and changed."""
+
+    mesh: Mesh
+    changes: tuple[tick.Folded, ...]
+    alerts: tuple[Alert, ...]
+
+
+def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float] = time.time) -> Checked:
+    """Check the whole mesh once.
+
+    1. Take the mesh from the cache, or from the inventory where that changed.
+    2. Probe all enabled nodes at once; nothing is locked meanwhile.
+    3. Under the lock: reload the state, fold the observations, save state and alerts in one write.
+    4. Leave word for recovery and delivery, and write the log. Killed before that, timers find the work.
+
+    Args:
+        paths: the monitor's folders.
+        monitor: whose settings count, where the inventory has several monitors.
+        log: the central log.
+        clock: returns Unix seconds.
+
+    Raises:
+        InventoryError: the inventory is broken and was never good.
+        StateError: the state folder cannot be used.
+    """
+    began = clock()
+    loaded = meshcache.load(paths, monitor, began)
+    mesh, file = loaded.mesh, StateFile(paths.state, log)
+    nodes = tuple(node for node in mesh.nodes if node.enabled)
+    known = file.load()
+    seen = pool.observe_all(
+        nodes,
+        began,
+        ask_version=lambda node: _version_is_old(known, node, began),
+        trust_env=mesh.settings.proxy_from_environment,
+    )
+    now = clock()
+    with file.update(now) as state:
+        first_new = state.next_alert
+        _note_inventory(state, loaded.error, now)
+        changes = tuple(
+            tick.fold(state, node, mesh.settings, seen[node.key])
+            for node in nodes
+            if not _is_outdated(state, seen[node.key])
+        )
+        _forget_removed(state, mesh)
+        state.tick = Tick(began, now - began, mesh.settings.check_interval)
+        raised = tuple(alert for alert in state.alerts if alert.id >= first_new)
+        work = any(decision.action is not Action.NONE for decision in plan.plan(mesh, state, now))
+        letters = any(alerts.waits(alert) for alert in state.alerts)
+    if work:
+        paths.recover_wanted.touch()
+    if letters:
+        paths.deliver_wanted.touch()
+    log.write([*(line for change in changes for line in _events(change)), *map(alerts.as_event, raised)], now)
+    return Checked(mesh, changes, raised)
+
+
+def in_words(change: tick.Folded) -> str:
+    """Say in one line what a check of a node showed."""
+    after = change.after
+    said = after.detail or f"{after.response_ms or 0:.0f} ms, {len(after.models)} models"
+    return f"{after.status.icon} {change.node.name}: {after.status}, {said}"
+
+
+def _version_is_old(state: State, node: Node, now: float) -> bool:
+    known = state.nodes.get(node.key)
+    return known is None or now - known.version_at > VERSION_EVERY
+
+
+def _is_outdated(state: State, seen: Observation) -> bool:
+    """Tell whether somebody else, a recovery say, looked at the node after this probe began."""
+    known = state.nodes.get(seen.node)
+    return known is not None and known.last_check > seen.at
+
+
+def _forget_removed(state: State, mesh: Mesh) -> None:
+    described = {node.key for node in mesh.nodes}
+    state.nodes = {key: node for key, node in state.nodes.items() if key in described}
+
+
+def _note_inventory(state: State, error: str, now: float) -> None:
+    """Alert once about a broken edit, and once when it is mended."""
+    if error and error != state.inventory_error:
+        first_line = " ".join(error.split())
+        alerts.raise_monitor_alert(
+            state,
+            now,
+            f"The inventory cannot be used as it is; the mesh is watched as it was before: {first_line}",
+            "mend it and try: gpu-mesh validate",
+        )
+    elif state.inventory_error and not error:
+        alerts.raise_monitor_alert(state, now, "The inventory is in force again", "", Level.INFO)
+    state.inventory_error = error
+
+
+def _events(change: tick.Folded) -> list[Event]:
+    node, before, after = change.node, change.before, change.after
+    answered = after.verdict is not Verdict.FAILED
+    lines = [
+        event(
+            "check",
+            Severity.INFO,
+            node=node.key,
+            status=after.status,
+            verdict=after.verdict,
+            ms=round(after.response_ms or 0) if answered else None,
+            models=len(after.models) if answered else None,
+            failures=after.failures or None,
+            cause=after.cause,
+            detail=after.detail,
+        )
+    ]
+    if after.status is not before.status:
+        lines.append(
+            event(
+                "status",
+                Severity.NOTICE if answered else Severity.WARNING,
+                node=node.key,
+                was=before.status,
+                now=after.status,
+                cause=after.cause,
+                detail=after.detail,
+            )
+        )
+    return lines

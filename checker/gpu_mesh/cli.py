@@ -1,0 +1,185 @@
+"""The command line: parses it, settles the folders, hands over to one command, turns errors into advice.
+
+Each command imports what it needs at the moment it runs: a check pays for no Ansible, no Apprise, no jinja2.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from gpu_mesh import __version__, commands, paths
+from gpu_mesh.log import Log, Severity
+from gpu_mesh.statefile import StateError
+
+DESCRIPTION = (
+    "Watches Ollama nodes, names what is wrong, repairs it, proves the repair and tells the right person."
+)
+EPILOG = """\
+examples:
+  gpu-mesh -i inventory validate      is the inventory right?
+  gpu-mesh check --deliver            check every node once, then send what there is to say
+  gpu-mesh status                     what is going on
+  gpu-mesh recover --dry-run          what would be repaired, and why not
+  gpu-mesh best --model llama3.2      which node to use
+  gpu-mesh demo                       watch a mesh fail and be repaired, on this machine alone
+"""
+
+
+class _Command(Struct, frozen=True):
+    run: Callable[[argparse.Namespace, paths.Paths, Log], int]
+    summary: str
+    examples: str
+    arguments: tuple[tuple[tuple[str, ...], dict[str, object]], ...] = ()
+
+
+def _option(*names: str, **settings: object) -> tuple[tuple[str, ...], dict[str, object]]:
+    return names, settings
+
+
+_JSON = _option("--json", action="store_true", help="print one JSON object (docs/json.md)")
+
+COMMANDS = {
+    "check": _Command(
+        commands.check,
+        "check every node once",
+        "gpu-mesh check\n  gpu-mesh check --deliver",
+        (_option("--deliver", action="store_true", help="then deliver the alerts; for cron and by hand"),),
+    ),
+    "deliver": _Command(commands.deliver, "send the alerts that are due", "gpu-mesh deliver"),
+    "recover": _Command(
+        commands.recover,
+        "repair what is unhealthy or offline",
+        "gpu-mesh recover --dry-run\n  gpu-mesh recover iceland --force",
+        (
+            _option("node", nargs="?", help="only this node"),
+            _option("--dry-run", action="store_true", help="say what would be done and why; change nothing"),
+            _option("--force", action="store_true", help="now, whatever the thresholds and waits say"),
+        ),
+    ),
+    "status": _Command(
+        commands.status,
+        "say what is going on; exits 0 healthy, 1 degraded, 2 unhealthy or offline, 3 unknown or stale",
+        "gpu-mesh status\n  gpu-mesh status --json",
+        (_JSON,),
+    ),
+    "dashboard": _Command(
+        commands.dashboard,
+        "print the dashboard",
+        "gpu-mesh dashboard\n  gpu-mesh dashboard --watch",
+        (_option("--watch", action="store_true", help="draw it again and again until Ctrl-C"),),
+    ),
+    "stats": _Command(commands.stats, "print the statistics", "gpu-mesh stats --json", (_JSON,)),
+    "alerts": _Command(
+        commands.alerts,
+        "show the history of alerts, or send a test",
+        "gpu-mesh alerts list\n  gpu-mesh alerts test",
+        (
+            _option(
+                "what", choices=("list", "test"), help="list the alerts, or send one test message a level"
+            ),
+            _option("--tag", default="", help="test only the URLs with this tag"),
+        ),
+    ),
+    "best": _Command(
+        commands.best,
+        "print the URL of the node to use; exits 1 when none is healthy",
+        "gpu-mesh best --model llama3.2",
+        (_option("--model", default="", help="only nodes that have this model"), _JSON),
+    ),
+    "validate": _Command(
+        commands.validate,
+        "check the inventory, all mistakes at once",
+        "gpu-mesh -i inventory validate",
+        (_JSON,),
+    ),
+    "run": _Command(
+        commands.run,
+        "watch in the foreground, without systemd: for containers and development",
+        "gpu-mesh -i inventory --state-dir ./state run",
+    ),
+    "demo": _Command(
+        commands.demo, "watch a mesh fail and be repaired, on this machine alone", "gpu-mesh demo"
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    arguments = _parser().parse_args(argv)
+    command = COMMANDS[arguments.command]
+    try:
+        folders = paths.find(
+            os.environ, tuple(arguments.inventory or ()), arguments.state_dir or "", as_root=os.geteuid() == 0
+        )
+        _become_owner(folders.state)
+        threshold = Severity.INFO if arguments.verbose else Severity.NOTICE
+        return command.run(arguments, folders, Log(folders.log_file, threshold=threshold))
+    except (commands.UsageError, StateError) as error:
+        sys.stderr.write(f"gpu-mesh: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (`gpu-mesh status | head -1`): nothing is left to say, nor to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    _add_shared(shared)
+    parser = argparse.ArgumentParser(
+        prog="gpu-mesh",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_shared(parser)
+    parser.add_argument("--version", action="version", version=f"gpu-mesh {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name,
+            help=command.summary,
+            description=command.summary[0].upper() + command.summary[1:] + ".",
+            epilog=f"examples:\n  {command.examples}",
+            parents=[shared],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for names, settings in command.arguments:
+            subparser.add_argument(*names, **settings)  # type: ignore[arg-type] # the table's keyword arguments
+    return parser
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    """Add the options that may stand before the command as well as after it."""
+    parser.add_argument(
+        "-i",
+        "--inventory",
+        action="append",
+        metavar="SOURCE",
+        help="an Ansible inventory: file, folder or script; may be given several times",
+    )
+    parser.add_argument("--monitor", metavar="HOST", help="the host of mesh_monitors whose settings count")
+    parser.add_argument("--state-dir", metavar="DIR", help="where state and log are kept")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show every check on standard error too")
+
+
+def _become_owner(folder: Path) -> None:
+    """As root, become the owner of the state folder: what the units may write stays theirs."""
+    if os.geteuid() != 0 or not folder.exists():
+        return
+    owner = folder.stat()
+    if owner.st_uid == 0:
+        return
+    import pwd  # only root on a machine with a dedicated user needs it
+
+    account = pwd.getpwuid(owner.st_uid)
+    os.initgroups(account.pw_name, owner.st_gid)
+    os.setgid(owner.st_gid)
+    os.setuid(owner.st_uid)
+    os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)

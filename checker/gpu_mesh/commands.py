@@ -1,0 +1,235 @@
+"""What each command does: reads the mesh and the state, calls the part that does the work, prints the result.
+
+The imports inside the functions are the point of this module: each command pays only for its own.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpu_mesh.log import Event, Log, Severity, event
+from gpu_mesh.paths import Paths
+
+if TYPE_CHECKING:
+    from gpu_mesh.mesh import Mesh
+    from gpu_mesh.report import NodeReport, Report
+    from gpu_mesh.state import State
+
+LOG_TAIL = 8
+ALERT_MINUTES = 5
+
+
+class UsageError(Exception):
+    """The command cannot be carried out as given; the message says what to do next."""
+
+
+def check(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Check every node once; 0 when the tick was completed, whatever the nodes' health."""
+    from gpu_mesh import check as checking
+    from gpu_mesh.mistakes import InventoryError
+
+    try:
+        done = checking.check(paths, arguments.monitor, log)
+    except InventoryError as error:
+        raise UsageError(f"the inventory cannot be used\n{error}") from error
+    if sys.stdout.isatty():
+        sys.stdout.write("".join(f"{checking.in_words(change)}\n" for change in done.changes))
+    return deliver(arguments, paths, log) if arguments.deliver else 0
+
+
+def deliver(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Send what is due."""
+    from gpu_mesh.deliver import deliver as work
+
+    return work(paths, _mesh(arguments, paths).settings, log, time.time).exit_code
+
+
+def recover(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Repair what the plan says, or say what it would be."""
+    from gpu_mesh import plan
+    from gpu_mesh.statefile import StateFile
+
+    mesh, file = _mesh(arguments, paths), StateFile(paths.state, log)
+    only = arguments.node or ""
+    if only and mesh.node(only) is None:
+        known = ", ".join(node.key for node in mesh.nodes)
+        raise UsageError(f"there is no node {only!r} in the inventory; there are: {known}")
+    if arguments.force and not only:
+        raise UsageError("--force is for one node: gpu-mesh recover NODE --force")
+    if arguments.dry_run:
+        decisions = plan.plan(mesh, file.load(), time.time(), only, force=arguments.force)
+        sys.stdout.write(plan.describe(decisions, mesh))
+        return 0
+    from gpu_mesh.recover import Site
+    from gpu_mesh.recover import recover as work
+
+    return work(Site(paths, mesh, file, log), only, force=arguments.force)
+
+
+def status(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
+    """Say what is going on; the exit status is that of a monitoring plugin."""
+    from gpu_mesh import console
+    from gpu_mesh.report import exit_status
+
+    _, _, of = _report(arguments, paths)
+    if arguments.json:
+        _print_json(of)
+    else:
+        sys.stdout.write(console.status_text(of, _tail(paths.log_file), start_command(paths)) + "\n")
+    return exit_status(of)
+
+
+def stats(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Print the statistics, and leave them in the log."""
+    from gpu_mesh import console
+
+    _, _, of = _report(arguments, paths)
+    if arguments.json:
+        _print_json(of)
+        return 0
+    sys.stdout.write(console.statistics(of) + "\n")
+    _log_report(log, of, [_statistics_event(node) for node in of.nodes])
+    return 0
+
+
+def dashboard(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Print the dashboard, each line findable by the word DASHBOARD; with --watch, draw it until Ctrl-C."""
+    from gpu_mesh import console
+    from gpu_mesh.report import recent_alerts
+
+    while True:
+        _, state, of = _report(arguments, paths)
+        lines = console.dashboard(of, recent_alerts(state, of.at - 60 * ALERT_MINUTES), ALERT_MINUTES)
+        if not arguments.watch:
+            sys.stdout.write("".join(f"DASHBOARD {line}\n" for line in lines))
+            _log_report(log, of, [event("dashboard", line=f"DASHBOARD {line}") for line in lines])
+            return 0
+        if sys.stdout.isatty():
+            sys.stdout.write("\x1b[H\x1b[2J")
+        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
+        time.sleep(min(5.0, of.mesh.interval))
+
+
+def alerts(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Show the history of alerts, or send one test message a level."""
+    from gpu_mesh import alertscommand
+    from gpu_mesh.statefile import StateFile
+
+    if arguments.what == "list":
+        sys.stdout.write(alertscommand.list_alerts(StateFile(paths.state, log).load(), time.time()))
+        return 0
+    text, code = alertscommand.send_test(
+        paths, _mesh(arguments, paths).settings, log, time.time, arguments.tag
+    )
+    sys.stdout.write(text + "\n")
+    return code
+
+
+def best(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
+    """Print the URL of the node to use; 1 when none is healthy."""
+    from gpu_mesh import figures
+
+    mesh, state, of = _report(arguments, paths)
+    node = None if of.mesh.stale else figures.best(mesh, state, arguments.model)
+    if node is None:
+        wanted = f" and has the model {arguments.model}" if arguments.model else ""
+        why = "nobody has checked the mesh lately" if of.mesh.stale else f"no node is healthy{wanted}"
+        sys.stderr.write(f"gpu-mesh: {why}; see: gpu-mesh status\n")
+        return 1
+    if arguments.json:
+        _print_json(next(item for item in of.nodes if item.node == node.key))
+    else:
+        sys.stdout.write(node.url + "\n")
+    return 0
+
+
+def validate(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
+    """Check the inventory; 2 when it has mistakes."""
+    from gpu_mesh import validate as validating
+
+    return validating.run(paths, arguments.monitor, as_json=arguments.json)
+
+
+def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Watch in the foreground until Ctrl-C or SIGTERM."""
+    from gpu_mesh import foreground
+
+    return foreground.run(paths, arguments.monitor, _mesh(arguments, paths).settings, log)
+
+
+def demo(_arguments: argparse.Namespace, _paths: Paths, _log: Log) -> int:
+    """Tell the story of a mesh that fails and is repaired."""
+    from gpu_mesh import demo as story
+
+    return story.run()
+
+
+def start_command(paths: Paths) -> str:
+    """Return the command that starts the monitor where it is installed, else the one that runs it by hand."""
+    unit = "gpu-mesh.target"
+    if Path("/etc/systemd/system", unit).exists():
+        return f"systemctl start {unit}"
+    if Path(os.environ.get("HOME", "/"), ".config/systemd/user", unit).exists():
+        return f"systemctl --user start {unit}"
+    sources = " ".join(f"-i {source}" for source in paths.inventory)
+    return f"gpu-mesh {sources} --state-dir {paths.state} run"
+
+
+def _mesh(arguments: argparse.Namespace, paths: Paths) -> "Mesh":
+    from gpu_mesh import meshcache
+    from gpu_mesh.mistakes import InventoryError
+
+    try:
+        return meshcache.load(paths, arguments.monitor, time.time()).mesh
+    except InventoryError as error:
+        raise UsageError(f"the inventory cannot be used\n{error}") from error
+
+
+def _report(arguments: argparse.Namespace, paths: Paths) -> "tuple[Mesh, State, Report]":
+    from gpu_mesh.report import report
+    from gpu_mesh.statefile import StateFile
+
+    mesh = _mesh(arguments, paths)
+    state = StateFile(paths.state, Log(paths.log_file)).load()
+    return mesh, state, report(mesh, state, time.time())
+
+
+def _print_json(value: object) -> None:
+    import msgspec
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def _tail(path: Path) -> list[str]:
+    """Return the newest lines of the log; none where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 500 * LOG_TAIL))
+            return file.read().decode(errors="replace").splitlines()[-LOG_TAIL:]
+    except OSError:
+        return []
+
+
+def _log_report(log: Log, of: "Report", lines: list[Event]) -> None:
+    mesh = event("mesh", health=of.mesh.health, nodes=len(of.nodes))
+    log.write([mesh, *lines], of.at)
+
+
+def _statistics_event(node: "NodeReport") -> Event:
+    return event(
+        "statistics",
+        Severity.INFO,
+        node=node.node,
+        status=node.status,
+        score=node.score,
+        success_rate=node.success_rate,
+        success_rate_24h=node.success_rate_24h,
+        ms=node.response_ms,
+        usual_ms=node.usual_response_ms,
+        models=len(node.models),
+        failures=node.consecutive_failures,
+    )

@@ -1,0 +1,25 @@
+"""Aligns the columns of a table for a terminal. Pure."""
+
+import unicodedata
+from collections.abc import Sequence
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return a line a row, aligned by what a terminal shows: an icon or a CJK letter is two cells."""
+    widths = [max(map(_cells, column)) for column in zip(*rows, strict=True)] if rows else []
+    return [
+        "  ".join(
+            cell + " " * (width - _cells(cell)) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _cells(text: str) -> int:
+    return sum(map(_width, text))
+
+
+def _width(letter: str) -> int:
+    if unicodedata.combining(letter) or letter == "\ufe0f":
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
