@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from queue import Empty
 
-from gpu_mesh.demo_mesh import REAL_OLLAMA, DemoMesh, Message
+from gpu_mesh.demo_mesh import REAL_OLLAMA, DemoMesh, Message, StoryError
 
 PATIENCE = 40.0
 """Seconds that one chapter of the story may take before it is given up."""
@@ -25,10 +25,6 @@ Now your own mesh:
 
 _FINE = {0, 1}
 """Healthy, or degraded: the Ollama that is watched as it is may well be without its GPU."""
-
-
-class StoryError(Exception):
-    """The story did not go as told."""
 
 
 def run() -> int:

@@ -11,10 +11,11 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import SimpleQueue
@@ -27,6 +28,10 @@ from gpu_mesh.paths import Paths
 REAL_OLLAMA = "http://127.0.0.1:11434"
 PRIVILEGE_SEPARATION = Path("/run/sshd")
 """Without this folder an sshd that is started as root refuses to run."""
+
+
+class StoryError(Exception):
+    """The story did not go as told."""
 
 
 class Message(msgspec.Struct):
@@ -63,7 +68,10 @@ class DemoMesh:
 
     def pid(self, name: str) -> int:
         """Return the number of the process that serves ``desk``, ``iceland`` or the ``tunnel`` now."""
-        return int((self.folder / f"{name}.pid").read_text())
+        number = self._number(name)
+        if not number:
+            raise StoryError(f"nothing has started {name}")
+        return number
 
     def kill(self, name: str) -> int:
         """Kill that process as a crash would, and return its number."""
@@ -156,14 +164,25 @@ class DemoMesh:
             start_new_session=True,
         )
         self._cleanup.callback(process.wait)
+        self._cleanup.callback(process.kill)
         self._cleanup.callback(self._end, name)
+        deadline = time.monotonic() + 10
+        while not self._number(name):
+            if time.monotonic() > deadline:
+                raise StoryError(f"{name} did not start")
+            time.sleep(0.02)
+
+    def _number(self, name: str) -> int:
+        try:
+            return int((self.folder / f"{name}.pid").read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
 
     def _end(self, name: str) -> None:
         """End the process that serves the name now: started here, or by a recovery."""
-        try:
-            os.kill(self.pid(name), signal.SIGKILL)
-        except (ProcessLookupError, FileNotFoundError, ValueError):
-            return
+        if number := self._number(name):
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
 
     def _sshd(self) -> int:
         """Start a private sshd for this user and return its port; 0 where that cannot be."""
