@@ -110,13 +110,18 @@ run_detached() {
     unset GPU_MESH_RUN # by which the checker finds what a run has left behind: this is meant to stay
     exec "$detach" /bin/sh -c '
       (
-        sleep "$3"
-        [ -d "$2" ] && [ ! -e "$2/kept" ] && [ ! -e "$2/ended" ] || exit
+        while [ "$3" -gt 0 ]; do
+          sleep 1
+          [ -d "$2" ] && [ ! -e "$2/kept" ] || exit
+          set -- "$1" "$2" $(($3 - 1))
+        done
+        [ -e "$2/ended" ] && rm -rf "$2" && exit
         rm -rf "$2"
         kill -9 "-$$" || kill -9 "$$"
       ) >/dev/null 2>&1 &
       /bin/sh -c "$1"
-      echo "$?" >"$2/ended"' sh "$command" "$folder" "$patience"
+      echo "$?" >"$2/ended"
+      [ -e "$2/kept" ] && rm -rf "$2"' sh "$command" "$folder" "$patience"
   ) </dev/null >"$folder/output" 2>&1 &
   started=$!
   while :; do

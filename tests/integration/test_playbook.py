@@ -1,0 +1,487 @@
+"""The recovery playbooks, run by the real ansible-runner against real servers and programs on loopback.
+
+systemctl, docker and sudo are small programs of these tests; the real ones are for the host tests.
+"""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from msgspec.structs import replace
+
+from gpu_mesh import playbook
+from gpu_mesh.causes import Action
+from gpu_mesh.mesh import Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.plan import Finding
+from gpu_mesh.playbook import Report
+from gpu_mesh.standin import Standin
+
+RESTART = playbook.find(Action.RESTART_OLLAMA)
+REBUILD = playbook.find(Action.REBUILD_TUNNEL)
+SSHD = Path("/usr/sbin/sshd")
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
+    """A function that writes an inventory of nodes with these connection variables."""
+
+    def write(**nodes: dict[str, Any]) -> tuple[str, ...]:
+        path = tmp_path / "inventory.yml"
+        monitors = {"hosts": {"monitor": {"ansible_connection": "local"}}}
+        path.write_text(yaml.safe_dump({"mesh_monitors": monitors, "mesh_nodes": {"hosts": nodes}}))
+        return (str(path),)
+
+    return write
+
+
+@pytest.fixture
+def here(inventory: Callable[..., tuple[str, ...]]) -> tuple[str, ...]:
+    return inventory(gpu1={"ansible_connection": "local"})
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Callable[[int], str]]:
+    """A function that returns the command which starts an Ollama on that port; it is ended afterwards."""
+    pids = tmp_path / "pids"
+    yield lambda port: f"sh -c 'echo $$ >>{pids}; exec {sys.executable} -m gpu_mesh.standin --port {port}'"
+    for pid in pids.read_text().split() if pids.exists() else ():
+        try:
+            os.kill(int(pid), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def node(port: int, kind: RecoveryKind = RecoveryKind.COMMAND, **fields: Any) -> Node:
+    return Node("gpu1", "GPU one", f"http://127.0.0.1:{port}", on_monitor=True, recovery=kind, **fields)
+
+
+def run(path: Path, what: Node, inventory: tuple[str, ...], **options: Any) -> Report:
+    return playbook.run(path, what, Settings(), inventory, **options)
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def answers(port: int) -> bool:
+    return (
+        subprocess.run(["curl", "-sf", f"http://127.0.0.1:{port}/api/tags"], capture_output=True).returncode
+        == 0
+    )
+
+
+def test_a_command_starts_an_ollama_that_outlives_the_run(
+    here: tuple[str, ...], closed_port: int, server: Callable[[int], str]
+) -> None:
+    report = run(RESTART, node(closed_port, recovery_command=server(closed_port)), here)
+    assert (report.success, report.done, report.finding, report.reason) == (True, True, Finding.SILENT, "")
+    assert report.said == "ran mesh_node_recovery_command, and Ollama answers on its own host"
+    assert answers(closed_port)
+
+
+def test_an_ollama_that_answers_on_its_own_host_is_not_restarted(
+    here: tuple[str, ...], standin: Callable[..., Standin], tmp_path: Path
+) -> None:
+    touched = tmp_path / "touched"
+    report = run(RESTART, node(standin().port, recovery_command=f"touch {touched}"), here)
+    assert (report.success, report.done, report.finding) == (True, False, Finding.ANSWERS)
+    assert not touched.exists()
+
+
+def test_a_server_whose_model_store_fails_is_restarted_although_it_tells_its_version(
+    here: tuple[str, ...], standin: Callable[..., Standin], tmp_path: Path
+) -> None:
+    broken = standin(fault="http_500", control=True)
+    mend = f"curl -s -X PUT --data none http://127.0.0.1:{broken.port}/standin/fault"
+    report = run(RESTART, node(broken.port, recovery_command=mend), here)
+    assert (report.done, report.finding) == (True, Finding.SILENT)
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (
+            "echo 'no space left'; exit 3",
+            "mesh_node_recovery_command was run: the command ended with status 3: no space left",
+        ),
+        (
+            "printf 'a\\033[31mb\\007c\\n'; exit 1",
+            "mesh_node_recovery_command was run: the command ended with status 1: a [31mb c",
+        ),
+    ],
+)
+def test_a_command_that_fails_is_reported_with_its_last_words(
+    here: tuple[str, ...], closed_port: int, command: str, reason: str
+) -> None:
+    report = run(RESTART, node(closed_port, recovery_command=command), here)
+    assert (report.success, report.done, report.reason) == (False, False, reason)
+
+
+def test_a_run_that_takes_too_long_is_ended_with_what_it_left_behind(
+    here: tuple[str, ...], closed_port: int
+) -> None:
+    report = run(RESTART, node(closed_port, recovery_command="sleep 6"), here, timeout=3)
+    assert not report.success
+    assert report.reason == "the playbook was ended: it took longer than 3 s"
+    assert report.seconds < 15
+    left = [
+        path
+        for path in Path("/proc").glob("[0-9]*/environ")
+        if path.parent.name != str(os.getpid()) and _has_mark(path)
+    ]
+    assert left == []
+
+
+def _has_mark(environ: Path) -> bool:
+    try:
+        # A process that has ended but was not waited for yet has an empty environment.
+        return f"{playbook.MARK}=".encode() in environ.read_bytes()
+    except OSError:
+        return False
+
+
+def test_a_node_that_the_inventory_lacks_is_a_failure(here: tuple[str, ...]) -> None:
+    report = run(RESTART, replace(node(1), key="nobody"), here)
+    assert not report.success
+    assert report.reason == "no host matched: nobody is not in the group mesh_nodes of the inventory"
+
+
+def test_a_broken_inventory_is_a_failure(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yml"
+    broken.write_text("mesh_nodes: {hosts: [")
+    assert not run(RESTART, node(1), (str(broken),)).success
+
+
+def test_a_node_whose_recovery_is_none_is_refused_with_the_reason(here: tuple[str, ...]) -> None:
+    report = run(RESTART, node(1, RecoveryKind.NONE), here)
+    assert (report.success, report.finding) == (False, Finding.NONE)
+    assert report.reason == "mesh_node_recovery of gpu1 is none, so its Ollama is restarted by people only"
+
+
+def test_a_host_without_ssh_is_down(inventory: Callable[..., tuple[str, ...]], closed_port: int) -> None:
+    sources = inventory(gpu1={"ansible_host": "127.0.0.1", "ansible_port": closed_port})
+    report = run(RESTART, replace(node(1), on_monitor=False), sources)
+    assert (report.success, report.unreachable, report.finding) == (False, True, Finding.HOST_DOWN)
+    assert report.reason == f"ssh: connect to host 127.0.0.1 port {closed_port}: Connection refused"
+    assert report.contacted == "gpu1"
+
+
+class Sshd(msgspec.Struct):
+    """A private sshd on loopback, and the connection variables that reach it."""
+
+    variables: dict[str, Any]
+    folder: Path
+
+
+@pytest.fixture
+def sshd(tmp_path: Path, closed_port: int) -> Iterator[Sshd]:
+    if not SSHD.exists():
+        pytest.skip("no sshd here")
+    folder = tmp_path / "ssh"
+    folder.mkdir(mode=0o700)
+    for name in ("host", "user", "stranger"):
+        subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", folder / name], check=True)
+    (folder / "authorized").write_bytes((folder / "user.pub").read_bytes())
+    host_key = (folder / "host.pub").read_text().split()[:2]
+    (folder / "known").write_text(f"[127.0.0.1]:{closed_port} {' '.join(host_key)}\n")
+    (folder / "config").write_text(
+        f"ListenAddress 127.0.0.1:{closed_port}\nHostKey {folder}/host\nPidFile none\n"
+        f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
+        "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+    )
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "config"], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "Server listening" in line:
+            break
+    yield Sshd(
+        {
+            "ansible_host": "127.0.0.1",
+            "ansible_port": closed_port,
+            "ansible_ssh_private_key_file": str(folder / "user"),
+            "ansible_ssh_common_args": f"-F none -o IdentitiesOnly=yes -o UserKnownHostsFile={folder}/known",
+        },
+        folder,
+    )
+    process.terminate()
+    process.wait(10)
+    process.stderr.close()
+
+
+def test_over_ssh_a_command_starts_an_ollama_that_outlives_the_connection(
+    inventory: Callable[..., tuple[str, ...]], sshd: Sshd, server: Callable[[int], str]
+) -> None:
+    with Standin() as free:
+        port = free.port
+    there = replace(node(port, recovery_command=server(port)), on_monitor=False)
+    sources = inventory(gpu1=sshd.variables | {"ansible_python_interpreter": "/nonexistent"})
+    report = run(RESTART, there, sources)
+    assert (report.reason, report.done, report.finding) == ("", True, Finding.SILENT)
+    assert answers(port)
+
+
+@pytest.mark.parametrize("fault", ["a stranger's key", "a changed host key"])
+def test_a_login_that_fails_is_told_apart_from_a_host_that_is_down(
+    inventory: Callable[..., tuple[str, ...]], sshd: Sshd, fault: str
+) -> None:
+    if fault == "a stranger's key":
+        sshd.variables["ansible_ssh_private_key_file"] = str(sshd.folder / "stranger")
+    else:
+        known = sshd.folder / "known"
+        stranger = (sshd.folder / "stranger.pub").read_text().split()[1]
+        known.write_text(" ".join([*known.read_text().split()[:2], stranger]) + "\n")
+    report = run(RESTART, replace(node(1), on_monitor=False), inventory(gpu1=sshd.variables))
+    assert (report.unreachable, report.finding) == (True, Finding.NO_ACCESS)
+    expected = "Permission denied" if fault == "a stranger's key" else "Host key verification failed"
+    assert expected in report.reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "load", "file", "finding", "restarted"),
+    [
+        (RecoveryKind.SYSTEMD, "loaded", "enabled", Finding.SILENT, True),
+        (RecoveryKind.SYSTEMD_USER, "loaded", "enabled", Finding.SILENT, True),
+        (RecoveryKind.SYSTEMD_USER, "loaded", "disabled", Finding.UNIT_DISABLED, False),
+        (RecoveryKind.SYSTEMD, "masked", "masked", Finding.UNIT_DISABLED, False),
+        (RecoveryKind.SYSTEMD, "not-found", "", Finding.UNIT_MISSING, False),
+    ],
+)
+def test_a_unit_is_restarted_unless_its_owner_switched_it_off(
+    here: tuple[str, ...],
+    closed_port: int,
+    server: Callable[[int], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: RecoveryKind,
+    load: str,
+    file: str,
+    finding: Finding,
+    restarted: bool,
+) -> None:
+    asked = tmp_path / "asked"
+    program(
+        tmp_path / "bin",
+        "systemctl",
+        f'echo "$@" >>{asked}\n'
+        'case "$*" in\n'
+        f"*restart*) ({server(closed_port)}) </dev/null >/dev/null 2>&1 & ;;\n"
+        f"*show*) printf 'LoadState={load}\\nUnitFileState={file}\\nActiveState=active\\n' ;;\n"
+        "esac",
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    report = run(RESTART, node(closed_port, kind, unit="ollama-test.service"), here)
+    assert (report.success, report.reason, report.finding, report.done) == (True, "", finding, restarted)
+    restarts = [line for line in asked.read_text().splitlines() if "restart" in line]
+    user = "--user " if kind is RecoveryKind.SYSTEMD_USER else ""
+    assert restarts == [f"{user}restart ollama-test.service"] * restarted
+
+
+@pytest.mark.parametrize("permitted", [True, False])
+def test_a_container_is_restarted_directly_or_with_the_one_line_in_sudoers(
+    here: tuple[str, ...],
+    closed_port: int,
+    server: Callable[[int], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    permitted: bool,
+) -> None:
+    asked = tmp_path / "asked"
+    start = f"({server(closed_port)}) </dev/null >/dev/null 2>&1 &"
+    program(
+        tmp_path / "bin",
+        "docker",
+        f'case "$1" in version) exit {0 if permitted else 1} ;; *) echo "$@" >>{asked}; {start} ;; esac',
+    )
+    program(tmp_path / "bin", "sudo", f'echo "sudo $@" >>{asked}; shift; exec "$@"')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    report = run(RESTART, node(closed_port, RecoveryKind.DOCKER, container="my ollama"), here)
+    assert (report.reason, report.done) == ("", True)
+    direct = ["restart my ollama"]
+    assert asked.read_text().splitlines() == (
+        direct if permitted else ["sudo -n docker restart my ollama", *direct]
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["{forward}", "({forward}) </dev/null >/dev/null 2>&1 &"],
+    ids=["stays", "goes to the background"],
+)
+def test_a_tunnel_is_rebuilt_by_its_command(
+    here: tuple[str, ...], closed_port: int, server: Callable[[int], str], command: str
+) -> None:
+    tunnel = Tunnel("pod", closed_port, recovery_command=command.format(forward=server(closed_port)))
+    report = run(REBUILD, replace(node(closed_port), tunnel=tunnel), here, on_monitor=True)
+    assert (report.reason, report.done, report.finding) == ("", True, Finding.PORT_WAS_SILENT)
+    assert report.said == (
+        f"ran mesh_tunnel_recovery_command; local port {closed_port} is listening (it was not before)"
+    )
+
+
+def test_a_command_that_cannot_take_the_port_from_a_stuck_tunnel_fails(
+    here: tuple[str, ...], standin: Callable[..., Standin], server: Callable[[int], str]
+) -> None:
+    stuck = standin()
+    tunnel = Tunnel("pod", stuck.port, recovery_command=server(stuck.port))
+    report = run(REBUILD, replace(node(stuck.port), tunnel=tunnel), here, on_monitor=True)
+    assert (report.success, report.done, report.finding) == (False, False, Finding.PORT_WAS_LISTENING)
+
+
+def test_over_ssh_a_tunnel_is_rebuilt_and_carries_requests(
+    here: tuple[str, ...], sshd: Sshd, standin: Callable[..., Standin], tmp_path: Path
+) -> None:
+    with Standin() as free:
+        local = free.port
+    remote, pid, see = standin(), tmp_path / "pid", sshd.variables
+    forward = (
+        f"echo $$ >{pid}; exec ssh -N -L 127.0.0.1:{local}:127.0.0.1:{remote.port} "
+        f"{see['ansible_ssh_common_args']} -i {see['ansible_ssh_private_key_file']} "
+        f"-p {see['ansible_port']} 127.0.0.1"
+    )
+    tunnel = Tunnel("127.0.0.1", local, remote_port=remote.port, recovery_command=forward)
+    report = run(REBUILD, replace(node(local), on_monitor=False, tunnel=tunnel), here, on_monitor=True)
+    try:
+        assert (report.reason, report.done, report.contacted) == ("", True, "the monitor")
+        assert answers(local)
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("scope", ["system", "user"])
+def test_a_tunnel_without_a_command_is_its_unit(
+    here: tuple[str, ...],
+    closed_port: int,
+    server: Callable[[int], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scope: str,
+) -> None:
+    asked = tmp_path / "asked"
+    program(
+        tmp_path / "bin",
+        "systemctl",
+        f'echo "$@" >>{asked}\n'
+        'case "$*" in\n'
+        f"*restart*) ({server(closed_port)}) </dev/null >/dev/null 2>&1 & ;;\n"
+        "*show*) printf 'LoadState=loaded\\nUnitFileState=enabled\\nActiveState=active\\n' ;;\n"
+        "esac",
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    settings = msgspec.convert({"scope": scope}, Settings)
+    what = replace(node(closed_port), tunnel=Tunnel("pod", closed_port))
+    report = playbook.run(REBUILD, what, settings, here, on_monitor=True)
+    assert (report.reason, report.done) == ("", True)
+    flag = "--user " if scope == "user" else ""
+    assert f"{flag}restart gpu-mesh-tunnel@gpu1.service" in asked.read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [(RESTART, ()), (RESTART, ("-l", "gpu1,gpu2")), (REBUILD, ())],
+    ids=["restart, no limit", "restart, two nodes", "rebuild, no limit"],
+)
+def test_by_hand_a_playbook_refuses_anything_but_one_node_before_it_touches_any(
+    inventory: Callable[..., tuple[str, ...]], path: Path, limit: tuple[str, ...]
+) -> None:
+    (sources,) = inventory(gpu1={"ansible_port": 1}, gpu2={"ansible_port": 1})
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", sources, path, *limit],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "A recovery is for exactly one node: name it with -l NODE." in done.stdout
+    assert "unreachable=0" in done.stdout
+    assert "TASK [" in done.stdout
+    assert done.stdout.count("TASK [") == 1
+
+
+def test_by_hand_the_node_is_resolved_as_the_checker_does(
+    inventory: Callable[..., tuple[str, ...]], closed_port: int, server: Callable[[int], str], tmp_path: Path
+) -> None:
+    with Standin() as free:
+        local = free.port
+    variables = {
+        "ansible_connection": "local",
+        "mesh_node_recovery": "command",
+        "mesh_node_recovery_command": server(closed_port),
+        "mesh_node_headers": {"X-Route": "s3cret-token"},
+        "mesh_tunnel_host": "127.0.0.1",
+        "mesh_tunnel_local_port": local,
+        "mesh_tunnel_remote_port": closed_port,
+        "mesh_tunnel_recovery_command": server(local),
+    }
+    (sources,) = inventory(gpu1=variables)
+    for path, told in ((RESTART, closed_port), (REBUILD, local)):
+        done = subprocess.run(
+            [Path(sys.executable).parent / "ansible-playbook", "-vvv", "-i", sources, path, "-l", "gpu1"],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+        assert "s3cret-token" not in done.stdout + done.stderr
+        assert answers(told)
+
+
+def test_a_nodes_secrets_stay_out_of_the_process_list_and_the_folder_is_removed(
+    here: tuple[str, ...], closed_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    seen = tmp_path / "seen"
+    command = f"cat /proc/[0-9]*/cmdline >{seen} 2>/dev/null; cp -r {tmp_path}/gm-* {tmp_path}/copy; exit 1"
+    secret = {"Authorization": "Bearer s3cret-token"}
+    run(RESTART, node(closed_port, recovery_command=command, headers=secret), here)
+    assert b"ansible-playbook" in seen.read_bytes()
+    assert b"s3cret-token" not in seen.read_bytes()
+    copied = [path.read_bytes() for path in (tmp_path / "copy").rglob("*") if path.is_file()]
+    assert copied
+    assert not any(b"s3cret-token" in content for content in copied)
+    assert list(tmp_path.glob("gm-*")) == []
+
+
+@pytest.mark.parametrize("tool", ["curl", "wget", "python3", "bash", None])
+def test_a_host_is_looked_at_with_whatever_it_has(
+    standin: Callable[..., Standin], closed_port: int, tmp_path: Path, tool: str | None
+) -> None:
+    names = ["head", "tr", "timeout", "id", *([tool] if tool else [])]
+    # python3 by its own path: a version switcher's shim would need more programs beside it.
+    found = {name: sys.executable if name == "python3" else shutil.which(name) for name in names}
+    if None in found.values():
+        pytest.skip(f"{tool} is not installed")
+    for name, path in found.items():
+        program(tmp_path / "bin", name, f'exec {path} "$@"')
+    good, failing, stuck = standin(), standin(fault="http_500"), standin(fault="hang")
+    ports = (good.port, failing.port, stuck.port, closed_port)
+    addresses = " ".join(f"127.0.0.1:{port}" for port in ports)
+    functions = (RESTART.parent / "files/gpu_mesh.sh").read_text()
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{functions}\nlook 1 {addresses}"],
+        env={"PATH": str(tmp_path / "bin")},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    looked = [f"gpu-mesh: answers 127.0.0.1:{good.port}", "gpu-mesh: looked"]
+    assert done.stdout.splitlines() == (looked if tool else [])
+
+
+def test_the_operators_own_playbook_takes_the_place_of_one_file(tmp_path: Path) -> None:
+    own = tmp_path / "restart_ollama.yml"
+    own.write_text("---\n")
+    assert playbook.find(Action.RESTART_OLLAMA, str(tmp_path)) == own
+    assert playbook.find(Action.REBUILD_TUNNEL, str(tmp_path)) == REBUILD

@@ -1,0 +1,338 @@
+"""Recovery from claim to proof, with real playbooks, a real probe and a real state file."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from gpu_mesh import paths as folders
+from gpu_mesh.causes import Action, Cause
+from gpu_mesh.log import Log, Severity
+from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.recover import Site, recover
+from gpu_mesh.standin import Standin
+from gpu_mesh.state import Alert, AlertKind, Attempt, Level, NodeState, Outcome, Status
+from gpu_mesh.statefile import StateFile
+
+INVENTORY = "mesh_nodes: {hosts: {gpu1: {ansible_connection: local}, gpu2: {ansible_connection: local}}}\n"
+
+
+class World:
+    """A monitor in a temporary folder, and what its tests ask of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "inventory.yml").write_text(INVENTORY)
+        self.paths = folders.find({}, (str(folder / "inventory.yml"),), str(folder / "state"), as_root=False)
+        self.log = Log(self.paths.log_file, threshold=Severity.ERROR)
+        self.statefile = StateFile(self.paths.state, self.log)
+        self.settings = Settings(recovery_settle=3.0, recovery_timeout=30.0)
+        self.commands = folder / "commands"
+
+    def site(self, *nodes: Node, ahead: float = 0.0) -> Site:
+        """Return the mesh with a clock that is this many seconds ahead."""
+        mesh = Mesh(nodes, self.settings)
+        return Site(self.paths, mesh, self.statefile, self.log, clock=lambda: time.time() + ahead)
+
+    def node(self, port: int, command: str, key: str = "gpu1", **fields: Any) -> Node:
+        """Return a node that is recovered by a command, each run of which is written down."""
+        return Node(
+            key,
+            key.upper(),
+            f"http://127.0.0.1:{port}",
+            timeout=2.0,
+            recovery=RecoveryKind.COMMAND,
+            recovery_command=f"echo {key} >>{self.commands}; {command}",
+            on_monitor=True,
+            **fields,
+        )
+
+    def starting(self, port: int) -> str:
+        """Return the command that starts an Ollama there."""
+        pids = self.folder / "pids"
+        return f"echo $$ >>{pids}; exec {sys.executable} -m gpu_mesh.standin --port {port}"
+
+    def failing(self, key: str = "gpu1", **fields: Any) -> None:
+        """Let the state say that the node is unhealthy."""
+        now = time.time()
+        known = NodeState(
+            status=Status.UNHEALTHY,
+            cause=Cause.REFUSED,
+            detail="Connection refused",
+            failures=3,
+            incident_since=now - 90,
+            alerted=Level.ERROR,
+        )
+        with self.statefile.update(now) as state:
+            state.nodes[key] = replace(known, **fields)
+
+    def known(self, key: str = "gpu1") -> NodeState:
+        return self.statefile.load().nodes[key]
+
+    def alerts(self) -> list[Alert]:
+        return list(self.statefile.load().alerts)
+
+    def runs(self) -> list[str]:
+        return self.commands.read_text().split() if self.commands.exists() else []
+
+    def logged(self) -> list[str]:
+        lines = self.paths.log_file.read_text().splitlines()
+        return [line.split("event=")[1].split()[0] for line in lines]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    yield World(tmp_path)
+    pids = tmp_path / "pids"
+    for pid in pids.read_text().split() if pids.exists() else ():
+        try:
+            os.kill(int(pid), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def test_a_failed_ollama_is_restarted_proved_and_told_of_once(world: World, closed_port: int) -> None:
+    world.failing()
+    world.paths.recover_wanted.touch()
+    assert recover(world.site(world.node(closed_port, world.starting(closed_port)))) == 0
+    known = world.known()
+    assert (known.status, known.claim, known.attempts) == (Status.HEALTHY, None, ())
+    (alert,) = world.alerts()
+    assert (alert.level, alert.node, alert.kind) == (Level.INFO, "gpu1", AlertKind.STATUS)
+    assert alert.text.endswith("1 model; ran mesh_node_recovery_command, and Ollama answers on its own host")
+    assert world.runs() == ["gpu1"]
+    assert not world.paths.recover_wanted.exists()
+    assert world.paths.deliver_wanted.exists()
+    assert world.logged() == ["recovery_claimed", "recovery_acted", "recovery_verified"]
+
+
+def test_nothing_is_touched_and_nothing_saved_while_all_is_well(
+    world: World, standin: Callable[..., Standin]
+) -> None:
+    world.failing(status=Status.HEALTHY, failures=0, incident_since=0.0, cause=None)
+    saved = world.paths.state_file.stat().st_mtime_ns
+    assert recover(world.site(world.node(standin().port, "true"))) == 0
+    assert world.paths.state_file.stat().st_mtime_ns == saved
+    assert world.runs() == []
+
+
+def test_an_ollama_that_answers_on_its_own_host_only_is_left_alone_and_told_of_once(
+    world: World, standin: Callable[..., Standin], closed_port: int
+) -> None:
+    """Its own host sees it at the port that the tunnel's other end or a proxy has; the mesh does not."""
+    ollama = standin()
+    world.failing()
+    hidden = world.node(closed_port, "true")
+    look = f"http://127.0.0.1:{ollama.port}"
+    site = world.site(hidden)
+    behind = Site(
+        site.paths,
+        Mesh((replace(hidden, url=look),), world.settings),
+        site.statefile,
+        site.log,
+        # From outside a closed port is asked: an Ollama that binds loopback alone, seen from elsewhere.
+        observe=lambda node, at, **options: site.observe(hidden, at, **options),
+        clock=site.clock,
+    )
+    assert recover(behind) == 0
+    known = world.known()
+    assert (known.status, known.cause) == (Status.UNHEALTHY, Cause.NOT_EXPOSED)
+    assert [(each.outcome, each.finding) for each in known.attempts] == [
+        (Outcome.DECLINED, "answers_on_its_host")
+    ]
+    (alert,) = world.alerts()
+    assert alert.level is Level.ERROR
+    assert alert.text.startswith("not restarted: Ollama answers on its own host, but not at ")
+    assert "OLLAMA_HOST" in alert.next_step
+    assert world.runs() == []
+
+
+def test_a_stuck_tunnel_is_rebuilt_after_the_look_and_ollama_is_not_restarted(
+    world: World, standin: Callable[..., Standin], silent_port: int
+) -> None:
+    remote = standin()
+    with Standin() as free:
+        local = free.port
+    again = f"echo tunnel >>{world.commands}; {world.starting(local)}"
+    node = world.node(
+        local, "true", tunnel=Tunnel("pod", local, remote_port=remote.port, recovery_command=again)
+    )
+    world.failing(cause=Cause.TUNNEL_STUCK, detail="Tunnel stuck")
+    assert recover(world.site(node)) == 0
+    assert world.known().status is Status.HEALTHY
+    assert world.runs() == ["tunnel"]
+    assert "ran mesh_tunnel_recovery_command" in world.alerts()[0].text
+
+
+def test_a_recovery_that_does_not_help_warns_waits_and_with_the_last_attempt_calls_a_person(
+    world: World, closed_port: int
+) -> None:
+    node = world.node(closed_port, "echo no such model store; exit 7")
+    world.failing()
+    assert recover(world.site(node)) == 0
+    assert recover(world.site(node)) == 0  # its wait is not over
+    assert recover(world.site(node, ahead=100)) == 0
+    assert recover(world.site(node, ahead=300)) == 0
+    assert recover(world.site(node, ahead=9_999)) == 0  # all attempts are made
+    assert world.runs() == ["gpu1"] * 3
+    assert [alert.level for alert in world.alerts()] == [Level.WARNING, Level.WARNING, Level.CRITICAL]
+    last = world.alerts()[-1]
+    assert last.text == (
+        "needs you: restart of Ollama failed (attempt 3 of 3): mesh_node_recovery_command was run: "
+        "the command ended with status 7: no such model store"
+    )
+    assert last.next_step.startswith("see why Ollama stopped")
+    assert [each.outcome for each in world.known().attempts] == [Outcome.FAILED] * 3
+
+
+def test_a_restart_that_ends_well_is_no_success_until_a_probe_says_so(
+    world: World, standin: Callable[..., Standin], closed_port: int
+) -> None:
+    """Ollama comes back on its own host, but the address by which the mesh knows it stays closed."""
+    with Standin() as free:
+        inside = free.port
+    node = world.node(inside, world.starting(inside))
+    world.failing()
+    site = world.site(node)
+    outside = replace(node, url=f"http://127.0.0.1:{closed_port}")
+    proof = Site(
+        site.paths,
+        site.mesh,
+        site.statefile,
+        site.log,
+        observe=lambda node, at, **options: site.observe(outside, at, **options),
+    )
+    recover(proof)
+    assert world.known().status is Status.UNHEALTHY
+    assert world.known().attempts[0].outcome is Outcome.NOT_RECOVERED
+    assert "did not help (attempt 1 of 3)" in world.alerts()[0].text
+    assert "Connection refused" in world.alerts()[0].text
+
+
+def test_several_nodes_are_recovered_at_the_same_time(world: World, closed_port: int) -> None:
+    with Standin() as free:
+        other = free.port
+    world.failing("gpu1")
+    world.failing("gpu2")
+    nodes = (
+        world.node(closed_port, world.starting(closed_port), "gpu1"),
+        world.node(other, world.starting(other), "gpu2"),
+    )
+    assert recover(world.site(*nodes)) == 0
+    assert {key: known.status for key, known in world.statefile.load().nodes.items()} == {
+        "gpu1": Status.HEALTHY,
+        "gpu2": Status.HEALTHY,
+    }
+    assert sorted(world.runs()) == ["gpu1", "gpu2"]
+
+
+def test_a_named_node_is_recovered_alone_and_insisting_does_not_wait(world: World, closed_port: int) -> None:
+    waits = (Attempt(time.time(), Action.RESTART_OLLAMA, Outcome.FAILED),)
+    world.failing("gpu1", attempts=waits)
+    world.failing("gpu2")
+    node = world.node(closed_port, world.starting(closed_port))
+    site = world.site(node, world.node(1, "true", "gpu2"))
+    assert recover(site, "gpu1") == 1
+    assert world.runs() == []
+    assert recover(site, "gpu1", force=True) == 0
+    assert world.known().status is Status.HEALTHY
+    assert world.runs() == ["gpu1"]
+
+
+def test_a_node_that_does_not_exist_is_named_with_those_that_do(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert recover(world.site(world.node(1, "true")), "gpu9") == 2
+    assert capsys.readouterr().err == "the inventory has no node gpu9; its nodes: gpu1\n"
+
+
+RUN = """
+import json, sys, msgspec
+from gpu_mesh import paths, recover
+from gpu_mesh.log import Log
+from gpu_mesh.mesh import Mesh
+from gpu_mesh.statefile import StateFile
+inventory, state, mesh = sys.argv[1:]
+found = paths.find({}, (inventory,), state, as_root=False)
+log = Log(found.log_file)
+mesh = msgspec.json.decode(mesh, type=Mesh)
+sys.exit(recover.recover(recover.Site(found, mesh, StateFile(found.state, log), log)))
+"""
+
+
+def process(world: World, node: Node) -> "subprocess.Popen[bytes]":
+    mesh = msgspec.json.encode(Mesh((node,), world.settings)).decode()
+    arguments = [str(world.folder / "inventory.yml"), str(world.paths.state), mesh]
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, *arguments],
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"TMPDIR": str(world.folder)},  # a killed process cannot tidy up
+    )
+
+
+def test_killed_in_the_middle_a_recovery_is_not_repeated_and_counts_once_its_claim_expires(
+    world: World, closed_port: int
+) -> None:
+    node = world.node(closed_port, "sleep 2; exit 1")
+    world.failing()
+    killed = process(world, node)
+    until = time.monotonic() + 30
+    while not world.runs() and time.monotonic() < until:
+        time.sleep(0.05)
+    killed.kill()
+    killed.wait(10)
+    claim = world.known().claim
+    assert claim is not None
+    assert claim.pid == killed.pid
+
+    second = process(world, node)
+    assert second.wait(30) == 0
+    assert world.runs() == ["gpu1"], "a second process honours the claim of the dead one"
+    assert world.known().claim == claim
+
+    late = claim.until - time.time() + 1
+    recover(world.site(node, ahead=late))
+    assert world.runs() == ["gpu1"], "the lost attempt is followed by the usual wait"
+    assert [each.outcome for each in world.known().attempts] == [Outcome.LOST]
+    assert world.alerts()[-1].text == (
+        f"restart of Ollama was cut off (attempt 1 of 3): the process that did it ({killed.pid}) "
+        "ended before it could say more"
+    )
+    recover(world.site(node, ahead=late + 100))
+    assert world.runs() == ["gpu1"] * 2
+
+
+def test_two_processes_at_once_recover_a_node_once(world: World, closed_port: int) -> None:
+    world.failing()
+    node = world.node(closed_port, world.starting(closed_port))
+    assert [each.wait(60) for each in [process(world, node), process(world, node)]] == [0, 0]
+    assert world.runs() == ["gpu1"]
+    assert world.known().status is Status.HEALTHY
+
+
+def test_a_node_that_came_back_by_itself_is_healthy_at_once_and_untouched(
+    world: World, standin: Callable[..., Standin]
+) -> None:
+    world.failing()
+    assert recover(world.site(world.node(standin().port, "true"))) == 0
+    assert (world.known().status, world.runs()) == (Status.HEALTHY, [])
+    (alert,) = world.alerts()
+    assert alert.level is Level.INFO
+    assert "restart" not in alert.text
+
+
+def test_a_recovery_that_cannot_even_be_started_ends_in_an_outcome(world: World, closed_port: int) -> None:
+    world.failing()
+    world.settings = replace(world.settings, recovery_timeout=1.0)
+    recover(world.site(world.node(closed_port, "sleep 5")))
+    (attempt,) = world.known().attempts
+    assert attempt.outcome is Outcome.FAILED
+    assert "it took longer than 1 s" in world.alerts()[0].text
