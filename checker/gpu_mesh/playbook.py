@@ -52,6 +52,7 @@ class Report(msgspec.Struct, frozen=True):
     success: bool
     contacted: str  # the host that was acted on, or that could not be reached
     unreachable: bool = False
+    looked: bool = False  # the look was over: from then on something may have been touched
     reason: str = ""  # why it did not succeed: one line, at most 200 characters, nothing secret
     finding: Finding = Finding.NONE
     done: bool = False  # something was restarted and seen to answer
@@ -178,6 +179,7 @@ def _judge(key: str, events: list[dict[str, Any]], rc: int | None, printed: str,
         success=success,
         contacted=contacted,
         unreachable=unreachable,
+        looked=bool(artifacts.get("gpu_mesh_finding")),
         reason="" if success else reason,
         finding=finding,
         done=success and artifacts.get("gpu_mesh_done") in (True, "True", "true"),

@@ -181,10 +181,9 @@ def _carry_out(site: Site, job: Job) -> bool:
 
 
 def _outcome(report: "Report", *, serves: bool) -> Outcome:
-    if report.success and not report.done:
+    """Name the outcome; what ended before it could touch anything is no attempt that counts."""
+    if (report.success and not report.done) or (report.unreachable and not report.looked):
         return Outcome.DECLINED
-    if report.unreachable:
-        return Outcome.DECLINED  # nothing could be touched
     if serves:
         return Outcome.RECOVERED
     return Outcome.NOT_RECOVERED if report.success else Outcome.FAILED

@@ -329,6 +329,29 @@ def test_a_node_that_came_back_by_itself_is_healthy_at_once_and_untouched(
     assert "restart" not in alert.text
 
 
+@pytest.mark.parametrize(
+    ("look", "outcome"), [(False, Outcome.DECLINED), (True, Outcome.FAILED)], ids=["before", "after"]
+)
+def test_a_host_that_is_lost_counts_as_an_attempt_only_once_it_may_have_been_touched(
+    world: World, closed_port: int, look: bool, outcome: Outcome
+) -> None:
+    stats = "    - ansible.builtin.set_stats: {data: {gpu_mesh_finding: silent_on_its_host}}\n"
+    (world.folder / "restart_ollama.yml").write_text(
+        "- hosts: mesh_nodes\n  gather_facts: false\n  tasks:\n"
+        + stats * look
+        + "    - ansible.builtin.raw: 'true'\n"
+    )
+    lost = f"{{ansible_host: 127.0.0.1, ansible_port: {closed_port}}}"
+    (world.folder / "inventory.yml").write_text(f"mesh_nodes: {{hosts: {{gpu1: {lost}}}}}\n")
+    world.settings = replace(world.settings, recovery_playbooks=str(world.folder))
+    world.failing()
+    recover(world.site(replace(world.node(closed_port, "true"), on_monitor=False)))
+    (attempt,) = world.known().attempts
+    assert (attempt.outcome, attempt.finding) == (outcome, "host_down")
+    assert world.known().cause is Cause.HOST_DOWN
+    assert "Connection refused" in world.alerts()[0].text
+
+
 def test_a_recovery_that_cannot_even_be_started_ends_in_an_outcome(world: World, closed_port: int) -> None:
     world.failing()
     world.settings = replace(world.settings, recovery_timeout=1.0)
