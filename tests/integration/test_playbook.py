@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -130,8 +131,9 @@ def test_a_command_that_fails_is_reported_with_its_last_words(
 
 
 def test_a_run_that_takes_too_long_is_ended_with_what_it_left_behind(
-    here: tuple[str, ...], closed_port: int
+    here: tuple[str, ...], closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TEST_OWNS", own := uuid.uuid4().hex)
     report = run(RESTART, node(closed_port, recovery_command="sleep 6"), here, timeout=3)
     assert not report.success
     assert report.reason == "the playbook was ended: it took longer than 3 s"
@@ -139,15 +141,16 @@ def test_a_run_that_takes_too_long_is_ended_with_what_it_left_behind(
     left = [
         path
         for path in Path("/proc").glob("[0-9]*/environ")
-        if path.parent.name != str(os.getpid()) and _has_mark(path)
+        if path.parent.name != str(os.getpid()) and _has_mark(path, own)
     ]
     assert left == []
 
 
-def _has_mark(environ: Path) -> bool:
+def _has_mark(environ: Path, own: str) -> bool:
     try:
         # A process that has ended but was not waited for yet has an empty environment.
-        return f"{playbook.MARK}=".encode() in environ.read_bytes()
+        found = environ.read_bytes()
+        return f"{playbook.MARK}=".encode() in found and own.encode() in found
     except OSError:
         return False
 
