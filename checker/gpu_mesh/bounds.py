@@ -27,7 +27,7 @@ Address = tuple[int, tuple[Any, ...]]  # address family, and what connect() take
 Resolve = Callable[[str, int], list[Address]]
 
 # How far each of several addresses let us come; the fault that came farthest tells most.
-_FARTHEST = (Fault.REFUSED, Fault.RESET, Fault.CONNECT_TIMEOUT, Fault.NO_ROUTE, Fault.UNUSABLE)
+_FARTHEST = (Fault.REFUSED, Fault.RESET, Fault.CONNECT_TIMEOUT, Fault.NO_ROUTE, Fault.UNUSABLE, Fault.MONITOR)
 
 
 class Allowance:

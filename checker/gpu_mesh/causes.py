@@ -42,6 +42,7 @@ class Cause(StrEnum):
     NOT_OLLAMA = "not_ollama"
     TLS = "tls"
     MISCONFIGURED = "misconfigured"
+    MONITOR = "monitor"
     LOADING = "loading"
     STUCK_STOPPING = "stuck_stopping"
     CPU_FALLBACK = "cpu_fallback"
@@ -142,6 +143,12 @@ CAUSES: dict[Cause, CauseFacts] = {
     ),
     Cause.MISCONFIGURED: CauseFacts(
         Verdict.FAILED, _NOTHING, "The probe cannot be sent", "correct mesh_node_* of {node} in the inventory"
+    ),
+    Cause.MONITOR: CauseFacts(
+        Verdict.FAILED,
+        _NOTHING,
+        "The monitor could not probe it",
+        "look at the monitor's own memory, open files and log; nothing is counted against {node}",
     ),
     Cause.LOADING: CauseFacts(
         Verdict.IMPAIRED,

@@ -9,7 +9,7 @@ from gpu_mesh import alerts, meshcache, plan, pool, tick
 from gpu_mesh.causes import Action, Verdict
 from gpu_mesh.log import Event, Log, Severity, event
 from gpu_mesh.mesh import Mesh, Node
-from gpu_mesh.observation import Observation
+from gpu_mesh.observation import Fault, Observation
 from gpu_mesh.paths import Paths
 from gpu_mesh.state import Alert, Level, State, Tick
 from gpu_mesh.statefile import StateFile
@@ -23,6 +23,7 @@ class Checked(Struct, frozen=True):
 
     mesh: Mesh
     changes: tuple[tick.Folded, ...]
+    unprobed: tuple[str, ...]  # keys of the nodes that the monitor itself could not probe
     alerts: tuple[Alert, ...]
 
 
@@ -31,8 +32,9 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
 
     1. Take the mesh from the cache, or from the inventory where that changed.
     2. Probe all enabled nodes at once; nothing is locked meanwhile.
-    3. Under the lock: reload the state, fold the observations, save state and alerts in one write.
-    4. Leave word for recovery and delivery, and write the log. Killed before that, timers find the work.
+    3. What the monitor itself could not probe counts for nothing.
+    4. Under the lock: reload the state, fold the observations, save state and alerts in one write.
+    5. Leave word for recovery and delivery, and write the log. Killed before that, timers find the work.
 
     Args:
         paths: the monitor's folders.
@@ -56,13 +58,14 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
         trust_env=mesh.settings.proxy_from_environment,
     )
     now = clock()
+    unprobed = {key: reply.tags for key, reply in seen.items() if reply.tags.fault is Fault.MONITOR}
     with file.update(now) as state:
         first_new = state.next_alert
         _note_inventory(state, loaded.error, now)
         changes = tuple(
             tick.fold(state, node, mesh.settings, seen[node.key])
             for node in nodes
-            if not _is_outdated(state, seen[node.key])
+            if node.key not in unprobed and not _is_outdated(state, seen[node.key])
         )
         _forget_removed(state, mesh)
         state.tick = Tick(began, now - began, mesh.settings.check_interval)
@@ -73,8 +76,12 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
         paths.recover_wanted.touch()
     if letters:
         paths.deliver_wanted.touch()
-    log.write([*(line for change in changes for line in _events(change)), *map(alerts.as_event, raised)], now)
-    return Checked(mesh, changes, raised)
+    lines = [line for change in changes for line in _events(change)]
+    lines += [
+        event("not_probed", Severity.ERROR, node=k, reason=reply.detail) for k, reply in unprobed.items()
+    ]
+    log.write([*lines, *map(alerts.as_event, raised)], now)
+    return Checked(mesh, changes, tuple(unprobed), raised)
 
 
 def in_words(change: tick.Folded) -> str:

@@ -27,7 +27,7 @@ class UsageError(Exception):
 
 
 def check(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
-    """Check every node once; 0 when the tick was completed, whatever the nodes' health."""
+    """Check every node once; 0 when all were probed, whatever their health, 1 when the monitor could not."""
     from gpu_mesh import check as checking
     from gpu_mesh.mistakes import InventoryError
 
@@ -37,7 +37,8 @@ def check(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         raise UsageError(f"the inventory cannot be used\n{error}") from error
     if sys.stdout.isatty():
         sys.stdout.write("".join(f"{checking.in_words(change)}\n" for change in done.changes))
-    return deliver(arguments, paths, log) if arguments.deliver else 0
+    delivered = deliver(arguments, paths, log) if arguments.deliver else 0
+    return delivered or int(bool(done.unprobed))
 
 
 def deliver(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:

@@ -31,6 +31,7 @@ _DIRECT = {
     Fault.NOT_JSON: Cause.NOT_OLLAMA,
     Fault.TOO_LARGE: Cause.NOT_OLLAMA,
     Fault.UNUSABLE: Cause.MISCONFIGURED,
+    Fault.MONITOR: Cause.MONITOR,
 }
 
 _TUNNELLED = _DIRECT | {

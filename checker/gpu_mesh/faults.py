@@ -29,6 +29,9 @@ _CONNECT_FAULTS = {
     errno.EADDRNOTAVAIL: Fault.NO_ROUTE,  # an IPv6 address on a host without IPv6
     errno.EAFNOSUPPORT: Fault.NO_ROUTE,
 }
+_OUR_OWN = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN)
+"""What this machine has run out of, which says nothing about a node."""
+
 _CERTIFICATE_FAULTS = {  # by OpenSSL's verify code
     9: "certificate is not valid yet",
     10: "certificate has expired",
@@ -60,6 +63,8 @@ def connect_error(error: OSError, seconds: float) -> GetError:
     if isinstance(error, TimeoutError) and error.errno is None:
         return GetError(Fault.CONNECT_TIMEOUT, f"nobody accepted within {seconds:.3g} s")
     words = os.strerror(error.errno).lower() if error.errno else "cannot connect"
+    if error.errno in _OUR_OWN:
+        return GetError(Fault.MONITOR, words)
     return GetError(_CONNECT_FAULTS.get(error.errno or 0, Fault.UNUSABLE), words)
 
 
@@ -112,12 +117,14 @@ def fault_of(error: BaseException, seconds: float) -> tuple[Fault, str]:
     for link in links:
         if isinstance(link, ssl.SSLError):
             return Fault.TLS, _tls_words(link)
+        if isinstance(link, OSError) and link.errno in _OUR_OWN:
+            return Fault.MONITOR, os.strerror(link.errno or 0).lower()
         if isinstance(link, OSError) and link.errno in _CONNECT_FAULTS:
             return _CONNECT_FAULTS[link.errno], os.strerror(link.errno).lower()
     for kind, fault, words in _LAST_MEANINGS:
         if any(isinstance(link, kind) for link in links):
             return fault, words
-    return Fault.UNUSABLE, f"the probe failed: {type(error).__name__}"
+    return Fault.MONITOR, f"the probe broke: {type(error).__name__}"
 
 
 def _tls_words(error: ssl.SSLError) -> str:

@@ -20,6 +20,7 @@ class Fault(StrEnum):
     REDIRECT = "redirect"  # a 3xx: never followed
     NOT_JSON = "not_json"  # 200, but broken JSON, HTML or a wrong shape
     TOO_LARGE = "too_large"  # more bytes than any model list has
+    MONITOR = "monitor"  # our own trouble (no sockets left, no memory, a bug): it says nothing about the node
     UNUSABLE = "unusable"  # the request could not even be sent: unreadable CA or header file
 
 

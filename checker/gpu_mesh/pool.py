@@ -14,7 +14,7 @@ from time import monotonic, process_time
 
 from gpu_mesh.mesh import Node
 from gpu_mesh.observation import Fault, Observation, Reply
-from gpu_mesh.probe import observe
+from gpu_mesh.probe import broken, observe
 
 FIRST = 16  # workers to begin with: probing healthy nodes is bound by the CPU, not by the number of threads
 ENOUGH = 256  # as many as are started because there is CPU to spare
@@ -142,8 +142,7 @@ class _Pool:
             try:
                 observation = self._probe(node)
             except Exception as error:  # noqa: BLE001 - one node must never end the check of the others
-                words = f"the probe failed: {type(error).__name__}"
-                observation = Observation(node.key, self._at, Reply(Fault.UNUSABLE, detail=words))
+                observation = Observation(node.key, self._at, broken(error))
             self._results.put((node.key, observation))
 
 

@@ -3,11 +3,13 @@
 Facts only, never a judgement (diagnose.py), never an exception: whatever a node does is a fact about it.
 """
 
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from itertools import accumulate
+from pathlib import Path
 from time import monotonic
 from typing import TypeVar
 
@@ -77,9 +79,14 @@ def observe(
     except GetError as error:
         return Observation(node.key, at, Reply(error.fault, detail=plain(error.detail, MAX_DETAIL)))
     except Exception as error:  # noqa: BLE001 - one node must never end the check of all
-        return Observation(
-            node.key, at, Reply(Fault.UNUSABLE, detail=f"the probe failed: {type(error).__name__}")
-        )
+        return Observation(node.key, at, broken(error))
+
+
+def broken(error: Exception) -> Reply:
+    """Return the reply for a probe that broke: it says where, and does not blame the node."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(last.filename).name}:{last.lineno}"
+    return Reply(Fault.MONITOR, detail=f"the probe broke: {type(error).__name__} in {place}")
 
 
 def _observe(node: Node, at: float, *, ask_version: bool, trust_env: bool, resolve: Resolve) -> Observation:
