@@ -70,6 +70,7 @@ class Log:
         self._path = path
         self._threshold = threshold
         self.to_journal = _stderr_is_journal()
+        self._failed = False
 
     def write(self, events: Iterable[Event], at: float) -> None:
         """Append the events; those at the threshold or above go to standard error too.
@@ -81,15 +82,20 @@ class Log:
             return
         for item in events:
             if item.severity <= self._threshold:
-                prefix = f"<{item.severity.value}>" if self.to_journal else ""
-                sys.stderr.write(f"{prefix}{_pairs(item)}\n")
-        sys.stderr.flush()
+                self._say(item.severity, _pairs(item))
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write("".join(logfmt(item, at) + "\n" for item in events))
         except OSError as error:
-            sys.stderr.write(f"<3>the log {self._path} cannot be written: {error.strerror}\n")
+            if not self._failed:
+                self._say(Severity.ERROR, f"the log {self._path} cannot be written: {error.strerror}")
+            self._failed = True
+
+    def _say(self, severity: Severity, text: str) -> None:
+        prefix = f"<{severity.value}>" if self.to_journal else ""
+        sys.stderr.write(f"{prefix}{text}\n")
+        sys.stderr.flush()
 
 
 def _stderr_is_journal() -> bool:
