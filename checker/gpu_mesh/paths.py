@@ -65,8 +65,10 @@ def find(
     config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "gpu-mesh"
     state = Path(environ.get("XDG_STATE_HOME") or home / ".local/state") / "gpu-mesh"
     log = state / "log"
-    if as_root or (not config.exists() and (SYSTEM_CONFIG / "environment").exists()):
+    # os.path, for a home that may not be looked into is as good as none.
+    if as_root or (not os.path.exists(config) and os.path.exists(SYSTEM_CONFIG / "environment")):  # noqa: PTH110
         config, state, log = SYSTEM_CONFIG, Path("/var/lib/gpu-mesh"), Path("/var/log/gpu-mesh")
+    config = Path(environ.get("GPU_MESH_CONFIG_DIR") or config)
     settings = {**_environment_file(config / "environment"), **environ}
     if state_dir:
         state = Path(state_dir).absolute()
@@ -87,7 +89,8 @@ def find(
 def _environment_file(path: Path) -> dict[str, str]:
     """Read ``KEY=value`` lines as systemd's EnvironmentFile= does, as far as the role writes them."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # As the process's own environment: bytes that are no UTF-8 may well be a folder's name.
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return {}
     pairs = (

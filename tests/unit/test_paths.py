@@ -1,0 +1,120 @@
+"""Where configuration, state and log are: who wins, for root and for everybody else."""
+
+from pathlib import Path
+
+import pytest
+
+from gpu_mesh import paths
+from gpu_mesh.paths import Paths, find
+
+FILE = """\
+# written by the role
+; and so is this
+GPU_MESH_INVENTORY=/file/inventory
+GPU_MESH_STATE_DIR="/file/state"
+GPU_MESH_LOG_DIR='/file/log'
+not a setting
+"""
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home without a monitor, on a machine without one."""
+    monkeypatch.setattr(paths, "SYSTEM_CONFIG", tmp_path / "etc")
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+def settled(home: Path, *options: str, state_dir: str = "", as_root: bool = False, **environ: str) -> Paths:
+    return find({"HOME": str(home), **environ}, options, state_dir, as_root=as_root)
+
+
+def configured(folder: Path, text: str = FILE) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "environment").write_text(text)
+    return folder
+
+
+def test_without_anything_a_users_folders_are_below_the_home(home):
+    found = settled(home)
+    assert found.config == home / ".config/gpu-mesh"
+    assert found.inventory == (f"{home}/.config/gpu-mesh/inventory",)
+    assert found.state_file == home / ".local/state/gpu-mesh/state.json"
+    assert found.log_file == home / ".local/state/gpu-mesh/log/gpu-mesh.log"
+    assert found.recover_wanted == home / ".local/state/gpu-mesh/recover.wanted"
+    assert found.deliver_wanted == home / ".local/state/gpu-mesh/deliver.wanted"
+
+
+def test_a_user_who_moved_the_xdg_folders_is_followed(home):
+    found = settled(home, XDG_CONFIG_HOME="/x/config", XDG_STATE_HOME="/x/state")
+    assert (found.config, found.state) == (Path("/x/config/gpu-mesh"), Path("/x/state/gpu-mesh"))
+
+
+def test_without_anything_roots_folders_are_the_systems(home):
+    found = settled(home, as_root=True)
+    assert found.config == paths.SYSTEM_CONFIG
+    assert found.inventory == (f"{paths.SYSTEM_CONFIG}/inventory",)
+    assert (found.state, found.log) == (Path("/var/lib/gpu-mesh"), Path("/var/log/gpu-mesh"))
+
+
+def test_a_user_without_a_monitor_of_their_own_is_shown_the_systems(home):
+    configured(paths.SYSTEM_CONFIG)
+    assert settled(home).state == Path("/file/state")
+    (home / ".config/gpu-mesh").mkdir(parents=True)
+    assert settled(home).state == home / ".local/state/gpu-mesh"
+
+
+def test_the_environment_file_wins_over_the_defaults(home):
+    configured(home / ".config/gpu-mesh")
+    found = settled(home)
+    assert found.inventory == ("/file/inventory",)
+    assert (found.state, found.log) == (Path("/file/state"), Path("/file/log"))
+
+
+def test_the_environment_wins_over_its_file(home):
+    configured(home / ".config/gpu-mesh")
+    found = settled(
+        home, GPU_MESH_STATE_DIR="/env/state", GPU_MESH_LOG_DIR="/env/log", GPU_MESH_INVENTORY="/env/a:/env/b"
+    )
+    assert found.inventory == ("/env/a", "/env/b")
+    assert (found.state, found.log) == (Path("/env/state"), Path("/env/log"))
+
+
+def test_an_option_wins_over_the_environment_and_takes_the_log_along(home):
+    found = settled(
+        home, "one", "two", state_dir="/here", GPU_MESH_STATE_DIR="/env", GPU_MESH_LOG_DIR="/env/log"
+    )
+    assert found.inventory == ("one", "two")
+    assert (found.state, found.log) == (Path("/here"), Path("/here/log"))
+
+
+def test_a_state_folder_given_as_an_option_is_meant_from_the_working_directory(home, monkeypatch):
+    monkeypatch.chdir(home)
+    assert settled(home, state_dir="state").state == home / "state"
+
+
+def test_an_empty_variable_settles_nothing(home):
+    found = settled(home, GPU_MESH_STATE_DIR="", GPU_MESH_LOG_DIR="", GPU_MESH_CONFIG_DIR="")
+    assert found == settled(home)
+
+
+def test_an_environment_file_that_may_not_be_read_counts_as_none(home):
+    (home / ".config/gpu-mesh/environment").mkdir(parents=True)
+    assert settled(home).state == home / ".local/state/gpu-mesh"
+
+
+def test_an_environment_file_in_no_known_encoding_counts_as_none(home):
+    configured(home / ".config/gpu-mesh")
+    (home / ".config/gpu-mesh/environment").write_bytes(b"\xff\xfe=\x00")
+    assert settled(home).state == home / ".local/state/gpu-mesh"
+
+
+def test_a_configuration_folder_of_ones_own_brings_its_environment_file_along(home, tmp_path):
+    folder = configured(tmp_path / "own")
+    assert settled(home, GPU_MESH_CONFIG_DIR=str(folder)).state == Path("/file/state")
+
+
+@pytest.mark.parametrize("as_root", [True, False])
+def test_another_process_settles_the_same_folders_from_the_environment(home, as_root):
+    first = settled(home, "inventory.yml", state_dir="/here", as_root=as_root)
+    assert settled(home, "inventory.yml", as_root=as_root, **first.environment()) == first
