@@ -5,6 +5,7 @@ The imports inside the functions are the point of this module: each command pays
 
 import argparse
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 LOG_TAIL = 8
 ALERT_MINUTES = 5
+STOPPED = 130
+"""The exit status of a command that Ctrl-C ended, as a shell gives it."""
 
 
 class UsageError(Exception):
@@ -67,7 +70,21 @@ def recover(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     from gpu_mesh.recover import Site
     from gpu_mesh.recover import recover as work
 
-    return work(Site(paths, mesh, file, log), only, force=arguments.force)
+    site = Site(paths, mesh, file, log)
+    # A playbook has processes of its own, and a claim: they must come to an end, too.
+    told: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        told.append(number)
+        site.stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    code = work(site, only, force=arguments.force)
+    if signal.SIGTERM in told:  # systemd takes only a death by that signal for a proper end
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+    return STOPPED if told else code
 
 
 def status(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:

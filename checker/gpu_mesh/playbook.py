@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,7 @@ def run(
     on_monitor: bool = False,
     extra: Mapping[str, Any] | None = None,
     timeout: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Run a playbook for one node.
 
@@ -100,6 +101,7 @@ def run(
         on_monitor: act here over a local connection, whatever the inventory says of the node: for its tunnel.
         extra: further extra vars.
         timeout: seconds; None: the settings' ``recovery_timeout``.
+        stop: asked twice a second; once it is true, the playbook is ended with all its processes.
     """
     limit = settings.recovery_timeout if timeout is None else timeout
     began = time.monotonic()
@@ -134,15 +136,19 @@ def run(
                 event_handler=keep,
                 quiet=True,
                 timeout=max(1, round(limit)),
+                cancel_callback=stop,
             )
             printed = _tail(folder)
         finally:
             _end_leftovers(mark)
-        timed_out = runner.status == "timeout"
+        ended = {
+            "timeout": f"it took longer than {limit:g} s",
+            "canceled": "the recovery was told to stop",
+        }.get(runner.status)
         seconds = time.monotonic() - began
         report = _judge(node.key, events, runner.rc, printed, "the monitor" if on_monitor else node.key)
-    if timed_out:
-        reason = f"the playbook was ended: it took longer than {limit:g} s"
+    if ended:
+        reason = f"the playbook was ended: {ended}"
         return msgspec.structs.replace(report, success=False, done=False, reason=reason, seconds=seconds)
     return msgspec.structs.replace(report, seconds=seconds)
 

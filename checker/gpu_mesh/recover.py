@@ -6,12 +6,13 @@ until it expires, so that nothing is restarted twice.
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gpu_mesh import aftermath, alerts, plan, probe, tick
 from gpu_mesh.aftermath import Ending
@@ -51,6 +52,7 @@ class Site(Struct, frozen=True):
     log: Log
     observe: Observe = probe.observe
     clock: Callable[[], float] = time.time
+    stopping: threading.Event = field(default_factory=threading.Event)  # set: come to an end soon
 
     def note(self, name: str, severity: Severity = Severity.INFO, /, **fields: Value) -> None:
         """Log one event."""
@@ -102,7 +104,7 @@ def _recover_one(site: Site, only: str, *, force: bool) -> int:
 
 
 def _work(site: Site) -> None:
-    while isinstance(job := _claim(site), Job):
+    while not site.stopping.is_set() and isinstance(job := _claim(site), Job):
         _carry_out(site, job)
 
 
@@ -200,6 +202,7 @@ def _act(site: Site, job: Job, action: Action) -> "Report":
             settings,
             site.paths.inventory,
             on_monitor=action is Action.REBUILD_TUNNEL,
+            stop=site.stopping.is_set,
         )
     except Exception as error:  # noqa: BLE001 - whatever goes wrong, the claim must end in an outcome
         report = playbook.Report(
@@ -230,9 +233,8 @@ def _prove(site: Site, job: Job, patience: float) -> tuple[Observation, str]:
         judged = diagnose(job.node, seen, job.before)
         if judged.verdict is not Verdict.FAILED:
             return seen, ""
-        if time.monotonic() + BETWEEN_PROBES >= until:
+        if time.monotonic() + BETWEEN_PROBES >= until or site.stopping.wait(BETWEEN_PROBES):
             return seen, judged.detail
-        time.sleep(BETWEEN_PROBES)
 
 
 def _conclude(site: Site, job: Job, ending: Ending, proof: Observation | None) -> None:
