@@ -4,6 +4,7 @@ Each command imports what it needs at the moment it runs: a check pays for no An
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -109,6 +110,9 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # icons, in a locale that has none
     arguments = _parser().parse_args(argv)
     command = COMMANDS[arguments.command]
     try:
@@ -117,16 +121,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         _become_owner(folders.state)
         threshold = Severity.INFO if arguments.verbose else Severity.NOTICE
-        return command.run(arguments, folders, Log(folders.log_file, threshold=threshold))
+        code = command.run(arguments, folders, Log(folders.log_file, threshold=threshold))
+        sys.stdout.flush()  # here, so that a reader who has gone is noticed below
     except (commands.UsageError, StateError) as error:
         sys.stderr.write(f"gpu-mesh: {error}\n")
         return 2
     except KeyboardInterrupt:
-        return 130
+        return commands.STOPPED
     except BrokenPipeError:
         # The reader has gone (`gpu-mesh status | head -1`): nothing is left to say, nor to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    else:
+        return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -178,8 +185,13 @@ def _become_owner(folder: Path) -> None:
         return
     import pwd  # only root on a machine with a dedicated user needs it
 
-    account = pwd.getpwuid(owner.st_uid)
-    os.initgroups(account.pw_name, owner.st_gid)
+    try:
+        account = pwd.getpwuid(owner.st_uid)
+    except KeyError:  # a folder mounted into a container: its owner is only a number
+        os.setgroups([])
+        os.environ["HOME"] = str(folder)
+    else:
+        os.initgroups(account.pw_name, owner.st_gid)
+        os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
     os.setgid(owner.st_gid)
     os.setuid(owner.st_uid)
-    os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)

@@ -68,6 +68,15 @@ class StateFile:
                 f"{self._path} cannot be read: {error.strerror}; {_advice(self._path)}"
             ) from error
 
+    def make_folder(self) -> None:
+        """Make the state folder where there is none yet.
+
+        Raises:
+            StateError: it may not be made.
+        """
+        with self._writing():
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+
     @contextmanager
     def update(self, now: float) -> Iterator[State]:
         """Hold the lock, yield the state as it is now, and save it when the block ends without an exception.
@@ -78,8 +87,8 @@ class StateFile:
         Raises:
             StateError: the folder or a file in it may not be written.
         """
+        self.make_folder()
         with self._writing():
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
             lock = self._lock.open("a")
         with lock:
             with self._writing():
@@ -158,8 +167,16 @@ class StateFile:
 
 def _advice(path: Path) -> str:
     """Say how somebody who may not use the folder can."""
-    folder = path.parent
-    if folder.exists() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        owner = f"run it as its owner: sudo -u {folder.owner()} gpu-mesh …"
+    folder = next(folder for folder in path.parents if os.path.lexists(folder))
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        owner = f"run it as the owner of {folder}: sudo -u {_owner(folder)} gpu-mesh …"
         return f"{owner}, or name a folder of yours with --state-dir"
     return "check that its disk is not full, or name another folder with --state-dir"
+
+
+def _owner(folder: Path) -> str:
+    """Name the owner as sudo takes it; an account that is only a number, as in a container, is ``#1000``."""
+    try:
+        return folder.owner()
+    except KeyError:
+        return f"'#{folder.stat().st_uid}'"
