@@ -46,9 +46,10 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
         InventoryError: the inventory is broken and was never good.
         StateError: the state folder cannot be used.
     """
-    began = clock()
+    began, file = clock(), StateFile(paths.state, log)
+    file.make_folder()  # first, for the cache of the inventory lies in it, too
     loaded = meshcache.load(paths, monitor, began)
-    mesh, file = loaded.mesh, StateFile(paths.state, log)
+    mesh = loaded.mesh
     nodes = tuple(node for node in mesh.nodes if node.enabled)
     known = file.load()
     seen = pool.observe_all(
