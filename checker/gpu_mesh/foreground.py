@@ -37,6 +37,11 @@ class _Job:
         """Tell whether to start it: at its time, or on word of work; after a failure at its time alone."""
         return self.process is None and (now >= self.due or (not self.failed and self._is_wanted()))
 
+    def started(self, now: float) -> None:
+        """Set the next time; a start on word of work leaves it as it is."""
+        if now >= self.due:
+            self.due = max(self.due + self.interval, now)
+
     def _is_wanted(self) -> bool:
         return self.wanted is not None and self.wanted.exists()
 
@@ -89,7 +94,7 @@ def run(paths: Paths, monitor: str | None, settings: Settings, log: Log) -> int:
                     job.process = subprocess.Popen(
                         [*command, job.name], env=environment, start_new_session=True
                     )
-                    job.due = max(job.due + job.interval, now)
+                    job.started(now)
             time.sleep(POLL)
     finally:
         _end(jobs)
