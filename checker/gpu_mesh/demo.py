@@ -1,6 +1,5 @@
 """Tells the story of a mesh that fails and is repaired, with the real code, on this machine alone."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -29,13 +28,14 @@ _FINE = {0, 1}
 
 def run() -> int:
     """Tell the story; 0 when every failure was alerted and repaired."""
-    # systemd, make and docker end a program with SIGTERM: clean up then, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # systemd, make and docker end a program with SIGTERM, a closed terminal with SIGHUP: clean up then, too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="gpu-mesh-demo-") as folder, DemoMesh(Path(folder)) as mesh:
         monitor = subprocess.Popen(
             [*_command(mesh), "run"],
-            env=_environment(mesh),
+            env=mesh.environment,
             stdout=subprocess.DEVNULL,
             stderr=(mesh.folder / "monitor.err").open("wb"),
             start_new_session=True,
@@ -116,17 +116,12 @@ def _show_status(mesh: DemoMesh) -> None:
 
 def _status(mesh: DemoMesh) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*_command(mesh), "status"], env=_environment(mesh), capture_output=True, text=True, check=False
+        [*_command(mesh), "status"], env=mesh.environment, capture_output=True, text=True, check=False
     )
 
 
 def _command(mesh: DemoMesh) -> list[str]:
     return [sys.executable, "-m", "gpu_mesh", "-i", mesh.paths.inventory[0]]
-
-
-def _environment(mesh: DemoMesh) -> dict[str, str]:
-    """Point every command at the demo's own folders, whatever this machine has configured."""
-    return {**os.environ, **mesh.paths.environment()}
 
 
 def _say(text: str) -> None:

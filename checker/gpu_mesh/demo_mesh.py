@@ -51,6 +51,10 @@ class DemoMesh:
         self.messages: SimpleQueue[Message] = SimpleQueue()
         self.has_sshd = False
         self.has_ollama = _answers(REAL_OLLAMA)
+        # Inherited by all that is started here, recoveries included: temporary files go with the folder, and
+        # whatever process has it is the demo's.
+        self.environment = {**os.environ, **self.paths.environment(), "TMPDIR": str(folder)}
+        self._children: list[subprocess.Popen[bytes]] = []
         self._cleanup = ExitStack()
 
     def __enter__(self) -> "DemoMesh":
@@ -80,6 +84,7 @@ class DemoMesh:
         return number
 
     def _build(self) -> None:
+        self._cleanup.callback(self._end_all)
         desk, iceland, local = free_port(), free_port(), free_port()
         for folder in (self.paths.config, self.paths.state):
             folder.mkdir()
@@ -152,20 +157,21 @@ class DemoMesh:
         """Write the script that starts a process and keeps its number; demo and recovery both run it."""
         script = self.folder / f"{name}.sh"
         words = " ".join(f"'{word}'" for word in command)
-        script.write_text(f"#!/bin/sh\necho $$ > '{self.folder / name}.pid'\nexec {words}\n")
+        pid = f"{self.folder / name}.pid"
+        # By rename, for the number is read while a recovery may be writing it.
+        script.write_text(f"#!/bin/sh\necho $$ > '{pid}.new' && mv '{pid}.new' '{pid}'\nexec {words}\n")
         script.chmod(0o700)
 
     def _start(self, name: str) -> None:
         process = subprocess.Popen(
             [self.folder / f"{name}.sh"],
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._cleanup.callback(process.wait)
-        self._cleanup.callback(process.kill)
-        self._cleanup.callback(self._end, name)
+        self._children.append(process)
         deadline = time.monotonic() + 10
         while not self._number(name):
             if time.monotonic() > deadline:
@@ -178,11 +184,17 @@ class DemoMesh:
         except (FileNotFoundError, ValueError):
             return 0
 
-    def _end(self, name: str) -> None:
-        """End the process that serves the name now: started here, or by a recovery."""
-        if number := self._number(name):
-            with suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
+    def _end_all(self) -> None:
+        """End every process of the demo, whoever started it: this one, a recovery, a recovery's command."""
+        for process in self._children:
+            process.kill()  # by name, for sshd overwrites its environment with its title
+        mark = f"TMPDIR={self.folder}".encode()
+        while found := list(_processes_with(mark)):
+            for number in found:
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
+        for process in self._children:
+            process.wait()
 
     def _sshd(self) -> int:
         """Start a private sshd for this user and return its port; 0 where that cannot be."""
@@ -202,10 +214,10 @@ class DemoMesh:
         (self.folder / "sshd_config").write_text(_SSHD.format(port=port, folder=self.folder))
         server = subprocess.Popen(
             [program, "-D", "-f", self.folder / "sshd_config", "-E", self.folder / "sshd.log"],
+            env=self.environment,
             start_new_session=True,
         )
-        self._cleanup.callback(server.wait)
-        self._cleanup.callback(server.kill)
+        self._children.append(server)
         self.has_sshd = self._can_log_in(port)
         return port if self.has_sshd else 0
 
@@ -238,6 +250,7 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
+SetEnv TMPDIR={folder}
 """
 
 
@@ -246,6 +259,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _processes_with(setting: bytes) -> Iterator[int]:
+    """Name the other living processes whose environment has that setting; one that has ended has none."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if setting in (entry / "environ").read_bytes().split(b"\0") and int(entry.name) != os.getpid():
+                yield int(entry.name)
 
 
 def _answers(url: str) -> bool:
