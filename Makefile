@@ -23,7 +23,7 @@ demo: $(READY) ## watch a node and a tunnel fail and be repaired, on this machin
 	@$(BIN)/gpu-mesh demo
 
 test: $(READY) ## unit and integration tests; no root
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-hosts: $(READY) ## real systemd machines; root
 	$(BIN)/pytest tests/hosts

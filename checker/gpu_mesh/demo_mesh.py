@@ -5,6 +5,7 @@ taken away again.
 """
 
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -114,18 +115,18 @@ class DemoMesh:
                 "mesh_node_url": f"http://127.0.0.1:{desk}",
                 "mesh_node_timeout": 2,
                 "mesh_node_recovery": "command",
-                "mesh_node_recovery_command": str(self.folder / "desk.sh"),
+                "mesh_node_recovery_command": shlex.quote(str(self.folder / "desk.sh")),
             },
             "iceland": {
                 "ansible_host": "127.0.0.1",
                 "mesh_node_name": "Iceland",
                 "mesh_node_timeout": 2,
                 "mesh_node_recovery": "command",
-                "mesh_node_recovery_command": str(self.folder / "iceland.sh"),
+                "mesh_node_recovery_command": shlex.quote(str(self.folder / "iceland.sh")),
                 "mesh_tunnel_host": "127.0.0.1",
                 "mesh_tunnel_local_port": local,
                 "mesh_tunnel_remote_port": iceland,
-                "mesh_tunnel_recovery_command": str(self.folder / "tunnel.sh"),
+                "mesh_tunnel_recovery_command": shlex.quote(str(self.folder / "tunnel.sh")),
             },
         }
         if login:
@@ -147,7 +148,12 @@ class DemoMesh:
             "mesh_monitor_check_interval": 1,
             "mesh_monitor_apprise_config": str(self.paths.config / "apprise.yml"),
         }
-        return {"mesh_monitors": {"hosts": {"monitor": monitor}}, "mesh_nodes": {"hosts": nodes}}
+        # Checked every second, a node is offline before a slow machine has repaired it.
+        common = {"mesh_node_offline_threshold": 60}
+        return {
+            "mesh_monitors": {"hosts": {"monitor": monitor}},
+            "mesh_nodes": {"hosts": nodes, "vars": common},
+        }
 
     def _write(self, path: Path, content: Mapping[str, object]) -> None:
         path.touch(mode=0o600)
@@ -156,10 +162,10 @@ class DemoMesh:
     def _script(self, name: str, command: list[str]) -> None:
         """Write the script that starts a process and keeps its number; demo and recovery both run it."""
         script = self.folder / f"{name}.sh"
-        words = " ".join(f"'{word}'" for word in command)
-        pid = f"{self.folder / name}.pid"
+        pid = shlex.quote(str(self.folder / f"{name}.pid"))
         # By rename, for the number is read while a recovery may be writing it.
-        script.write_text(f"#!/bin/sh\necho $$ > '{pid}.new' && mv '{pid}.new' '{pid}'\nexec {words}\n")
+        note = f"echo $$ > {pid}.new && mv {pid}.new {pid}"
+        script.write_text(f"#!/bin/sh\n{note}\nexec {shlex.join(command)}\n")
         script.chmod(0o700)
 
     def _start(self, name: str) -> None:

@@ -43,7 +43,7 @@ def served_by_a_command(site: Site) -> Path:
     standin = f"'{sys.executable}' -m gpu_mesh.standin --port {port}"
     script.write_text(f"#!/bin/sh\necho $$ > {pid}.new\nmv {pid}.new {pid}\nexec {standin}\n")
     script.chmod(0o700)
-    node = {"name": "Desk", "url": f"http://127.0.0.1:{port}", "timeout": 2}
+    node = {"name": "Desk", "url": f"http://127.0.0.1:{port}", "timeout": 2, "offline_threshold": 60}
     node |= {"recovery": "command", "recovery_command": str(script)}
     site.describe({"desk": node}, check_interval=1, recover_interval=1)
     subprocess.Popen([script], env=site.environment, start_new_session=True)
