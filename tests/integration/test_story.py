@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -43,11 +43,21 @@ def served_by_a_command(site: Site) -> Path:
     standin = f"'{sys.executable}' -m gpu_mesh.standin --port {port}"
     script.write_text(f"#!/bin/sh\necho $$ > {pid}.new\nmv {pid}.new {pid}\nexec {standin}\n")
     script.chmod(0o700)
-    node = {"name": "Desk", "url": f"http://127.0.0.1:{port}", "timeout": 2, "offline_threshold": 60}
-    node |= {"recovery": "command", "recovery_command": str(script)}
+    node = {"name": "Desk", "url": f"http://127.0.0.1:{port}", "timeout": 2}
+    # Offline is far away: how many checks of a second a repair takes depends on the machine.
+    node |= {"recovery": "command", "recovery_command": str(script), "offline_threshold": 60}
     site.describe({"desk": node}, check_interval=1, recover_interval=1)
     subprocess.Popen([script], env=site.environment, start_new_session=True)
     return pid
+
+
+def left_of_the_monitor(site: Site) -> list[bytes]:
+    """Return the command lines of its processes, without the owner's commands, which are meant to stay."""
+    lines = []
+    for number in processes_with(f"HOME={site.folder}"):
+        with suppress(OSError):
+            lines.append(Path(f"/proc/{number}/cmdline").read_bytes())
+    return [line for line in lines if b"\0gpu_mesh\0" in line or b"ansible" in line]
 
 
 def is_healthy(site: Site) -> bool:
@@ -78,11 +88,7 @@ def test_a_killed_ollama_is_told_of_restarted_and_told_of_while_another_command_
         assert eventually(lambda: site.state().nodes["desk"].checks > checks)
         running.send_signal(signal.SIGTERM)
         assert running.wait(20) == 0
-        left = set(processes_with(f"HOME={site.folder}"))
-        commands = {
-            number for number in left if b"gpu_mesh\0-i" in Path(f"/proc/{number}/cmdline").read_bytes()
-        }
-        assert commands == set()
+        assert left_of_the_monitor(site) == []
         os.kill(int(pid.read_text()), signal.SIGKILL)
     assert any("event=monitor_stopped" in line for line in site.log())
 
@@ -101,17 +107,8 @@ def test_a_monitor_that_is_stopped_in_the_middle_of_a_recovery_leaves_nothing_ru
         assert eventually(pid.exists), (site.folder / "monitor.err").read_text()
         running.send_signal(signal.SIGTERM)
         assert running.wait(20) == 0
-        left = processes_with(f"HOME={site.folder}")
-        assert not [number for number in left if is_of_the_monitor(number)]
+        assert left_of_the_monitor(site) == []
     assert site.state().nodes["desk"].claim is None
-
-
-def is_of_the_monitor(number: int) -> bool:
-    """Tell the monitor's processes from an owner's command, which is meant to stay."""
-    try:
-        return b"ansible" in Path(f"/proc/{number}/cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 # The demo.
@@ -179,7 +176,9 @@ def test_the_demo_tells_of_two_incidents_and_leaves_nothing_behind(demo):
     incidents = running.told.partition("2. Desk")[2].split("3. Iceland's tunnel dies")
     for name, incident in zip(("Desk", "Iceland"), incidents, strict=True):
         alerts = [line for line in incident.splitlines() if f"] {name}: " in line]
-        assert [line.partition("[")[2].partition("]")[0] for line in alerts] == ["WARNING", "ERROR", "INFO"]
+        levels = [line.partition("[")[2].partition("]")[0] for line in alerts]
+        # On a slow machine the repair takes more checks than there are until the node is offline.
+        assert levels == ["WARNING", "ERROR", "INFO"]
     assert "2 of 2 nodes healthy" in running.told.partition("4. All is well again")[2] or (
         "Your Ollama" in running.told
     )
@@ -197,7 +196,7 @@ def test_a_demo_that_is_interrupted_in_the_middle_of_a_repair_leaves_nothing_beh
 def test_a_demo_without_ssh_says_so_and_terminated_leaves_nothing_behind(demo, path_without_ssh):
     running = demo(path=path_without_ssh)
     running.until("a plain forwarder (no sshd here, so no real ssh tunnel)")
-    running.until("[INFO] Iceland: recovered")
+    running.until("[WARNING] Desk")
     running.process.terminate()
     assert running.end() == (143, "")
     assert running.left_behind() == []
