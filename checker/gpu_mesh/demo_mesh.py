@@ -133,6 +133,7 @@ class DemoMesh:
             nodes["iceland"] |= {
                 "ansible_port": login,
                 "ansible_ssh_private_key_file": str(self.folder / "key"),
+                "ansible_ssh_use_tty": False,  # an sshd that is not root's has none to give
                 "ansible_ssh_common_args": f"-F none -o UserKnownHostsFile={self.folder / 'known_hosts'}",
             }
         else:

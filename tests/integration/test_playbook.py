@@ -216,6 +216,7 @@ def sshd(tmp_path: Path, closed_port: int) -> Iterator[Sshd]:
             "ansible_host": "127.0.0.1",
             "ansible_port": closed_port,
             "ansible_ssh_private_key_file": str(folder / "user"),
+            "ansible_ssh_use_tty": False,  # an sshd that is not root's has none to give
             "ansible_ssh_common_args": f"-F none -o IdentitiesOnly=yes -o UserKnownHostsFile={folder}/known",
         },
         folder,

@@ -177,7 +177,6 @@ def test_the_demo_tells_of_two_incidents_and_leaves_nothing_behind(demo):
     for name, incident in zip(("Desk", "Iceland"), incidents, strict=True):
         alerts = [line for line in incident.splitlines() if f"] {name}: " in line]
         levels = [line.partition("[")[2].partition("]")[0] for line in alerts]
-        # On a slow machine the repair takes more checks than there are until the node is offline.
         assert levels == ["WARNING", "ERROR", "INFO"]
     assert "2 of 2 nodes healthy" in running.told.partition("4. All is well again")[2] or (
         "Your Ollama" in running.told
