@@ -6,9 +6,8 @@ A recovery that helped is told of by the observation that proves it (tick.py); h
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh import alerts, plan
+from gpu_mesh import alerts, diagnose, plan
 from gpu_mesh.causes import Action, Cause
-from gpu_mesh.diagnose import in_words, next_step
 from gpu_mesh.mesh import Node, Settings
 from gpu_mesh.plan import Finding
 from gpu_mesh.state import Alert, AlertKind, Attempt, Claim, Level, NodeState, Outcome
@@ -26,7 +25,7 @@ class Ending(Struct, frozen=True):
 
     def attempt(self) -> Attempt:
         """Return what is remembered of it."""
-        return Attempt(self.at, self.action, self.outcome, self.finding.value)
+        return Attempt(self.at, self.action, self.outcome, self.finding.value, self.words)
 
 
 _NEXT_STEP = {
@@ -69,12 +68,12 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) 
         return None
     attempt = ending.attempt()
     cause = ending.cause or before.cause
-    step = _next_step(node, ending.finding, cause)
+    step = step_after(node, ending.finding, cause)
     if ending.outcome is Outcome.DECLINED:
         told = any(
             (past.outcome, past.finding) == (attempt.outcome, attempt.finding) for past in before.attempts
         )
-        words = in_words(cause, node) if cause else "asked for"
+        words = diagnose.in_words(cause, node) if cause else "asked for"
         text, level = f"not restarted: {words}: {ending.words}", Level.ERROR
         return None if told else _alert(node, before, ending.at, level, cause, text, step)
     number, allowed = plan.acted(before) + 1, settings.recovery_max_attempts
@@ -87,21 +86,29 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) 
     return _alert(node, before, ending.at, Level.WARNING, cause, text, step)
 
 
+def in_words(outcome: Outcome) -> str:
+    """Say how a recovery ended."""
+    return _ENDED[outcome]
+
+
 _ENDED = {
+    Outcome.RECOVERED: "helped",
+    Outcome.DECLINED: "was not tried",
     Outcome.FAILED: "failed",
     Outcome.NOT_RECOVERED: "did not help",
     Outcome.LOST: "was cut off",
 }
 
 
-def _next_step(node: Node, finding: Finding, cause: Cause | None) -> str:
+def step_after(node: Node, finding: Finding, cause: Cause | None) -> str:
+    """Say what a person can do after a look that found this."""
     if finding in _NEXT_STEP:
         return _NEXT_STEP[finding].format(unit=node.unit, node=node.key)
-    return next_step(cause, node) if cause else "see what is wrong with it: gpu-mesh status"
+    return diagnose.next_step(cause, node) if cause else "see what is wrong with it: gpu-mesh status"
 
 
 def _detail(node: Node, cause: Cause, ending: Ending) -> str:
-    words = in_words(cause, node)
+    words = diagnose.in_words(cause, node)
     unreachable = ending.finding in (Finding.HOST_DOWN, Finding.NO_ACCESS)
     return f"{words} ({ending.words})" if unreachable and ending.words else words
 

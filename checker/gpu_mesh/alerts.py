@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gpu_mesh.causes import Cause
 from gpu_mesh.diagnose import next_step
-from gpu_mesh.durations import in_words
+from gpu_mesh.durations import in_words, plural
 from gpu_mesh.log import Event, Severity, event
 from gpu_mesh.mesh import Node, Settings
 from gpu_mesh.state import Alert, AlertKind, Level, NodeState, Progress, State, Status
@@ -45,6 +45,11 @@ def waits(alert: Alert) -> bool:
     return not alert.done and (
         not alert.deliveries or any(way.progress is Progress.PENDING for way in alert.deliveries.values())
     )
+
+
+def is_unheard(alert: Alert) -> bool:
+    """Tell whether somebody should have heard of it, but no URL was there to tell them."""
+    return alert.done and not alert.deliveries and alert.level is not Level.INFO
 
 
 def queue(state: State, alert: Alert) -> Alert:
@@ -149,7 +154,7 @@ def node_alert(
 
 
 def _what_happened(before: NodeState, after: NodeState, repair: str) -> str:
-    answer = f"{after.response_ms or 0:.0f} ms, {_plural(len(after.models), 'model')}"
+    answer = f"{after.response_ms or 0:.0f} ms, {plural(len(after.models), 'model')}"
     if after.status is Status.HEALTHY:
         lasted = in_words(after.last_check - before.incident_since)
         return f"recovered after {lasted}: {answer}" + (f"; {repair}" if repair else "")
@@ -157,11 +162,7 @@ def _what_happened(before: NodeState, after: NodeState, repair: str) -> str:
         return f"answers again ({answer}), but is degraded: {after.detail}"
     if after.status is Status.DEGRADED:
         return f"degraded: {after.detail}"
-    return f"{after.status} after {_plural(after.failures, 'failure')}: {after.detail}"
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{after.status} after {plural(after.failures, 'failure')}: {after.detail}"
 
 
 def _within_history(alerts: tuple[Alert, ...]) -> tuple[Alert, ...]:

@@ -76,6 +76,8 @@ def send_test(
     place = appriseconfig.expected_place(paths, settings)
     lines = [f"PROBLEM  {text}" for text in configuration.problems]
     lines += [f"note     {text}" for text in configuration.notes]
+    if not configuration.channels and configuration.problems:
+        return "\n".join(lines) + "\n", 1
     if not configuration.channels:
         lines += [f"There is no URL to send alerts to. Write {place} (chmod 600), for example:", "", EXAMPLE]
         return "\n".join(lines), 1

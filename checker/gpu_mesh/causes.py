@@ -109,7 +109,7 @@ CAUSES: dict[Cause, CauseFacts] = {
         Verdict.FAILED,
         _NOTHING,
         "The host cannot be reached",
-        "check power and network of {host}; nothing can be restarted from here",
+        "check power, network and sshd of {host}; nothing can be restarted from here",
     ),
     Cause.NO_ACCESS: CauseFacts(
         Verdict.FAILED,

@@ -62,7 +62,7 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
     unprobed = {key: reply.tags for key, reply in seen.items() if reply.tags.fault is Fault.MONITOR}
     with file.update(now) as state:
         first_new = state.next_alert
-        _note_inventory(state, loaded.error, now)
+        _note_inventory(state, loaded.error, paths.inventory, now)
         changes = tuple(
             tick.fold(state, node, mesh.settings, seen[node.key])
             for node in nodes
@@ -108,7 +108,7 @@ def _forget_removed(state: State, mesh: Mesh) -> None:
     state.nodes = {key: node for key, node in state.nodes.items() if key in described}
 
 
-def _note_inventory(state: State, error: str, now: float) -> None:
+def _note_inventory(state: State, error: str, sources: tuple[str, ...], now: float) -> None:
     """Alert once about a broken edit, and once when it is mended."""
     if error and error != state.inventory_error:
         first_line = " ".join(error.split())
@@ -116,7 +116,7 @@ def _note_inventory(state: State, error: str, now: float) -> None:
             state,
             now,
             f"The inventory cannot be used as it is; the mesh is watched as it was before: {first_line}",
-            "mend it and try: gpu-mesh validate",
+            f"mend it and try: gpu-mesh {' '.join(f'-i {source}' for source in sources)} validate",
         )
     elif state.inventory_error and not error:
         alerts.raise_monitor_alert(state, now, "The inventory is in force again", "", Level.INFO)

@@ -16,6 +16,9 @@ from gpu_mesh import __version__, commands, paths
 from gpu_mesh.log import Log, Severity
 from gpu_mesh.statefile import StateError
 
+UNKNOWN = 3
+"""What a monitoring plugin exits with when it cannot say anything."""
+
 DESCRIPTION = (
     "Watches Ollama nodes, names what is wrong, repairs it, proves the repair and tells the right person."
 )
@@ -77,7 +80,7 @@ COMMANDS = {
     "alerts": _Command(
         commands.alerts,
         "show the history of alerts, or send a test",
-        "gpu-mesh alerts list\n  gpu-mesh alerts test",
+        "gpu-mesh alerts list\n  gpu-mesh alerts test --tag night",
         (
             _option(
                 "what", choices=("list", "test"), help="list the alerts, or send one test message a level"
@@ -125,13 +128,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, so that a reader who has gone is noticed below
     except (commands.UsageError, StateError) as error:
         sys.stderr.write(f"gpu-mesh: {error}\n")
-        return 2
+        return UNKNOWN if arguments.command == "status" else 2
     except KeyboardInterrupt:
         return commands.STOPPED
     except BrokenPipeError:
         # The reader has gone (`gpu-mesh status | head -1`): nothing is left to say, nor to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        place = f": {error.filename}" if error.filename else ""
+        sys.stderr.write(f"gpu-mesh: {arguments.command} cannot go on: {error.strerror}{place}\n")
+        return UNKNOWN if arguments.command == "status" else 1
     else:
         return code
 

@@ -5,6 +5,7 @@ The imports inside the functions are the point of this module: each command pays
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 import time
@@ -27,6 +28,15 @@ STOPPED = 130
 
 class UsageError(Exception):
     """The command cannot be carried out as given; the message says what to do next."""
+
+
+def like(arguments: argparse.Namespace, command: str) -> str:
+    """Return another command on the same mesh, ready to be typed."""
+    options = [part for source in arguments.inventory or () for part in ("-i", source)]
+    for name in ("monitor", "state_dir"):
+        if value := getattr(arguments, name):
+            options += [f"--{name.replace('_', '-')}", value]
+    return f"gpu-mesh {shlex.join([*options, command])}"
 
 
 def check(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
@@ -81,6 +91,9 @@ def recover(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     code = work(site, only, force=arguments.force)
+    if sys.stdout.isatty() and not told:
+        for line in plan.describe(plan.plan(mesh, file.load(), time.time(), only), mesh).splitlines():
+            sys.stdout.write(f"now {line}\n")
     if signal.SIGTERM in told:  # systemd takes only a death by that signal for a proper end
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -96,7 +109,7 @@ def status(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
     if arguments.json:
         _print_json(of)
     else:
-        sys.stdout.write(console.status_text(of, _tail(paths.log_file), start_command(paths)) + "\n")
+        sys.stdout.write(console.status_text(of, _tail(paths.log_file), start_command(arguments)) + "\n")
     return exit_status(of)
 
 
@@ -156,7 +169,7 @@ def best(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
     if node is None:
         wanted = f" and has the model {arguments.model}" if arguments.model else ""
         why = "nobody has checked the mesh lately" if of.mesh.stale else f"no node is healthy{wanted}"
-        sys.stderr.write(f"gpu-mesh: {why}; see: gpu-mesh status\n")
+        sys.stderr.write(f"gpu-mesh: {why}; see: {like(arguments, 'status')}\n")
         return 1
     if arguments.json:
         _print_json(next(item for item in of.nodes if item.node == node.key))
@@ -176,7 +189,14 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Watch in the foreground until Ctrl-C or SIGTERM."""
     from gpu_mesh import foreground
 
-    return foreground.run(paths, arguments.monitor, _mesh(arguments, paths).settings, log)
+    mesh = _mesh(arguments, paths)
+    with foreground.alone(paths) as other:
+        if other:
+            raise UsageError(f"process {other} watches this mesh already; its state is in {paths.state}")
+        keys = ", ".join(node.key for node in mesh.nodes if node.enabled)
+        sys.stdout.write(f"Watching {keys} every {mesh.settings.check_interval:g} s; Ctrl-C ends it\n")
+        sys.stdout.flush()
+        return foreground.run(paths, arguments.monitor, mesh.settings, log)
 
 
 def demo(_arguments: argparse.Namespace, _paths: Paths, _log: Log) -> int:
@@ -186,15 +206,14 @@ def demo(_arguments: argparse.Namespace, _paths: Paths, _log: Log) -> int:
     return story.run()
 
 
-def start_command(paths: Paths) -> str:
+def start_command(arguments: argparse.Namespace) -> str:
     """Return the command that starts the monitor where it is installed, else the one that runs it by hand."""
     unit = "gpu-mesh.target"
     if Path("/etc/systemd/system", unit).exists():
         return f"systemctl start {unit}"
     if Path(os.environ.get("HOME", "/"), ".config/systemd/user", unit).exists():
         return f"systemctl --user start {unit}"
-    sources = " ".join(f"-i {source}" for source in paths.inventory)
-    return f"gpu-mesh {sources} --state-dir {paths.state} run"
+    return like(arguments, "run")
 
 
 def _mesh(arguments: argparse.Namespace, paths: Paths) -> "Mesh":
@@ -223,13 +242,14 @@ def _print_json(value: object) -> None:
 
 
 def _tail(path: Path) -> list[str]:
-    """Return the newest lines of the log; none where it cannot be read."""
+    """Return the newest lines of the log that tell of more than a check; none where it cannot be read."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 500 * LOG_TAIL))
-            return file.read().decode(errors="replace").splitlines()[-LOG_TAIL:]
+            file.seek(max(0, path.stat().st_size - 100_000))
+            lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return []
+    return [line for line in lines if " event=check " not in line][-LOG_TAIL:]
 
 
 def _log_report(log: Log, of: "Report", lines: list[Event]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from gpu_mesh.alerts import one_line
-from gpu_mesh.durations import clock_time, in_words
+from gpu_mesh.durations import clock_time, in_words, plural
 from gpu_mesh.report import NodeReport, Report, counted_by_level
 from gpu_mesh.state import Alert, Status
 from gpu_mesh.tables import aligned
@@ -18,6 +18,9 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str) -> str:
         start_command: what starts the monitor, for one that does not run.
     """
     lines = [_monitor_line(of, start_command)]
+    if of.mesh.alerts_unheard:
+        unheard = plural(of.mesh.alerts_unheard, "alert")
+        lines.append(f"⚠️ {unheard} reached nobody, for no URL wants them; see: gpu-mesh alerts test")
     if of.mesh.inventory_error:
         lines += [
             "⚠️ The inventory's newest edit is not in force:",
@@ -118,7 +121,7 @@ def _monitor_line(of: Report, start_command: str) -> str:
         f"health {_per_cent(mesh.health)}",
     ]
     if mesh.alerts_waiting:
-        parts.append(f"{mesh.alerts_waiting} alerts not delivered yet")
+        parts.append(f"{plural(mesh.alerts_waiting, 'alert')} not delivered yet")
     return " · ".join(parts)
 
 
@@ -131,18 +134,21 @@ def _counts(of: Report) -> str:
 def _trouble(node: NodeReport) -> list[str]:
     if node.cause is None or not node.enabled:
         return []
-    failures = f" ({node.consecutive_failures} failures in a row)" if node.consecutive_failures else ""
+    failures = (
+        f" ({plural(node.consecutive_failures, 'failure')} in a row)" if node.consecutive_failures else ""
+    )
     lines = [f"{node.detail}{failures}"]
+    if node.last_recovery:
+        lines.append(f"the last repair, {node.last_recovery}")
     if node.recovering:
         lines.append("a recovery is under way")
-    elif node.recovery_attempts:
-        lines.append(f"recoveries tried: {node.recovery_attempts}")
+    elif node.recovery_reason:
+        lines.append(f"no repair now: {node.recovery_reason.partition(';')[0]}")
     return [*lines, f"next: {node.next_step}"]
 
 
 def _models(node: NodeReport) -> str:
-    number = len(node.models)
-    return f"{number} model" if number == 1 else f"{number} models"
+    return "–" if node.usual_response_ms is None else plural(len(node.models), "model")
 
 
 def _milliseconds(value: float | None) -> str:

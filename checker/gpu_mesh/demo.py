@@ -16,9 +16,8 @@ PATIENCE = 40.0
 ENDING = """\
 Now your own mesh:
   1. Describe your nodes in inventory/mesh.yml.
-  2. gpu-mesh -i inventory validate
-  3. gpu-mesh -i inventory run          watch in the foreground, as this demo did
-     ansible-playbook site.yml          or install it: systemd timers, alerts, recovery
+  2. .venv/bin/gpu-mesh -i inventory validate
+  3. .venv/bin/gpu-mesh -i inventory run     watch in the foreground, as this demo did
 """
 
 

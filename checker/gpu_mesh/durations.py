@@ -1,4 +1,4 @@
-"""Says durations and times for people. Pure."""
+"""Says durations, times and numbers of things for people. Pure."""
 
 from datetime import UTC, datetime
 
@@ -21,3 +21,8 @@ def clock_time(at: float) -> str:
 def moment(at: float) -> str:
     """Say a Unix time in full, in UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def plural(number: int, noun: str) -> str:
+    """Say a number of things: ``1 model``, ``3 models``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

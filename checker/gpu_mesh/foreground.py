@@ -3,11 +3,14 @@
 Each runs as a process of its own, so that one that fails, hangs or is killed takes nothing with it.
 """
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -52,6 +55,27 @@ class _Job:
         status, self.process = self.process.returncode, None
         self.failed = status != 0
         return status
+
+
+@contextmanager
+def alone(paths: Paths) -> Iterator[int]:
+    """Be the only one that watches in the foreground; yield the number of the one that already does, or 0.
+
+    Two at once would count every failure twice.
+    """
+    paths.state.mkdir(parents=True, exist_ok=True, mode=0o750)
+    with (paths.state / "run.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            number = lock.read().strip()
+            yield int(number) if number.isdigit() else -1
+            return
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield 0
 
 
 def run(paths: Paths, monitor: str | None, settings: Settings, log: Log) -> int:

@@ -40,6 +40,14 @@ def read(sources: tuple[str, ...], monitor: str | None, limit: float = LIMIT) ->
     """
     # -P: a module in the working directory must not be imported instead of an installed one.
     command = [sys.executable, "-P", "-m", "gpu_mesh.inventory", monitor or "", *sources]
+    try:
+        return _read(command, sources, limit)
+    except OSError as error:
+        problem = f"Ansible cannot be started to read the inventory: {error.strerror}: {error.filename}"
+        return Reading(mistakes=(Mistake(problem, place=", ".join(sources)),))
+
+
+def _read(command: list[str], sources: tuple[str, ...], limit: float) -> Reading:
     with (
         TemporaryDirectory(prefix="gpu-mesh-") as folder,
         subprocess.Popen(

@@ -247,7 +247,7 @@ def _conclude(site: Site, job: Job, ending: Ending, proof: Observation | None) -
         if proof is not None:
             repair = ending.words if ending.outcome is Outcome.RECOVERED else ""
             tick.fold(state, node, settings, proof, repair)
-        elif before.incident_since:
+        elif before.incident_since and not site.stopping.is_set():  # cut off on purpose is no news
             alert = aftermath.alert_of(node, settings, before, ending)
             if alert:
                 alerts.queue(state, alert)

@@ -2,10 +2,10 @@
 
 from msgspec import Struct
 
-from gpu_mesh import alerts, figures
-from gpu_mesh.causes import Cause
-from gpu_mesh.diagnose import next_step
-from gpu_mesh.mesh import Mesh, Node
+from gpu_mesh import aftermath, alerts, figures, plan
+from gpu_mesh.causes import Action, Cause
+from gpu_mesh.durations import clock_time
+from gpu_mesh.mesh import Mesh, Node, Settings
 from gpu_mesh.state import Alert, Level, NodeState, State, Status
 
 SCHEMA = 1
@@ -38,7 +38,9 @@ class NodeReport(Struct, frozen=True):
     version: str
     last_check: float | None
     recovering: bool
-    recovery_attempts: int
+    recovery_attempts: int  # in this incident, that may have touched something
+    last_recovery: str  # what came of the last one in this incident, in words
+    recovery_reason: str  # why nothing is repaired now; "": it will be, or there is nothing to repair
 
 
 class MeshReport(Struct, frozen=True):
@@ -51,6 +53,7 @@ class MeshReport(Struct, frozen=True):
     check_seconds: float  # how long the last check took
     inventory_error: str
     alerts_waiting: int  # not yet delivered to every URL
+    alerts_unheard: int  # of the history, warnings and above that no URL was there for
 
 
 class Report(Struct, frozen=True):
@@ -82,8 +85,11 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
             check_seconds=state.tick.seconds,
             inventory_error=state.inventory_error,
             alerts_waiting=sum(alerts.waits(alert) for alert in state.alerts),
+            alerts_unheard=sum(alerts.is_unheard(alert) for alert in state.alerts),
         ),
-        nodes=tuple(_node(node, state.nodes.get(node.key) or NodeState(), now) for node in mesh.nodes),
+        nodes=tuple(
+            _node(node, mesh.settings, state.nodes.get(node.key) or NodeState(), now) for node in mesh.nodes
+        ),
     )
 
 
@@ -113,7 +119,7 @@ def counted_by_level(raised: tuple[Alert, ...]) -> str:
     return ", ".join(f"{number} {level}" for level, number in counts if number) or "none"
 
 
-def _node(node: Node, known: NodeState, now: float) -> NodeReport:
+def _node(node: Node, settings: Settings, known: NodeState, now: float) -> NodeReport:
     return NodeReport(
         node=node.key,
         name=node.name,
@@ -125,7 +131,7 @@ def _node(node: Node, known: NodeState, now: float) -> NodeReport:
         since=known.since or None,
         cause=known.cause,
         detail=known.detail,
-        next_step=next_step(known.cause, node) if known.cause else "",
+        next_step=_next_step(node, known),
         consecutive_failures=known.failures,
         response_ms=known.response_ms,
         usual_response_ms=known.usual_ms or None,
@@ -137,8 +143,31 @@ def _node(node: Node, known: NodeState, now: float) -> NodeReport:
         version=known.version,
         last_check=known.last_check or None,
         recovering=known.claim is not None and known.claim.until > now,
-        recovery_attempts=len(known.attempts),
+        recovery_attempts=plan.acted(known),
+        last_recovery=_last_recovery(known),
+        recovery_reason=_reason(node, settings, known, now),
     )
+
+
+def _next_step(node: Node, known: NodeState) -> str:
+    if known.cause is None:
+        return ""
+    finding = plan.Finding(known.attempts[-1].finding) if known.attempts else plan.Finding.NONE
+    return aftermath.step_after(node, finding, known.cause)
+
+
+def _last_recovery(known: NodeState) -> str:
+    if not known.attempts:
+        return ""
+    last = known.attempts[-1]
+    return f"{clock_time(last.at)} {aftermath.in_words(last.outcome)}: {last.words}"
+
+
+def _reason(node: Node, settings: Settings, known: NodeState, now: float) -> str:
+    if known.status not in (Status.UNHEALTHY, Status.OFFLINE):
+        return ""
+    decision = plan.decide(node, settings, known, now)
+    return decision.reason if decision.action is Action.NONE else ""
 
 
 def port(node: Node) -> int:

@@ -222,10 +222,16 @@ def _blame_recovery(host: _Host, node: Node) -> None:
 
 def _blame_shared(hosts: Sequence[_Host], nodes: Sequence[Node]) -> None:
     ports: dict[int, str] = {}
+    direct = {node.url: node.key for node in nodes if not node.tunnel}
     names: dict[str, str] = {}
     for host, node in zip(hosts, nodes, strict=True):
         if node.tunnel and ports.setdefault(port := node.tunnel.local_port, node.key) != node.key:
             host.blame("mesh_tunnel_local_port", f"must not be {port}: {ports[port]} has that port")
+        if node.tunnel and node.url in direct:
+            port = node.tunnel.local_port
+            host.blame(
+                "mesh_tunnel_local_port", f"must not be {port}: {direct[node.url]} answers at {node.url}"
+            )
         if names.setdefault(node.name, node.key) != node.key:
             host.blame("mesh_node_name", f"must not be {node.name!r}: {names[node.name]} has that name")
 

@@ -106,6 +106,7 @@ class Attempt(Struct, frozen=True):
     action: Action
     outcome: Outcome
     finding: str = ""
+    words: str = ""  # what was found and done, for people
 
 
 class Claim(Struct, frozen=True):

@@ -93,6 +93,17 @@ def test_a_killed_ollama_is_told_of_restarted_and_told_of_while_another_command_
     assert any("event=monitor_stopped" in line for line in site.log())
 
 
+def test_a_second_monitor_of_the_same_state_is_refused_and_names_the_first(site: Site, standin) -> None:
+    site.describe({"desk": {"url": standin().url}})
+    with monitor(site) as running:
+        assert eventually(site.paths.state_file.exists)
+        second = site.run("run")
+        assert second.returncode == 2
+        assert f"process {running.pid} watches this mesh already" in second.stderr
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) == 0
+
+
 def test_a_monitor_that_is_stopped_in_the_middle_of_a_recovery_leaves_nothing_running(site: Site):
     pid = site.folder / "restart.pid"
     script = site.folder / "restart.sh"

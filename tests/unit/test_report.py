@@ -4,10 +4,10 @@ import pytest
 from msgspec.structs import replace
 
 from gpu_mesh import console
-from gpu_mesh.causes import Cause, Verdict
+from gpu_mesh.causes import Action, Cause, Verdict
 from gpu_mesh.mesh import Mesh, Node, Tunnel
 from gpu_mesh.report import exit_status, port, recent_alerts, report
-from gpu_mesh.state import Alert, AlertKind, Claim, Level, NodeState, State, Status, Tick
+from gpu_mesh.state import Alert, AlertKind, Attempt, Claim, Level, NodeState, Outcome, State, Status, Tick
 
 NOW = 1_800_000_000.0
 LOCAL = Node(key="local", name="Local GPU", url="http://127.0.0.1:11434", on_monitor=True)
@@ -67,7 +67,7 @@ def test_the_status_has_one_line_a_node_then_cause_and_next_step_of_those_in_tro
     assert text.splitlines() == [
         "The monitor runs: checked 12 s ago, every 30 s · 1 of 2 nodes healthy · health 50.0%",
         "🟢  Local GPU  :11434          healthy    2 models  45 ms",
-        "🔴  Iceland    :8080 (tunnel)  unhealthy  0 models",
+        "🔴  Iceland    :8080 (tunnel)  unhealthy  –",
         "   Tunnel down: nothing listens on local port 8080 (3 failures in a row)",
         "   next: read the tunnel's log on the monitor: journalctl -u gpu-mesh-tunnel@iceland",
         "",
@@ -87,10 +87,38 @@ def test_the_status_of_a_monitor_that_does_not_run_says_how_to_start_it() -> Non
 
 
 def test_the_status_says_that_a_recovery_is_under_way() -> None:
-    claimed = replace(DOWN, claim=Claim(NOW - 5, NOW + 60, 1, "rebuild_tunnel"))
+    claimed = replace(DOWN, claim=Claim(NOW - 5, NOW + 60, 1, Action.REBUILD_TUNNEL))
     assert "   a recovery is under way" in console.status_text(
         report(MESH, state(WELL, claimed), NOW), [], ""
     )
+
+
+def test_the_status_says_what_the_last_repair_found_and_what_a_person_can_do_about_that() -> None:
+    attempt = Attempt(
+        NOW - 60, Action.RESTART_OLLAMA, Outcome.DECLINED, "unit_missing", "its host has no unit"
+    )
+    text = console.status_text(report(MESH, state(WELL, replace(DOWN, attempts=(attempt,))), NOW), [], "")
+    assert "was not tried: its host has no unit" in text
+    assert "   next: correct mesh_node_recovery or mesh_node_unit of iceland" in text
+
+
+def test_the_status_says_why_nothing_more_is_repaired() -> None:
+    failed = tuple(
+        Attempt(NOW - 4000 + number, Action.REBUILD_TUNNEL, Outcome.FAILED, "", "ssh is gone")
+        for number in range(3)
+    )
+    text = console.status_text(report(MESH, state(WELL, replace(DOWN, attempts=failed)), NOW), [], "")
+    assert "   no repair now: 3 of 3 attempts made: needs a person" in text
+
+
+def test_the_status_says_that_alerts_reach_nobody() -> None:
+    known = state(WELL, DOWN)
+    known.alerts = tuple(
+        Alert(number, NOW, level, AlertKind.STATUS, "x", done=done)
+        for number, level, done in ((1, Level.ERROR, True), (2, Level.INFO, True), (3, Level.ERROR, False))
+    )
+    text = console.status_text(report(MESH, known, NOW), [], "")
+    assert "⚠️ 1 alert reached nobody, for no URL wants them; see: gpu-mesh alerts test" in text
 
 
 def test_the_status_shows_an_inventory_that_is_not_in_force() -> None:

@@ -154,7 +154,10 @@ run_detached() {
 
 # restart_container NAME: without sudo where this user may, else with the one line that sudoers has for it.
 restart_container() {
-  if docker version >/dev/null 2>&1; then
+  if ! command -v docker >/dev/null; then
+    echo "docker is not installed here" >&2
+    return 1
+  elif docker version >/dev/null 2>&1 || [ "$(id -u)" = 0 ]; then
     docker restart "$1"
   else
     sudo -n docker restart "$1"
