@@ -71,7 +71,9 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) 
     step = step_after(node, ending.finding, cause)
     if ending.outcome is Outcome.DECLINED:
         told = any(
-            (past.outcome, past.finding) == (attempt.outcome, attempt.finding) for past in before.attempts
+            (past.outcome, past.finding) == (attempt.outcome, attempt.finding)
+            for past in before.attempts
+            if past.at >= before.incident_since
         )
         words = diagnose.in_words(cause, node) if cause else "asked for"
         text, level = f"not restarted: {words}: {ending.words}", Level.ERROR

@@ -5,7 +5,7 @@ An alert is queued in the state in the same write as the change that it tells of
 
 from msgspec.structs import replace
 
-from gpu_mesh.causes import Cause
+from gpu_mesh.causes import Cause, Verdict
 from gpu_mesh.diagnose import next_step
 from gpu_mesh.durations import in_words, plural
 from gpu_mesh.log import Event, Severity, event
@@ -103,7 +103,7 @@ def status_alert(
         due = after.status is not before.status or before.alerted is None
     else:
         due = before.status in (Status.UNHEALTHY, Status.OFFLINE) or (
-            before.alerted is None and after.impaired >= settings.impaired_checks
+            before.alerted_verdict is not Verdict.IMPAIRED and after.impaired >= settings.impaired_checks
         )
     if not due:
         return None

@@ -1,18 +1,22 @@
 """One tick: probe every node, fold what was seen into the state, say who has work now."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
 from gpu_mesh import alerts, meshcache, plan, pool, tick
 from gpu_mesh.causes import Action, Verdict
+from gpu_mesh.durations import plural
 from gpu_mesh.log import Event, Log, Severity, event
 from gpu_mesh.mesh import Mesh, Node
 from gpu_mesh.observation import Fault, Observation
 from gpu_mesh.paths import Paths
 from gpu_mesh.state import Alert, Level, State, Tick
 from gpu_mesh.statefile import StateFile
+
+REMEMBERED = 86400.0
+"""Seconds for which a node that left the inventory is remembered."""
 
 VERSION_EVERY = 3600.0
 """Seconds after which a node is asked for its version again."""
@@ -59,17 +63,19 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
         trust_env=mesh.settings.proxy_from_environment,
     )
     now = clock()
-    unprobed = {key: reply.tags for key, reply in seen.items() if reply.tags.fault is Fault.MONITOR}
+    unprobed = {key: it.tags.detail for key, it in seen.items() if it.tags.fault is Fault.MONITOR}
     with file.update(now) as state:
         first_new = state.next_alert
         _note_inventory(state, loaded.error, paths.inventory, now)
         changes = tuple(
             tick.fold(state, node, mesh.settings, seen[node.key])
             for node in nodes
-            if node.key not in unprobed and not _is_outdated(state, seen[node.key])
+            if node.key not in unprobed and not _is_outdated(state, seen[node.key], now)
         )
-        _forget_removed(state, mesh)
-        state.tick = Tick(began, now - began, mesh.settings.check_interval)
+        _note_unprobed(state, unprobed, now)
+        _forget_removed(state, mesh, now)
+        if len(unprobed) < len(nodes) or not nodes:  # else nobody was watched, and the state grows stale
+            state.tick = Tick(began, now - began, mesh.settings.check_interval)
         raised = tuple(alert for alert in state.alerts if alert.id >= first_new)
         work = any(decision.action is not Action.NONE for decision in plan.plan(mesh, state, now))
         letters = any(alerts.waits(alert) for alert in state.alerts)
@@ -78,9 +84,7 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
     if letters:
         paths.deliver_wanted.touch()
     lines = [line for change in changes for line in _events(change)]
-    lines += [
-        event("not_probed", Severity.ERROR, node=k, reason=reply.detail) for k, reply in unprobed.items()
-    ]
+    lines += [event("not_probed", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]
     log.write([*lines, *map(alerts.as_event, raised)], now)
     return Checked(mesh, changes, tuple(unprobed), raised)
 
@@ -94,18 +98,41 @@ def in_words(change: tick.Folded) -> str:
 
 def _version_is_old(state: State, node: Node, now: float) -> bool:
     known = state.nodes.get(node.key)
-    return known is None or now - known.version_at > VERSION_EVERY
+    return known is None or not 0 <= now - known.version_at <= VERSION_EVERY
 
 
-def _is_outdated(state: State, seen: Observation) -> bool:
-    """Tell whether somebody else, a recovery say, looked at the node after this probe began."""
+def _is_outdated(state: State, seen: Observation, now: float) -> bool:
+    """Tell whether somebody else, a recovery say, looked at the node after this probe began.
+
+    A look in the future was written by a clock that has been set back since, and outdates nothing.
+    """
     known = state.nodes.get(seen.node)
-    return known is not None and known.last_check > seen.at
+    return known is not None and seen.at < known.last_check <= now
 
 
-def _forget_removed(state: State, mesh: Mesh) -> None:
+def _forget_removed(state: State, mesh: Mesh, now: float) -> None:
+    """Forget the nodes that left the inventory a day ago: one that blinked keeps its claim and incident."""
     described = {node.key for node in mesh.nodes}
-    state.nodes = {key: node for key, node in state.nodes.items() if key in described}
+    state.nodes = {
+        key: node
+        for key, node in state.nodes.items()
+        if key in described or abs(now - node.last_check) < REMEMBERED
+    }
+
+
+def _note_unprobed(state: State, unprobed: Mapping[str, str], now: float) -> None:
+    """Alert once that the monitor cannot probe, and once when it can again."""
+    if unprobed and not state.unprobed:
+        keys, reason = ", ".join(unprobed), next(iter(unprobed.values()))
+        alerts.raise_monitor_alert(
+            state,
+            now,
+            f"The monitor itself could not probe {plural(len(unprobed), 'node')} ({reason}): {keys[:200]}",
+            "look at the monitor's memory, open files and log; nothing is counted against these nodes",
+        )
+    elif state.unprobed and not unprobed:
+        alerts.raise_monitor_alert(state, now, "The monitor probes every node again", "", Level.INFO)
+    state.unprobed = len(unprobed)
 
 
 def _note_inventory(state: State, error: str, sources: tuple[str, ...], now: float) -> None:

@@ -127,11 +127,14 @@ def follow_up(node: Node, cause: Cause | None, finding: Finding) -> Action:
 
 
 def settle(before: NodeState, now: float) -> NodeState:
-    """Count a claim that expired as a lost attempt: whoever made it died before it could say more."""
+    """Count a claim that expired as a lost attempt: whoever made it died before it could say more.
+
+    One from the future was made by a clock that has been set back since, and must not hold for ever.
+    """
     claim = before.claim
-    if claim is None or now < claim.until:
+    if claim is None or claim.at <= now < claim.until:
         return before
-    lost = Attempt(claim.until, claim.action, Outcome.LOST)
+    lost = Attempt(min(claim.until, now), claim.action, Outcome.LOST)
     return _with_attempt(replace(before, claim=None), lost)
 
 
@@ -223,6 +226,8 @@ def _not_failing(node: Node, known: NodeState) -> str:
         return HEALTHY
     if known.status is Status.DEGRADED:
         return f"below the threshold: {known.failures} of {node.unhealthy_threshold} consecutive failures"
+    if known.served:
+        return f"it answers again: {known.served} of {node.healthy_threshold} checks in a row"
     return ""
 
 
@@ -243,7 +248,7 @@ def _not_now(node: Node, settings: Settings, known: NodeState, now: float) -> st
         step = f"; {next_step(known.cause, node)}" if known.cause else ""
         return f"{made} of {allowed} attempts made: needs a person{step}"
     due = next_at(settings, known)
-    if now < due:
+    if known.attempts and known.attempts[-1].at <= now < due:
         return (
             f"waits until {clock(due)} ({durations.in_words(due - now)}) after attempt {len(known.attempts)}"
         )

@@ -20,6 +20,7 @@ FIRST = 16  # workers to begin with: probing healthy nodes is bound by the CPU, 
 ENOUGH = 256  # as many as are started because there is CPU to spare
 MOST = 2048  # as many as are started because nothing comes back at all
 LOOK = 0.05  # seconds between looks at the progress
+PAUSE = 2.0  # seconds that a wait may take longer; more is a process that was stopped, or a starved machine
 GRACE = 0.5  # seconds past its node's deadline, after which a worker is left behind
 STACK = 512 * 1024  # bytes; the C library's resolver and TLS need some of it, the default reserves 8 MiB
 
@@ -71,17 +72,29 @@ class _Pool:
         self._due = {node.key: (node, inf) for node in nodes}
         self._found: dict[str, Observation] = {}
         self._workers = 0
+        self._paused = 0.0  # seconds by which a wait took longer than it should
 
     def run(self) -> dict[str, Observation]:
         """Return the observations by key, in no order."""
         self._start(FIRST)
         while len(self._found) < self._wanted:
             before, cpu = len(self._found), process_time()
-            self._collect(monotonic() + self._patience())
+            until = monotonic() + self._patience()
+            self._collect(until)
+            self._paused = max(self._paused, monotonic() - until)
             self._give_up_the_overdue()
             if self._waiting:
                 self._grow(len(self._found) - before, process_time() - cpu)
+        if self._paused > PAUSE:
+            self._found = {key: self._excused(seen) for key, seen in self._found.items()}
         return self._found
+
+    def _excused(self, seen: Observation) -> Observation:
+        """Blame no node for a deadline that passed while this process stood still."""
+        if seen.tags.fault not in (Fault.CONNECT_TIMEOUT, Fault.READ_TIMEOUT):
+            return seen
+        words = f"the monitor itself stood still for {self._paused:.0f} s"
+        return Observation(seen.node, seen.at, Reply(Fault.MONITOR, detail=words))
 
     def _patience(self) -> float:
         """Seconds for which there is nothing to do but to wait for results."""

@@ -38,7 +38,7 @@ class NodeReport(Struct, frozen=True):
     version: str
     last_check: float | None
     recovering: bool
-    recovery_attempts: int  # in this incident, that may have touched something
+    recovery_attempts: int  # of this incident and the last hour, that may have touched something
     last_recovery: str  # what came of the last one in this incident, in words
     recovery_reason: str  # why nothing is repaired now; "": it will be, or there is nothing to repair
 
@@ -79,7 +79,8 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
         at=now,
         mesh=MeshReport(
             health=figures.mesh_health(mesh, state),
-            stale=now - state.tick.at > STALE_INTERVALS * interval,
+            # A check in the future was written by a clock that has been set back since.
+            stale=not -interval <= now - state.tick.at <= STALE_INTERVALS * interval,
             last_check=state.tick.at or None,
             interval=interval,
             check_seconds=state.tick.seconds,

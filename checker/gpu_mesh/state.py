@@ -132,6 +132,7 @@ class NodeState(Struct, omit_defaults=True, frozen=True):
     impaired: int = 0  # consecutive
     incident_since: float = 0.0  # 0.0: none open
     alerted: Level | None = None  # the level last told of in this incident
+    alerted_verdict: Verdict | None = None  # whether that was of failures or of an impairment
     first_check: float = 0.0
     last_check: float = 0.0
     last_ok: float = 0.0
@@ -151,7 +152,7 @@ class NodeState(Struct, omit_defaults=True, frozen=True):
     version: str = ""
     version_at: float = 0.0
     claim: Claim | None = None
-    attempts: tuple[Attempt, ...] = ()  # of the current incident
+    attempts: tuple[Attempt, ...] = ()  # of the current incident, and of the last hour
 
 
 class Tick(Struct, frozen=True):
@@ -170,4 +171,5 @@ class State(Struct, omit_defaults=False):
     nodes: dict[str, NodeState] = field(default_factory=dict)
     alerts: tuple[Alert, ...] = ()
     next_alert: int = 1
+    unprobed: int = 0  # how many nodes the monitor itself could not probe in the last check
     inventory_error: str = ""  # why the inventory's newest edit is not in force

@@ -41,6 +41,6 @@ def fold(state: State, node: Node, settings: Settings, seen: Observation, repair
     if alert is not None:
         alert = alerts.queue(state, alert)
         if after.incident_since:
-            after = replace(after, alerted=alert.level)
+            after = replace(after, alerted=alert.level, alerted_verdict=after.verdict)
     state.nodes[node.key] = after
     return Folded(node, before, after, alert)

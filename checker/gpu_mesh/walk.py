@@ -7,7 +7,10 @@ from gpu_mesh.causes import Diagnosis, Verdict
 from gpu_mesh.diagnose import is_loading
 from gpu_mesh.mesh import Node
 from gpu_mesh.observation import Observation
-from gpu_mesh.state import NodeState, Status
+from gpu_mesh.state import Attempt, NodeState, Status
+
+ATTEMPTS_REMEMBERED = 3600.0
+"""Seconds for which the recoveries of an incident that is over still count."""
 
 
 def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeState:
@@ -43,7 +46,8 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
         impaired=impaired,
         incident_since=0.0 if healthy else before.incident_since or seen.at,
         alerted=None if healthy else before.alerted,
-        attempts=() if healthy else before.attempts,
+        alerted_verdict=None if healthy else before.alerted_verdict,
+        attempts=_recent(before.attempts, seen.at) if healthy else before.attempts,
         first_check=before.first_check or seen.at,
         last_check=seen.at,
         checks=counted.checks,
@@ -55,6 +59,11 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
         hourly_successes=counted.hourly_successes,
     )
     return state if failed else _with_answer(state, before, seen, diagnosis)
+
+
+def _recent(attempts: tuple[Attempt, ...], now: float) -> tuple[Attempt, ...]:
+    """Keep what was tried lately: a node that fails again after each repair is not repaired without end."""
+    return tuple(attempt for attempt in attempts if 0 <= now - attempt.at < ATTEMPTS_REMEMBERED)
 
 
 def _status(node: Node, failures: int, impaired: int) -> Status:

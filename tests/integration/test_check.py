@@ -2,12 +2,19 @@
 
 import json
 import resource
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec.structs import replace
+from sites import Site, eventually
+
+from gpu_mesh.log import Log
 from gpu_mesh.standin import Standin
+from gpu_mesh.statefile import StateFile
 
 
 def test_what_the_monitor_itself_could_not_probe_counts_for_nothing_and_fails_the_check(
@@ -28,7 +35,62 @@ def test_what_the_monitor_itself_could_not_probe_counts_for_nothing_and_fails_th
     nodes = json.loads((tmp_path / "state/state.json").read_text())["nodes"]
     assert 0 < len(nodes) < 40
     assert {node["cause"] for node in nodes.values()} == {"timeout"}
+    state = json.loads((tmp_path / "state/state.json").read_text())
+    told = [alert["text"] for alert in state["alerts"] if alert["kind"] == "monitor"]
+    assert [text.partition(" (")[0] for text in told] == [
+        f"The monitor itself could not probe {40 - len(nodes)} nodes"
+    ]
+    silent.fault = "none"
+    subprocess.run([*command, "check"], capture_output=True, check=True)
+    state = json.loads((tmp_path / "state/state.json").read_text())
+    assert state["alerts"][-1]["text"] == "The monitor probes every node again"
     log = (tmp_path / "state/log/gpu-mesh.log").read_text()
     unprobed = [line for line in log.splitlines() if "event=not_probed" in line]
     assert len(unprobed) == 40 - len(nodes)
     assert 'reason="too many open files"' in unprobed[0]
+
+
+def change(site: Site, key: str, **fields: object) -> None:
+    with StateFile(site.state_dir, Log(site.folder / "log")).update(time.time()) as state:
+        state.nodes[key] = replace(state.nodes[key], **fields)
+
+
+def test_a_clock_that_was_ahead_does_not_keep_later_checks_from_counting(
+    site: Site, standin: Callable[..., Standin]
+) -> None:
+    desk = standin()
+    site.describe({"desk": {"url": desk.url}})
+    site.check()
+    change(site, "desk", last_check=time.time() + 3e7)
+    desk.fault = "http_500"
+    site.check()
+    assert site.state().nodes["desk"].failures == 1
+
+
+def test_a_node_that_leaves_the_inventory_is_remembered_for_a_day(
+    site: Site, standin: Callable[..., Standin]
+) -> None:
+    both = {key: {"url": standin().url} for key in ("desk", "iceland")}
+    site.describe(both)
+    site.check()
+    site.describe({"desk": both["desk"]})
+    site.check()
+    assert set(site.state().nodes) == {"desk", "iceland"}
+    assert [node["node"] for node in site.status()["nodes"]] == ["desk"]
+    change(site, "iceland", last_check=time.time() - 90_000)
+    site.check()
+    assert set(site.state().nodes) == {"desk"}
+
+
+def test_a_check_that_stood_still_blames_no_node(site: Site, standin: Callable[..., Standin]) -> None:
+    slow = standin(fault="slow:1.5")
+    site.describe({"desk": {"url": slow.url, "timeout": 2}})
+    checking = subprocess.Popen(site.command("check"), env=site.environment, stderr=subprocess.DEVNULL)
+    assert eventually(lambda: slow.connections > 0)
+    checking.send_signal(signal.SIGSTOP)
+    slept = time.monotonic()
+    assert eventually(lambda: time.monotonic() - slept > 5)
+    checking.send_signal(signal.SIGCONT)
+    assert checking.wait(30) == 1
+    assert "desk" not in site.state().nodes
+    assert any("the monitor itself stood still" in line for line in site.log())

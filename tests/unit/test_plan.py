@@ -285,3 +285,15 @@ def test_a_dry_run_says_one_line_a_node() -> None:
         "pod    tunnel_down: look, then rebuild of the tunnel: Tunnel down\n"
         "third  -: nothing: it has not been checked yet\n"
     )
+
+
+def test_a_node_that_answers_again_is_not_restarted_before_it_counts_as_healthy() -> None:
+    node = replace(DIRECT, healthy_threshold=3)
+    assert decided(node, replace(DOWN, served=1)) == (NONE, "it answers again: 1 of 3 checks in a row")
+
+
+def test_an_attempt_or_a_claim_from_the_future_holds_nobody_up() -> None:
+    assert decided(DIRECT, replace(DOWN, attempts=(attempt(-3e7),)))[0] is RESTART
+    claim = Claim(NOW + 3e7, NOW + 3e7 + 100, 4711, RESTART)
+    settled = plan.settle(replace(DOWN, claim=claim), NOW)
+    assert (settled.claim, settled.attempts[-1].outcome) == (None, Outcome.LOST)

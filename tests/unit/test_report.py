@@ -45,6 +45,8 @@ EXITS = [
     (Status.OFFLINE, Status.UNKNOWN, 12, 2),
     (Status.HEALTHY, Status.HEALTHY, 91, 3),
     (Status.OFFLINE, Status.OFFLINE, 91, 3),
+    (Status.HEALTHY, Status.HEALTHY, -20, 0),
+    (Status.HEALTHY, Status.HEALTHY, -3600, 3),
 ]
 
 

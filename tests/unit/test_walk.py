@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_mesh import alerts, causes, figures, state, tick
+from gpu_mesh.causes import Action
 from gpu_mesh.mesh import Node, Settings
 from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
+from gpu_mesh.state import Attempt, Outcome
 
 NODE = Node(key="iceland", name="Iceland", url="http://10.0.0.7:11434")
 SETTINGS = Settings()
@@ -88,6 +90,11 @@ STORIES = {
         "🟢 🟡 🟡 🟡 🟡 🟡",
         [f"2 ⚠️ [WARNING] Iceland: degraded: {TIMEOUT}"],
     ),
+    "an impairment that follows a told failure is told once it has lasted": (
+        "ok fail cpu cpu cpu cpu cpu",
+        "🟢 🟡 🟡 🟡 🟡 🟡 🟡",
+        [f"2 ⚠️ [WARNING] Iceland: degraded: {TIMEOUT}", f"5 ⚠️ [WARNING] Iceland: degraded: {ON_CPU}"],
+    ),
     "an untold impairment that turns into a failure is told": (
         "ok cpu fail ok",
         "🟢 🟡 🟡 🟢",
@@ -131,6 +138,12 @@ def test_with_a_healthy_threshold_of_two_one_good_answer_ends_nothing() -> None:
 def test_thresholds_are_the_nodes_own() -> None:
     node = Node(key="i", name="I", url="http://10.0.0.7:11434", unhealthy_threshold=1, offline_threshold=2)
     assert walk("fail fail", node)[0] == "🔴 ⚫"
+
+
+def test_recoveries_of_the_last_hour_still_count_in_the_next_incident_and_older_ones_do_not() -> None:
+    old, new = (Attempt(NOW - age, Action.RESTART_OLLAMA, Outcome.RECOVERED) for age in (3700, 60))
+    mesh_state = state.State(nodes={"iceland": state.NodeState(attempts=(old, new))})
+    assert tick.fold(mesh_state, NODE, SETTINGS, seen(OK, NOW)).after.attempts == (new,)
 
 
 def test_what_a_node_said_before_it_failed_is_remembered() -> None:
