@@ -1,0 +1,53 @@
+"""The machines' network; on a failure their journals, at the end the measured seconds of each story."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import machines
+import pytest
+
+_SITES: list[machines.Site] = []
+_MEASURED: list[str] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker("hosts")
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[machines.Site]:
+    """The machines' network; machines are booted by those who need them."""
+    if problem := machines.lacking():
+        pytest.skip(problem)
+    with machines.site() as opened:
+        _SITES.append(opened)
+        yield opened
+        _SITES.clear()
+
+
+@pytest.fixture(scope="session")
+def measured() -> list[str]:
+    """Lines for the report: a story with its seconds."""
+    return _MEASURED
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
+    report = yield
+    if report.failed:
+        for opened in _SITES:
+            for machine in opened.machines.values():
+                report.sections.append((f"journal of {machine.name}", machine.journal()))
+                log = machine.root / "var/log/gpu-mesh/gpu-mesh.log"
+                if log.exists():
+                    report.sections.append((f"{Path(log).name} of {machine.name}", log.read_text()[-6000:]))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if _MEASURED:
+        terminalreporter.section("stories, measured")
+        for line in _MEASURED:
+            terminalreporter.write_line(line)

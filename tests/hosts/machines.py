@@ -1,0 +1,337 @@
+"""Machines with a real systemd, sshd and polkit for the host tests, booted by systemd-nspawn as root.
+
+A tree per Debian release is made once by mmdebstrap and kept in CACHE; a machine is a copy of it. All
+machines of a run hang on one bridge in a network namespace of their own, so that nothing of this machine's
+network is touched but one link to that bridge. Everything ends with the test process, even when that is
+killed; the next run clears what is left.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+CACHE = Path(os.environ.get("GPU_MESH_TEST_CACHE", "/var/cache/gpu-mesh-tests"))
+PACKAGES = (
+    "ca-certificates,dbus,dbus-user-session,iproute2,libpam-systemd,logrotate,nftables,openssh-client,openssh-server,"
+    "polkitd,procps,python3,python3-venv,sudo,systemd,systemd-sysv,udev"
+)
+NEEDED = {
+    "mmdebstrap": "mmdebstrap",
+    "systemd-nspawn": "systemd-container",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "ip": "iproute2",
+    "setpriv": "util-linux",
+    "nsenter": "util-linux",
+}
+BOOT = 60.0  # seconds until a machine must answer by ssh
+
+
+def lacking() -> str:
+    """Say why no machine can be booted here; "" when nothing is lacking. Installs missing packages."""
+    if os.geteuid() != 0:
+        return "the host tests need root: sudo make test-hosts"
+    missing = sorted({package for program, package in NEEDED.items() if not shutil.which(program)})
+    if missing and shutil.which("apt-get"):
+        environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", *missing]):
+            subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, check=False)
+        missing = sorted({package for program, package in NEEDED.items() if not shutil.which(program)})
+    if missing:
+        return f"the host tests need the packages {', '.join(missing)}"
+    probe = f"gmprobe{os.getpid()}"
+    made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True, check=False)
+    subprocess.run(["ip", "netns", "del", probe], capture_output=True, check=False)
+    return f"no network namespace can be made here: {made.stderr.strip()}" if made.returncode else ""
+
+
+def tree(release: str) -> Path:
+    """Return a folder with a minimal Debian of that release, made at the first call and kept."""
+    made_from = hashlib.sha256(f"{release} {PACKAGES} 1".encode()).hexdigest()[:12]
+    kept = CACHE / f"{release}-{made_from}"
+    if not kept.is_dir():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        staged = kept.with_name(f"{kept.name}.{os.getpid()}")
+        options = [
+            "--quiet",
+            "--mode=root",
+            "--variant=essential",
+            '--aptopt=Apt::Install-Recommends "false"',
+        ]
+        subprocess.run(["mmdebstrap", *options, f"--include={PACKAGES}", release, staged], check=True)
+        for name in (staged / "etc/ssh").glob("ssh_host_*"):
+            name.unlink()
+        staged.rename(kept)
+    return kept
+
+
+def await_that(condition: Callable[[], object], seconds: float, what: str) -> float:
+    """Wait until the condition holds and return the seconds that it took.
+
+    Raises:
+        AssertionError: it does not hold within that time.
+    """
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < seconds, f"not within {seconds:g} s: {what}"
+        time.sleep(0.1)
+    return time.monotonic() - begun
+
+
+class Machine:
+    """One booted machine; made by ``Site.machine``."""
+
+    def __init__(self, site: "Site", name: str, address: str, root: Path, namespace: str) -> None:
+        self.site = site
+        self.name = name
+        self.address = address
+        self.root = root
+        self._namespace = namespace
+        self._nspawn: subprocess.Popen[bytes] | None = None
+
+    def boot(self) -> None:
+        """Start it and wait until it answers by ssh."""
+        console = (self.root.parent / f"{self.name}.console").open("ab")
+        with console:
+            # Dies with this process: nothing stays behind when the tests are killed.
+            self._nspawn = subprocess.Popen(
+                [
+                    *("setpriv", "--pdeathsig", "KILL"),
+                    *("systemd-nspawn", "--boot", "--quiet", "--register=no", "--keep-unit"),
+                    *("--link-journal=no", "--resolv-conf=off", "--console=passive"),
+                    f"--directory={self.root}",
+                    f"--machine={self.name}",
+                    f"--network-namespace-path=/run/netns/{self._namespace}",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                # Debian 13's systemd runs on the unified hierarchy alone.
+                env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+            )
+        await_that(self._answers, BOOT, f"{self.name} answers by ssh; see {console.name}")
+
+    def _answers(self) -> bool:
+        assert self._nspawn is not None
+        assert self._nspawn.poll() is None, f"{self.name} ended: {self.console()}"
+        return self.ssh("true", check=False).returncode == 0
+
+    def console(self) -> str:
+        """Return the end of what it wrote while booting."""
+        return (self.root.parent / f"{self.name}.console").read_text(errors="replace")[-2000:]
+
+    def ssh(
+        self, command: str, *, user: str = "root", check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a shell command there as that user."""
+        done = subprocess.run(
+            ["ssh", "-F", self.site.ssh_config, f"{user}@{self.name}", command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{self.name}: {command}: {done.stdout}{done.stderr}"
+        return done
+
+    def out(self, command: str, *, user: str = "root") -> str:
+        """Run a shell command there and return what it printed."""
+        return self.ssh(command, user=user).stdout.strip()
+
+    def reboot(self) -> None:
+        """Shut it down in order and start it again."""
+        assert self._nspawn is not None
+        self.ssh("systemctl reboot", check=False)
+        self._nspawn.wait(60)
+        self.boot()
+
+    def halt(self) -> None:
+        """End it at once, as a power cut does."""
+        if self._nspawn is None or self._nspawn.poll() is not None:
+            return
+        for leader in _children(self._nspawn.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(leader, signal.SIGKILL)
+        try:
+            self._nspawn.wait(10)
+        except subprocess.TimeoutExpired:
+            self._nspawn.kill()
+            self._nspawn.wait()
+
+    def journal(self) -> str:
+        """Return the end of its journal, read from outside, so that it need not run."""
+        command = [
+            "journalctl",
+            "--directory",
+            self.root / "var/log/journal",
+            "--no-pager",
+            "-o",
+            "short-precise",
+        ]
+        return subprocess.run([*command, "-n", "150"], capture_output=True, text=True, check=False).stdout
+
+
+class Site:
+    """The machines of one test run, their network and the key that opens them."""
+
+    def __init__(self) -> None:
+        self._tag = f"gm{os.getpid()}"
+        self.number = os.getpid() % 250
+        self.folder = CACHE / f"run-{os.getpid()}"
+        self.key = self.folder / "operator"
+        self.ssh_config = self.folder / "ssh_config"
+        self.address = f"10.213.{self.number}.1"  # of this machine, as the others see it
+        self.machines: dict[str, Machine] = {}
+        self._namespaces: list[str] = []
+
+    def open(self) -> None:
+        """Make the folder, the key and the bridge."""
+        _clear_leftovers()
+        self.folder.mkdir(parents=True, mode=0o700)
+        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "operator", "-f", str(self.key))
+        self._write_ssh_config()
+        switch = self._namespace("switch")
+        _run("ip", "-n", switch, "link", "add", "bridge", "type", "bridge")
+        _run("ip", "-n", switch, "link", "set", "bridge", "up")
+        _run("ip", "link", "add", f"{self._tag}h", "type", "veth", "peer", "name", "host", "netns", switch)
+        _run("ip", "-n", switch, "link", "set", "host", "master", "bridge", "up")
+        _run("ip", "address", "add", f"{self.address}/24", "dev", f"{self._tag}h")
+        _run("ip", "link", "set", f"{self._tag}h", "up")
+
+    def close(self) -> None:
+        """End every machine and remove everything that open and machine made."""
+        for machine in self.machines.values():
+            with contextlib.suppress(Exception):
+                subprocess.run(
+                    ["ssh", "-F", self.ssh_config, "-O", "exit", machine.name],
+                    capture_output=True,
+                    check=False,
+                )
+            machine.halt()
+        for namespace in self._namespaces:
+            subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def machine(self, name: str, release: str = "bookworm") -> Machine:
+        """Boot a new machine of that name."""
+        number = len(self.machines) + 2
+        address = f"10.213.{self.number}.{number}"
+        namespace = self._namespace(name)
+        _run("ip", "-n", namespace, "link", "set", "lo", "up")
+        switch, port = f"{self._tag}switch", f"port{number}"
+        _run(
+            "ip",
+            "-n",
+            namespace,
+            "link",
+            "add",
+            "eth0",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            port,
+            "netns",
+            switch,
+        )
+        _run("ip", "-n", namespace, "address", "add", f"{address}/24", "dev", "eth0")
+        _run("ip", "-n", namespace, "link", "set", "eth0", "up")
+        _run("ip", "-n", switch, "link", "set", port, "master", "bridge", "up")
+        root = self.folder / name
+        _run("cp", "-a", "--reflink=auto", str(tree(release)), str(root))
+        self.machines[name] = machine = Machine(self, name, address, root, namespace)
+        self._furnish(machine)
+        self._write_ssh_config()
+        machine.boot()
+        return machine
+
+    def _namespace(self, name: str) -> str:
+        namespace = f"{self._tag}{name}"
+        _run("ip", "netns", "add", namespace)
+        self._namespaces.append(namespace)
+        return namespace
+
+    def _furnish(self, machine: Machine) -> None:
+        etc = machine.root / "etc"
+        (etc / "machine-id").write_text("")
+        (etc / "hostname").write_text(f"{machine.name}\n")
+        (etc / "hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {machine.name}\n")
+        (etc / "resolv.conf").write_text("")
+        (machine.root / "var/log/journal").mkdir(exist_ok=True)
+        _run("ssh-keygen", "-q", "-A", "-f", str(machine.root))
+        _run("chroot", str(machine.root), "useradd", "-m", "-s", "/bin/bash", "admin")
+        (etc / "sudoers.d/admin").write_text("admin ALL=(ALL) NOPASSWD: ALL\n")
+        for home in (machine.root / "root", machine.root / "home/admin"):
+            (home / ".ssh").mkdir(mode=0o700, exist_ok=True)
+            authorized = home / ".ssh/authorized_keys"
+            authorized.write_text(self.key.with_suffix(".pub").read_text())
+            owner = home.stat()
+            for path in (home / ".ssh", authorized):
+                os.chown(path, owner.st_uid, owner.st_gid)
+
+    def _write_ssh_config(self) -> None:
+        known = self.folder / "known_hosts"
+        entries = [
+            f"Host {name} {machine.address}\n  HostName {machine.address}\n  HostKeyAlias {machine.address}\n"
+            for name, machine in self.machines.items()
+        ]
+        common = f"""Host *
+  IdentityFile {self.key}
+  IdentitiesOnly yes
+  UserKnownHostsFile {known}
+  GlobalKnownHostsFile /dev/null
+  StrictHostKeyChecking yes
+  BatchMode yes
+  ConnectTimeout 5
+  ControlMaster auto
+  ControlPath {self.folder}/%C
+  ControlPersist 60
+  LogLevel ERROR
+"""
+        self.ssh_config.write_text("".join(entries) + common)
+        known.write_text(
+            "".join(
+                f"{machine.address} {(machine.root / 'etc/ssh/ssh_host_ed25519_key.pub').read_text()}"
+                for machine in self.machines.values()
+            )
+        )
+
+
+@contextlib.contextmanager
+def site() -> Iterator[Site]:
+    """Yield a site without machines; everything is gone afterwards."""
+    opened = Site()
+    try:
+        opened.open()
+        yield opened
+    finally:
+        opened.close()
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout
+
+
+def _children(pid: int) -> Sequence[int]:
+    with contextlib.suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return ()
+
+
+def _clear_leftovers() -> None:
+    for folder in CACHE.glob("run-*"):
+        pid = folder.name.removeprefix("run-")
+        if Path(f"/proc/{pid}").exists():
+            continue
+        for namespace in Path("/run/netns").glob(f"gm{pid}[a-z]*"):
+            subprocess.run(["ip", "netns", "del", namespace.name], capture_output=True, check=False)
+        shutil.rmtree(folder, ignore_errors=True)
