@@ -162,12 +162,15 @@ ROLE_VARIABLES = MappingProxyType(
     {
         "mesh_node_recovery_user": "The login of recovery on a node that the roles may not provision",
         "mesh_node_recovery_key": "The key of that login, a file on the machine that runs Ansible",
+        "mesh_node_restart_after_crash": "Whether systemd itself restarts Ollama's unit when it crashes",
         "mesh_node_host_key": "The node's ssh host key, where it is given instead of taken over",
         "mesh_tunnel_host_key": "The tunnel host's ssh host key, where it is given instead of taken over",
         "mesh_monitor_user": "The user that the monitor runs as",
         "mesh_monitor_index": "A package index of your own",
         "mesh_monitor_wheels": "A folder of wheels where Ansible runs, for a monitor without an index",
         "mesh_monitor_version": "The version to install",
+        "mesh_monitor_apprise_source": "Apprise's configuration, a file on the machine that runs Ansible",
+        "mesh_monitor_started": "Whether the units are started when the role is done",
         "mesh_monitor_state_dir": "Where state is kept",
         "mesh_monitor_log_*": "Where the log is kept and how it is rotated",
     }

@@ -1,0 +1,153 @@
+"""What an operator has and does: wheels, an inventory, a mailbox, ansible-playbook. For the host tests."""
+
+import contextlib
+import email
+import email.policy
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import machines
+import yaml
+from aiosmtpd.controller import Controller
+
+CHECKOUT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+STANDIN = ("__init__.py", "standin.py", "standin_faults.py")
+
+
+def wheels(python: str) -> Path:
+    """Return a folder with the checker's wheel and all it needs for that Python ("311"), as without an index.
+
+    What the checker needs is fetched once and kept; the checker itself is built anew.
+    """
+    listed = (CHECKOUT / "constraints.txt").read_bytes() + (CHECKOUT / "pyproject.toml").read_bytes()
+    kept = machines.CACHE / f"wheels-{python}-{hashlib.sha256(listed).hexdigest()[:12]}"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    staged = kept.with_name(f"{kept.name}.{os.getpid()}")
+    if not kept.is_dir():
+        subprocess.run([*pip, "wheel", "--no-deps", "-w", staged, CHECKOUT], check=True)
+        limits = ["-c", CHECKOUT / "constraints.txt", "--only-binary=:all:", "--python-version", python]
+        subprocess.run([*pip, "download", *limits, "-d", staged, next(staged.glob("gpu_mesh-*"))], check=True)
+        staged.rename(kept)
+    else:
+        subprocess.run([*pip, "wheel", "--no-deps", "-w", kept, CHECKOUT], check=True)
+    return kept
+
+
+def install_ollama(machine: machines.Machine, host: str, user: str = "root") -> None:
+    """Install the stand-in as ``ollama.service``, listening on that address; of a user, when one is named.
+
+    Unlike Ollama's own unit it has no Restart=, so that a crash is the monitor's to repair.
+    """
+    package = machine.root / "opt/ollama/gpu_mesh"
+    package.mkdir(parents=True, exist_ok=True)
+    for name in STANDIN:
+        shutil.copy(CHECKOUT / "checker/gpu_mesh" / name, package / name)
+    folder = "/etc/systemd/system" if user == "root" else f"/home/{user}/.config/systemd/user"
+    target = "multi-user.target" if user == "root" else "default.target"
+    unit = (
+        "[Unit]\nDescription=Stand-in for Ollama\n[Service]\nEnvironment=PYTHONPATH=/opt/ollama\n"
+        f"ExecStart=/usr/bin/python3 -m gpu_mesh.standin --host {host} --port 11434 --models a,b --loaded a\n"
+        f"[Install]\nWantedBy={target}\n"
+    )
+    systemctl = "systemctl" if user == "root" else "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user"
+    machine.ssh(
+        f"mkdir -p {folder} && printf %s '{unit}' >{folder}/ollama.service && {systemctl} daemon-reload && "
+        f"{systemctl} enable --quiet --now ollama.service",
+        user=user,
+    )
+
+
+class Play:
+    """What a run of ansible-playbook showed."""
+
+    def __init__(self, printed: str, code: int, seconds: float) -> None:
+        self.printed = printed
+        self.code = code
+        self.seconds = seconds
+
+    def recap(self, word: str) -> dict[str, int]:
+        """Return each host's count of ``changed``, ``failed`` and so on."""
+        found = re.findall(rf"^(\S+)\s+: ok=.*\b{word}=(\d+)", self.printed, re.MULTILINE)
+        return {host: int(count) for host, count in found}
+
+
+class Operator:
+    """An operator's folder: the inventory and what it names."""
+
+    def __init__(self, site: machines.Site, folder: Path) -> None:
+        self.site = site
+        self.folder = folder
+        self.inventory: dict[str, Any] = {}
+        folder.mkdir(exist_ok=True)
+
+    def play(self, *arguments: str, check: bool = True, **environ: str) -> Play:
+        """Run ansible-playbook from the checkout."""
+        (self.folder / "mesh.yml").write_text(yaml.safe_dump(self.inventory, sort_keys=False))
+        begun = time.monotonic()
+        done = subprocess.run(
+            [BIN / "ansible-playbook", "-i", self.folder / "mesh.yml", *arguments],
+            cwd=CHECKOUT,
+            env={
+                **os.environ,
+                "ANSIBLE_SSH_ARGS": f"-F {self.site.ssh_config}",
+                "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+                "ANSIBLE_NOCOLOR": "1",
+                "PATH": f"{BIN}:{os.environ['PATH']}",
+                **environ,
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        play = Play(done.stdout + done.stderr, done.returncode, time.monotonic() - begun)
+        assert not check or play.code == 0, play.printed[-6000:]
+        return play
+
+
+class Mailbox:
+    """A real SMTP server on the machines' network that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.subjects: list[str] = []
+
+    async def handle_DATA(self, server: object, session: object, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        self.subjects.append(str(message["Subject"]))
+        return "250 OK"
+
+
+@contextlib.contextmanager
+def mailbox(address: str) -> Iterator[tuple[Mailbox, int]]:
+    """Run one on that address; yields it and its port."""
+    with socket.socket() as free:
+        free.bind((address, 0))
+        port = free.getsockname()[1]
+    box = Mailbox()
+    server = Controller(box, hostname=address, port=port)
+    server.start()
+    try:
+        yield box, port
+    finally:
+        server.stop()
+
+
+def status(monitor: machines.Machine, user: str = "root") -> dict[str, dict[str, Any]]:
+    """Return ``gpu-mesh status --json`` by node; empty as long as there is none."""
+    command = "gpu-mesh" if user == "root" else "~/.local/bin/gpu-mesh"
+    shown = monitor.ssh(f"{command} status --json", user=user, check=False).stdout
+    try:
+        return {node["node"]: node for node in json.loads(shown)["nodes"]}
+    except (ValueError, KeyError):
+        return {}
