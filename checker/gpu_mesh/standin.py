@@ -121,6 +121,8 @@ class _Server(ThreadingHTTPServer):
         super().__init__((host, port), Exchange)
 
     def server_bind(self) -> None:
+        # As Ollama does: a restart need not wait for the connections of the one before to be forgotten.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         socket.socket.bind(self.socket, self.server_address)  # without the name lookup of HTTPServer
         self.server_address = self.socket.getsockname()
 

@@ -104,6 +104,7 @@ class Machine:
                 [
                     *("setpriv", "--pdeathsig", "KILL"),
                     *("systemd-nspawn", "--boot", "--quiet", "--register=no", "--keep-unit"),
+                    "--capability=CAP_NET_ADMIN",  # for nft; its network is its own
                     *("--link-journal=no", "--resolv-conf=off", "--console=passive"),
                     f"--directory={self.root}",
                     f"--machine={self.name}",

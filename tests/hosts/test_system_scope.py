@@ -1,12 +1,18 @@
 """One run of site.yml makes a watched mesh of three machines; then everything fails that can."""
 
-from collections.abc import Iterator
+import contextlib
+import copy
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import machines
 import provision
 import pytest
 
 SCHEDULES = {"check": 2, "recover": 5, "stats": 5, "dashboard": 5}
+UNITS = ("check", "deliver", "recover", "stats", "dashboard", "logrotate", "failure@x", "tunnel@rented")
+EXPOSURE = 2.0  # the most that `systemd-analyze security` may say of a unit
 
 
 class Mesh:
@@ -27,6 +33,13 @@ class Mesh:
             machines.await_that(
                 lambda node=node: self.status(node) == "healthy", seconds, f"{node} is healthy"
             )
+
+    def await_mail(self, node: str, word: str, since: int, seconds: float) -> None:
+        machines.await_that(
+            lambda: any(f"{word}] {node}:" in subject for subject in self.mail.subjects[since:]),
+            seconds,
+            f"a mail with [{word}] about {node}; there were {self.mail.subjects[since:]}",
+        )
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +103,352 @@ def test_a_second_run_changes_nothing(watched: Mesh, measured: list[str]) -> Non
     play = watched.operator.play("site.yml", "--diff")
     measured.append(f"site.yml again: {play.seconds:.0f} s")
     assert set(play.recap("changed").values()) == {0}, play.printed
+
+
+def test_every_schedule_ticks(watched: Mesh) -> None:
+    for name in SCHEDULES:
+        shown = f"systemctl show gpu-mesh-{name}.service -p ExecMainStartTimestampMonotonic --value"
+        before = watched.monitor.out(shown)
+        machines.await_that(
+            lambda shown=shown, before=before: watched.monitor.out(shown) != before, 30, f"{name} runs again"
+        )
+    assert "DASHBOARD" in watched.monitor.out("journalctl -b -u gpu-mesh-dashboard -o cat | grep DASHBOARD")
+    assert watched.monitor.out("systemctl show gpu-mesh-check.timer -p AccuracyUSec --value") == "1s"
+
+
+def test_the_units_are_sound_and_have_hardly_any_rights(watched: Mesh, measured: list[str]) -> None:
+    found = watched.monitor.ssh(
+        "cd /etc/systemd/system && systemd-analyze verify $(ls -d gpu-mesh* | grep -v wants) 2>&1"
+    )
+    assert found.stdout == ""
+    exposures = {}
+    for name in UNITS:
+        line = watched.monitor.out(f"systemd-analyze security --no-pager gpu-mesh-{name}.service | tail -n 1")
+        exposures[name] = float(line.split(":")[1].split()[0])
+    measured.append("systemd-analyze security: " + ", ".join(f"{name} {e}" for name, e in exposures.items()))
+    assert max(exposures.values()) <= EXPOSURE, exposures
+
+
+@pytest.mark.parametrize(
+    ("unit", "secrets"),
+    [
+        ("check", ("apprise.yml", "ssh/id_ed25519")),
+        ("stats", ("apprise.yml", "ssh/id_ed25519")),
+        ("deliver", ("ssh/id_ed25519",)),
+        ("recover", ("apprise.yml",)),
+        ("tunnel@rented", ("apprise.yml",)),
+    ],
+)
+def test_a_unit_cannot_read_the_secrets_of_another(
+    watched: Mesh, unit: str, secrets: tuple[str, ...]
+) -> None:
+    """The unit's own sandbox, with another program in it; by the plain way, and round by another process."""
+    run = f"/run/systemd/system/gpu-mesh-{unit}.service.d"
+    paths = " ".join(f"/etc/gpu-mesh/{secret}" for secret in secrets)
+    around = f"for p in /proc/[0-9]*; do cd $p/root 2>/dev/null && cat .{paths.replace(' /', ' ./')}; done"
+    tries = f"cat {paths}; {around}".replace("$", "$$")
+    watched.monitor.ssh(
+        f"mkdir -p {run} && printf '[Service]\nExecStartPre=\nExecStart=\n"
+        f'ExecStart=-/bin/sh -c "({tries}) >&2; id -un >&2; echo tried >&2"\n\' >{run}/try.conf'
+        f" && systemctl stop gpu-mesh-{unit} && systemctl daemon-reload"
+        f" && systemctl start gpu-mesh-{unit}; sleep 1; rm -r {run}; systemctl daemon-reload;"
+        f" systemctl restart gpu-mesh-{unit}"
+    )
+    said = watched.monitor.out(f"journalctl -b -u gpu-mesh-{unit} -o cat -n 60")
+    assert "tried" in said
+    assert "gpu-mesh" in said.splitlines()
+    assert "PRIVATE KEY" not in said
+    assert "mailto" not in said
+
+
+def _kill(machine: machines.Machine) -> None:
+    machine.ssh("kill -KILL $(systemctl show ollama -p MainPID --value)")
+
+
+def _stop(machine: machines.Machine) -> None:
+    machine.ssh("systemctl stop ollama")
+
+
+def _hang(machine: machines.Machine) -> None:
+    machine.ssh("kill -STOP $(systemctl show ollama -p MainPID --value)")
+
+
+@pytest.mark.parametrize(
+    ("node", "fault"),
+    [("plain", _kill), ("plain", _stop), ("plain", _hang), ("rented", _kill), ("rented", _hang)],
+)
+def test_ollama_that_fails_is_noticed_told_of_restarted_over_ssh_and_well_again(
+    watched: Mesh, measured: list[str], node: str, fault: Callable[[machines.Machine], None]
+) -> None:
+    watched.await_healthy()
+    machine = {"plain": watched.plain, "rented": watched.rented}[node]
+    before = machine.out("systemctl show ollama -p MainPID --value")
+    mails, begun = len(watched.mail.subjects), time.monotonic()
+    fault(machine)
+    watched.await_mail(node, "WARNING", mails, 30)
+    warned = time.monotonic() - begun
+    watched.await_mail(node, "ERROR", mails, 60)
+    told = time.monotonic() - begun
+    machines.await_that(
+        lambda: machine.out("systemctl show ollama -p MainPID --value") not in ("0", before),
+        60,
+        f"ollama.service on {node} has another process than {before}",
+    )
+    watched.await_mail(node, "INFO", mails, 60)
+    well = time.monotonic() - begun
+    watched.await_healthy()
+    measured.append(
+        f"ollama on {node}, {fault.__name__[1:]}: first alert {warned:.1f} s, ERROR {told:.1f} s, "
+        f"serving again {well:.1f} s"
+    )
+
+
+def test_a_tunnel_that_is_killed_is_opened_again_by_systemd(watched: Mesh, measured: list[str]) -> None:
+    watched.await_healthy()
+    unit = "gpu-mesh-tunnel@rented.service"
+    before = watched.monitor.out(f"systemctl show {unit} -p MainPID --value")
+    begun = time.monotonic()
+    watched.monitor.ssh(f"kill -KILL {before}")
+    machines.await_that(lambda: _listens(watched.monitor, 8080), 30, "the tunnel's port is listening again")
+    assert watched.monitor.out(f"systemctl show {unit} -p MainPID --value") != before
+    watched.await_healthy()
+    measured.append(f"tunnel killed: healthy again {time.monotonic() - begun:.1f} s")
+
+
+def _close(mesh: Mesh) -> None:
+    mesh.monitor.ssh("systemctl stop gpu-mesh-tunnel@rented")
+
+
+def _swallow(mesh: Mesh) -> None:
+    """Drop the packets of the connection that the tunnel has now, and of no other."""
+    pid = mesh.monitor.out("systemctl show gpu-mesh-tunnel@rented -p MainPID --value")
+    line = mesh.monitor.out(f"ss -Htnp state established | grep pid={pid},").splitlines()[0]
+    port = line.split()[2].rpartition(":")[2]
+    mesh.rented.ssh(
+        "nft add table inet swallow && nft 'add chain inet swallow in { type filter hook input priority 0; }'"
+        f" && nft add rule inet swallow in tcp sport {port} drop"
+    )
+
+
+@pytest.mark.parametrize("fault", [_close, _swallow])
+def test_a_tunnel_that_fails_is_noticed_told_of_rebuilt_and_its_node_well_again(
+    watched: Mesh, measured: list[str], fault: Callable[[Mesh], None]
+) -> None:
+    watched.await_healthy()
+    unit = "gpu-mesh-tunnel@rented.service"
+    before = watched.monitor.out(f"systemctl show {unit} -p MainPID --value")
+    ollama = watched.rented.out("systemctl show ollama -p MainPID --value")
+    mails, begun = len(watched.mail.subjects), time.monotonic()
+    fault(watched)
+    watched.await_mail("rented", "WARNING", mails, 30)
+    warned = time.monotonic() - begun
+    watched.await_mail("rented", "ERROR", mails, 60)
+    told = time.monotonic() - begun
+    watched.await_mail("rented", "INFO", mails, 90)
+    well = time.monotonic() - begun
+    assert watched.monitor.out(f"systemctl show {unit} -p MainPID --value") not in ("0", before)
+    assert _listens(watched.monitor, 8080)
+    watched.await_healthy()
+    assert watched.rented.out("systemctl show ollama -p MainPID --value") == ollama, (
+        "Ollama was well all along"
+    )
+    measured.append(
+        f"tunnel, {fault.__name__[1:]}: first alert {warned:.1f} s, ERROR {told:.1f} s, "
+        f"healthy again {well:.1f} s"
+    )
+
+
+def _listens(machine: machines.Machine, port: int) -> bool:
+    return f"127.0.0.1:{port} " in machine.out("ss -Hltn")
+
+
+@pytest.mark.parametrize(
+    ("command", "permitted"),
+    [
+        ("systemctl restart ollama.service", True),
+        ("systemctl start ollama.service", True),
+        ("systemctl stop ollama.service", False),
+        ("systemctl disable ollama.service", False),
+        ("systemctl mask ollama.service", False),
+        ("systemctl edit --full ollama.service", False),
+        ("systemctl kill ollama.service", False),
+        ("systemctl set-property ollama.service MemoryMax=1G", False),
+        ("systemctl restart ssh.service", False),
+        ("systemctl daemon-reload", False),
+        ("systemctl reboot", False),
+        ("systemd-run --wait true", False),
+        ("sudo -n true", False),
+        ("cat /etc/shadow", False),
+    ],
+)
+def test_the_nodes_user_may_restart_its_unit_and_nothing_else(
+    watched: Mesh, command: str, permitted: bool
+) -> None:
+    done = watched.monitor.ssh(f"{_LOGIN} gpu-mesh@{watched.plain.address} {command}", check=False)
+    assert (done.returncode == 0) is permitted, done.stderr
+
+
+_LOGIN = (
+    "runuser -u gpu-mesh -- ssh -F none -i /etc/gpu-mesh/ssh/id_ed25519 -o BatchMode=yes"
+    " -o UserKnownHostsFile=/etc/gpu-mesh/ssh/known_hosts -o StrictHostKeyChecking=yes"
+)
+
+
+@pytest.mark.parametrize(
+    ("node", "port", "permitted"), [("rented", 11434, True), ("rented", 22, False), ("plain", 11434, False)]
+)
+def test_the_key_opens_no_forward_but_the_tunnels_own(
+    watched: Mesh, node: str, port: int, permitted: bool
+) -> None:
+    address = {"plain": watched.plain, "rented": watched.rented}[node].address
+    asked = (
+        "import socket; s = socket.create_connection(('127.0.0.1', 9999), 5); s.settimeout(5);"
+        " s.sendall(b'GET /api/version HTTP/1.0\\r\\n\\r\\n'); print(s.recv(20))"
+    )
+    done = watched.monitor.ssh(
+        f"{_LOGIN} -f -o ExitOnForwardFailure=yes -L 127.0.0.1:9999:127.0.0.1:{port} gpu-mesh@{address}"
+        ' "sleep 2";'
+        f' python3 -c "{asked}"; sleep 2.5',
+        check=False,
+    )
+    assert ("HTTP/1." in done.stdout) is permitted, done.stdout + done.stderr
+
+
+def test_the_monitors_user_may_restart_its_tunnels_and_nothing_else(watched: Mesh) -> None:
+    as_user = "runuser -u gpu-mesh -- systemctl --no-ask-password"
+    assert watched.monitor.ssh(f"{as_user} restart gpu-mesh-tunnel@rented.service").returncode == 0
+    for refused in (
+        "restart ssh.service",
+        "stop gpu-mesh-check.timer",
+        "disable gpu-mesh-tunnel@rented.service",
+    ):
+        assert watched.monitor.ssh(f"{as_user} {refused}", check=False).returncode != 0, refused
+
+
+def test_one_command_stops_disables_enables_and_starts_everything_but_the_tunnels(watched: Mesh) -> None:
+    active = (
+        "systemctl list-units --no-legend --plain --state=active 'gpu-mesh-*.timer' 'gpu-mesh-*.path' | wc -l"
+    )
+    assert watched.monitor.out(active) == "8"
+    watched.monitor.ssh("systemctl disable --now gpu-mesh.target")
+    assert watched.monitor.out(active) == "0"
+    assert _listens(watched.monitor, 8080)
+    watched.monitor.ssh("systemctl enable --now gpu-mesh.target")
+    assert watched.monitor.out(active) == "8"
+
+
+def test_a_unit_that_fails_is_told_of_once(watched: Mesh) -> None:
+    run = "/run/systemd/system/gpu-mesh-stats.service.d"
+    watched.monitor.ssh(
+        f"mkdir -p {run} && printf '[Service]\nExecStart=\nExecStart=/bin/false\n' >{run}/broken.conf"
+        " && systemctl daemon-reload"
+    )
+    told = "journalctl -b -t gpu-mesh-failure -o cat --no-pager | grep -c '^gpu-mesh-stats failed' || true"
+    machines.await_that(lambda: watched.monitor.out(told) == "1", 20, "the failure is told of")
+    runs = "journalctl -b -u gpu-mesh-stats -o cat --no-pager | grep -c 'Failed with result' || true"
+    machines.await_that(lambda: int(watched.monitor.out(runs)) >= 3, 40, "it failed three times")
+    assert watched.monitor.out(told) == "1"
+    watched.monitor.ssh(f"rm -r {run}; systemctl daemon-reload; systemctl restart gpu-mesh-stats")
+
+
+def test_a_forced_rotation_loses_nothing_and_compresses_old_logs(watched: Mesh) -> None:
+    log = "/var/log/gpu-mesh"
+    force = (
+        "runuser -u gpu-mesh -- /usr/sbin/logrotate --force --state /var/lib/gpu-mesh/logrotate.status"
+        " /etc/gpu-mesh/logrotate.conf"
+    )
+    # Between checks, so that both counts are of whole ones.
+    counts = (
+        "systemctl stop gpu-mesh-check.timer;"
+        " until [ $(systemctl is-active gpu-mesh-check) = inactive ]; do sleep 0.1; done;"
+        f" zcat -f {log}/gpu-mesh.log* | grep -c 'event=check node=plain';"
+        " journalctl -b -u gpu-mesh-check -o cat | grep -c ^Finished; systemctl start gpu-mesh-check.timer"
+    )
+    lines, checks = (int(count) for count in watched.monitor.out(counts).split())
+    for _ in range(2):
+        watched.monitor.ssh(f"{force} && sleep 3")
+    names = watched.monitor.out(f"ls {log}").split()
+    assert sum(name.endswith(".gz") for name in names) == 1, names
+    assert "gpu-mesh.log" in names
+    lines_then, checks_then = (int(count) for count in watched.monitor.out(counts).split())
+    assert checks_then > checks
+    assert lines_then - lines == checks_then - checks, "one line a node for each check, across all files"
+    watched.monitor.ssh("systemctl start gpu-mesh-logrotate.service")
+
+
+def test_a_reboot_of_the_monitor_brings_everything_back(watched: Mesh, measured: list[str]) -> None:
+    begun = time.monotonic()
+    watched.monitor.reboot()
+    machines.await_that(lambda: _listens(watched.monitor, 8080), 30, "the tunnel is open")
+    watched.await_healthy()
+    finished = "journalctl -b -u gpu-mesh-check -o cat | grep -c ^Finished || true"
+    machines.await_that(lambda: int(watched.monitor.out(finished)) >= 2, 30, "checks run")
+    assert watched.monitor.out("systemctl list-units --failed --no-legend --plain 'gpu-mesh*'") == ""
+    measured.append(f"reboot of the monitor: all healthy again {time.monotonic() - begun:.1f} s")
+
+
+def test_an_inventory_with_mistakes_changes_nothing(watched: Mesh) -> None:
+    before = watched.monitor.out("sha256sum /etc/gpu-mesh/inventory/mesh.yml; ls /etc/gpu-mesh")
+    with _changed(watched.operator) as inventory:
+        inventory["mesh_nodes"]["hosts"]["plain"] |= {"mesh_node_timeout": "soon", "mesh_node_tiemout": 3}
+        play = watched.operator.play("playbooks/monitor.yml", check=False)
+    assert play.code != 0
+    assert "mesh_node_timeout" in play.printed
+    assert "mesh_node_tiemout" in play.printed
+    assert watched.monitor.out("sha256sum /etc/gpu-mesh/inventory/mesh.yml; ls /etc/gpu-mesh") == before
+
+
+def test_a_local_port_that_is_taken_is_refused_with_the_name_of_the_process(watched: Mesh) -> None:
+    before = watched.monitor.out("sha256sum /etc/gpu-mesh/tunnels/* /etc/gpu-mesh/inventory/mesh.yml")
+    watched.monitor.ssh("systemd-run --unit old-tunnel python3 -m http.server --bind 127.0.0.1 8099")
+    machines.await_that(lambda: _listens(watched.monitor, 8099), 10, "the old tunnel listens")
+    with _changed(watched.operator) as inventory:
+        inventory["mesh_nodes"]["hosts"]["rented"]["mesh_tunnel_local_port"] = 8099
+        play = watched.operator.play("playbooks/monitor.yml", check=False)
+    assert play.code != 0
+    assert "old-tunnel.service" in play.printed
+    assert "http.server" in play.printed
+    assert watched.monitor.out("sha256sum /etc/gpu-mesh/tunnels/* /etc/gpu-mesh/inventory/mesh.yml") == before
+    watched.monitor.ssh("systemctl stop old-tunnel")
+
+
+def test_check_mode_shows_what_would_change_and_changes_nothing(watched: Mesh) -> None:
+    kept = "sha256sum /etc/gpu-mesh/inventory/mesh.yml /etc/systemd/system/gpu-mesh-*"
+    before = watched.monitor.out(kept)
+    with _changed(watched.operator) as inventory:
+        inventory["mesh_monitors"]["hosts"]["monitor"]["mesh_monitor_stats_interval"] = 77
+        play = watched.operator.play("site.yml", "--check", "--diff")
+    assert "+OnUnitActiveSec=77s" in play.printed
+    assert watched.monitor.out(kept) == before
+
+
+def test_a_tunnel_that_left_the_inventory_is_stopped_and_removed(watched: Mesh) -> None:
+    with _changed(watched.operator) as inventory:
+        del inventory["mesh_nodes"]["hosts"]["rented"]
+        watched.operator.play("playbooks/monitor.yml")
+    assert not _listens(watched.monitor, 8080)
+    assert watched.monitor.out("ls /etc/gpu-mesh/tunnels") == ""
+    assert watched.monitor.out("systemctl list-units --all --no-legend 'gpu-mesh-tunnel@*'") == ""
+
+
+def test_uninstall_leaves_nothing_behind(watched: Mesh) -> None:
+    watched.operator.play("playbooks/uninstall.yml")
+    assert watched.monitor.out("ls /var/lib/gpu-mesh/state.json /var/log/gpu-mesh/gpu-mesh.log")
+    watched.operator.play("playbooks/uninstall.yml", "-e", "delete_state_and_log=yes")
+    for machine in (watched.monitor, watched.plain, watched.rented):
+        left = machine.out(
+            "find / -xdev -name '*gpu-mesh*'; getent passwd gpu-mesh; getent group gpu-mesh;"
+            " systemctl list-units --all --no-legend 'gpu-mesh*'"
+        )
+        assert left == "", machine.name
+        assert machine is watched.monitor or machine.out("systemctl is-active ollama") == "active"
+
+
+@contextlib.contextmanager
+def _changed(operator: provision.Operator) -> Iterator[dict[str, Any]]:
+    """Let a test change the inventory; afterwards it is as it was."""
+    kept = copy.deepcopy(operator.inventory)
+    try:
+        yield operator.inventory
+    finally:
+        operator.inventory = kept
