@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SHELL := /bin/sh
 
-.PHONY: help demo test test-hosts lint format bench clean
+.PHONY: help setup demo test test-hosts lint format bench clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,6 +18,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
+
+setup: $(READY) ## make .venv with gpu-mesh, Ansible and the test tools
 
 demo: $(READY) ## watch a node and a tunnel fail and be repaired, on this machine alone
 	@$(BIN)/gpu-mesh demo
