@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from gpu_mesh import alerts, meshcache, plan, pool, tick
 from gpu_mesh.causes import Action, Verdict
-from gpu_mesh.durations import plural
+from gpu_mesh.durations import in_words, plural
 from gpu_mesh.log import Event, Log, Severity, event
 from gpu_mesh.mesh import Mesh, Node
 from gpu_mesh.observation import Fault, Observation
@@ -36,7 +36,8 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
 
     1. Take the mesh from the cache, or from the inventory where that changed.
     2. Probe all enabled nodes at once; nothing is locked meanwhile.
-    3. What the monitor itself could not probe counts for nothing.
+    3. What the monitor itself could not probe counts for nothing, nor does a remote node while the monitor's
+       own network is gone: no remote node answers, nor any canary, one of which did since this boot.
     4. Under the lock: reload the state, fold the observations, save state and alerts in one write.
     5. Leave word for recovery and delivery, and write the log. Killed before that, timers find the work.
 
@@ -62,6 +63,7 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
         ask_version=lambda node: _version_is_old(known, node, began),
         trust_env=mesh.settings.proxy_from_environment,
     )
+    heard, offline = _listen(mesh, nodes, known, seen)
     now = clock()
     unprobed = {key: it.tags.detail for key, it in seen.items() if it.tags.fault is Fault.MONITOR}
     with file.update(now) as state:
@@ -70,8 +72,11 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
         changes = tuple(
             tick.fold(state, node, mesh.settings, seen[node.key])
             for node in nodes
-            if node.key not in unprobed and not _is_outdated(state, seen[node.key], now)
+            if node.key not in unprobed
+            and not (offline and not node.on_monitor)
+            and not _is_outdated(state, seen[node.key], now)
         )
+        _note_offline(state, heard, now, offline=offline)
         _note_unprobed(state, unprobed, now)
         _forget_removed(state, mesh, now)
         if len(unprobed) < len(nodes) or not nodes:  # else nobody was watched, and the state grows stale
@@ -89,11 +94,29 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
     return Checked(mesh, changes, tuple(unprobed), raised)
 
 
-def in_words(change: tick.Folded) -> str:
+def described(change: tick.Folded) -> str:
     """Say in one line what a check of a node showed."""
     after = change.after
     said = after.detail or f"{after.response_ms or 0:.0f} ms, {len(after.models)} models"
     return f"{after.status.icon} {change.node.name}: {after.status}, {said}"
+
+
+def _listen(
+    mesh: Mesh, nodes: tuple[Node, ...], known: State, seen: Mapping[str, Observation]
+) -> tuple[dict[str, str], bool]:
+    """Return the canaries that answered just now, each with this boot, and whether the monitor is offline.
+
+    They are asked until each has answered since this machine started, and whenever no remote node answers.
+    """
+    if not mesh.settings.canary:
+        return {}, False
+    from gpu_mesh import canary  # most meshes have none
+
+    boot = canary.boot()
+    proven = {each for each in mesh.settings.canary if known.canaries.get(each) == boot}
+    failing = canary.all_remote_fail(nodes, seen)
+    heard = canary.answering(mesh.settings.canary if failing else set(mesh.settings.canary) - proven)
+    return dict.fromkeys(heard, boot), failing and bool(proven) and not heard
 
 
 def _version_is_old(state: State, node: Node, now: float) -> bool:
@@ -118,6 +141,24 @@ def _forget_removed(state: State, mesh: Mesh, now: float) -> None:
         for key, node in state.nodes.items()
         if key in described or abs(now - node.last_check) < REMEMBERED
     }
+
+
+def _note_offline(state: State, heard: Mapping[str, str], now: float, *, offline: bool) -> None:
+    """Alert once that the monitor's network is gone, and once when it is back."""
+    state.canaries |= heard
+    if offline and not state.offline_since:
+        state.offline_since = now
+        alerts.raise_monitor_alert(
+            state,
+            now,
+            "The monitor itself is offline: no remote node answers, and none of its canaries",
+            "check the monitor's own network; nothing is counted against the nodes, and nothing is repaired",
+        )
+    elif state.offline_since and not offline:
+        lasted = in_words(now - state.offline_since)
+        state.offline_since = 0.0
+        text = f"The monitor is online again; the mesh was unwatched for {lasted}"
+        alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
 
 
 def _note_unprobed(state: State, unprobed: Mapping[str, str], now: float) -> None:

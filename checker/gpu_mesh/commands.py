@@ -49,7 +49,7 @@ def check(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     except InventoryError as error:
         raise UsageError(f"the inventory cannot be used\n{error}") from error
     if sys.stdout.isatty():
-        sys.stdout.write("".join(f"{checking.in_words(change)}\n" for change in done.changes))
+        sys.stdout.write("".join(f"{checking.described(change)}\n" for change in done.changes))
     delivered = deliver(arguments, paths, log) if arguments.deliver else 0
     return delivered or int(bool(done.unprobed))
 

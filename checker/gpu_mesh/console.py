@@ -18,6 +18,11 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str) -> str:
         start_command: what starts the monitor, for one that does not run.
     """
     lines = [_monitor_line(of, start_command)]
+    if of.mesh.offline_since:
+        lasted = in_words(of.at - of.mesh.offline_since)
+        lines.append(f"⚠️ The monitor itself is offline for {lasted}: what follows is what was known before")
+    if of.mesh.unprobed:
+        lines.append(f"⚠️ The monitor could not probe {plural(of.mesh.unprobed, 'node')}; the log says why")
     if of.mesh.alerts_unheard:
         unheard = plural(of.mesh.alerts_unheard, "alert")
         lines.append(f"⚠️ {unheard} reached nobody, for no URL wants them; see: gpu-mesh alerts test")

@@ -62,10 +62,18 @@ def plan(
         force: see ``decide``.
     """
     return tuple(
-        decide(node, mesh.settings, state.nodes.get(node.key) or NodeState(), now, force=force)
+        _offline(node, state)
+        if state.offline_since and not node.on_monitor
+        else decide(node, mesh.settings, state.nodes.get(node.key) or NodeState(), now, force=force)
         for node in mesh.nodes
         if (node.key == only if only else node.enabled)
     )
+
+
+def _offline(node: Node, state: State) -> Decision:
+    """Decide while the monitor's own network is gone: nothing that is said of the node can be trusted."""
+    known = state.nodes.get(node.key) or NodeState()
+    return Decision(node.key, Action.NONE, "the monitor itself is offline", known.cause)
 
 
 def decide(node: Node, settings: Settings, before: NodeState, now: float, *, force: bool = False) -> Decision:

@@ -51,6 +51,8 @@ class MeshReport(Struct, frozen=True):
     last_check: float | None
     interval: float  # seconds between checks
     check_seconds: float  # how long the last check took
+    offline_since: float | None  # since when the monitor's own network is gone
+    unprobed: int  # nodes that the monitor itself could not probe in the last check
     inventory_error: str
     alerts_waiting: int  # not yet delivered to every URL
     alerts_unheard: int  # of the history, warnings and above that no URL was there for
@@ -84,6 +86,8 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
             last_check=state.tick.at or None,
             interval=interval,
             check_seconds=state.tick.seconds,
+            offline_since=state.offline_since or None,
+            unprobed=state.unprobed,
             inventory_error=state.inventory_error,
             alerts_waiting=sum(alerts.waits(alert) for alert in state.alerts),
             alerts_unheard=sum(alerts.is_unheard(alert) for alert in state.alerts),

@@ -171,5 +171,7 @@ class State(Struct, omit_defaults=False):
     nodes: dict[str, NodeState] = field(default_factory=dict)
     alerts: tuple[Alert, ...] = ()
     next_alert: int = 1
+    canaries: dict[str, str] = field(default_factory=dict)  # the boot in which each last answered
+    offline_since: float = 0.0  # since when the monitor's own network is gone
     unprobed: int = 0  # how many nodes the monitor itself could not probe in the last check
     inventory_error: str = ""  # why the inventory's newest edit is not in force

@@ -3,10 +3,12 @@
 import json
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -94,3 +96,49 @@ def test_a_check_that_stood_still_blames_no_node(site: Site, standin: Callable[.
     assert checking.wait(30) == 1
     assert "desk" not in site.state().nodes
     assert any("the monitor itself stood still" in line for line in site.log())
+
+
+def test_while_the_monitors_own_network_is_gone_no_remote_node_is_blamed(
+    site: Site, standin: Callable[..., Standin]
+) -> None:
+    """The canary is a port that accepts, and later one that swallows packets: its backlog is full."""
+    desk, here = standin(), standin()
+    nodes = {
+        "desk": {"url": desk.url, "timeout": 1, "ansible_connection": "ssh"},
+        "here": {"url": here.url, "timeout": 1},
+    }
+    with ExitStack() as stack:
+        canary = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        place = f"127.0.0.1:{canary.getsockname()[1]}"
+        site.describe(nodes, canary=[place])
+        site.check()
+        while True:  # until nobody is let in any more
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0.2)
+            try:
+                waiting.connect(canary.getsockname())
+            except TimeoutError:
+                break
+        desk.fault = here.fault = "hang"
+        site.check(2)
+        known = site.state()
+        assert (known.nodes["desk"].failures, known.nodes["here"].failures) == (0, 2)
+        assert [alert.text.partition(":")[0] for alert in known.alerts if not alert.node] == [
+            "The monitor itself is offline"
+        ]
+        assert "The monitor itself is offline" in site.run("status").stdout
+        plan = site.run("recover", "--dry-run").stdout.splitlines()
+        assert plan[0] == "desk  -: nothing: the monitor itself is offline"
+    site.check()  # the canary's port is closed now: that is an answer
+    assert site.state().nodes["desk"].failures == 1
+    assert site.state().alerts[-1].text.startswith("The monitor is online again")
+
+
+def test_a_canary_that_never_answered_guards_nothing(
+    site: Site, standin: Callable[..., Standin], silent_port: int
+) -> None:
+    desk = standin(fault="hang")
+    node = {"url": desk.url, "timeout": 1, "ansible_connection": "ssh"}
+    site.describe({"desk": node}, canary=[f"127.0.0.1:{silent_port}"])
+    site.check()
+    assert site.state().nodes["desk"].failures == 1

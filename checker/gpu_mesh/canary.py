@@ -1,0 +1,50 @@
+"""Asks places outside whether the monitor's own network is gone, before every node is blamed for that.
+
+A canary is ``host:port``. One that refuses answers, too: a packet went out and another came back.
+"""
+
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from gpu_mesh.bounds import Allowance, connect, system_resolve
+from gpu_mesh.faults import GetError
+from gpu_mesh.mesh import Node
+from gpu_mesh.observation import Fault, Observation
+
+PATIENCE = 3.0
+"""Seconds that a canary has to answer."""
+
+
+def all_remote_fail(nodes: Sequence[Node], seen: Mapping[str, Observation]) -> bool:
+    """Tell whether every node that is not on the monitor fails; False when there is none."""
+    remote = [seen[node.key] for node in nodes if not node.on_monitor]
+    return bool(remote) and all(observation.tags.fault is not None for observation in remote)
+
+
+def answering(canaries: Collection[str]) -> frozenset[str]:
+    """Return the canaries that answer, asked all at once."""
+    heard: set[str] = set()
+
+    def ask(canary: str) -> None:
+        host, _, port = canary.rpartition(":")
+        try:
+            connect(host, int(port), Allowance(PATIENCE), system_resolve).close()
+        except GetError as error:
+            if error.fault is not Fault.REFUSED:
+                return
+        except OSError:
+            return
+        heard.add(canary)
+
+    threads = [threading.Thread(target=ask, args=(canary,), daemon=True) for canary in canaries]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE + 0.5)
+    return frozenset(heard)
+
+
+def boot() -> str:
+    """Return what tells one start of this machine from another."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
