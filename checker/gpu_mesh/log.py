@@ -6,6 +6,7 @@ The file is opened for each batch of lines, so a rotation by rename never takes 
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
@@ -75,27 +76,41 @@ class Log:
     def write(self, events: Iterable[Event], at: float) -> None:
         """Append the events; those at the threshold or above go to standard error too.
 
-        A log that cannot be written is said once on standard error and stops nothing.
+        The file comes first. A log that cannot be written is said once on standard error; neither that nor a
+        standard error that cannot be written stops anything.
         """
         events = tuple(events)
         if not events:
             return
+        unwritable = self._append(events, at)
         for item in events:
             if item.severity <= self._threshold:
                 self._say(item.severity, _pairs(item))
+        if unwritable and not self._failed:
+            self._say(Severity.ERROR, f"the log {self._path} cannot be written: {unwritable}")
+        self._failed = self._failed or bool(unwritable)
+
+    def _append(self, events: tuple[Event, ...], at: float) -> str:
+        """Write the events to the file; return why they cannot be written ("": they are)."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write("".join(logfmt(item, at) + "\n" for item in events))
         except OSError as error:
-            if not self._failed:
-                self._say(Severity.ERROR, f"the log {self._path} cannot be written: {error.strerror}")
-            self._failed = True
+            return error.strerror or str(error)
+        return ""
 
     def _say(self, severity: Severity, text: str) -> None:
         prefix = f"<{severity.value}>" if self.to_journal else ""
-        sys.stderr.write(f"{prefix}{text}\n")
-        sys.stderr.flush()
+        if sys.stderr is None:  # it was closed before the program began
+            return
+        try:
+            sys.stderr.write(f"{prefix}{text}\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            # What is left in its buffer would fail the end of the process; the next line gets a new one.
+            with suppress(OSError):
+                sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115 - it stays open
 
 
 def _stderr_is_journal() -> bool:

@@ -158,3 +158,14 @@ def test_lines_carry_their_priority_only_where_the_journal_reads_them(tmp_path, 
     if unwritable:
         prefixed.append(f"<3>the log {tmp_path / path} cannot be written: File exists")
     assert said == (prefixed if is_journal else [line[3:] for line in prefixed])
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
+def test_a_standard_error_that_cannot_be_written_stops_nothing_and_keeps_no_line_from_the_file(
+    tmp_path, redirection
+):
+    words = f'exec "$0" "$@" {redirection}'
+    ended = subprocess.run(["sh", "-c", words, sys.executable, "-c", WRITER, tmp_path / "log"], check=False)
+    assert ended.returncode == 0
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [parsed(line)["event"] for line in lines] == ["bad", "changed"]
