@@ -6,15 +6,22 @@ outside it, and its outcome is then folded into the state as it is by then.
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
 from gpu_mesh import alerts
 from gpu_mesh.log import Log, Severity, event
 from gpu_mesh.state import SCHEMA, State
+
+LOCK_LIMIT = 10.0
+"""Seconds to wait for another process to let go of the lock; each holds it for milliseconds."""
+
+_LOCK_PAUSE = 0.01  # seconds between two tries
 
 
 class StateError(Exception):
@@ -85,14 +92,14 @@ class StateFile:
         copy or an empty state takes its place.
 
         Raises:
-            StateError: the folder or a file in it may not be written.
+            StateError: the folder or a file in it may not be written, or another process keeps the lock.
         """
         self.make_folder()
         with self._writing():
             lock = self._lock.open("a")
         with lock:
             with self._writing():
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._wait_for(lock)
                 state = self._reload(now)
             yield state
             with self._writing():
@@ -105,6 +112,19 @@ class StateFile:
         except OSError as error:
             place = error.filename or self._path
             raise StateError(f"{place} cannot be written: {error.strerror}; {_advice(self._path)}") from error
+
+    def _wait_for(self, lock: IO[str]) -> None:
+        end = time.monotonic() + LOCK_LIMIT
+        while True:
+            try:
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise StateError(
+                        f"another process has kept {self._lock} locked for {LOCK_LIMIT:g} s; "
+                        f"find it with: fuser -v {self._lock}; then let it go on, or end it"
+                    ) from None
+            time.sleep(_LOCK_PAUSE)
 
     def _read(self) -> tuple[State, str]:
         """Return the best state there is, and what is wrong with the newest file ("": nothing)."""
@@ -159,10 +179,17 @@ class StateFile:
             os.close(folder)
 
     def _keep_previous(self) -> None:
-        """Let the file that is about to be replaced live on under its second name, without copying it."""
+        """Let the file that is about to be replaced live on under its second name, without copying it.
+
+        Without hard links (exFAT) the file moves there: until the new one has taken its place,
+        whoever reads finds the copy, as after damage.
+        """
         if self._path.exists():
             self._previous.unlink(missing_ok=True)
-            os.link(self._path, self._previous)
+            try:
+                os.link(self._path, self._previous)
+            except OSError:
+                self._path.replace(self._previous)
 
 
 def _advice(path: Path) -> str:

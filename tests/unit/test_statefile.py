@@ -1,10 +1,13 @@
 """The state file: what is written is read back, damage is set aside, several writers lose nothing."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -12,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gpu_mesh import statefile
 from gpu_mesh.log import Log
 from gpu_mesh.mesh import Node, Settings
 from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
@@ -152,6 +156,60 @@ def test_a_writer_killed_at_any_moment_leaves_a_readable_state_and_no_lock(
         confirmed = state.nodes["n"].checks
         with file.update(time.time()) as state:
             assert state.alerts == ()
+
+
+HOLD = """
+import fcntl, sys, time
+lock = open(sys.argv[1], "a")
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(file: StateFile, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process, which holds the lock until it reads a line."""
+    save_twice(file)
+    command = [sys.executable, "-c", HOLD, tmp_path / "state/state.lock"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_a_lock_that_nobody_lets_go_of_is_an_error_that_names_it(
+    file: StateFile, tmp_path: Path, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statefile, "LOCK_LIMIT", 0.2)
+    os.kill(holder.pid, signal.SIGSTOP)
+    lock = tmp_path / "state/state.lock"
+    with pytest.raises(StateError, match=rf"{lock} locked for 0.2 s; .*fuser -v {lock}"), file.update(NOW):
+        pass
+
+
+def test_a_lock_that_is_let_go_of_was_only_waited_for(file: StateFile, holder: subprocess.Popen[str]) -> None:
+    assert holder.stdin
+    with ThreadPoolExecutor(1) as pool:
+        saving = pool.submit(save_twice, file)
+        holder.stdin.write("\n")
+        holder.stdin.flush()
+        saving.result()
+    assert file.load().inventory_error == "second"
+
+
+def test_a_file_system_without_hard_links_keeps_the_copy_all_the_same(
+    file: StateFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object) -> None:  # as on exFAT, which only root could mount for a test
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    save_twice(file)
+    assert file.load().inventory_error == "second"
+    (tmp_path / "state/state.json").write_text("?")
+    assert file.load().inventory_error == "first"
 
 
 texts = st.text(max_size=20)
