@@ -148,6 +148,9 @@ def _parse(path: Path, text: str, notes: tuple[str, ...]) -> Configuration:
         with captured():
             is_yaml = ConfigBase.detect_config_format(text) == apprise.ConfigFormat.YAML
     entries, problems = (from_yaml if is_yaml else from_text)(text)
+    if not entries and not problems:  # perhaps it is just being written
+        empty = f"{path}: it names no URL; if no alert shall go anywhere, delete it"
+        return Configuration(path, problems=(empty,), notes=notes)
     channels: list[Channel] = []
     said: list[str] = []
     for entry in entries:

@@ -238,7 +238,7 @@ def _given_up(item: Settled) -> Event:
         Severity.ERROR,
         alert=item.alert.id,
         node=item.alert.node,
-        reason="the alert configuration was broken for 24 hours",
+        reason="the alert configuration was broken, or without a URL that waited, for 24 hours",
         text=item.alert.text,
     )
 

@@ -38,7 +38,7 @@ class Ending(StrEnum):
 
     FINISHED = "finished"  # each URL has it or was given up
     UNMATCHED = "unmatched"  # no URL wants it
-    EXPIRED = "expired"  # the configuration stayed broken until the alert was too old
+    EXPIRED = "expired"  # the configuration stayed broken, or without a URL that waits, until it was too old
 
 
 class Settled(Struct, frozen=True):
@@ -104,7 +104,9 @@ def fold(
         return None
     delivery = _after(alert, alert.deliveries.get(target_id, Delivery()), reason, now)
     alert = replace(alert, deliveries={**alert.deliveries, target_id: delivery})
-    alert = replace(alert, done=alert.done or (whole and not _pending(alert, targets)))
+    targets = tuple(targets)
+    open_ones = _pending(alert, targets) or _misses_a_target(alert, targets)
+    alert = replace(alert, done=alert.done or (whole and not open_ones))
     _store(state, {alert.id: alert})
     return delivery
 
@@ -114,8 +116,8 @@ def settlements(
 ) -> tuple[Settled, ...]:
     """Return the alerts for which nothing is left to do although no attempt says so.
 
-    With a whole configuration: those that no URL wants, or whose last open URL is gone from it. With a broken
-    one an alert waits for its repair until it is too old.
+    With a whole configuration: those that no URL wants, or whose last open URL wants them no longer. With a
+    broken one, or one in which a URL is missing that still waits, an alert waits until it is too old.
     """
     endings = ((alert, _ending(alert, targets, now, whole=whole)) for alert in alerts if not alert.done)
     return tuple(Settled(alert, ending) for alert, ending in endings if ending)
@@ -124,7 +126,7 @@ def settlements(
 def settle(state: State, targets: tuple[Target, ...], now: float, *, whole: bool) -> tuple[Settled, ...]:
     """Mark the alerts that ``settlements`` finds as done, and return them."""
     found = settlements(state.alerts, targets, now, whole=whole)
-    _store(state, {item.alert.id: replace(item.alert, done=True) for item in found})
+    _store(state, {item.alert.id: _ended(item.alert) for item in found})
     return found
 
 
@@ -156,13 +158,31 @@ def _pending(alert: Alert, targets: Iterable[Target]) -> bool:
     )
 
 
+def _misses_a_target(alert: Alert, targets: tuple[Target, ...]) -> bool:
+    """Tell whether a URL that waits for the alert is not there: perhaps the file is just being written."""
+    known = {target.id for target in targets}
+    return any(
+        delivery.progress is Progress.PENDING and key not in known
+        for key, delivery in alert.deliveries.items()
+    )
+
+
 def _ending(alert: Alert, targets: tuple[Target, ...], now: float, *, whole: bool) -> Ending | None:
     if _pending(alert, targets):
         return None
-    if not whole:
+    if not whole or _misses_a_target(alert, targets):
         return Ending.EXPIRED if now - alert.at >= EXPIRY else None
     wanted = any(wants(target.tags, alert.level, alert.tags) for target in targets)
     return Ending.FINISHED if wanted else Ending.UNMATCHED
+
+
+def _ended(alert: Alert) -> Alert:
+    given_up = {
+        key: replace(delivery, progress=Progress.GIVEN_UP)
+        for key, delivery in alert.deliveries.items()
+        if delivery.progress is Progress.PENDING
+    }
+    return replace(alert, done=True, deliveries={**alert.deliveries, **given_up})
 
 
 def _store(state: State, changed: dict[int, Alert]) -> None:

@@ -361,6 +361,8 @@ def test_a_broken_entry_is_named_by_line_while_the_good_ones_deliver_and_the_ale
         ("urls:\n  - json://host\n bad: [\n", "line 3: not valid YAML"),
         ("urls: json://host\n", "line 1: urls is not a list"),
         ("- json://host\n", "line 1: not an Apprise configuration"),
+        ("", "it names no URL"),
+        ("version: 1\nurls:\n", "it names no URL"),
         (None, "No such file"),
     ],
 )
@@ -374,6 +376,28 @@ def test_a_file_that_cannot_be_read_keeps_every_alert(site: Site, text: str | No
     assert str(path) in site.logged
     assert says in site.logged
     assert not site.state.alerts[0].done
+
+
+def test_an_alert_that_waits_for_a_url_outlives_a_moment_in_which_the_file_does_not_name_it(
+    site: Site, hook: Hook, other_hook: Hook
+) -> None:
+    hook.answer = 500
+    whole = f"urls:\n  - json://{hook.address}\n"
+    site.configure(whole)
+    site.queue(Level.ERROR)
+    assert site.deliver() == Result(refused=1)
+    site.now += 31
+    for meanwhile in ("", f"urls:\n  - json://{other_hook.address}\n"):
+        site.configure(meanwhile)
+        site.deliver()
+    assert other_hook.answered == [site.title(Level.ERROR, 1)]
+    assert not site.state.alerts[0].done
+    hook.answer = 200
+    site.configure(whole)
+    assert site.deliver() == Result(delivered=1)
+    assert hook.answered == [site.title(Level.ERROR, 1)]
+    assert not [d for d in site.state.alerts[0].deliveries.values() if d.progress is Progress.PENDING]
+    assert site.state.alerts[0].done
 
 
 def test_no_secret_reaches_state_log_or_output(

@@ -9,6 +9,8 @@ from gpu_mesh.outbox import Ending, Target
 from gpu_mesh.state import Alert, AlertKind, Delivery, Level, Progress, State
 
 HOUR = 3600.0
+I_ONLY = frozenset({"info"})
+UNMATCHED = Ending.UNMATCHED
 I, W, E, C = Level.INFO, Level.WARNING, Level.ERROR, Level.CRITICAL  # noqa: E741 - a table of levels
 
 
@@ -119,19 +121,30 @@ def test_what_was_delivered_stays_delivered_when_a_late_failure_is_folded() -> N
     assert state.alerts[0].deliveries["chat"].progress is Progress.DELIVERED
 
 
+def test_an_alert_that_one_url_took_is_not_done_while_another_that_waits_is_missing() -> None:
+    state, chat, mail = state_with(alert()), Target("chat"), Target("mail")
+    outbox.fold(state, 1, "chat", "503", (chat, mail), 1000.0, whole=True)
+    outbox.fold(state, 1, "mail", "", (mail,), 1000.0, whole=True)
+    assert not state.alerts[0].done
+    outbox.fold(state, 1, "chat", "", (chat, mail), 1030.0, whole=True)
+    assert state.alerts[0].done
+
+
 @pytest.mark.parametrize(
     ("story", "targets", "folded", "whole", "now", "ending"),
     [
-        ("no URL at all", (), "", True, 1000.0, Ending.UNMATCHED),
-        ("no URL wants it", (Target("mail", frozenset({"info"})),), "", True, 1000.0, Ending.UNMATCHED),
+        ("no URL at all", (), "", True, 1000.0, UNMATCHED),
+        ("no URL wants it", (Target("mail", I_ONLY),), "", True, 1000.0, UNMATCHED),
         ("a URL still waits", (Target("chat"),), "", True, 1000.0, None),
+        ("the last open URL is gone from the file: perhaps it comes back", (), "503", True, 1000.0, None),
+        ("the URL never came back", (), "503", True, 1000.0 + 24 * HOUR, Ending.EXPIRED),
         (
-            "the URL that waited is gone from the file",
-            (Target("mail"),),
-            "mail",
+            "it is still there, but for other levels",
+            (Target("chat", I_ONLY),),
+            "503",
             True,
             1000.0,
-            Ending.FINISHED,
+            UNMATCHED,
         ),
         ("a part of the file is broken: the alert waits", (), "", False, 1000.0, None),
         ("it stayed broken for a day", (), "", False, 1000.0 + 24 * HOUR, Ending.EXPIRED),
@@ -143,10 +156,12 @@ def test_an_alert_ends_without_a_last_attempt_only_for_a_reason(
 ) -> None:
     state = state_with(alert())
     if folded:
-        outbox.fold(state, 1, folded, "", (*targets, Target("gone")), 1000.0, whole=True)
+        outbox.fold(state, 1, "chat", folded, (Target("chat"),), 1000.0, whole=True)
     settled = outbox.settle(state, targets, now, whole=whole)
     assert [item.ending for item in settled] == ([ending] if ending else []), story
     assert state.alerts[0].done is (ending is not None)
+    waiting = [way for way in state.alerts[0].deliveries.values() if way.progress is Progress.PENDING]
+    assert not (state.alerts[0].done and waiting)
     assert outbox.settlements(state.alerts, targets, now, whole=whole) == ()
 
 
