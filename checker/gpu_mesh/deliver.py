@@ -3,9 +3,10 @@
 1. One process at a time (``deliver.lock``); a second one leaves.
 2. Nothing queued: leave, before Apprise is even imported.
 3. Settle what no URL wants.
-4. Per URL, all at the same time: send what is due in order of the alerts' numbers. Each outcome enters the
-   state before the next is sent, so that a kill repeats at most what was on its way. A URL that refuses one
-   is left alone for the rest of the run.
+4. Per URL, all at the same time: send what is due in order of the alerts' numbers. Each attempt enters the
+   state before it is made, and its outcome before the next is sent: a kill repeats at most what was on its
+   way, and a state that cannot be saved sends nothing. A URL that refuses one is left alone for the rest of
+   the run.
 5. Look again, until nothing is due.
 """
 
@@ -175,6 +176,11 @@ class _Run:
         for alert in alerts:
             rendered = self._templates.render(alert)
             self._write_once("alert_template_broken", rendered.problems)
+            now = self._clock()
+            with self._file.update(now) as state:
+                begun = outbox.begin(state, alert.id, channel.target, now)
+            if not begun:
+                continue
             reason = delivery.send(channel, alert, rendered.message)
             configuration, now = self._configured(), self._clock()
             with self._file.update(now) as state:

@@ -21,6 +21,9 @@ LONGEST_RETRY = 1800.0
 EXPIRY = 86400.0
 """An attempt that fails when the alert is this many seconds old was the last one."""
 
+UNTOLD = "no answer is noted yet"
+"""What is said of an attempt that was begun; it counts as failed until ``fold`` says otherwise."""
+
 LEVEL_TAGS = frozenset(level.value for level in Level)
 UNASKED_LEVELS = LEVEL_TAGS - {Level.INFO.value}
 """The levels that a URL without level tags gets."""
@@ -75,6 +78,24 @@ def due(alerts: Iterable[Alert], targets: Iterable[Target], now: float) -> dict[
     return {key: found for key, found in by_target.items() if found}
 
 
+def begin(state: State, alert_id: int, target: Target, now: float) -> bool:
+    """Enter an attempt into the state as it is now, before it is made.
+
+    A process that dies on the way, or cannot save the outcome, is followed by a next attempt after the usual
+    wait, not at once and again and again; nothing is lost.
+
+    Returns:
+        False when the alert is no longer due there; nothing was entered.
+    """
+    alert = next((alert for alert in state.alerts if alert.id == alert_id and not alert.done), None)
+    if alert is None or not _is_due(alert, target, now):
+        return False
+    attempts = alert.deliveries.get(target.id, Delivery()).attempts + 1
+    delivery = Delivery(attempts=attempts, next_at=now + retry_delay(attempts), error=UNTOLD)
+    _store(state, {alert.id: replace(alert, deliveries={**alert.deliveries, target.id: delivery})})
+    return True
+
+
 def fold(
     state: State,
     alert_id: int,
@@ -85,7 +106,7 @@ def fold(
     *,
     whole: bool,
 ) -> Delivery | None:
-    """Enter the outcome of one attempt into the state as it is now.
+    """Enter the outcome of an attempt that was begun into the state as it is now.
 
     Args:
         state: changed in place.
@@ -142,12 +163,11 @@ def _is_due(alert: Alert, target: Target, now: float) -> bool:
 def _after(alert: Alert, delivery: Delivery, reason: str, now: float) -> Delivery:
     if delivery.progress is not Progress.PENDING:
         return delivery
-    attempts = delivery.attempts + 1
     if not reason:
-        return Delivery(progress=Progress.DELIVERED, attempts=attempts)
+        return Delivery(progress=Progress.DELIVERED, attempts=delivery.attempts)
     if now - alert.at >= EXPIRY:
-        return Delivery(progress=Progress.GIVEN_UP, attempts=attempts, error=reason)
-    return Delivery(attempts=attempts, next_at=now + retry_delay(attempts), error=reason)
+        return Delivery(progress=Progress.GIVEN_UP, attempts=delivery.attempts, error=reason)
+    return replace(delivery, next_at=now + retry_delay(delivery.attempts), error=reason)
 
 
 def _pending(alert: Alert, targets: Iterable[Target]) -> bool:

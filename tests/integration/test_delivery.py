@@ -475,6 +475,9 @@ def test_a_delivery_that_is_killed_repeats_only_what_was_on_its_way(site: Site, 
         process.wait()
     assert [alert.done for alert in site.state.alerts] == [True, True, False, False]
     hook.hang_from = 10_000
+    [underway] = site.state.alerts[2].deliveries.values()
+    assert "1 attempt" in list_alerts(site.state, site.now)
+    site.now = underway.next_at
     assert site.deliver() == Result(delivered=2)
     assert hook.arrived == [site.title(Level.ERROR, number) for number in (1, 2, 3, 3, 4)]
 
@@ -495,6 +498,30 @@ def test_a_state_that_cannot_be_written_fails_the_command(site: Site, hook: Hook
     (site.paths.state / "state.json.new").mkdir()
     assert site.deliver().exit_code == 1
     assert "event=deliver_failed" in site.logged
+    assert hook.arrived == []
+
+
+def test_a_disk_that_is_full_once_the_alert_is_sent_repeats_it_only_after_the_usual_wait(
+    site: Site, hook: Hook
+) -> None:
+    hook.hang_from = 1
+    site.configure(f"urls:\n  - json://{hook.address}?rto=60\n")
+    site.queue(Level.ERROR)
+    results: list[Result] = []
+    running = threading.Thread(target=lambda: results.append(site.deliver()))
+    running.start()
+    assert eventually(lambda: hook.arrived)
+    full = site.paths.state / "state.json.new"  # nothing can be saved as long as this is a folder
+    full.mkdir()
+    hook.release.set()
+    running.join(PATIENCE)
+    assert [result.exit_code for result in results] == [1]
+    full.rmdir()
+    assert site.deliver() == Result()
+    assert hook.arrived == [site.title(Level.ERROR, 1)]
+    site.now += 31
+    assert site.deliver() == Result(delivered=1)
+    assert [way.attempts for way in site.state.alerts[0].deliveries.values()] == [2]
 
 
 def test_a_broken_template_of_the_operator_is_told_once_and_the_alert_goes_out(

@@ -25,6 +25,14 @@ def state_with(*queued: Alert) -> State:
     return state
 
 
+def attempt(
+    state: State, number: int, key: str, reason: str, targets: tuple[Target, ...], now: float
+) -> Delivery | None:
+    """Send an alert to a URL that wants it, the way deliver.py does."""
+    outbox.begin(state, number, Target(key), now)
+    return outbox.fold(state, number, key, reason, targets, now, whole=True)
+
+
 @pytest.mark.parametrize(
     ("url_tags", "alert_tags", "levels"),
     [
@@ -74,23 +82,23 @@ def test_an_alert_about_the_monitor_itself_concerns_every_url_of_its_level() -> 
 
 def test_a_refused_alert_waits_is_tried_again_and_then_done() -> None:
     state, targets = state_with(alert()), (Target("chat"), Target("mail"))
-    outbox.fold(state, 1, "chat", "503", targets, 1000.0, whole=True)
-    outbox.fold(state, 1, "mail", "", targets, 1000.0, whole=True)
+    attempt(state, 1, "chat", "503", targets, 1000.0)
+    attempt(state, 1, "mail", "", targets, 1000.0)
     assert state.alerts[0].deliveries["chat"] == Delivery(attempts=1, next_at=1030.0, error="503")
     assert not state.alerts[0].done
     assert outbox.due(state.alerts, targets, 1029.9) == {}
     assert list(outbox.due(state.alerts, targets, 1030.0)) == ["chat"]
-    outbox.fold(state, 1, "chat", "", targets, 1030.0, whole=True)
+    attempt(state, 1, "chat", "", targets, 1030.0)
     assert state.alerts[0].deliveries["chat"] == Delivery(progress=Progress.DELIVERED, attempts=2)
     assert state.alerts[0].done
 
 
 def test_an_alert_is_given_up_at_one_url_only_when_an_attempt_fails_after_a_day() -> None:
     state, targets = state_with(alert(at=0.0)), (Target("chat"),)
-    before = outbox.fold(state, 1, "chat", "503", targets, 24 * HOUR - 1, whole=True)
+    before = attempt(state, 1, "chat", "503", targets, 24 * HOUR - 1)
     assert before is not None
     assert before.progress is Progress.PENDING
-    after = outbox.fold(state, 1, "chat", "503", targets, 24 * HOUR, whole=True)
+    after = attempt(state, 1, "chat", "503", targets, 24 * HOUR + 60)
     assert after == Delivery(progress=Progress.GIVEN_UP, attempts=2, error="503")
     assert state.alerts[0].done
 
@@ -99,9 +107,27 @@ def test_an_alert_that_was_never_tried_gets_its_try_however_old_it_is() -> None:
     assert outbox.due(state_with(alert(at=0.0)).alerts, [Target("chat")], 90 * HOUR)
 
 
+def test_an_attempt_whose_outcome_nobody_noted_is_one_and_is_made_again_after_the_usual_wait() -> None:
+    state, chat = state_with(alert()), Target("chat")
+    assert outbox.begin(state, 1, chat, 1000.0)
+    assert state.alerts[0].deliveries["chat"] == Delivery(attempts=1, next_at=1030.0, error=outbox.UNTOLD)
+    assert not outbox.begin(state, 1, chat, 1029.9)
+    assert outbox.settle(state, (chat,), 1029.9, whole=True) == ()
+    assert list(outbox.due(state.alerts, [chat], 1030.0)) == ["chat"]
+    attempt(state, 1, "chat", "", (chat,), 1030.0)
+    assert state.alerts[0].deliveries["chat"] == Delivery(progress=Progress.DELIVERED, attempts=2)
+
+
+def test_nothing_is_begun_that_is_done_already_or_unknown() -> None:
+    state, chat = state_with(alert()), Target("chat")
+    attempt(state, 1, "chat", "", (chat,), 1000.0)
+    assert not outbox.begin(state, 1, chat, 1000.0)
+    assert not outbox.begin(state, 2, chat, 1000.0)
+
+
 def test_a_clock_that_was_set_back_does_not_keep_an_alert_waiting() -> None:
     state, targets = state_with(alert(at=1_000_000.0)), (Target("chat"),)
-    outbox.fold(state, 1, "chat", "503", targets, 1_000_000.0, whole=True)
+    attempt(state, 1, "chat", "503", targets, 1_000_000.0)
     assert outbox.due(state.alerts, targets, 1000.0)
 
 
@@ -109,24 +135,24 @@ def test_an_outcome_is_folded_into_a_state_that_changed_meanwhile() -> None:
     state, targets = state_with(alert(), alert(C)), (Target("chat"),)
     state.alerts = state.alerts[1:]
     alerts.queue(state, alert(W))
-    outbox.fold(state, 2, "chat", "", targets, 1000.0, whole=True)
+    attempt(state, 2, "chat", "", targets, 1000.0)
     assert [(item.id, item.done) for item in state.alerts] == [(2, True), (3, False)]
-    assert outbox.fold(state, 1, "chat", "", targets, 1000.0, whole=True) is None
+    assert attempt(state, 1, "chat", "", targets, 1000.0) is None
 
 
 def test_what_was_delivered_stays_delivered_when_a_late_failure_is_folded() -> None:
     state, targets = state_with(alert()), (Target("chat"), Target("mail"))
-    outbox.fold(state, 1, "chat", "", targets, 1000.0, whole=True)
-    outbox.fold(state, 1, "chat", "503", targets, 1001.0, whole=True)
+    attempt(state, 1, "chat", "", targets, 1000.0)
+    attempt(state, 1, "chat", "503", targets, 1001.0)
     assert state.alerts[0].deliveries["chat"].progress is Progress.DELIVERED
 
 
 def test_an_alert_that_one_url_took_is_not_done_while_another_that_waits_is_missing() -> None:
     state, chat, mail = state_with(alert()), Target("chat"), Target("mail")
-    outbox.fold(state, 1, "chat", "503", (chat, mail), 1000.0, whole=True)
-    outbox.fold(state, 1, "mail", "", (mail,), 1000.0, whole=True)
+    attempt(state, 1, "chat", "503", (chat, mail), 1000.0)
+    attempt(state, 1, "mail", "", (mail,), 1000.0)
     assert not state.alerts[0].done
-    outbox.fold(state, 1, "chat", "", (chat, mail), 1030.0, whole=True)
+    attempt(state, 1, "chat", "", (chat, mail), 1030.0)
     assert state.alerts[0].done
 
 
@@ -156,7 +182,7 @@ def test_an_alert_ends_without_a_last_attempt_only_for_a_reason(
 ) -> None:
     state = state_with(alert())
     if folded:
-        outbox.fold(state, 1, "chat", folded, (Target("chat"),), 1000.0, whole=True)
+        attempt(state, 1, "chat", folded, (Target("chat"),), 1000.0)
     settled = outbox.settle(state, targets, now, whole=whole)
     assert [item.ending for item in settled] == ([ending] if ending else []), story
     assert state.alerts[0].done is (ending is not None)
@@ -197,6 +223,8 @@ def test_no_alert_is_done_while_a_url_that_wants_it_neither_has_it_nor_was_given
             outbox.settle(state, targets, now, whole=True)
         elif due:
             key, number = due[which % len(due)]
+            target = next(target for target in targets if target.id == key)
+            assert outbox.begin(state, number, target, now)
             if what in {"delivered", "killed"}:
                 received.add((key, number))
             if what != "killed":  # killed between the sending and the folding: the state knows nothing of it
