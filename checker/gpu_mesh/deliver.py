@@ -5,15 +5,16 @@
 3. Settle what no URL wants.
 4. Per URL, all at the same time: send what is due in order of the alerts' numbers. Each attempt enters the
    state before it is made, and its outcome before the next is sent: a kill repeats at most what was on its
-   way, and a state that cannot be saved sends nothing. A URL that refuses one is left alone for the rest of
-   the run.
-5. Look again, until nothing is due.
+   way, and a state that cannot be saved sends nothing. A URL that refuses one is left alone until that one
+   is due again.
+5. Look again whenever a URL has no more to do, and every second while one is busy, until nothing is due: a
+   slow URL delays no other, not even what was raised meanwhile.
 """
 
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 32
 """URLs that are served at the same time."""
+
+LOOK_AGAIN = 1.0
+"""Seconds between two looks for new alerts while a URL is busy."""
 
 
 class Result(Struct, frozen=True):
@@ -64,8 +68,7 @@ def deliver(paths: Paths, settings: Settings, log: Log, clock: Callable[[], floa
                 paths.deliver_wanted.unlink(missing_ok=True)
                 if not alone:
                     return Result(busy=True)
-                while run.round():
-                    paths.deliver_wanted.unlink(missing_ok=True)
+                run.send_all()
             # A second process may have left between our last look and the end of our lock.
             if not run.has_work():
                 return run.result()
@@ -87,14 +90,14 @@ def _only_one(path: Path) -> Iterator[bool]:
 
 
 class _Run:
-    """One run's memory: the configuration as read once, the URLs that refused, and the counts."""
+    """One run's memory: the configuration as read once, until when a URL is left alone, and the counts."""
 
     def __init__(self, paths: Paths, settings: Settings, log: Log, clock: Callable[[], float]) -> None:
         self._paths, self._settings, self._log, self._clock = paths, settings, log, clock
         self._file = StateFile(paths.state, log)
         self._configuration: Configuration | None = None
         self._templates: Templates | None = None
-        self._refusing: set[str] = set()
+        self._refusing: dict[str, float] = {}
         self._said: set[str] = set()
         self._outcomes: list[Progress] = []
 
@@ -108,7 +111,7 @@ class _Run:
         )
 
     def has_work(self) -> bool:
-        """Tell whether another round would do something."""
+        """Tell whether there is something to send or to settle."""
         alerts = self._file.load().alerts
         if all(alert.done for alert in alerts):
             return False
@@ -118,23 +121,28 @@ class _Run:
             self._due(alerts, now) or outbox.settlements(alerts, configuration.targets, now, whole=whole)
         )
 
-    def round(self) -> bool:
-        """Send what is due now; tell whether anything was."""
+    def send_all(self) -> None:
+        """Send what is due, each URL on its own, until nothing is and no URL is busy."""
         if all(alert.done for alert in self._file.load().alerts):
-            return False
-        self._settle()
-        due = self._due(self._file.load().alerts, self._clock())
+            return
         channels = {channel.target.id: channel for channel in self._configured().channels}
-        if due:
-            with ThreadPoolExecutor(min(len(due), MOST_AT_ONCE)) as pool:
-                sending = [pool.submit(self._send, channels[key], alerts) for key, alerts in due.items()]
-            for future in sending:
-                future.result()
-        return bool(due)
+        busy: dict[str, Future[None]] = {}
+        with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
+            while True:
+                self._paths.deliver_wanted.unlink(missing_ok=True)
+                self._settle()
+                due = self._due(self._file.load().alerts, self._clock())
+                for key in due.keys() - busy.keys():
+                    busy[key] = pool.submit(self._send, channels[key], due[key])
+                if not busy:
+                    return
+                wait(busy.values(), LOOK_AGAIN, FIRST_COMPLETED)
+                for key in [key for key, sending in busy.items() if sending.done()]:
+                    busy.pop(key).result()
 
     def _due(self, alerts: tuple[Alert, ...], now: float) -> dict[str, tuple[Alert, ...]]:
         due = outbox.due(alerts, self._configured().targets, now)
-        return {key: found for key, found in due.items() if key not in self._refusing}
+        return {key: found for key, found in due.items() if now >= self._refusing.get(key, 0.0)}
 
     def _configured(self) -> "Configuration":
         if self._configuration is None:
@@ -198,7 +206,7 @@ class _Run:
                 Progress.DELIVERED if not reason else folded.progress if folded else Progress.GIVEN_UP
             )
             if reason:
-                self._refusing.add(channel.target.id)
+                self._refusing[channel.target.id] = now + outbox.retry_delay(folded.attempts if folded else 1)
                 return
 
     def _write(self, *events: Event) -> None:

@@ -304,6 +304,30 @@ def test_a_hung_service_delays_no_other(site: Site, hook: Hook, other_hook: Hook
     assert results == [Result(delivered=6)]
 
 
+def test_what_is_due_while_one_service_hangs_goes_to_the_others_at_once(
+    site: Site, hook: Hook, other_hook: Hook
+) -> None:
+    hook.hang_from, other_hook.answer = 1, 500
+    site.configure(f"urls:\n  - json://{hook.address}?rto=60\n  - json://{other_hook.address}\n")
+    site.queue(Level.WARNING)
+    results: list[Result] = []
+    running = threading.Thread(target=lambda: results.append(site.deliver()))
+    running.start()
+    assert eventually(lambda: hook.arrived)
+    assert eventually(lambda: "event=alert_not_delivered" in site.logged)
+    site.queue(Level.ERROR)
+    other_hook.answer = 200
+    site.now += 31
+    assert eventually(lambda: len(other_hook.answered) == 2)
+    site.queue(Level.CRITICAL)
+    assert eventually(lambda: len(other_hook.answered) == 3)
+    assert hook.answered == []
+    hook.release.set()
+    running.join(PATIENCE)
+    assert results == [Result(delivered=6, refused=1)]
+    assert len(other_hook.arrived) == 4
+
+
 def test_a_service_that_does_not_answer_in_time_counts_as_a_failure(site: Site, hook: Hook) -> None:
     hook.hang_from = 1
     site.configure(f"urls:\n  - json://{hook.address}?rto=60\n")
