@@ -118,6 +118,15 @@ def test_an_attempt_whose_outcome_nobody_noted_is_one_and_is_made_again_after_th
     assert state.alerts[0].deliveries["chat"] == Delivery(progress=Progress.DELIVERED, attempts=2)
 
 
+def test_an_alert_waits_until_the_last_url_has_it() -> None:
+    state, targets = state_with(alert()), (Target("chat"), Target("mail"))
+    assert alerts.waits(state.alerts[0])
+    attempt(state, 1, "chat", "", targets, 1000.0)
+    assert alerts.waits(state.alerts[0])
+    attempt(state, 1, "mail", "", targets, 1000.0)
+    assert not alerts.waits(state.alerts[0])
+
+
 def test_nothing_is_begun_that_is_done_already_or_unknown() -> None:
     state, chat = state_with(alert()), Target("chat")
     attempt(state, 1, "chat", "", (chat,), 1000.0)
