@@ -3,6 +3,7 @@
 Facts only, never a judgement (diagnose.py), never an exception: whatever a node does is a fact about it.
 """
 
+import re
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -149,10 +150,13 @@ def _status_fault(answer: Answer) -> tuple[Fault | None, str]:
     if answer.status >= 400:
         return Fault.STATUS, words
     if answer.status >= 300:
-        return Fault.REDIRECT, f"{words} to {answer.location}" if answer.location else words
+        where = _SERVER.match(answer.location)
+        return Fault.REDIRECT, f"{words} to {where[0]}" if where else words
     return Fault.NOT_JSON, words
 
 
+# Scheme and host are what a person needs of a Location; the rest is whatever the node wants people to read.
+_SERVER = re.compile(r"https?://[A-Za-z0-9.-]{1,100}(:\d{1,5})?(?=[/?#]|$)")
 _PHRASES: Mapping[int, str] = {status.value: status.phrase for status in HTTPStatus}
 
 

@@ -1,9 +1,11 @@
 """Renders an alert as a title and a body, from the built-in templates or an operator's own. For deliver.py.
 
 Everything in an alert may come from a node: each value is one harmless line before a template sees it, and a
-value is never read as a template. An operator's template that fails is replaced by the built-in one.
+value is never read as a template. What happened may quote a node: it mentions nobody and links nowhere. An
+operator's template that fails is replaced by the built-in one.
 """
 
+import re
 import traceback
 from pathlib import Path
 
@@ -20,6 +22,11 @@ TITLE, BODY = "alert_title.txt.j2", "alert_body.txt.j2"
 TITLE_LIMIT = 79  # characters
 VALUE_LIMIT = 500
 BODY_LIMIT = 4000
+
+_ACTIVE = re.compile(r"(?<=[@<])|(?<=\])(?=\()")
+"""Where chat services begin a mention (``@channel``, ``<!channel>``) or a link (``[text](address)``)."""
+
+_UNSEEN_SPACE = "\u200b"
 
 
 class Message(Struct, frozen=True):
@@ -60,7 +67,9 @@ class Templates:
         )
         title = self._text(TITLE, known, problems)
         body = self._text(BODY, known, problems)
-        return Rendered(Message(one_line(title, TITLE_LIMIT), body[:BODY_LIMIT]), tuple(problems))
+        return Rendered(
+            Message(_cut(" ".join(title.split()), TITLE_LIMIT), body[:BODY_LIMIT]), tuple(problems)
+        )
 
     def _text(self, name: str, known: dict[str, str], problems: list[str]) -> str:
         if self._folder is not None:
@@ -107,7 +116,13 @@ def values(alert: Alert) -> dict[str, str]:
         "tags": ", ".join(alert.tags),
     }
     lines = {key: one_line(value, VALUE_LIMIT) for key, value in known.items()}
+    # Not the next step: it comes from the inventory alone, and its commands are there to be copied.
+    lines["text"] = _ACTIVE.sub(_UNSEEN_SPACE, lines["text"])
     return {**lines, "name": lines["name"] or lines["node"] or "GPU mesh"}
+
+
+def _cut(line: str, limit: int) -> str:
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
 def _environment(loader: BaseLoader) -> ImmutableSandboxedEnvironment:

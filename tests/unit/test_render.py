@@ -81,6 +81,29 @@ def test_nothing_a_node_sends_breaks_out_of_its_line(field: str, text: str) -> N
     (message.title + message.body).encode()
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("@channel wake up", "@\u200bchannel wake up"),
+        ("<!channel> <@U123>", "<\u200b!channel> <\u200b@\u200bU123>"),
+        ("[reset](http://evil.example)", "[reset]\u200b(http://evil.example)"),
+        ("models [a, b] (2)", "models [a, b] (2)"),
+    ],
+)
+def test_what_a_node_says_mentions_nobody_and_links_nowhere(said: str, shown: str) -> None:
+    message = Templates().render(replace(ALERT, text=said)).message
+    assert message.title == f"❌ [ERROR] Vengeance: {shown}"
+    assert message.body.splitlines()[0] == shown
+
+
+def test_what_the_operator_wrote_can_be_copied_and_may_mention_people(tmp_path: Path) -> None:
+    (tmp_path / render.TITLE).write_text("@here {{ name }}: {{ text }}")
+    step = "journalctl -u gpu-mesh-tunnel@vengeance"
+    message = Templates(str(tmp_path)).render(replace(ALERT, text="<@U1>", next_step=step)).message
+    assert message.title == "@here Vengeance: <\u200b@\u200bU1>"
+    assert message.body.endswith(f"Next step:  {step}")
+
+
 def test_an_operators_template_overrides_one_file_and_leaves_the_other(tmp_path: Path) -> None:
     (tmp_path / render.TITLE).write_text("{{ node }} is {{ status }}\n")
     rendered = Templates(str(tmp_path)).render(ALERT)
