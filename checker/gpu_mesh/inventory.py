@@ -39,9 +39,8 @@ except ImportError:  # before ansible-core 2.19 a value does not know where it s
     Origin = None
 
 _OF_CONNECTION = frozenset({"ansible_host", "ansible_connection", "ansible_port"})
-_LOST = re.compile(
-    "skipping|duplicate", re.IGNORECASE
-)  # warnings that say that something written is not used
+# Warnings that something written is not used, or counts for somebody else.
+_LOST = re.compile("skipping|duplicate|same name", re.IGNORECASE)
 _SELF_DESCRIBING = (".yml", ".yaml", ".json")
 
 
@@ -53,6 +52,8 @@ class _Troubles:
         self.losses: list[str] = []
 
     def warning(self, msg: str, *_: object, **__: object) -> None:
+        if "same name" in msg:  # Ansible takes the name for the group's, in a playbook's limit too
+            msg = f"{msg}: rename one of them, or the host's variables go to the group"
         if _LOST.search(msg):
             self.losses.append(msg)
 

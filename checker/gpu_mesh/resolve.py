@@ -1,6 +1,7 @@
 """Turn what an inventory says into a Mesh, or find every mistake in it. Pure."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from gpu_mesh.variables import ROLE_VARIABLES, VARIABLES, is_known
 MONITORS, NODES = "mesh_monitors", "mesh_nodes"
 OLLAMA_PORT = 11434
 _SSH_PORT = 22
-_KEY_SIGNS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-")
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # anything else may be a pattern in a playbook's limit
 _EVERYBODY = frozenset({"all", "ungrouped"})
 
 
@@ -159,10 +160,11 @@ def _choose(
 
 
 def _node(host: _Host, monitor: _Host | None) -> Node:
-    if not host.key or host.key[0] in ".:-" or not _KEY_SIGNS.issuperset(host.key):
-        host.mistakes.append(
-            Mistake("a node's inventory name may hold letters, digits, . _ - and : alone", host.key)
+    if not _KEY.fullmatch(host.key):
+        problem = (
+            "a node's inventory name may hold letters, digits, . _ and - alone, and not begin with . or -"
         )
+        host.mistakes.append(Mistake(f"{problem}; its address may stand in ansible_host", host.key))
     given = host.fields("mesh_node_")
     tunnel = _tunnel(host)
     on_monitor = host.is_local() or (monitor is not None and host.endpoint() == monitor.endpoint())

@@ -121,6 +121,39 @@ def test_the_sample_inventory_describes_a_local_and_a_tunnelled_node() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a:b",
+        "a,b",
+        "a&b",
+        "!a",
+        "a*",
+        "a?",
+        "a[0]",
+        "[a]",
+        "~a",
+        "@a",
+        "a b",
+        "a\n",
+        "fd00::7",
+        "-a",
+        ".a",
+        "a/b",
+        "é",
+    ],
+)
+def test_a_key_that_a_limit_would_not_take_for_that_host_alone_is_a_mistake(key: str) -> None:
+    found = resolve([RawHost(key, ("mesh_nodes",), {"ansible_host": RawVariable("192.0.2.7")})])
+    assert isinstance(found, tuple)
+    assert [mistake.host for mistake in found] == [key]
+
+
+@pytest.mark.parametrize("key", ["iceland", "gpu-2.example.net", "_7", "192.0.2.7"])
+def test_a_plain_name_is_a_key(key: str) -> None:
+    assert isinstance(resolve([RawHost(key, ("mesh_nodes",))]), Mesh)
+
+
 @pytest.mark.parametrize("name", [*VARIABLES, "ansible_port"])
 def test_a_number_with_more_digits_than_python_prints_is_an_ordinary_mistake(name: str) -> None:
     found = resolve([RawHost("iceland", ("mesh_nodes", "mesh_monitors"), {name: RawVariable(10**5000)})])
