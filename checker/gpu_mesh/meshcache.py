@@ -6,7 +6,9 @@ name their secrets' files (resolve.py).
 
 import os
 import re
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,8 +20,10 @@ from gpu_mesh.mistakes import InventoryError, Mistake, describe
 from gpu_mesh.paths import Paths
 
 REREAD = 300.0  # seconds: for sources whose change no file shows, and for mistakes that may mend themselves
+_DAY = 86400.0
+_FORGOTTEN = 7 * _DAY  # after which a cache that no command used is removed
 _LARGE = 1_000_000  # bytes; a longer file is not searched for what makes it change unseen
-_MOVING = re.compile(rb"^plugin\s*:|\b(lookup|query|q)\(", re.MULTILINE)
+_MOVING = re.compile(rb"^plugin\s*:|\b(lookup|query|q)\s*\(", re.MULTILINE)
 
 Print = tuple[int, int, int, int]  # mtime_ns, ctime_ns, size, inode
 
@@ -43,7 +47,7 @@ class _Origin(Struct, frozen=True):
 
 
 class _Cache(Struct, frozen=True):
-    """mesh.json."""
+    """mesh-….json, one for each set of sources and monitor that is asked for."""
 
     origin: _Origin
     read_at: float
@@ -67,21 +71,32 @@ def load(paths: Paths, monitor: str | None, now: float) -> Loaded:
     origin = _Origin(
         version=__version__,
         machine=os.uname().nodename,
-        sources=tuple(
-            source if "," in source else str(Path(source).absolute()) for source in paths.inventory
-        ),
+        sources=tuple(map(_spelt_alike, paths.inventory)),
         monitor=monitor or "",
         ansible_config=_ansible_config(os.environ),
     )
-    file = paths.state / "mesh.json"
-    cache = _stored(file)
+    # Another question has another file: a command on another inventory leaves the service its last good mesh.
+    # Version, machine and ansible.cfg are no part of it, for that mesh outlives a change of them.
+    question = os.fsencode("\0".join((origin.monitor, *origin.sources)))
+    file = paths.state / f"mesh-{zlib.crc32(question):08x}.json"
+    cache = _stored(file, now)
     fresh = cache is None or not _holds(cache, origin, now)
     if cache is None or fresh:
         cache = _read(origin, now, cache)
         _store(file, cache)
+        _forget(file, now)
     if cache.mesh is None:
         raise InventoryError(cache.mistakes)
     return Loaded(cache.mesh, describe(cache.mistakes), fresh)
+
+
+def _spelt_alike(source: str) -> str:
+    """Spell a source always the same way: from the root, without ``.`` and ``..``, as Ansible does itself.
+
+    Links are not followed, as a deployment swaps them: before and after it is the same question, and the last
+    good mesh stays.
+    """
+    return source if "," in source else os.path.abspath(source)  # noqa: PTH100 - absolute() leaves ".." in
 
 
 def _holds(cache: _Cache, origin: _Origin, now: float) -> bool:
@@ -162,11 +177,27 @@ def _moves(path: Path) -> bool:
         return False
 
 
-def _stored(file: Path) -> _Cache | None:
+def _stored(file: Path, now: float) -> _Cache | None:
+    """Read the cache, and keep the file's time within a day of its use, for _forget."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=_Cache)
+        with file.open("rb") as stored:
+            known = os.fstat(stored.fileno())
+            if known.st_uid not in (0, os.geteuid()):
+                return None  # it says what a recovery runs: nobody else's word counts
+            cache = msgspec.json.decode(stored.read(), type=_Cache)
     except (OSError, msgspec.MsgspecError):
         return None  # none, not for us to read, or of another version: the sources say it all again
+    if now - known.st_mtime > _DAY:
+        with suppress(OSError):
+            os.utime(file, (now, now))
+    return cache
+
+
+def _forget(used: Path, now: float) -> None:
+    for file in used.parent.glob("mesh-*.json"):
+        with suppress(OSError):  # another command may have removed it, and a reader may not
+            if file != used and now - file.stat().st_mtime > _FORGOTTEN:
+                file.unlink()
 
 
 def _store(file: Path, cache: _Cache) -> None:

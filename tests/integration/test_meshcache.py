@@ -43,7 +43,8 @@ def source_of(paths: Paths) -> Path:
 
 
 def cache_of(paths: Paths) -> Path:
-    return paths.state / "mesh.json"
+    (file,) = paths.state.glob("mesh-*.json")
+    return file
 
 
 def test_the_sources_are_read_once_while_nothing_changes(paths: Paths) -> None:
@@ -177,13 +178,75 @@ def test_another_inventorys_last_good_mesh_is_not_used(paths: Paths) -> None:
         meshcache.load(Paths((str(other),), paths.config, paths.state, paths.log), None, NOW)
 
 
+def asked_with(paths: Paths, *sources: str) -> Paths:
+    return Paths(sources, paths.config, paths.state, paths.log)
+
+
+def test_a_command_on_another_inventory_leaves_the_last_good_mesh_alone(paths: Paths) -> None:
+    good = meshcache.load(paths, None, NOW).mesh
+    source_of(paths).write_text(BROKEN, encoding="utf-8")
+    for other in (
+        asked_with(paths, str(paths.config / "no")),
+        asked_with(paths, *paths.inventory, "norway,"),
+    ):
+        with pytest.raises(InventoryError):
+            meshcache.load(other, None, NOW)
+    with pytest.raises(InventoryError):
+        meshcache.load(paths, "nobody", NOW)
+    assert meshcache.load(paths, None, NOW).mesh == good
+
+
+@pytest.mark.parametrize(
+    "spelling", ["{}/inventory/./mesh.ini", "../inventory//mesh.ini", "{}/state/../inventory/mesh.ini"]
+)
+def test_another_spelling_of_the_same_path_is_the_same_question(spelling: str, paths: Paths) -> None:
+    good = meshcache.load(paths, None, NOW).mesh
+    source_of(paths).write_text(BROKEN, encoding="utf-8")
+    spelt = asked_with(paths, spelling.format(paths.config))
+    assert meshcache.load(spelt, None, NOW).mesh == good
+    assert len(list(paths.state.iterdir())) == 1
+
+
+def test_a_link_that_a_deployment_swaps_stays_the_same_question(paths: Paths) -> None:
+    (paths.config / "broken.ini").write_text(BROKEN, encoding="utf-8")
+    link = paths.config / "current.ini"
+    link.symlink_to(source_of(paths))
+    linked = asked_with(paths, str(link))
+    good = meshcache.load(linked, None, NOW).mesh
+    link.unlink()
+    link.symlink_to(paths.config / "broken.ini")
+    assert meshcache.load(linked, None, NOW).mesh == good
+
+
+def test_caches_that_nobody_asked_for_in_a_week_are_removed(paths: Paths) -> None:
+    service, by_hand = paths.state / "mesh-aaaaaaaa.json", paths.state / "mesh-bbbbbbbb.json"
+    kept = paths.state / "state.json"
+    for file, days in ((service, 6), (by_hand, 8), (kept, 400)):
+        file.write_bytes(b"{}")
+        os.utime(file, (NOW - days * 86400, NOW - days * 86400))
+    meshcache.load(paths, None, NOW)
+    assert service.exists()
+    assert kept.exists()
+    assert not by_hand.exists()
+
+
+def test_a_cache_in_use_grows_no_older_than_a_day(paths: Paths) -> None:
+    meshcache.load(paths, None, NOW)
+    file = cache_of(paths)
+    os.utime(file, (NOW, NOW))
+    for seconds, since in ((3600, 0), (90_000, 90_000)):
+        assert not meshcache.load(paths, None, NOW + seconds).fresh
+        assert file.stat().st_mtime == NOW + since
+
+
 @pytest.mark.parametrize(
     ("name", "text", "mode"),
     [
         ("mesh.sh", SCRIPT, 0o755),
         ("mesh.yml", LOOKUP, 0o644),
+        ("mesh.yml", LOOKUP.replace("lookup(", "lookup ("), 0o644),
     ],
-    ids=["script", "lookup"],
+    ids=["script", "lookup", "lookup with a space"],
 )
 def test_what_changes_unseen_is_read_again_after_a_time(
     name: str, text: str, mode: int, paths: Paths
@@ -198,6 +261,18 @@ def test_what_changes_unseen_is_read_again_after_a_time(
     assert meshcache.load(paths, None, NOW).fresh, "a clock that was set back must not hold it for ever"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+def test_a_cache_that_somebody_else_put_there_is_not_trusted(paths: Paths) -> None:
+    mesh = meshcache.load(paths, None, NOW).mesh
+    planted = cache_of(paths).read_bytes().replace(b"iceland", b"somehow")
+    cache_of(paths).write_bytes(planted)
+    assert meshcache.load(paths, None, NOW).mesh != mesh, "the test's own way of planting works"
+    os.chown(cache_of(paths), 12345, 12345)
+    loaded = meshcache.load(paths, None, NOW)
+    assert (loaded.fresh, loaded.mesh) == (True, mesh)
+    assert not meshcache.load(paths, None, NOW).fresh, "and it is replaced by one of our own"
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b'{"mesh": 1}'])
 def test_a_spoilt_cache_is_read_over(content: bytes, paths: Paths) -> None:
     meshcache.load(paths, None, NOW)
@@ -209,7 +284,7 @@ def test_a_spoilt_cache_is_read_over(content: bytes, paths: Paths) -> None:
 def test_the_cache_is_the_owners_and_the_groups(paths: Paths) -> None:
     meshcache.load(paths, None, NOW)
     assert stat.S_IMODE(cache_of(paths).stat().st_mode) == 0o640
-    assert [file.name for file in paths.state.iterdir()] == ["mesh.json"]
+    assert list(paths.state.iterdir()) == [cache_of(paths)]
 
 
 def test_where_the_cache_cannot_be_written_the_mesh_is_read_all_the_same(paths: Paths) -> None:
