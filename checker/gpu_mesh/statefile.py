@@ -79,10 +79,14 @@ class StateFile:
         """Make the state folder where there is none yet.
 
         Raises:
-            StateError: it may not be made.
+            StateError: it may not be made, or is another user's, who could put anything there.
         """
+        folder = self._path.parent
         with self._writing():
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+            owner = folder.stat().st_uid
+        if owner not in (0, os.geteuid()):
+            raise StateError(f"{folder} is another user's; {_as_owner(folder)}")
 
     @contextmanager
     def update(self, now: float) -> Iterator[State]:
@@ -196,9 +200,13 @@ def _advice(path: Path) -> str:
     """Say how somebody who may not use the folder can."""
     folder = next(folder for folder in path.parents if os.path.lexists(folder))
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        owner = f"run it as the owner of {folder}: sudo -u {_owner(folder)} gpu-mesh …"
-        return f"{owner}, or name a folder of yours with --state-dir"
+        return _as_owner(folder)
     return "check that its disk is not full, or name another folder with --state-dir"
+
+
+def _as_owner(folder: Path) -> str:
+    owner = f"run it as the owner of {folder}: sudo -u {_owner(folder)} gpu-mesh …"
+    return f"{owner}, or name a folder of yours with --state-dir"
 
 
 def _owner(folder: Path) -> str:

@@ -258,3 +258,15 @@ def test_the_file_can_be_read_by_eye() -> None:
     state = State(nodes={"iceland": NodeState(failures=3)})
     assert '   "failures": 3' in encode(state).decode().splitlines()
     assert msgspec.json.decode(encode(state))["nodes"] == {"iceland": {"failures": 3}}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a folder away")
+def test_a_folder_that_somebody_else_made_is_refused(tmp_path):
+    folder = tmp_path / "shared"
+    folder.mkdir(mode=0o777)
+    os.chown(folder, 12345, 12345)
+    with pytest.raises(
+        StateError, match=r"is another user's; run it as the owner .* sudo -u '#12345' gpu-mesh"
+    ):
+        StateFile(folder, Log(tmp_path / "log")).make_folder()
+    assert list(folder.iterdir()) == []
