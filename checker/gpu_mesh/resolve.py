@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.mistakes import Mistake
-from gpu_mesh.shapes import TEXT, ShapeError, authority, is_host
+from gpu_mesh.shapes import TEXT, ShapeError, authority, is_host, quoted
 from gpu_mesh.variables import ROLE_VARIABLES, VARIABLES, is_known
 
 MONITORS, NODES = "mesh_monitors", "mesh_nodes"
@@ -235,7 +235,7 @@ def _blame_shared(hosts: Sequence[_Host], nodes: Sequence[Node]) -> None:
                 "mesh_tunnel_local_port", f"must not be {port}: {direct[node.url]} answers at {node.url}"
             )
         if names.setdefault(node.name, node.key) != node.key:
-            host.blame("mesh_node_name", f"must not be {node.name!r}: {names[node.name]} has that name")
+            host.blame("mesh_node_name", f"must not be that of {names[node.name]} too: {quoted(node.name)}")
 
 
 def _blame_parents(hosts: Sequence[_Host], nodes: Sequence[Node]) -> None:
@@ -249,7 +249,7 @@ def _blame_parents(hosts: Sequence[_Host], nodes: Sequence[Node]) -> None:
         elif node.parent not in parents:
             near = difflib.get_close_matches(node.parent, parents, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            host.blame(name, f"must be a node's inventory name: there is no node {node.parent!r}{hint}")
+            host.blame(name, f"must be a node's inventory name, not {quoted(node.parent)}{hint}")
         elif _leads_back(node.key, parents):
             host.blame(name, f"must not lead back to the node: {node.parent} is also below it")
 

@@ -20,7 +20,7 @@ _HOST = re.compile(
 )  # no leading dash: ssh takes it as an option
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _SECRET_HEADER = re.compile(
-    r"auth|cookie|token|secret|passw|credential|signature|session|jwt|api[-_]?key|access[-_]?key",
+    r"auth|cookie|token|secret|passw|pwd|credential|signature|session|jwt|api[-_]?key|access[-_]?key|key$",
     re.IGNORECASE,
 )
 _SECRET_VALUE = re.compile(r"\s*(basic|bearer|digest|token|apikey)\s", re.IGNORECASE)
@@ -44,13 +44,18 @@ class Shape(Struct, frozen=True):
         """Say what is wrong with a value that ``read`` refused."""
         if str(problem):
             return str(problem)
-        if not self.shown:
-            return f"must be {self.words}"
-        try:
-            text = repr(value)
-        except ValueError:  # int's limit on digits
-            text = "so many digits"
-        return f"must be {self.words}, not {text[:_SHOWN] + '…' if len(text) > _SHOWN else text}"
+        return f"must be {self.words}, not {quoted(value)}" if self.shown else f"must be {self.words}"
+
+
+def quoted(value: object) -> str:
+    """Repeat a wrong value for a message, shortened; never a URL, for it may carry a password."""
+    try:
+        text = repr(value)
+    except ValueError:  # int's limit on digits
+        return "so many digits"
+    if "://" in text:
+        return "a URL"
+    return text[:_SHOWN] + "…" if len(text) > _SHOWN else text
 
 
 def is_host(text: str) -> bool:
@@ -83,16 +88,14 @@ def _number(value: object) -> float:
     return number
 
 
-def _above_zero(value: object) -> float:
-    if (number := _number(value)) <= 0:
-        raise ShapeError
-    return number
+def _seconds(most: float, least: float = 0.0) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        number = _number(value)
+        if not least <= number <= most or number <= 0:
+            raise ShapeError
+        return number
 
-
-def _interval(value: object) -> float:
-    if (number := _number(value)) < 1:
-        raise ShapeError
-    return number
+    return read
 
 
 def _whole(low: int, high: int) -> Callable[[object], int]:
@@ -215,11 +218,16 @@ def choice(enum: type[StrEnum]) -> Shape:
     return Shape("one of " + ", ".join(enum), _one_of(enum))
 
 
+def seconds(most: int) -> Shape:
+    """Return the shape of a time above 0 and not longer than ``most`` seconds."""
+    return Shape(f"a number of seconds above 0 and up to {most}", _seconds(most))
+
+
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.@-]*"
 
 BOOLEAN = Shape("true or false", _boolean)
-SECONDS = Shape("a number of seconds above 0", _above_zero)
-INTERVAL = Shape("a number of seconds, 1 or more", _interval)
+INTERVAL = Shape("a number of seconds from 1 to 86400", _seconds(86400, least=1))
+FEW = Shape("a whole number from 1 to 20", _whole(1, 20))
 COUNT = Shape("a whole number, 1 or more", _whole(1, 1_000_000))
 PORT = Shape("a port from 1 to 65535", _whole(1, 65535))
 TEXT = Shape("one line of text", _text)

@@ -46,7 +46,7 @@ _TABLE = (
     ),
     Variable("mesh_node_enabled", shapes.BOOLEAN, "Whether it is checked at all"),
     Variable(
-        "mesh_node_timeout", shapes.SECONDS, "For the whole probe, name resolution included, in seconds"
+        "mesh_node_timeout", shapes.seconds(300), "For the whole probe, name resolution included, in seconds"
     ),
     Variable(
         "mesh_node_expected_models",
@@ -106,16 +106,18 @@ _TABLE = (
     Variable(
         "mesh_monitor_impaired_checks", shapes.COUNT, "Checks that an impairment lasts before it alerts"
     ),
-    Variable("mesh_monitor_recovery_max_attempts", shapes.COUNT, "Recoveries tried in one incident"),
+    Variable("mesh_monitor_recovery_max_attempts", shapes.FEW, "Recoveries tried in one incident"),
     Variable(
         "mesh_monitor_recovery_backoff",
-        shapes.SECONDS,
+        shapes.seconds(86400),
         "Seconds after the first attempt of an incident; doubled after each",
     ),
     Variable("mesh_monitor_recovery_concurrency", shapes.COUNT, "Recoveries at the same time"),
-    Variable("mesh_monitor_recovery_timeout", shapes.SECONDS, "For one playbook, in seconds"),
+    Variable("mesh_monitor_recovery_timeout", shapes.seconds(3600), "For one playbook, in seconds"),
     Variable(
-        "mesh_monitor_recovery_settle", shapes.SECONDS, "Within which a repaired node must answer, in seconds"
+        "mesh_monitor_recovery_settle",
+        shapes.seconds(3600),
+        "Within which a repaired node must answer, in seconds",
     ),
     Variable(
         "mesh_monitor_recovery_playbooks",

@@ -228,11 +228,11 @@ def test_validate_gives_roles_the_resolved_mesh(write: Write, capsys: pytest.Cap
 
 
 def test_validate_tells_all_mistakes_at_once(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    source = write("mesh.ini", "[mesh_nodes]\niceland mesh_node_timeout=soon\nnorway mesh_node_unit=x\n")
+    source = write("mesh.ini", "[mesh_nodes]\niceland mesh_node_enabled=soon\nnorway mesh_node_unit=x\n")
     assert validate.run(paths_of(source), None, as_json=True) == 2
     out, err = capsys.readouterr()
     assert [mistake["host"] for mistake in json.loads(out)["mistakes"]] == ["iceland", "norway"]
     assert err.splitlines() == [
-        f"{source}:2: iceland: mesh_node_timeout must be a number of seconds above 0, not 'soon'",
+        f"{source}:2: iceland: mesh_node_enabled must be true or false, not 'soon'",
         f"{source}:3: norway: mesh_node_unit must be a unit such as ollama.service, not 'x'",
     ]

@@ -143,7 +143,8 @@ def test_another_monitor_or_source_is_another_question(paths: Paths) -> None:
 def test_a_broken_edit_keeps_the_last_good_mesh_until_it_is_mended(paths: Paths) -> None:
     good = meshcache.load(paths, None, NOW).mesh
     source_of(paths).write_text(BROKEN, encoding="utf-8")
-    told = f"{source_of(paths)}:2: iceland: mesh_node_timeout must be a number of seconds above 0, not 'soon'"
+    told = f"{source_of(paths)}:2: iceland: "
+    told += "mesh_node_timeout must be a number of seconds above 0 and up to 300, not 'soon'"
     broken = meshcache.load(paths, None, NOW + 30)
     assert broken == meshcache.Loaded(good, told, fresh=True)
     assert meshcache.load(paths, None, NOW + 60) == meshcache.Loaded(good, told, fresh=False)
