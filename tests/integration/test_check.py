@@ -85,7 +85,7 @@ def test_a_node_that_leaves_the_inventory_is_remembered_for_a_day(
 
 
 def test_a_check_that_stood_still_blames_no_node(site: Site, standin: Callable[..., Standin]) -> None:
-    slow = standin(fault="slow:1.5")
+    slow = standin(fault="hang")
     site.describe({"desk": {"url": slow.url, "timeout": 2}})
     checking = subprocess.Popen(site.command("check"), env=site.environment, stderr=subprocess.DEVNULL)
     assert eventually(lambda: slow.connections > 0)
