@@ -7,7 +7,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
 from gpu_mesh import shapes
-from gpu_mesh.mesh import Node, RecoveryKind, Scope, Settings, Tunnel
+from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Scope, Settings, Tunnel
 from gpu_mesh.shapes import Shape
 
 PREFIXES: tuple[tuple[str, type[Struct]], ...] = (
@@ -24,6 +24,7 @@ class Variable(Struct, frozen=True):
     shape: Shape
     meaning: str
     default: str = ""  # in words, where it is not the plain value of mesh.py
+    idle: bool = False  # checked, but used by nothing yet
 
     @property
     def prefix(self) -> str:
@@ -56,7 +57,10 @@ _TABLE = (
     ),
     Variable("mesh_node_expects_gpu", shapes.BOOLEAN, "Whether a model on the CPU is a fault"),
     Variable(
-        "mesh_node_parent", shapes.TEXT, "The node whose failure explains this one's; its alerts then rest"
+        "mesh_node_parent",
+        shapes.TEXT,
+        "The node whose failure explains this one's; its alerts then rest",
+        idle=True,
     ),
     Variable(
         "mesh_node_headers",
@@ -145,12 +149,14 @@ _TABLE = (
         shapes.ANY_URL,
         "Asked after each check, so that others see it run",
         "none",
+        idle=True,
     ),
     Variable(
         "mesh_monitor_canary",
         shapes.HOSTS_AND_PORTS,
         "host:port outside the LAN; when all fail, the monitor is offline, not the nodes",
         "no guard",
+        idle=True,
     ),
     Variable(
         "mesh_monitor_python", shapes.TEXT, "The Python from which the program is installed", "`python3`"
@@ -202,12 +208,27 @@ def is_known(name: str) -> bool:
     )
 
 
+def idle_in(mesh: Mesh) -> tuple[str, ...]:
+    """Name the variables that the mesh sets, and that have no effect in this version."""
+    owners = {"mesh_node_": mesh.nodes, "mesh_monitor_": (mesh.settings,)}
+    return tuple(
+        variable.name
+        for variable in _TABLE
+        if variable.idle and any(getattr(owner, variable.field) for owner in owners[variable.prefix])
+    )
+
+
+def _meaning(variable: Variable) -> str:
+    idle = " (checked, but without effect in this version)"
+    return variable.meaning + (idle if variable.idle else "")
+
+
 def markdown() -> str:
     """Write the tables of docs/variables.md."""
     parts = []
     for prefix, _ in PREFIXES:
         rows = [
-            f"| `{variable.name}` | {variable.shape.words} | {default_of(variable)} | {variable.meaning} |"
+            f"| `{variable.name}` | {variable.shape.words} | {default_of(variable)} | {_meaning(variable)} |"
             for variable in _TABLE
             if variable.prefix == prefix
         ]
