@@ -4,9 +4,11 @@ Sources may be INI, YAML, folders, plugin configurations and scripts; group_vars
 in ``ansible-inventory``. But a source that cannot be parsed is a mistake, never an empty inventory.
 """
 
+import ctypes
 import functools
 import os
 import re
+import signal
 import socket
 import sys
 import traceback
@@ -41,6 +43,7 @@ except ImportError:  # before ansible-core 2.19 a value does not know where it s
 _OF_CONNECTION = frozenset({"ansible_host", "ansible_connection", "ansible_port"})
 # Warnings that something written is not used, or counts for somebody else.
 _LOST = re.compile("skipping|duplicate|same name", re.IGNORECASE)
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _SELF_DESCRIBING = (".yml", ".yaml", ".json")
 
 
@@ -233,9 +236,28 @@ def _other_files() -> tuple[str, ...]:
     return tuple(str(Path(file).expanduser().absolute()) for file in files if file and Path(file).exists())
 
 
+def _end_with(parent: int) -> None:
+    """When the process that asked has ended, end too, with the inventory script that is waited for.
+
+    A stop of the service kills the one that asked at once, and this session is none of its own.
+    """
+
+    def end(*_: object) -> None:
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, end)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it ended while Ansible was loaded
+        end()
+
+
 def main() -> None:
-    """Read the sources that the command line names after the monitor; write the Reading as JSON."""
-    monitor, *sources = sys.argv[1:]
+    """Read the sources that the command line names after parent and monitor; write the Reading as JSON."""
+    parent, monitor, *sources = sys.argv[1:]
+    _end_with(int(parent))
     answer = os.dup(1)
     os.dup2(2, 1)  # what a plugin prints must not get between
     with os.fdopen(answer, "wb") as file:

@@ -39,7 +39,7 @@ def read(sources: tuple[str, ...], monitor: str | None, limit: float = LIMIT) ->
         limit: seconds.
     """
     # -P: a module in the working directory must not be imported instead of an installed one.
-    command = [sys.executable, "-P", "-m", "gpu_mesh.inventory", monitor or "", *sources]
+    command = [sys.executable, "-P", "-m", "gpu_mesh.inventory", str(os.getpid()), monitor or "", *sources]
     try:
         return _read(command, sources, limit)
     except OSError as error:

@@ -1,12 +1,15 @@
 """Ansible's own ways of writing an inventory, read by the process that reads them in service."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sites import eventually, processes_with
 
 from gpu_mesh import reading, validate
 from gpu_mesh.mesh import Mesh
@@ -112,6 +115,29 @@ def test_a_script_that_hangs_is_ended_with_its_children(write: Write, tmp_path: 
     pid = (tmp_path / "pid").read_text(encoding="utf-8").strip()
     status = Path(f"/proc/{pid}/status")
     assert not status.exists() or "State:\tZ" in status.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_whoever_is_stopped_while_a_script_runs_leaves_nobody_behind(
+    number: int, write: Write, tmp_path: Path
+) -> None:
+    source = write("mesh.sh", f"#!/bin/sh\necho started > {tmp_path}/started\nsleep 600\n", 0o755)
+    program = "import sys; from gpu_mesh import reading; reading.read((sys.argv[1],), None)"
+    mark = f"MARK={tmp_path}"
+    asking = subprocess.Popen(
+        [sys.executable, "-c", program, str(source)], env={**os.environ, "MARK": str(tmp_path)}
+    )
+    try:
+        assert eventually((tmp_path / "started").exists)
+        assert len(processes_with(mark)) >= 3
+        asking.send_signal(number)
+        asking.wait()
+        assert eventually(lambda: not processes_with(mark), 10.0)
+    finally:
+        asking.kill()
+        asking.wait()
+        for pid in processes_with(mark):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_plugins_configuration_adds_groups(write: Write) -> None:
