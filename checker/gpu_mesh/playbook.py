@@ -52,7 +52,8 @@ class Report(msgspec.Struct, frozen=True):
     success: bool
     contacted: str  # the host that was acted on, or that could not be reached
     unreachable: bool = False
-    looked: bool = False  # the look was over: from then on something may have been touched
+    looked: bool = False  # the look was over or a task changed something: more may have been touched
+    stopped: bool = False  # our own end cut it off
     reason: str = ""  # why it did not succeed: one line, at most 200 characters, nothing secret
     finding: Finding = Finding.NONE
     done: bool = False  # something was restarted and seen to answer
@@ -121,7 +122,7 @@ def run(
         events: list[dict[str, Any]] = []
 
         def keep(event: dict[str, Any]) -> bool:
-            if event.get("event") in _JUDGED:
+            if event.get("event") in _JUDGED or _tells(event):
                 events.append(event)
             return False  # not written to disk
 
@@ -148,21 +149,41 @@ def run(
         seconds = time.monotonic() - began
         report = _judge(node.key, events, runner.rc, printed, "the monitor" if on_monitor else node.key)
     if ended:
-        reason = f"the playbook was ended: {ended}"
-        return msgspec.structs.replace(report, success=False, done=False, reason=reason, seconds=seconds)
+        reason, stopped = f"the playbook was ended: {ended}", runner.status == "canceled"
+        return msgspec.structs.replace(
+            report, success=False, done=False, stopped=stopped, reason=reason, seconds=seconds
+        )
+    if not (report.success or report.unreachable or any(event["event"] in _BEGAN for event in events)):
+        reason = plain(f"{playbook} cannot be run: {report.reason}")
+        return msgspec.structs.replace(report, reason=reason, seconds=seconds)
     return msgspec.structs.replace(report, seconds=seconds)
 
 
+_BEGAN = ("runner_on_ok", "runner_on_failed", "playbook_on_stats")
 _JUDGED = ("runner_on_failed", "runner_on_unreachable", "playbook_on_stats")
+
+
+def _tells(event: dict[str, Any]) -> bool:
+    """Tell whether a task that went well left word of the look, or changed something."""
+    result = (event.get("event_data") or {}).get("res") or {}
+    return event.get("event") == "runner_on_ok" and bool(
+        result.get("ansible_stats") or result.get("changed")
+    )
 
 
 def _judge(key: str, events: list[dict[str, Any]], rc: int | None, printed: str, contacted: str) -> Report:
     stats: dict[str, Any] = {}
-    reason, finding, unreachable = "", Finding.NONE, False
+    artifacts: dict[str, Any] = {}
+    reason, finding, unreachable, changed = "", Finding.NONE, False, False
     for event in events:
         data = event.get("event_data") or {}
+        result = data.get("res") or {}
+        changed = changed or bool(result.get("changed"))
         if event["event"] == "playbook_on_stats":
             stats = data
+        elif event["event"] == "runner_on_ok":
+            # Also here, for a run that is ended has no statistics.
+            artifacts = (result.get("ansible_stats") or {}).get("data") or artifacts
         elif event["event"] == "runner_on_unreachable":
             unreachable, words = True, _words(data)
             contacted = _delegate(data) or contacted
@@ -170,7 +191,7 @@ def _judge(key: str, events: list[dict[str, Any]], rc: int | None, printed: str,
             reason = _ssh_reason(words)
         elif not data.get("ignore_errors"):
             reason = plain(_words(data))
-    artifacts = stats.get("artifact_data") or {}
+    artifacts = stats.get("artifact_data") or artifacts
     if not unreachable:
         finding = _finding(artifacts.get("gpu_mesh_finding"))
     finished = key in (stats.get("ok") or {})
@@ -185,7 +206,7 @@ def _judge(key: str, events: list[dict[str, Any]], rc: int | None, printed: str,
         success=success,
         contacted=contacted,
         unreachable=unreachable,
-        looked=bool(artifacts.get("gpu_mesh_finding")),
+        looked=changed or bool(artifacts.get("gpu_mesh_finding")),
         reason="" if success else reason,
         finding=finding,
         done=success and artifacts.get("gpu_mesh_done") in (True, "True", "true"),

@@ -161,6 +161,22 @@ def test_a_node_that_the_inventory_lacks_is_a_failure(here: tuple[str, ...]) -> 
     assert report.reason == "no host matched: nobody is not in the group mesh_nodes of the inventory"
 
 
+@pytest.mark.parametrize("path", [RESTART, REBUILD], ids=["restart", "rebuild"])
+def test_a_name_that_leads_to_another_host_stops_before_anything_is_touched(
+    tmp_path: Path, closed_port: int, path: Path
+) -> None:
+    """As a limit, a host's name that is a group's, too, means the group."""
+    touched, source = tmp_path / "touched", tmp_path / "inventory.yml"
+    other = {"other": {"ansible_connection": "local"}}
+    source.write_text(yaml.safe_dump({"mesh_nodes": {"hosts": other}, "gpu1": {"hosts": {"other": None}}}))
+    tunnel = Tunnel("pod", closed_port, recovery_command=f"touch {touched}")
+    what = replace(node(closed_port, recovery_command=f"touch {touched}"), tunnel=tunnel)
+    report = run(path, what, (str(source),), on_monitor=path is REBUILD)
+    assert report.reason.startswith("This recovery is for gpu1, but as a limit that name leads to other: ")
+    assert (report.success, report.looked) == (False, False)
+    assert not touched.exists()
+
+
 def test_a_broken_inventory_is_a_failure(tmp_path: Path) -> None:
     broken = tmp_path / "broken.yml"
     broken.write_text("mesh_nodes: {hosts: [")
