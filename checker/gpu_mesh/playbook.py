@@ -147,31 +147,28 @@ def run(
             "canceled": "the recovery was told to stop",
         }.get(runner.status)
         seconds = time.monotonic() - began
-        report = _judge(node.key, events, runner.rc, printed, "the monitor" if on_monitor else node.key)
+        contacted = "the monitor" if on_monitor else node.key
+        report = _judge(playbook, node.key, events, runner.rc, printed, contacted)
     if ended:
         reason, stopped = f"the playbook was ended: {ended}", runner.status == "canceled"
         return msgspec.structs.replace(
             report, success=False, done=False, stopped=stopped, reason=reason, seconds=seconds
         )
-    if not (report.success or report.unreachable or any(event["event"] in _BEGAN for event in events)):
-        reason = plain(f"{playbook} cannot be run: {report.reason}")
-        return msgspec.structs.replace(report, reason=reason, seconds=seconds)
     return msgspec.structs.replace(report, seconds=seconds)
 
 
-_BEGAN = ("runner_on_ok", "runner_on_failed", "playbook_on_stats")
 _JUDGED = ("runner_on_failed", "runner_on_unreachable", "playbook_on_stats")
 
 
 def _tells(event: dict[str, Any]) -> bool:
     """Tell whether a task that went well left word of the look, or changed something."""
     result = (event.get("event_data") or {}).get("res") or {}
-    return event.get("event") == "runner_on_ok" and bool(
-        result.get("ansible_stats") or result.get("changed")
-    )
+    return event.get("event") == "runner_on_ok" and bool(result.get("ansible_stats") or result.get("changed"))
 
 
-def _judge(key: str, events: list[dict[str, Any]], rc: int | None, printed: str, contacted: str) -> Report:
+def _judge(
+    playbook: Path, key: str, events: list[dict[str, Any]], rc: int | None, printed: str, contacted: str
+) -> Report:
     stats: dict[str, Any] = {}
     artifacts: dict[str, Any] = {}
     reason, finding, unreachable, changed = "", Finding.NONE, False, False
@@ -201,12 +198,16 @@ def _judge(key: str, events: list[dict[str, Any]], rc: int | None, printed: str,
         if "no hosts" in printed or (rc == 0 and not finished):
             reason = f"no host matched: {key} is not in the group mesh_nodes of the inventory"
         else:
-            reason = plain(printed) or f"ansible-playbook ended with {rc}"
+            reason = (
+                plain(f"{playbook} cannot be run: {printed}")
+                if printed
+                else f"ansible-playbook ended with {rc}"
+            )
     return Report(
         success=success,
         contacted=contacted,
         unreachable=unreachable,
-        looked=changed or bool(artifacts.get("gpu_mesh_finding")),
+        looked=changed or bool(artifacts),
         reason="" if success else reason,
         finding=finding,
         done=success and artifacts.get("gpu_mesh_done") in (True, "True", "true"),

@@ -9,10 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gpu_mesh import aftermath, alerts, plan, probe, tick
 from gpu_mesh.aftermath import Ending
@@ -20,17 +21,20 @@ from gpu_mesh.causes import Action, Cause, Verdict
 from gpu_mesh.diagnose import diagnose
 from gpu_mesh.log import Event, Log, Severity, Value, event
 from gpu_mesh.mesh import Mesh, Node
-from gpu_mesh.observation import Observation
+from gpu_mesh.observation import Fault, Observation
 from gpu_mesh.paths import Paths
 from gpu_mesh.plan import Decision
 from gpu_mesh.state import Claim, NodeState, Outcome, State
-from gpu_mesh.statefile import StateFile
+from gpu_mesh.statefile import StateError, StateFile
 
 if TYPE_CHECKING:
     from gpu_mesh.playbook import Report
 
 BETWEEN_PROBES = 0.5
 """Seconds between two looks at a node that should come back."""
+
+BETWEEN_LOOKS = 1.0
+"""Seconds between two looks for further nodes that are due while a recovery is under way."""
 
 CLAIM_MARGIN = 30.0
 """Seconds that a claim outlasts the longest that its recovery may take."""
@@ -68,6 +72,13 @@ class Job(Struct, frozen=True):
     cause: Cause | None
 
 
+class Proof(Struct, frozen=True):
+    """What the probes after a recovery showed."""
+
+    seen: Observation | None = None  # None: nothing that could be said of the node
+    detail: str = ""  # what is wrong, or why nothing can be said; "": it serves
+
+
 def recover(site: Site, only: str = "", *, force: bool = False) -> int:
     """Recover what is due, until nothing is.
 
@@ -80,15 +91,40 @@ def recover(site: Site, only: str = "", *, force: bool = False) -> int:
         0 when the work was done, whatever came of it; for one node 1 when it does not serve afterwards, 2
         when there is no such node.
     """
-    site.paths.recover_wanted.unlink(missing_ok=True)
+    _take_word(site)
     if only:
         return _recover_one(site, only, force=force)
-    due = sum(_due(decision) for decision in plan.plan(site.mesh, site.statefile.load(), site.clock()))
-    workers = max(1, min(due, site.mesh.settings.recovery_concurrency))
+    workers = max(1, site.mesh.settings.recovery_concurrency)
     with ThreadPoolExecutor(workers) as pool:
-        for done in [pool.submit(_work, site) for _ in range(workers)]:
-            done.result()
-    return 0
+        busy: set[Future[bool]] = set()
+        while True:
+            # Again and again, for nobody starts a second process while a slow repair keeps this one.
+            _take_word(site)
+            while len(busy) < workers and not site.stopping.is_set() and isinstance(job := _claim(site), Job):
+                busy.add(pool.submit(_carry_out, site, job))
+            if not busy:
+                return 0
+            done, busy = wait(busy, BETWEEN_LOOKS, FIRST_COMPLETED)
+            for each in done:
+                each.result()
+
+
+def _take_word(site: Site) -> None:
+    try:
+        site.paths.recover_wanted.unlink(missing_ok=True)
+    except OSError as error:
+        raise StateError(
+            f"{site.paths.recover_wanted} cannot be removed: {error.strerror}; remove it by hand"
+        ) from error
+
+
+def _leave_word(site: Site) -> None:
+    """Tell the delivery of new alerts; where that fails, its timer finds them."""
+    try:
+        site.paths.deliver_wanted.touch()
+    except OSError as error:
+        file = str(site.paths.deliver_wanted)
+        site.note("word_not_left", Severity.ERROR, file=file, reason=error.strerror)
 
 
 def _recover_one(site: Site, only: str, *, force: bool) -> int:
@@ -101,11 +137,6 @@ def _recover_one(site: Site, only: str, *, force: bool) -> int:
         return 0 if _carry_out(site, job) else 1
     sys.stdout.write(plan.describe(job, site.mesh))
     return 0 if all(decision.reason == plan.HEALTHY for decision in job) else 1
-
-
-def _work(site: Site) -> None:
-    while not site.stopping.is_set() and isinstance(job := _claim(site), Job):
-        _carry_out(site, job)
 
 
 def _claim(site: Site, only: str = "", *, force: bool = False) -> Job | tuple[Decision, ...]:
@@ -130,7 +161,7 @@ def _claim(site: Site, only: str = "", *, force: bool = False) -> Job | tuple[De
             assert after.claim is not None  # just made
             job = Job(node, after.claim, after, decision.cause)
     if state.next_alert != alerts_before:
-        site.paths.deliver_wanted.touch()
+        _leave_word(site)
     site.log.write(events, now)
     if job is None:
         return decisions
@@ -168,26 +199,28 @@ def _carry_out(site: Site, job: Job) -> bool:
     if report.success and plan.follow_up(job.node, cause, finding) is Action.REBUILD_TUNNEL:
         action, report = Action.REBUILD_TUNNEL, _act(site, job, Action.REBUILD_TUNNEL)
     patience = site.mesh.settings.recovery_settle if report.done else 0.0
-    seen, detail = _prove(site, job, patience)
-    serves = not detail
+    proof = _prove(site, job, patience)
+    words = f"{report.said}; but {proof.detail}" if report.done and proof.detail else report.reason
     ending = Ending(
         at=site.clock(),
         action=action,
-        outcome=_outcome(report, serves=serves),
+        outcome=_outcome(report, proof),
         finding=finding,
         cause=cause,
-        words=f"{report.said}; but {detail}" if report.done and detail else report.reason or report.said,
+        words=words or report.said,
     )
-    _conclude(site, job, ending, seen if serves else None)
-    return serves
+    _conclude(site, job, ending, proof, counts=report.looked or not site.stopping.is_set())
+    return not proof.detail
 
 
-def _outcome(report: "Report", *, serves: bool) -> Outcome:
+def _outcome(report: "Report", proof: Proof) -> Outcome:
     """Name the outcome; what ended before it could touch anything is no attempt that counts."""
-    if (report.success and not report.done) or (report.unreachable and not report.looked):
+    if (report.success and not report.done) or not report.looked:
         return Outcome.DECLINED
-    if serves:
+    if not proof.detail:
         return Outcome.RECOVERED
+    if report.stopped or (report.done and proof.seen is None):
+        return Outcome.LOST  # what it did is not known, and the node is not to blame
     return Outcome.NOT_RECOVERED if report.success else Outcome.FAILED
 
 
@@ -223,40 +256,51 @@ def _act(site: Site, job: Job, action: Action) -> "Report":
     return report
 
 
-def _prove(site: Site, job: Job, patience: float) -> tuple[Observation, str]:
-    """Probe until the node serves, or these seconds are over: the last observation, what is wrong."""
+def _prove(site: Site, job: Job, patience: float) -> Proof:
+    """Probe until the node serves, or these seconds are over, or the monitor is to end."""
     until = time.monotonic() + patience
-    while True:
+    while not site.stopping.is_set():
         seen = site.observe(
             job.node, site.clock(), ask_version=True, trust_env=site.mesh.settings.proxy_from_environment
         )
         judged = diagnose(job.node, seen, job.before)
         if judged.verdict is not Verdict.FAILED:
-            return seen, ""
-        if time.monotonic() + BETWEEN_PROBES >= until or site.stopping.wait(BETWEEN_PROBES):
-            return seen, judged.detail
+            return Proof(seen)
+        if time.monotonic() + BETWEEN_PROBES >= until:
+            if seen.tags.fault is Fault.MONITOR:
+                return Proof(None, f"the monitor itself could not probe the node: {judged.detail}")
+            return Proof(seen, judged.detail)
+        site.stopping.wait(BETWEEN_PROBES)
+    return Proof(None, "the monitor was stopped before a probe could show whether it helped")
 
 
-def _conclude(site: Site, job: Job, ending: Ending, proof: Observation | None) -> None:
-    """Fold the outcome into the state as it is by now."""
-    node, settings = job.node, site.mesh.settings
+def _conclude(site: Site, job: Job, ending: Ending, proof: Proof, *, counts: bool) -> None:
+    """Fold the outcome into the state as it is by now; one that does not count only gives the node back."""
+    node, settings, serves = job.node, site.mesh.settings, not proof.detail
     with site.statefile.update(ending.at) as state:
         alerts_before = state.next_alert
         before = state.nodes.get(node.key) or job.before
-        state.nodes[node.key] = aftermath.conclude(node, before, job.claim, ending)
-        if proof is not None:
-            repair = ending.words if ending.outcome is Outcome.RECOVERED else ""
-            tick.fold(state, node, settings, proof, repair)
-        elif before.incident_since and not site.stopping.is_set():  # cut off on purpose is no news
+        if counts:
+            state.nodes[node.key] = aftermath.conclude(node, before, job.claim, ending)
+        elif before.claim == job.claim:
+            state.nodes[node.key] = replace(before, claim=None)
+        if proof.seen is not None and serves:
+            if before.last_check <= proof.seen.at:  # else a check has seen the node since
+                repair = ending.words if ending.outcome is Outcome.RECOVERED else ""
+                tick.fold(state, node, settings, proof.seen, repair)
+        # What was cut off on purpose is no news, unless nothing more will be tried.
+        elif before.incident_since and (
+            not site.stopping.is_set() or plan.acted(state.nodes[node.key]) >= settings.recovery_max_attempts
+        ):
             alert = aftermath.alert_of(node, settings, before, ending)
             if alert:
                 alerts.queue(state, alert)
         status = state.nodes[node.key].status
     if state.next_alert != alerts_before:
-        site.paths.deliver_wanted.touch()
+        _leave_word(site)
     site.note(
-        "recovery_verified" if proof is not None else "recovery_not_verified",
-        Severity.NOTICE if proof is not None else Severity.WARNING,
+        "recovery_verified" if serves else "recovery_not_verified",
+        Severity.NOTICE if serves else Severity.WARNING,
         node=node.key,
         action=ending.action,
         outcome=ending.outcome,

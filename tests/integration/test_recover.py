@@ -4,23 +4,27 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from msgspec.structs import replace
+from sites import eventually
 
 from gpu_mesh import paths as folders
 from gpu_mesh.causes import Action, Cause
 from gpu_mesh.log import Log, Severity
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.observation import Fault, Observation, Reply
 from gpu_mesh.recover import Site, recover
 from gpu_mesh.standin import Standin
 from gpu_mesh.state import Alert, AlertKind, Attempt, Level, NodeState, Outcome, Status
-from gpu_mesh.statefile import StateFile
+from gpu_mesh.statefile import StateError, StateFile
 
 INVENTORY = "mesh_nodes: {hosts: {gpu1: {ansible_connection: local}, gpu2: {ansible_connection: local}}}\n"
 
@@ -357,5 +361,138 @@ def test_a_recovery_that_cannot_even_be_started_ends_in_an_outcome(world: World,
     world.settings = replace(world.settings, recovery_timeout=1.0)
     recover(world.site(world.node(closed_port, "sleep 5")))
     (attempt,) = world.known().attempts
-    assert attempt.outcome is Outcome.FAILED
+    assert (attempt.outcome, world.known().claim) == (Outcome.DECLINED, None)
     assert "it took longer than 1 s" in world.alerts()[0].text
+
+
+def test_a_playbook_that_is_ended_while_it_acts_is_an_attempt_that_counts(
+    world: World, closed_port: int
+) -> None:
+    world.failing()
+    world.settings = replace(world.settings, recovery_timeout=8.0)
+    recover(world.site(world.node(closed_port, "sleep 25")))
+    assert world.runs() == ["gpu1"]
+    (attempt,) = world.known().attempts
+    assert (attempt.outcome, attempt.finding) == (Outcome.FAILED, "silent_on_its_host")
+    assert "(attempt 1 of 3): the playbook was ended: it took longer than 8 s" in world.alerts()[0].text
+
+
+def test_an_operators_broken_playbook_is_told_of_once_and_is_no_attempt(
+    world: World, closed_port: int
+) -> None:
+    own = world.folder / "restart_ollama.yml"
+    own.write_text("- hosts: mesh_nodes\n  tasks: [\n")
+    world.settings = replace(world.settings, recovery_playbooks=str(world.folder))
+    world.failing()
+    for ahead in (0, 100, 300, 900):
+        recover(world.site(world.node(closed_port, "true"), ahead=ahead))
+    assert [each.outcome for each in world.known().attempts] == [Outcome.DECLINED] * 4
+    (alert,) = world.alerts()
+    assert alert.text.startswith("not restarted: ")
+    assert f"{own} cannot be run: " in alert.text
+    assert "YAML" in alert.text
+
+
+def test_a_recovery_that_is_stopped_before_it_looked_is_no_attempt(world: World, closed_port: int) -> None:
+    world.failing()
+    for ahead in (0, 100, 300):
+        site = world.site(world.node(closed_port, "true"), ahead=ahead)
+        threading.Timer(0.3, site.stopping.set).start()
+        recover(site)
+        assert "recovery_claimed" in world.logged()
+        assert (world.known().attempts, world.known().claim) == ((), None)
+    assert world.alerts() == []
+    assert world.runs() == []
+
+
+def test_a_recovery_that_is_stopped_while_it_acts_is_cut_off_at_once_and_counts(
+    world: World, silent_port: int
+) -> None:
+    """The node's own timeout is not waited for: what ends the monitor has little patience."""
+    world.failing(attempts=(Attempt(1.0, Action.RESTART_OLLAMA, Outcome.FAILED),) * 2)
+    node = replace(world.node(silent_port, "sleep 25"), timeout=60.0)
+    site = world.site(node)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(recover, site)
+        assert eventually(world.runs)
+        site.stopping.set()
+        assert done.result(timeout=30) == 0
+    known = world.known()
+    assert (known.claim, known.attempts[-1].outcome) == (None, Outcome.LOST)
+    (alert,) = world.alerts()
+    assert alert.text.startswith("needs you: restart of Ollama was cut off (attempt 3 of 3)")
+
+
+def test_a_repair_that_the_monitor_itself_could_not_prove_is_not_held_against_the_node(
+    world: World, closed_port: int
+) -> None:
+    with Standin() as free:
+        port = free.port
+    node = world.node(port, world.starting(port))
+    world.failing()
+    site = world.site(node)
+    broken = Reply(Fault.MONITOR, detail="too many open files")
+    recover(
+        Site(
+            site.paths,
+            site.mesh,
+            site.statefile,
+            site.log,
+            observe=lambda node, at, **options: Observation(node.key, at, broken),
+        )
+    )
+    known = world.known()
+    assert (known.status, known.failures) == (Status.UNHEALTHY, 3)
+    assert known.attempts[-1].outcome is Outcome.LOST
+    assert "but the monitor itself could not probe the node: " in known.attempts[-1].words
+
+
+def test_a_proof_that_is_older_than_the_last_check_changes_nothing(
+    world: World, standin: Callable[..., Standin]
+) -> None:
+    world.failing()
+    site = world.site(world.node(standin().port, "true"))
+
+    def observe(node: Node, at: float, **options: Any) -> Observation:
+        seen = site.observe(node, at, **options)
+        world.failing(last_check=at + 5, claim=world.known().claim)  # a check that began later, and failed
+        return seen
+
+    recover(Site(site.paths, site.mesh, site.statefile, site.log, observe=observe))
+    assert (world.known().status, world.known().claim) == (Status.UNHEALTHY, None)
+    assert world.alerts() == []
+
+
+def test_a_node_that_fails_during_a_slow_repair_is_repaired_meanwhile(world: World, closed_port: int) -> None:
+    with Standin() as free:
+        port = free.port
+    gate = world.folder / "gate"
+    slow = world.node(closed_port, f"while [ ! -e {gate} ]; do sleep 0.2; done; exit 1")
+    quick = world.node(port, world.starting(port), "gpu2")
+    world.failing()
+    world.failing("gpu2", status=Status.HEALTHY, failures=0, incident_since=0.0, cause=None)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(recover, world.site(slow, quick))
+        assert eventually(world.runs)
+        world.failing("gpu2")
+        world.paths.recover_wanted.touch()
+        assert eventually(lambda: world.known("gpu2").status is Status.HEALTHY)
+        assert world.known("gpu1").claim is not None, "the slow one is still under way"
+        gate.touch()
+        done.result(timeout=60)
+    assert not world.paths.recover_wanted.exists()
+
+
+def test_word_that_cannot_be_taken_is_an_error_that_names_the_file(world: World) -> None:
+    world.failing()
+    world.paths.recover_wanted.mkdir()
+    with pytest.raises(StateError, match=r"recover\.wanted cannot be removed: "):
+        recover(world.site(world.node(1, "true")))
+
+
+def test_word_that_cannot_be_left_does_not_stop_a_recovery(world: World, closed_port: int) -> None:
+    world.failing()
+    world.paths.deliver_wanted.symlink_to(world.folder / "nowhere/file")
+    assert recover(world.site(world.node(closed_port, "exit 1"))) == 0
+    assert (world.known().claim, len(world.alerts())) == (None, 1)
+    assert "word_not_left" in world.logged()
