@@ -156,7 +156,6 @@ _TABLE = (
         shapes.HOSTS_AND_PORTS,
         "host:port outside the LAN; when all fail, the monitor is offline, not the nodes",
         "no guard",
-        idle=True,
     ),
     Variable(
         "mesh_monitor_python", shapes.TEXT, "The Python from which the program is installed", "`python3`"
