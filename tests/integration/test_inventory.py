@@ -260,7 +260,7 @@ def test_validate_notes_what_is_set_but_has_no_effect(
     source = write(
         "mesh.ini",
         "[mesh_nodes]\nhub\niceland mesh_node_parent=hub\nnorway mesh_node_parent=hub\n"
-        "[mesh_monitors]\nhome mesh_monitor_heartbeat_url=http://one.example.net/x mesh_monitor_check_interval=20\n",
+        "[mesh_monitors]\nhome mesh_monitor_heartbeat_url=http://one.example.net/x\n",
     )
     assert validate.run(paths_of(source), None, as_json=as_json) == 0
     assert capsys.readouterr().err.splitlines() == [
