@@ -115,9 +115,16 @@ def run(paths: Paths, monitor: str | None, settings: Settings, log: Log) -> int:
                     log.write([failed], time.time())
                 if job.is_due(now):
                     # A session of its own: Ctrl-C is for this process alone, which tells the others.
-                    job.process = subprocess.Popen(
-                        [*command, job.name], env=environment, start_new_session=True
-                    )
+                    try:
+                        job.process = subprocess.Popen(
+                            [*command, job.name], env=environment, start_new_session=True
+                        )
+                        job.failed = False
+                    except OSError as error:  # no memory, no descriptors, too many processes: for now
+                        job.failed = True
+                        why = error.strerror or str(error)
+                        lost = event("command_not_started", Severity.ERROR, command=job.name, reason=why)
+                        log.write([lost], time.time())
                     job.started(now)
             time.sleep(POLL)
     finally:

@@ -1,6 +1,7 @@
 """The whole story with the real monitor: a node fails, people are told, it is repaired, people are told."""
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -120,6 +121,21 @@ def test_a_monitor_that_is_stopped_in_the_middle_of_a_recovery_leaves_nothing_ru
         assert running.wait(20) == 0
         assert left_of_the_monitor(site) == []
     assert site.state().nodes["desk"].claim is None
+
+
+def test_a_monitor_that_cannot_start_a_command_for_a_while_goes_on(site: Site, standin) -> None:
+    site.describe({"desk": {"url": standin().url}}, check_interval=1)
+    with monitor(site) as running:
+        assert eventually(site.paths.state_file.exists)
+        before = resource.prlimit(running.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (4, before[1]))
+        errors = site.folder / "monitor.err"
+        assert eventually(lambda: "command_not_started command=check" in errors.read_text())
+        resource.prlimit(running.pid, resource.RLIMIT_NOFILE, before)
+        checks = site.state().nodes["desk"].checks
+        assert eventually(lambda: site.state().nodes["desk"].checks > checks)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) == 0
 
 
 # The demo.
