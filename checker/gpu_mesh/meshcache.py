@@ -6,6 +6,7 @@ name their secrets' files (resolve.py).
 
 import os
 import re
+import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -73,7 +74,7 @@ def load(paths: Paths, monitor: str | None, now: float) -> Loaded:
         machine=os.uname().nodename,
         sources=tuple(map(_spelt_alike, paths.inventory)),
         monitor=monitor or "",
-        ansible_config=_ansible_config(os.environ),
+        ansible_config=ansible_config(os.environ),
     )
     # Another question has another file: a command on another inventory leaves the service its last good mesh.
     # Version, machine and ansible.cfg are no part of it, for that mesh outlives a change of them.
@@ -148,21 +149,23 @@ def _below(path: Path) -> Iterator[str]:
         yield from (f"{folder}/{name}" for name in (*folders, *files))
 
 
-def _ansible_config(environ: Mapping[str, str]) -> str:
-    """Name the ansible.cfg in force, by Ansible's order; "" when there is none."""
+def ansible_config(environ: Mapping[str, str]) -> str:
+    """Name the ansible.cfg in force by its absolute path, by Ansible's order; "" when there is none."""
     home, last = environ.get("HOME", "/"), Path("/etc/ansible/ansible.cfg")
-    candidates = [Path("ansible.cfg").absolute(), Path(home, ".ansible.cfg"), last]
+    candidates = [Path(home, ".ansible.cfg"), last]
+    if not Path.cwd().stat().st_mode & stat.S_IWOTH:  # where anybody may write, Ansible passes it over
+        candidates.insert(0, Path("ansible.cfg"))
     if named := environ.get("ANSIBLE_CONFIG"):
         candidates.insert(0, Path(named, "ansible.cfg") if Path(named).is_dir() else Path(named))
-    return next((str(path) for path in candidates if os.access(path, os.R_OK)), "")
+    return next((str(path.absolute()) for path in candidates if os.access(path, os.R_OK)), "")
 
 
 def _print(path: str) -> Print | None:
     try:
-        stat = os.stat(path)  # noqa: PTH116 - at every tick for each file: a Path would double its cost
+        found = os.stat(path)  # noqa: PTH116 - at every tick for each file: a Path would double its cost
     except OSError:
         return None
-    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def _moves(path: Path) -> bool:

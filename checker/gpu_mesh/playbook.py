@@ -21,6 +21,7 @@ from typing import Any
 import ansible_runner
 import msgspec
 
+from gpu_mesh import meshcache
 from gpu_mesh.causes import Action
 from gpu_mesh.mesh import Node, Settings
 from gpu_mesh.plaintext import one_line
@@ -116,7 +117,7 @@ def run(
             **(extra or {}),
         }
         # Written to a file, for ansible-runner puts what it is handed into the process list.
-        (folder / "env/extravars").write_text(json.dumps(values), encoding="utf-8")
+        (folder / "env/extravars").write_text(json.dumps(_literal(values)), encoding="utf-8")
         (folder / "env/settings").write_text(json.dumps({"pexpect_timeout": 0.5}), encoding="utf-8")
         mark = uuid.uuid4().hex
         events: list[dict[str, Any]] = []
@@ -155,6 +156,15 @@ def run(
             report, success=False, done=False, stopped=stopped, reason=reason, seconds=seconds
         )
     return msgspec.structs.replace(report, seconds=seconds)
+
+
+def _literal(value: object) -> object:
+    """Mark each string as one that is no template: what the inventory said is resolved already."""
+    if isinstance(value, str):
+        return {"__ansible_unsafe": value}
+    if isinstance(value, Mapping):
+        return {key: _literal(inner) for key, inner in value.items()}
+    return [_literal(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 _JUDGED = ("runner_on_failed", "runner_on_unreachable", "playbook_on_stats")
@@ -267,12 +277,15 @@ def _absolute(source: str) -> str:
 
 
 def _environment(folder: Path, mark: str) -> dict[str, str]:
-    """Return what differs from our own environment. ANSIBLE_CONFIG and ANSIBLE_HOME stay the operator's.
+    """Return what differs from our own environment.
 
+    ANSIBLE_CONFIG names the file by which the inventory was read, for the run has another working directory.
     The control path is a Unix socket, so its folder's name must be short.
     """
+    config = meshcache.ansible_config(os.environ)
     return {
         MARK: mark,
+        **({"ANSIBLE_CONFIG": config} if config else {}),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "ANSIBLE_HOST_KEY_CHECKING": "True",  # ansible-runner switches it off otherwise
         "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),

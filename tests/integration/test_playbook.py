@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import textwrap
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,33 @@ def test_a_command_starts_an_ollama_that_outlives_the_run(
     assert (report.success, report.done, report.finding, report.reason) == (True, True, Finding.SILENT, "")
     assert report.said == "ran mesh_node_recovery_command, and Ollama answers on its own host"
     assert answers(closed_port)
+
+
+def test_braces_in_a_command_are_the_commands_own(
+    here: tuple[str, ...], closed_port: int, server: Callable[[int], str], tmp_path: Path
+) -> None:
+    said = tmp_path / "said"
+    command = f"echo '{{{{.State.Status}}}} {{% x %}}' >{said}; {server(closed_port)}"
+    report = run(RESTART, node(closed_port, recovery_command=command), here)
+    assert (report.reason, report.done) == ("", True)
+    assert said.read_text() == "{{.State.Status}} {% x %}\n"
+
+
+def test_the_ansible_cfg_of_the_working_directory_holds_for_the_repair_too(
+    closed_port: int, server: Callable[[int], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vault").write_text("password\n")
+    (tmp_path / "ansible.cfg").write_text("[defaults]\nvault_password_file = ./vault\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ANSIBLE_CONFIG", raising=False)
+    vault = Path(sys.executable).parent / "ansible-vault"
+    words = [vault, "encrypt_string", "secret", "--name", "ansible_become_password"]
+    secret = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    host = "    gpu1:\n      ansible_connection: local\n" + textwrap.indent(secret, "      ")
+    source = tmp_path / "vaulted.yml"
+    source.write_text(f"mesh_nodes:\n  hosts:\n{host}")
+    report = run(RESTART, node(closed_port, recovery_command=server(closed_port)), (str(source),))
+    assert (report.reason, report.done) == ("", True)
 
 
 def test_an_ollama_that_answers_on_its_own_host_is_not_restarted(
