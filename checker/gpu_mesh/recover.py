@@ -235,6 +235,7 @@ def _act(site: Site, job: Job, action: Action) -> "Report":
             settings,
             site.paths.inventory,
             on_monitor=action is Action.REBUILD_TUNNEL,
+            extra={"gpu_mesh_urls": [each.url for each in site.mesh.nodes]},
             stop=site.stopping.is_set,
         )
     except Exception as error:  # noqa: BLE001 - whatever goes wrong, the claim must end in an outcome

@@ -129,6 +129,30 @@ def test_an_ollama_that_answers_on_its_own_host_is_not_restarted(
     assert not touched.exists()
 
 
+@pytest.mark.parametrize(
+    ("on_monitor", "sister", "found"),
+    [
+        (False, False, Finding.ANSWERS),  # a rented pod, whose port is mapped
+        (False, True, Finding.SILENT),  # two Ollamas on one host
+        (True, False, Finding.SILENT),  # the monitor's own host, where a port is what it says
+    ],
+    ids=["a mapped port", "a sister of the same address", "on the monitor"],
+)
+def test_behind_a_mapped_port_ollama_is_asked_at_its_own(
+    here: tuple[str, ...], closed_port: int, tmp_path: Path, on_monitor: bool, sister: bool, found: Finding
+) -> None:
+    touched = tmp_path / "touched"
+    try:
+        ollama = Standin(port=11434)
+    except OSError:
+        pytest.skip("something else is at port 11434 here")
+    what = replace(node(closed_port, recovery_command=f"touch {touched}; exit 1"), on_monitor=on_monitor)
+    urls = [what.url, "http://127.0.0.1:11434"] if sister else [what.url]
+    with ollama:
+        report = run(RESTART, what, here, extra={"gpu_mesh_urls": urls})
+    assert (report.finding, touched.exists()) == (found, found is Finding.SILENT)
+
+
 def test_a_server_whose_model_store_fails_is_restarted_although_it_tells_its_version(
     here: tuple[str, ...], standin: Callable[..., Standin], tmp_path: Path
 ) -> None:
