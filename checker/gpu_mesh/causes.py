@@ -56,7 +56,9 @@ class CauseFacts(Struct, frozen=True):
     verdict: Verdict
     action: Action
     words: str  # what is wrong, as the start of a sentence
-    next_step: str  # what a person can do; may name {node}, {url}, {unit}, {log}, {host}, {port}
+    next_step: (
+        str  # what a person can do; may name {node}, {url}, {unit}, {log}, {tunnel_log}, {host}, {port}
+    )
 
 
 _RESTART, _REBUILD, _NOTHING = Action.RESTART_OLLAMA, Action.REBUILD_TUNNEL, Action.NONE
@@ -84,13 +86,13 @@ CAUSES: dict[Cause, CauseFacts] = {
         Verdict.FAILED,
         _REBUILD,
         "Tunnel down, port {port} is closed",
-        "read the tunnel's log on the monitor: journalctl -u gpu-mesh-tunnel@{node}",
+        "see on the monitor: {tunnel_log}",
     ),
     Cause.TUNNEL_STUCK: CauseFacts(
         Verdict.FAILED,
         _REBUILD,
         "Tunnel stuck, port {port} does not answer",
-        "read the tunnel's log on the monitor: journalctl -u gpu-mesh-tunnel@{node}",
+        "see on the monitor: {tunnel_log}",
     ),
     Cause.TUNNEL_PORT_TAKEN: CauseFacts(
         Verdict.FAILED,

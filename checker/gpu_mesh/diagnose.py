@@ -150,6 +150,11 @@ def _filled(template: str, node: Node) -> str:
         url=node.url,
         unit=unit.format(node=node),
         log=log.format(node=node),
+        tunnel_log=(
+            "what mesh_tunnel_recovery_command says"
+            if tunnel and tunnel.recovery_command
+            else f"journalctl -u gpu-mesh-tunnel@{node.key}"
+        ),
         host=host,
         port=port,
     )

@@ -71,7 +71,7 @@ def test_the_status_has_one_line_a_node_then_cause_and_next_step_of_those_in_tro
         "🟢  Local GPU  :11434          healthy    2 models  45 ms",
         "🔴  Iceland    :8080 (tunnel)  unhealthy  –",
         "   Tunnel down: nothing listens on local port 8080 (3 failures in a row)",
-        "   next: read the tunnel's log on the monitor: journalctl -u gpu-mesh-tunnel@iceland",
+        "   next: see on the monitor: journalctl -u gpu-mesh-tunnel@iceland",
         "",
         "Recent log:",
         "   ts=… event=check",
