@@ -40,6 +40,7 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
        own network is gone: no remote node answers, nor any canary, one of which did since this boot.
     4. Under the lock: reload the state, fold the observations, save state and alerts in one write.
     5. Leave word for recovery and delivery, and write the log. Killed before that, timers find the work.
+    6. Send the heartbeat, if there is one.
 
     Args:
         paths: the monitor's folders.
@@ -91,7 +92,18 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
     lines = [line for change in changes for line in _events(change)]
     lines += [event("not_probed", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]
     log.write([*lines, *map(alerts.as_event, raised)], now)
+    _send_heartbeat(mesh, log, now, good=not unprobed)
     return Checked(mesh, changes, tuple(unprobed), raised)
+
+
+def _send_heartbeat(mesh: Mesh, log: Log, now: float, *, good: bool) -> None:
+    """Send it last: whatever becomes of it, this tick is saved."""
+    if mesh.settings.heartbeat_url:
+        from gpu_mesh import heartbeat  # most meshes have none
+
+        url, trust_env = mesh.settings.heartbeat_url.rstrip("/"), mesh.settings.proxy_from_environment
+        if reason := heartbeat.beat(url, good=good, trust_env=trust_env):
+            log.write([event("heartbeat_lost", Severity.WARNING, reason=reason)], now)
 
 
 def described(change: tick.Folded) -> str:

@@ -147,9 +147,8 @@ _TABLE = (
     Variable(
         "mesh_monitor_heartbeat_url",
         shapes.ANY_URL,
-        "Asked after each check, so that others see it run",
+        "Asked after each check, with /fail after a bad one: somebody else notices when none comes",
         "none",
-        idle=True,
     ),
     Variable(
         "mesh_monitor_canary",

@@ -142,3 +142,33 @@ def test_a_canary_that_never_answered_guards_nothing(
     site.describe({"desk": node}, canary=[f"127.0.0.1:{silent_port}"])
     site.check()
     assert site.state().nodes["desk"].failures == 1
+
+
+def test_each_check_sends_a_heartbeat_and_says_when_it_could_not_probe(
+    site: Site, standin: Callable[..., Standin]
+) -> None:
+    switch, silent = standin(), standin(fault="hang")
+    site.describe({"desk": {"url": standin().url}}, heartbeat_url=f"{switch.url}/ping/secret")
+    site.check()
+    assert list(switch.paths) == ["/ping/secret"]
+    site.describe(
+        {f"n{number}": {"url": silent.url, "timeout": 1} for number in range(40)},
+        heartbeat_url=f"{switch.url}/ping/secret",
+    )
+    site.run("status")
+    site.run("check", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24)))
+    assert list(switch.paths) == ["/ping/secret", "/ping/secret/fail"]
+
+
+def test_a_dead_mans_switch_that_hangs_or_refuses_costs_a_check_nothing_but_a_line_without_the_url(
+    site: Site, standin: Callable[..., Standin]
+) -> None:
+    switch, desk = standin(fault="hang"), standin()
+    site.describe({"desk": {"url": desk.url}}, heartbeat_url=f"{switch.url}/ping/secret")
+    site.check()
+    switch.fault = "http_500"
+    site.check()
+    assert site.state().nodes["desk"].checks == 2
+    lost = [line for line in site.log() if "event=heartbeat_lost" in line]
+    assert [line.partition("reason=")[2] for line in lost] == ["read_timeout", '"HTTP 500"']
+    assert "secret" not in " ".join(site.log())

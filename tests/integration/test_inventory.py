@@ -265,7 +265,6 @@ def test_validate_notes_what_is_set_but_has_no_effect(
     assert validate.run(paths_of(source), None, as_json=as_json) == 0
     assert capsys.readouterr().err.splitlines() == [
         "note: mesh_node_parent has no effect in this version",
-        "note: mesh_monitor_heartbeat_url has no effect in this version",
     ]
 
 
