@@ -31,6 +31,8 @@ NEEDED = {
     "nsenter": "util-linux",
 }
 BOOT = 60.0  # seconds until a machine must answer by ssh
+_ENTER = 'while [ "$1" != -- ]; do echo $$ >"$1"; shift; done; shift; exec "$@"'
+"""Enter the control groups whose files come first, then become the program after ``--``."""
 
 
 def lacking() -> str:
@@ -102,7 +104,9 @@ class Machine:
             # Dies with this process: nothing stays behind when the tests are killed.
             self._nspawn = subprocess.Popen(
                 [
-                    *("setpriv", "--pdeathsig", "KILL"),
+                    *("setpriv", "--pdeathsig", "KILL", "sh", "-c", _ENTER, "sh"),
+                    *(str(group / "cgroup.procs") for group in self._cgroups()),
+                    "--",
                     *("systemd-nspawn", "--boot", "--quiet", "--register=no", "--keep-unit"),
                     "--capability=CAP_NET_ADMIN",  # for nft; its network is its own
                     *("--link-journal=no", "--resolv-conf=off", "--console=passive"),
@@ -117,6 +121,13 @@ class Machine:
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
             )
         await_that(self._answers, BOOT, f"{self.name} answers by ssh; see {console.name}")
+
+    def _cgroups(self) -> Sequence[Path]:
+        """Make control groups of its own: machines that share one end each other's services."""
+        groups = [folder / self._namespace for folder in _hierarchies()]
+        for group in groups:
+            group.mkdir(exist_ok=True)
+        return groups
 
     def _answers(self) -> bool:
         assert self._nspawn is not None
@@ -169,6 +180,7 @@ class Machine:
         except subprocess.TimeoutExpired:
             self._nspawn.kill()
             self._nspawn.wait()
+        _remove_cgroups(self._namespace)
 
     def journal(self) -> str:
         """Return the end of its journal, read from outside, so that it need not run."""
@@ -332,6 +344,27 @@ def _children(pid: int) -> Sequence[int]:
     return ()
 
 
+def _hierarchies() -> Sequence[Path]:
+    """Return where the control groups that systemd uses are mounted: the unified ones, and its own of old."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return [
+        Path(folder)
+        for _, folder, kind, options, *_ in mounts
+        if kind == "cgroup2" or (kind == "cgroup" and "name=systemd" in options.split(","))
+    ]
+
+
+def _remove_cgroups(pattern: str) -> None:
+    for hierarchy in _hierarchies():
+        for group in hierarchy.glob(pattern):
+            for folder in [
+                *sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True),
+                group,
+            ]:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+
+
 def _clear_leftovers() -> None:
     for folder in CACHE.glob("run-*"):
         pid = folder.name.removeprefix("run-")
@@ -339,4 +372,5 @@ def _clear_leftovers() -> None:
             continue
         for namespace in Path("/run/netns").glob(f"gm{pid}[a-z]*"):
             subprocess.run(["ip", "netns", "del", namespace.name], capture_output=True, check=False)
+        _remove_cgroups(f"gm{pid}[a-z]*")
         shutil.rmtree(folder, ignore_errors=True)

@@ -52,3 +52,5 @@ def test_debian_13_is_provisioned_watched_and_repaired(site: machines.Site, meas
     measured.append(f"Debian 13, ollama killed: serving again {time.monotonic() - begun:.1f} s")
     monitor.reboot()
     machines.await_that(healthy, 60, "the node is healthy after a reboot of the monitor")
+    monitor.halt()
+    node.halt()

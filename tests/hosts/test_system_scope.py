@@ -34,12 +34,15 @@ class Mesh:
                 lambda node=node: self.status(node) == "healthy", seconds, f"{node} is healthy"
             )
 
-    def await_mail(self, node: str, word: str, since: int, seconds: float) -> None:
-        machines.await_that(
-            lambda: any(f"{word}] {node}:" in subject for subject in self.mail.subjects[since:]),
-            seconds,
-            f"a mail with [{word}] about {node}; there were {self.mail.subjects[since:]}",
-        )
+    def await_mail(self, node: str, word: str, since: int, seconds: float) -> int:
+        """Wait for a mail after that many; returns how many there were when it had come."""
+
+        def at() -> int:
+            subjects = enumerate(self.mail.subjects[since:], since + 1)
+            return next((number for number, subject in subjects if f"{word}] {node}:" in subject), 0)
+
+        machines.await_that(at, seconds, f"a mail with [{word}] about {node}; {self.mail.subjects[since:]}")
+        return at()
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,8 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
             },
         }
         yield made
+        for machine in (made.monitor, made.plain, made.rented):
+            machine.halt()
 
 
 @pytest.fixture(scope="module")
@@ -185,9 +190,9 @@ def test_ollama_that_fails_is_noticed_told_of_restarted_over_ssh_and_well_again(
     before = machine.out("systemctl show ollama -p MainPID --value")
     mails, begun = len(watched.mail.subjects), time.monotonic()
     fault(machine)
-    watched.await_mail(node, "WARNING", mails, 30)
+    mails = watched.await_mail(node, "WARNING", mails, 30)
     warned = time.monotonic() - begun
-    watched.await_mail(node, "ERROR", mails, 60)
+    mails = watched.await_mail(node, "ERROR", mails, 60)
     told = time.monotonic() - begun
     machines.await_that(
         lambda: machine.out("systemctl show ollama -p MainPID --value") not in ("0", before),
@@ -240,9 +245,9 @@ def test_a_tunnel_that_fails_is_noticed_told_of_rebuilt_and_its_node_well_again(
     ollama = watched.rented.out("systemctl show ollama -p MainPID --value")
     mails, begun = len(watched.mail.subjects), time.monotonic()
     fault(watched)
-    watched.await_mail("rented", "WARNING", mails, 30)
+    mails = watched.await_mail("rented", "WARNING", mails, 30)
     warned = time.monotonic() - begun
-    watched.await_mail("rented", "ERROR", mails, 60)
+    mails = watched.await_mail("rented", "ERROR", mails, 60)
     told = time.monotonic() - begun
     watched.await_mail("rented", "INFO", mails, 90)
     well = time.monotonic() - begun

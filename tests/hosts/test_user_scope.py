@@ -79,6 +79,8 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
             },
         }
         yield made
+        for machine in (made.desk, made.far):
+            machine.halt()
 
 
 @pytest.fixture(scope="module")
