@@ -32,6 +32,8 @@ MARK = "GPU_MESH_RUN"
 
 LONGEST_REASON = 200
 
+_DAY = 86400.0
+
 _HOST_DOWN = re.compile(
     r"ssh: connect to host|could not resolve|not known|timed out during banner|no route to host",
     re.IGNORECASE,
@@ -299,15 +301,29 @@ def _environment(folder: Path, mark: str) -> dict[str, str]:
     }
 
 
+_PARTS = ("env", "tmp", "cp")
+
+
 @contextlib.contextmanager
 def _private_folder() -> Iterator[Path]:
+    _sweep(time.time())
     folder = Path(tempfile.mkdtemp(prefix="gm-"))  # 0700 by mkdtemp's promise
     try:
-        for name in ("env", "tmp", "cp"):
+        for name in _PARTS:
             (folder / name).mkdir(mode=0o700)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(now: float) -> None:
+    """Remove what runs left behind that were killed more than a day ago."""
+    for folder in Path(tempfile.gettempdir()).glob("gm-*"):
+        with contextlib.suppress(OSError):
+            seen = folder.lstat()
+            own = seen.st_uid == os.geteuid() and not folder.is_symlink()
+            if own and now - seen.st_mtime > _DAY and all((folder / part).is_dir() for part in _PARTS):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _tail(folder: Path) -> str:

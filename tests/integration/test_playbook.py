@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import uuid
 from collections.abc import Callable, Iterator
@@ -205,6 +206,23 @@ def _has_mark(environ: Path, own: str) -> bool:
         return f"{playbook.MARK}=".encode() in found and own.encode() in found
     except OSError:
         return False
+
+
+def test_folders_of_runs_that_were_killed_a_day_ago_are_swept_and_nobody_elses(
+    here: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name, parts in (
+        ("gm-old", ("env", "tmp", "cp")),
+        ("gm-young", ("env", "tmp", "cp")),
+        ("gm-other", ("x",)),
+    ):
+        for part in parts:
+            (tmp_path / name / part).mkdir(parents=True)
+    for name in ("gm-old", "gm-other"):
+        os.utime(tmp_path / name, (1.0, 1.0))
+    run(RESTART, replace(node(1), key="nobody"), here)
+    assert {path.name for path in tmp_path.glob("gm-*")} == {"gm-young", "gm-other"}
 
 
 def test_a_node_that_the_inventory_lacks_is_a_failure(here: tuple[str, ...]) -> None:
