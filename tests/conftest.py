@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from gpu_mesh.standin import Standin
+from gpu_mesh.standin import Standin, free_port
 
 
 @pytest.fixture
@@ -19,9 +19,7 @@ def standin() -> Iterator[Callable[..., Standin]]:
 @pytest.fixture
 def closed_port() -> int:
     """A loopback port on which nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture

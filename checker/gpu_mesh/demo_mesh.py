@@ -8,7 +8,6 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +24,7 @@ from types import TracebackType
 import msgspec
 
 from gpu_mesh.paths import Paths
+from gpu_mesh.standin import free_port
 
 REAL_OLLAMA = "http://127.0.0.1:11434"
 PRIVILEGE_SEPARATION = Path("/run/sshd")
@@ -259,13 +259,6 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 SetEnv TMPDIR={folder}
 """
-
-
-def free_port() -> int:
-    """Return a port on 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _processes_with(setting: bytes) -> Iterator[int]:

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import random
 import signal
 import socket
 import ssl
@@ -245,6 +246,18 @@ class Exchange(BaseHTTPRequestHandler):
                 "done_reason": "stop" if prompt else "load",
             },
         )
+
+
+def free_port() -> int:
+    """Return a port on 127.0.0.1 on which nobody listens, for a server that is started later.
+
+    It is below those that Linux gives to outgoing connections, or one of them could hold it by then.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311 - any will do
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _timestamp(at: float) -> str:

@@ -18,6 +18,7 @@ from gpu_mesh import tick
 from gpu_mesh.log import Log
 from gpu_mesh.mesh import Node, Settings
 from gpu_mesh.observation import Observation, Reply
+from gpu_mesh.standin import free_port
 from gpu_mesh.state import Level, Status
 from gpu_mesh.statefile import StateFile
 
@@ -41,9 +42,7 @@ def files_of(folder: Path) -> dict[Path, bytes]:
 def two_nodes(site, standin, **variables):
     """Describe a healthy node with two models and one that refuses."""
     desk = standin(models=("llama3.2:latest", "qwen3:8b"), loaded=("qwen3:8b",))
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        closed = sock.getsockname()[1]
+    closed = free_port()
     site.describe(
         {
             "desk": {"url": desk.url, "name": "Desk"},

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from gpu_mesh.log import Log
 from gpu_mesh.mesh import Settings
 from gpu_mesh.paths import Paths
 from gpu_mesh.render import Message
+from gpu_mesh.standin import free_port
 from gpu_mesh.state import Alert, AlertKind, Level, Progress, State
 from gpu_mesh.statefile import StateFile
 
@@ -140,12 +140,6 @@ def mail() -> Iterator[tuple[Mailbox, int]]:
     controller.start()
     yield box, port
     controller.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Site:

@@ -26,7 +26,7 @@ from gpu_mesh.causes import Action
 from gpu_mesh.mesh import Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.plan import Finding
 from gpu_mesh.playbook import Report
-from gpu_mesh.standin import Standin
+from gpu_mesh.standin import Standin, free_port
 
 RESTART = playbook.find(Action.RESTART_OLLAMA)
 REBUILD = playbook.find(Action.REBUILD_TUNNEL)
@@ -315,8 +315,7 @@ def sshd(tmp_path: Path, closed_port: int) -> Iterator[Sshd]:
 def test_over_ssh_a_command_starts_an_ollama_that_outlives_the_connection(
     inventory: Callable[..., tuple[str, ...]], sshd: Sshd, server: Callable[[int], str]
 ) -> None:
-    with Standin() as free:
-        port = free.port
+    port = free_port()
     there = replace(node(port, recovery_command=server(port)), on_monitor=False)
     sources = inventory(gpu1=sshd.variables | {"ansible_python_interpreter": "/nonexistent"})
     report = run(RESTART, there, sources)
@@ -434,8 +433,7 @@ def test_a_command_that_cannot_take_the_port_from_a_stuck_tunnel_fails(
 def test_over_ssh_a_tunnel_is_rebuilt_and_carries_requests(
     here: tuple[str, ...], sshd: Sshd, standin: Callable[..., Standin], tmp_path: Path
 ) -> None:
-    with Standin() as free:
-        local = free.port
+    local = free_port()
     remote, pid, see = standin(), tmp_path / "pid", sshd.variables
     forward = (
         f"echo $$ >{pid}; exec ssh -N -L 127.0.0.1:{local}:127.0.0.1:{remote.port} "
@@ -503,8 +501,7 @@ def test_by_hand_a_playbook_refuses_anything_but_one_node_before_it_touches_any(
 def test_by_hand_the_node_is_resolved_as_the_checker_does(
     inventory: Callable[..., tuple[str, ...]], closed_port: int, server: Callable[[int], str], tmp_path: Path
 ) -> None:
-    with Standin() as free:
-        local = free.port
+    local = free_port()
     variables = {
         "ansible_connection": "local",
         "mesh_node_recovery": "command",

@@ -22,7 +22,7 @@ from gpu_mesh.log import Log, Severity
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.observation import Fault, Observation, Reply
 from gpu_mesh.recover import Site, recover
-from gpu_mesh.standin import Standin
+from gpu_mesh.standin import Standin, free_port
 from gpu_mesh.state import Alert, AlertKind, Attempt, Level, NodeState, Outcome, Status
 from gpu_mesh.statefile import StateError, StateFile
 
@@ -163,8 +163,7 @@ def test_a_stuck_tunnel_is_rebuilt_after_the_look_and_ollama_is_not_restarted(
     world: World, standin: Callable[..., Standin], silent_port: int
 ) -> None:
     remote = standin()
-    with Standin() as free:
-        local = free.port
+    local = free_port()
     again = f"echo tunnel >>{world.commands}; {world.starting(local)}"
     node = world.node(
         local, "true", tunnel=Tunnel("pod", local, remote_port=remote.port, recovery_command=again)
@@ -201,8 +200,7 @@ def test_a_restart_that_ends_well_is_no_success_until_a_probe_says_so(
     world: World, standin: Callable[..., Standin], closed_port: int
 ) -> None:
     """Ollama comes back on its own host, but the address by which the mesh knows it stays closed."""
-    with Standin() as free:
-        inside = free.port
+    inside = free_port()
     node = world.node(inside, world.starting(inside))
     world.failing()
     site = world.site(node)
@@ -222,8 +220,7 @@ def test_a_restart_that_ends_well_is_no_success_until_a_probe_says_so(
 
 
 def test_several_nodes_are_recovered_at_the_same_time(world: World, closed_port: int) -> None:
-    with Standin() as free:
-        other = free.port
+    other = free_port()
     world.failing("gpu1")
     world.failing("gpu2")
     nodes = (
@@ -429,8 +426,7 @@ def test_a_recovery_that_is_stopped_while_it_acts_is_cut_off_at_once_and_counts(
 def test_a_repair_that_the_monitor_itself_could_not_prove_is_not_held_against_the_node(
     world: World, closed_port: int
 ) -> None:
-    with Standin() as free:
-        port = free.port
+    port = free_port()
     node = world.node(port, world.starting(port))
     world.failing()
     site = world.site(node)
@@ -467,8 +463,7 @@ def test_a_proof_that_is_older_than_the_last_check_changes_nothing(
 
 
 def test_a_node_that_fails_during_a_slow_repair_is_repaired_meanwhile(world: World, closed_port: int) -> None:
-    with Standin() as free:
-        port = free.port
+    port = free_port()
     gate = world.folder / "gate"
     slow = world.node(closed_port, f"while [ ! -e {gate} ]; do sleep 0.2; done; exit 1")
     quick = world.node(port, world.starting(port), "gpu2")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from sites import Receiver, Site, eventually, processes_with
 
+from gpu_mesh.standin import free_port
 from gpu_mesh.state import Status
 
 
@@ -37,9 +38,7 @@ def monitor(site: Site):
 
 def served_by_a_command(site: Site) -> Path:
     """Describe a node whose Ollama a command starts, and return the file with the process's number."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     pid, script = site.folder / "ollama.pid", site.folder / "ollama.sh"
     standin = f"'{sys.executable}' -m gpu_mesh.standin --port {port}"
     script.write_text(f"#!/bin/sh\necho $$ > {pid}.new\nmv {pid}.new {pid}\nexec {standin}\n")
@@ -199,7 +198,7 @@ def test_the_demo_tells_of_two_incidents_and_leaves_nothing_behind(demo):
     running.until("2. Desk's Ollama crashes")
     has_ssh = bool(shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin"))
     assert ("a real ssh tunnel" in running.told) == has_ssh
-    assert running.end() == (0, "")
+    assert running.end() == (0, ""), running.told
     incidents = running.told.partition("2. Desk")[2].split("3. Iceland's tunnel dies")
     for name, incident in zip(("Desk", "Iceland"), incidents, strict=True):
         alerts = [line for line in incident.splitlines() if f"] {name}: " in line]

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -14,6 +13,7 @@ import pytest
 from sites import eventually, processes_with
 
 from gpu_mesh import __version__
+from gpu_mesh.standin import free_port
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("checker", "playbooks", "pyproject.toml", "README.md", "LICENSE")
@@ -63,9 +63,7 @@ def test_the_wheel_brings_its_playbooks_and_templates_and_not_the_tests(installe
 def test_the_installed_command_checks_alerts_and_recovers_from_any_working_directory(
     installed, site, receiver, tmp_path
 ):
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     script = tmp_path / "ollama.sh"
     script.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m gpu_mesh.standin --port {port}\n")
     script.chmod(0o700)
