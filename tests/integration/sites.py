@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -131,3 +133,10 @@ def processes_with(mark: str) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def end_all_with(mark: str) -> None:
+    """End the processes in whose environment the text stands; one may end with another."""
+    for number in processes_with(mark):
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)

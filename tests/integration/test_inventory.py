@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sites import eventually, processes_with
+from sites import end_all_with, eventually, processes_with
 
 from gpu_mesh import reading, validate
 from gpu_mesh.mesh import Mesh
@@ -136,8 +136,7 @@ def test_whoever_is_stopped_while_a_script_runs_leaves_nobody_behind(
     finally:
         asking.kill()
         asking.wait()
-        for pid in processes_with(mark):
-            os.kill(pid, signal.SIGKILL)
+        end_all_with(mark)
 
 
 def test_a_plugins_configuration_adds_groups(write: Write) -> None:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from sites import Receiver, Site, eventually, processes_with
+from sites import Receiver, Site, end_all_with, eventually, processes_with
 
 from gpu_mesh.standin import free_port
 from gpu_mesh.state import Status
@@ -24,8 +24,7 @@ def ending_all(mark: str):
     try:
         yield
     finally:
-        for number in processes_with(mark):
-            os.kill(number, signal.SIGKILL)
+        end_all_with(mark)
 
 
 @contextmanager

@@ -1,8 +1,6 @@
 """The wheel: what it installs works anywhere, with its own playbooks and templates."""
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -10,7 +8,7 @@ import venv
 from pathlib import Path
 
 import pytest
-from sites import eventually, processes_with
+from sites import end_all_with, eventually
 
 from gpu_mesh import __version__
 from gpu_mesh.standin import free_port
@@ -86,6 +84,5 @@ def test_the_installed_command_checks_alerts_and_recovers_from_any_working_direc
         assert eventually(lambda: site.run("deliver", **here).returncode == 0)
         assert receiver.levels("Desk") == ["ERROR", "INFO"]
     finally:
-        for number in processes_with(f"HOME={site.folder}"):
-            os.kill(number, signal.SIGKILL)
+        end_all_with(f"HOME={site.folder}")
     assert list(elsewhere.iterdir()) == []
