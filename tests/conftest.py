@@ -1,5 +1,6 @@
 """Real servers on loopback for every test that wants one."""
 
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,6 +8,12 @@ from contextlib import ExitStack
 import pytest
 
 from gpu_mesh.standin import Standin, free_port
+
+
+def pytest_configure() -> None:
+    """Let the programs under test hear Ctrl-C, even where a shell has made the tests deaf to it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
