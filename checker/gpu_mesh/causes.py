@@ -31,6 +31,7 @@ class Cause(StrEnum):
     NOT_EXPOSED = "not_exposed"
     TIMEOUT = "timeout"
     HTTP_ERROR = "http_error"
+    RUNNER_HUNG = "runner_hung"
     TUNNEL_DOWN = "tunnel_down"
     TUNNEL_STUCK = "tunnel_stuck"
     TUNNEL_PORT_TAKEN = "tunnel_port_taken"
@@ -43,6 +44,7 @@ class Cause(StrEnum):
     TLS = "tls"
     MISCONFIGURED = "misconfigured"
     MONITOR = "monitor"
+    BUSY = "busy"
     LOADING = "loading"
     STUCK_STOPPING = "stuck_stopping"
     CPU_FALLBACK = "cpu_fallback"
@@ -81,6 +83,12 @@ CAUSES: dict[Cause, CauseFacts] = {
     ),
     Cause.HTTP_ERROR: CauseFacts(
         Verdict.FAILED, _RESTART, "HTTP error", "read Ollama's log: {log} on {host}"
+    ),
+    Cause.RUNNER_HUNG: CauseFacts(
+        Verdict.FAILED,
+        _RESTART,
+        "A loaded model does not answer",
+        "see what its runner does: {log} and nvidia-smi on {host}",
     ),
     Cause.TUNNEL_DOWN: CauseFacts(
         Verdict.FAILED,
@@ -151,6 +159,12 @@ CAUSES: dict[Cause, CauseFacts] = {
         _NOTHING,
         "The monitor could not probe it",
         "look at the monitor's own memory, open files and log; nothing is counted against {node}",
+    ),
+    Cause.BUSY: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "Its queue is full",
+        "nothing: it is working; spread the load, or raise OLLAMA_MAX_QUEUE of {unit} on {host}",
     ),
     Cause.LOADING: CauseFacts(
         Verdict.IMPAIRED,

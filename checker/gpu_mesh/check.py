@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from gpu_mesh import alerts, meshcache, plan, pool, tick
+from gpu_mesh import alerts, deepcheck, meshcache, plan, pool, tick
 from gpu_mesh.causes import Action, Verdict
 from gpu_mesh.durations import in_words, plural
 from gpu_mesh.log import Event, Log, Severity, event
 from gpu_mesh.mesh import Mesh, Node
 from gpu_mesh.observation import Fault, Observation
 from gpu_mesh.paths import Paths
-from gpu_mesh.state import Alert, Level, State, Tick
+from gpu_mesh.state import Alert, Level, NodeState, State, Tick
 from gpu_mesh.statefile import StateFile
 
 REMEMBERED = 86400.0
@@ -63,6 +63,9 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
         began,
         ask_version=lambda node: _version_is_old(known, node, began),
         trust_env=mesh.settings.proxy_from_environment,
+        choose=lambda node, loaded: deepcheck.choose(
+            known.nodes.get(node.key) or NodeState(), loaded, began, mesh.settings.deep_interval
+        ),
     )
     heard, offline = _listen(mesh, nodes, known, seen)
     now = clock()

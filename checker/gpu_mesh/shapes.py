@@ -223,6 +223,18 @@ def seconds(most: int) -> Shape:
     return Shape(f"a number of seconds above 0 and up to {most}", _seconds(most))
 
 
+def seconds_or_none(most: int) -> Shape:
+    """Return the shape of a time not longer than ``most`` seconds; 0 switches off what it is for."""
+
+    def read(value: object) -> float:
+        number = _number(value)
+        if not 0 <= number <= most:
+            raise ShapeError
+        return number
+
+    return Shape(f"a number of seconds up to {most}, or 0", read)
+
+
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.@-]*"
 
 BOOLEAN = Shape("true or false", _boolean)

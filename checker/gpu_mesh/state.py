@@ -149,6 +149,8 @@ class NodeState(Struct, omit_defaults=True, frozen=True):
     had_models: int = 0  # the last count that was not 0
     loaded: tuple[str, ...] = ()
     loading_since: float = 0.0
+    expiries: dict[str, float] = {}  # when each loaded model goes, by the node's clock
+    deep_at: float = 0.0  # when a loaded model last gave a sign of life, or was asked for one
     version: str = ""
     version_at: float = 0.0
     claim: Claim | None = None

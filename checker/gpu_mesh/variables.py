@@ -110,6 +110,12 @@ _TABLE = (
     Variable(
         "mesh_monitor_impaired_checks", shapes.COUNT, "Checks that an impairment lasts before it alerts"
     ),
+    Variable(
+        "mesh_monitor_deep_interval",
+        shapes.seconds_or_none(86400),
+        "Seconds between two deep checks of a node, which ask a loaded model for a sign of life; 0: never. "
+        "Shorter than OLLAMA_KEEP_ALIVE, it keeps models loaded",
+    ),
     Variable("mesh_monitor_recovery_max_attempts", shapes.FEW, "Recoveries tried in one incident"),
     Variable(
         "mesh_monitor_recovery_backoff",

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from gpu_mesh import figures
+from gpu_mesh import deepcheck, figures
 from gpu_mesh.causes import Diagnosis, Verdict
 from gpu_mesh.diagnose import is_loading
 from gpu_mesh.mesh import Node
@@ -86,6 +86,8 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
         had_models=len(seen.models) or before.had_models,
         loaded=before.loaded if loading else tuple(model.name for model in seen.loaded),
         loading_since=(before.loading_since or seen.at) if loading else 0.0,
+        expiries=before.expiries if loading else deepcheck.expiries(seen.loaded),
+        deep_at=seen.at if seen.deep or deepcheck.has_moved(before.expiries, seen.loaded) else before.deep_at,
         version=seen.version or before.version,
         version_at=seen.at if seen.version else before.version_at,
     )
