@@ -21,6 +21,7 @@ class Action(StrEnum):
 
     RESTART_OLLAMA = "restart_ollama"
     REBUILD_TUNNEL = "rebuild_tunnel"
+    OWN_PLAYBOOK = "own_playbook"  # the operator's
     NONE = "none"
 
 
@@ -61,6 +62,7 @@ class CauseFacts(Struct, frozen=True):
     next_step: (
         str  # what a person can do; may name {node}, {url}, {unit}, {log}, {tunnel_log}, {host}, {port}
     )
+    tries: int = 0  # how often the action may help within a day; 0: as often as the settings say
 
 
 _RESTART, _REBUILD, _NOTHING = Action.RESTART_OLLAMA, Action.REBUILD_TUNNEL, Action.NONE
@@ -180,6 +182,7 @@ CAUSES: dict[Cause, CauseFacts] = {
         _RESTART,
         "A model runs on the CPU",
         "run nvidia-smi on {host}; a smaller model or context may be needed, or mesh_node_expects_gpu: false",
+        tries=1,
     ),
     Cause.MODELS_MISSING: CauseFacts(
         Verdict.IMPAIRED,

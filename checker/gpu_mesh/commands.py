@@ -63,7 +63,7 @@ def deliver(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
 
 def recover(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Repair what the plan says, or say what it would be."""
-    from gpu_mesh import plan
+    from gpu_mesh import brake, plan
     from gpu_mesh.statefile import StateFile
 
     mesh, file = _mesh(arguments, paths), StateFile(paths.state, log)
@@ -71,8 +71,11 @@ def recover(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     if only and mesh.node(only) is None:
         known = ", ".join(node.key for node in mesh.nodes)
         raise UsageError(f"there is no node {only!r} in the inventory; there are: {known}")
-    if arguments.force and not only:
-        raise UsageError("--force is for one node: gpu-mesh recover NODE --force")
+    if arguments.force and not only and not brake.holds(file.load()):
+        raise UsageError(
+            "nothing holds the repairs back; --force is for one node (gpu-mesh recover NODE --force), "
+            "or for all when too many fail at once"
+        )
     if arguments.dry_run:
         decisions = plan.plan(mesh, file.load(), time.time(), only, force=arguments.force)
         sys.stdout.write(plan.describe(decisions, mesh))

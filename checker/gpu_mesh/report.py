@@ -2,10 +2,10 @@
 
 from msgspec import Struct
 
-from gpu_mesh import aftermath, alerts, figures, plan
+from gpu_mesh import aftermath, alerts, figures, ladder, plan
 from gpu_mesh.causes import Action, Cause
 from gpu_mesh.durations import clock_time
-from gpu_mesh.mesh import Mesh, Node, Settings
+from gpu_mesh.mesh import Mesh, Node
 from gpu_mesh.state import Alert, Level, NodeState, State, Status
 
 SCHEMA = 1
@@ -76,6 +76,7 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
         now: Unix seconds.
     """
     interval = mesh.settings.check_interval
+    decisions = {decision.node: decision for decision in plan.plan(mesh, state, now)}
     return Report(
         schema=SCHEMA,
         at=now,
@@ -93,7 +94,8 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
             alerts_unheard=sum(alerts.is_unheard(alert) for alert in state.alerts),
         ),
         nodes=tuple(
-            _node(node, mesh.settings, state.nodes.get(node.key) or NodeState(), now) for node in mesh.nodes
+            _node(node, state.nodes.get(node.key) or NodeState(), decisions.get(node.key), now)
+            for node in mesh.nodes
         ),
     )
 
@@ -124,7 +126,7 @@ def counted_by_level(raised: tuple[Alert, ...]) -> str:
     return ", ".join(f"{number} {level}" for level, number in counts if number) or "none"
 
 
-def _node(node: Node, settings: Settings, known: NodeState, now: float) -> NodeReport:
+def _node(node: Node, known: NodeState, decision: plan.Decision | None, now: float) -> NodeReport:
     return NodeReport(
         node=node.key,
         name=node.name,
@@ -148,9 +150,9 @@ def _node(node: Node, settings: Settings, known: NodeState, now: float) -> NodeR
         version=known.version,
         last_check=known.last_check or None,
         recovering=known.claim is not None and known.claim.until > now,
-        recovery_attempts=plan.acted(known),
+        recovery_attempts=ladder.acted(known.attempts),
         last_recovery=_last_recovery(known),
-        recovery_reason=_reason(node, settings, known, now),
+        recovery_reason=_reason(known, decision),
     )
 
 
@@ -168,10 +170,9 @@ def _last_recovery(known: NodeState) -> str:
     return f"{clock_time(last.at)} {aftermath.in_words(last.outcome)}: {last.words}"
 
 
-def _reason(node: Node, settings: Settings, known: NodeState, now: float) -> str:
-    if known.status not in (Status.UNHEALTHY, Status.OFFLINE):
+def _reason(known: NodeState, decision: plan.Decision | None) -> str:
+    if known.status not in (Status.UNHEALTHY, Status.OFFLINE) or decision is None:
         return ""
-    decision = plan.decide(node, settings, known, now)
     return decision.reason if decision.action is Action.NONE else ""
 
 

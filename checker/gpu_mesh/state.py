@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
-from gpu_mesh.causes import Action, Cause, Verdict
+from gpu_mesh.causes import CAUSES, Action, Cause, Verdict
 
 SCHEMA = 1
 
@@ -84,6 +84,7 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     previous: Status | None = None
     cause: Cause | None = None
     since: float = 0.0  # when the incident opened
+    tried: str = ""  # what recovery tried, and how that ended
     tags: tuple[str, ...] = ()  # the node's own: alert_tags, groups, key
     deliveries: dict[str, Delivery] = {}  # by hash of the URL
     done: bool = False  # nothing is left to deliver
@@ -107,6 +108,13 @@ class Attempt(Struct, frozen=True):
     outcome: Outcome
     finding: str = ""
     words: str = ""  # what was found and done, for people
+    cause: Cause | None = None  # for which it was made
+    playbook: str = ""  # the operator's own
+
+    @property
+    def for_impairment(self) -> bool:
+        """Whether the node served, but not as it should, when it was made."""
+        return self.cause is not None and CAUSES[self.cause].verdict is Verdict.IMPAIRED
 
 
 class Claim(Struct, frozen=True):
@@ -116,6 +124,14 @@ class Claim(Struct, frozen=True):
     until: float
     pid: int
     action: Action
+    playbook: str = ""  # the operator's own
+
+
+class Brake(Struct, frozen=True):
+    """So many nodes fail at once that repairing each would hide what they share: nothing is repaired."""
+
+    since: float
+    released: bool = False  # a person has said that repairs go on all the same
 
 
 class NodeState(Struct, omit_defaults=True, frozen=True):
@@ -127,6 +143,7 @@ class NodeState(Struct, omit_defaults=True, frozen=True):
     cause: Cause | None = None
     refined_from: Cause | None = None  # what a probe alone calls the cause that a look has made precise
     detail: str = ""
+    cause_since: float = 0.0  # of what a probe alone calls the cause
     failures: int = 0  # consecutive
     served: int = 0  # consecutive checks that were ok or impaired
     impaired: int = 0  # consecutive
@@ -154,7 +171,8 @@ class NodeState(Struct, omit_defaults=True, frozen=True):
     version: str = ""
     version_at: float = 0.0
     claim: Claim | None = None
-    attempts: tuple[Attempt, ...] = ()  # of the current incident, and of the last hour
+    attempts: tuple[Attempt, ...] = ()  # of the current incident, and lately (walk.py)
+    called_at: float = 0.0  # when a person was called in this incident; 0.0: not yet
 
 
 class Tick(Struct, frozen=True):
@@ -175,5 +193,6 @@ class State(Struct, omit_defaults=False):
     next_alert: int = 1
     canaries: dict[str, str] = field(default_factory=dict)  # the boot in which each last answered
     offline_since: float = 0.0  # since when the monitor's own network is gone
+    brake: Brake | None = None
     unprobed: int = 0  # how many nodes the monitor itself could not probe in the last check
     inventory_error: str = ""  # why the inventory's newest edit is not in force

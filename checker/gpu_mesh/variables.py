@@ -85,6 +85,13 @@ _TABLE = (
         "What `command` runs there; no place for a secret",
         "none",
     ),
+    Variable(
+        "mesh_node_recovery_playbooks",
+        shapes.PLAYBOOKS,
+        "Your own recovery playbooks, files on the monitor by cause; `last`: when the others have not helped "
+        "(docs/recovery.md)",
+        "none",
+    ),
     Variable("mesh_tunnel_host", shapes.HOST, "Where ssh goes; makes the node a tunnelled one", "no tunnel"),
     Variable(
         "mesh_tunnel_local_port", shapes.PORT, "The monitor's port that leads there", "required with a tunnel"
@@ -121,6 +128,22 @@ _TABLE = (
         "mesh_monitor_recovery_backoff",
         shapes.seconds(86400),
         "Seconds after the first attempt of an incident; doubled after each",
+    ),
+    Variable(
+        "mesh_monitor_recovery_slow_retry",
+        shapes.seconds_or_none(604800),
+        "Seconds between the attempts that are made once a person was called; 0: none",
+    ),
+    Variable(
+        "mesh_monitor_recovery_patience",
+        shapes.seconds(86400),
+        "Seconds that an impairment which a restart helps lasts before it is repaired",
+    ),
+    Variable(
+        "mesh_monitor_recovery_brake",
+        shapes.PER_CENT,
+        "Per cent of the nodes, of four or more: when more fail within five minutes, nothing is repaired "
+        "until fewer do, or `gpu-mesh recover --force`; 0: never",
     ),
     Variable("mesh_monitor_recovery_concurrency", shapes.COUNT, "Recoveries at the same time"),
     Variable("mesh_monitor_recovery_timeout", shapes.seconds(3600), "For one playbook, in seconds"),
