@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from gpu_mesh import alerts, meshcache, plan, pool, tick
+from gpu_mesh import alerts, meshcache, plan, pool, silences, tick
 from gpu_mesh.causes import Action, Verdict
 from gpu_mesh.durations import in_words, plural
 from gpu_mesh.log import Event, Log, Severity, event
@@ -80,6 +80,7 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
         _note_offline(state, heard, now, offline=offline)
         _note_unprobed(state, unprobed, now)
         _forget_removed(state, mesh, now)
+        state.silences = silences.remembered(state.silences, now)
         if len(unprobed) < len(nodes) or not nodes:  # else nobody was watched, and the state grows stale
             state.tick = Tick(began, now - began, mesh.settings.check_interval)
         raised = tuple(alert for alert in state.alerts if alert.id >= first_new)

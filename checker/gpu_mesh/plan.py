@@ -9,7 +9,7 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh import durations
+from gpu_mesh import durations, silences
 from gpu_mesh.causes import CAUSES, Action, Cause
 from gpu_mesh.diagnose import in_words, next_step
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings
@@ -64,7 +64,14 @@ def plan(
     return tuple(
         _offline(node, state)
         if state.offline_since and not node.on_monitor
-        else decide(node, mesh.settings, state.nodes.get(node.key) or NodeState(), now, force=force)
+        else decide(
+            node,
+            mesh.settings,
+            state.nodes.get(node.key) or NodeState(),
+            now,
+            force=force,
+            silenced=silences.against_recovery(state.silences, node, now),
+        )
         for node in mesh.nodes
         if (node.key == only if only else node.enabled)
     )
@@ -76,7 +83,15 @@ def _offline(node: Node, state: State) -> Decision:
     return Decision(node.key, Action.NONE, "the monitor itself is offline", known.cause)
 
 
-def decide(node: Node, settings: Settings, before: NodeState, now: float, *, force: bool = False) -> Decision:
+def decide(
+    node: Node,
+    settings: Settings,
+    before: NodeState,
+    now: float,
+    *,
+    force: bool = False,
+    silenced: str = "",
+) -> Decision:
     """Decide for one node.
 
     1. Where a recovery is under way, nothing is done, whatever else is true.
@@ -84,6 +99,8 @@ def decide(node: Node, settings: Settings, before: NodeState, now: float, *, for
     3. After as many attempts in one incident as the settings allow, a person is needed. One that was declined
        by the look did not touch the node, and is not counted.
     4. After each attempt the wait doubles.
+    5. A node that a person has silenced with --no-recovery, or that is in such a maintenance window, is left
+       alone.
 
     Args:
         node: the node as the inventory describes it.
@@ -92,6 +109,7 @@ def decide(node: Node, settings: Settings, before: NodeState, now: float, *, for
         now: Unix seconds.
         force: a person asks for it: only a recovery under way and ``mesh_node_recovery: none`` stand against
             it, and the look on the node's host.
+        silenced: why recovery must leave the node alone (silences.against_recovery); "": it need not.
     """
     known = settle(before, now)
     # What an earlier look made precise is looked at anew: the node may have changed since.
@@ -103,6 +121,7 @@ def decide(node: Node, settings: Settings, before: NodeState, now: float, *, for
         _under_way(known)
         or ("" if force else _not_failing(node, known))
         or _not_helped(node, probed, action)
+        or ("" if force else silenced)
         or ("" if force else _not_now(node, settings, known, now))
     )
     if against:

@@ -2,11 +2,12 @@
 
 from msgspec import Struct
 
-from gpu_mesh import aftermath, alerts, figures, plan
+from gpu_mesh import aftermath, alerts, figures, plan, silences
 from gpu_mesh.causes import Action, Cause
 from gpu_mesh.durations import clock_time
 from gpu_mesh.mesh import Mesh, Node, Settings
-from gpu_mesh.state import Alert, Level, NodeState, State, Status
+from gpu_mesh.silences import InForce
+from gpu_mesh.state import Alert, Level, NodeState, Silence, State, Status
 
 SCHEMA = 1
 STALE_INTERVALS = 3
@@ -41,6 +42,7 @@ class NodeReport(Struct, frozen=True):
     recovery_attempts: int  # of this incident and the last hour, that may have touched something
     last_recovery: str  # what came of the last one in this incident, in words
     recovery_reason: str  # why nothing is repaired now; "": it will be, or there is nothing to repair
+    silenced_until: float | None  # when its alerts are told again; None: they are told now
 
 
 class MeshReport(Struct, frozen=True):
@@ -56,6 +58,7 @@ class MeshReport(Struct, frozen=True):
     inventory_error: str
     alerts_waiting: int  # not yet delivered to every URL
     alerts_unheard: int  # of the history, warnings and above that no URL was there for
+    silences: tuple[InForce, ...]  # and the maintenance windows that are open
 
 
 class Report(Struct, frozen=True):
@@ -91,9 +94,11 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
             inventory_error=state.inventory_error,
             alerts_waiting=sum(alerts.waits(alert) for alert in state.alerts),
             alerts_unheard=sum(alerts.is_unheard(alert) for alert in state.alerts),
+            silences=silences.in_force(mesh, state.silences, now),
         ),
         nodes=tuple(
-            _node(node, mesh.settings, state.nodes.get(node.key) or NodeState(), now) for node in mesh.nodes
+            _node(node, mesh.settings, state.nodes.get(node.key) or NodeState(), state.silences, now)
+            for node in mesh.nodes
         ),
     )
 
@@ -124,7 +129,10 @@ def counted_by_level(raised: tuple[Alert, ...]) -> str:
     return ", ".join(f"{number} {level}" for level, number in counts if number) or "none"
 
 
-def _node(node: Node, settings: Settings, known: NodeState, now: float) -> NodeReport:
+def _node(
+    node: Node, settings: Settings, known: NodeState, given: tuple[Silence, ...], now: float
+) -> NodeReport:
+    silenced = silences.quiet(given, node, None, now)
     return NodeReport(
         node=node.key,
         name=node.name,
@@ -150,7 +158,8 @@ def _node(node: Node, settings: Settings, known: NodeState, now: float) -> NodeR
         recovering=known.claim is not None and known.claim.until > now,
         recovery_attempts=plan.acted(known),
         last_recovery=_last_recovery(known),
-        recovery_reason=_reason(node, settings, known, now),
+        recovery_reason=_reason(node, settings, known, given, now),
+        silenced_until=silenced.until if silenced else None,
     )
 
 
@@ -168,10 +177,11 @@ def _last_recovery(known: NodeState) -> str:
     return f"{clock_time(last.at)} {aftermath.in_words(last.outcome)}: {last.words}"
 
 
-def _reason(node: Node, settings: Settings, known: NodeState, now: float) -> str:
+def _reason(node: Node, settings: Settings, known: NodeState, given: tuple[Silence, ...], now: float) -> str:
     if known.status not in (Status.UNHEALTHY, Status.OFFLINE):
         return ""
-    decision = plan.decide(node, settings, known, now)
+    silenced = silences.against_recovery(given, node, now)
+    decision = plan.decide(node, settings, known, now, silenced=silenced)
     return decision.reason if decision.action is Action.NONE else ""
 
 
