@@ -163,6 +163,34 @@ def alerts(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     return code
 
 
+def silence(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Mute alerts for a while, list what is muted, or end it."""
+    from gpu_mesh import silencecommand
+    from gpu_mesh.statefile import StateFile
+
+    file, now, author = StateFile(paths.state, log), time.time(), silencecommand.login(os.environ)
+    try:
+        if arguments.what == "end":
+            said = silencecommand.end(arguments.number, file, log, author, now)
+        elif arguments.what == "list":
+            said = silencecommand.table(_mesh(arguments, paths), file.load(), now)
+        else:
+            wish = silencecommand.Wish(
+                names=tuple(arguments.names),
+                everything=arguments.all,
+                length=arguments.length,
+                reason=arguments.reason,
+                levels=tuple(arguments.level),
+                no_recovery=arguments.no_recovery,
+            )
+            wanted = silencecommand.read(wish, _mesh(arguments, paths), author, now)
+            said = silencecommand.add(wanted, file, log, now)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    sys.stdout.write(said)
+    return 0
+
+
 def best(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
     """Print the URL of the node to use; 1 when none is healthy."""
     from gpu_mesh import figures

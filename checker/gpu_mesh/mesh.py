@@ -30,6 +30,29 @@ class Scope(StrEnum):
     USER = "user"
 
 
+class Day(StrEnum):
+    """A day of the week, in the order of ``date.weekday()``."""
+
+    MON = "mon"
+    TUE = "tue"
+    WED = "wed"
+    THU = "thu"
+    FRI = "fri"
+    SAT = "sat"
+    SUN = "sun"
+
+
+class Window(Struct, frozen=True, forbid_unknown_fields=True):
+    """A recurring maintenance window. Times are minutes since midnight by the clocks of its zone."""
+
+    days: tuple[Day, ...]  # on which it begins
+    start: int
+    end: int  # not after ``start``: on the next day; 1440: the midnight at the day's end
+    zone: str = "UTC"
+    reason: str = "maintenance"
+    recovery: bool = True  # whether recovery goes on meanwhile
+
+
 class Tunnel(Struct, frozen=True, forbid_unknown_fields=True):
     """An ``ssh -L`` forward on the monitor through which a node is reached (``mesh_tunnel_*``)."""
 
@@ -66,6 +89,7 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     container: str = "ollama"
     recovery_command: str = ""
     recovery_playbooks: dict[str, str] = {}  # the operator's own, absolute paths by cause, or by LAST_RUNG
+    maintenance: tuple[Window, ...] = ()
     tunnel: Tunnel | None = None
     on_monitor: bool = False  # reached over loopback and recovered over a local connection
 

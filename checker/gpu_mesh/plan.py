@@ -9,7 +9,7 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh import brake, durations, ladder
+from gpu_mesh import brake, durations, ladder, silences
 from gpu_mesh.causes import CAUSES, Action, Cause, Verdict
 from gpu_mesh.diagnose import in_words, next_step
 from gpu_mesh.ladder import Rung, Step
@@ -72,6 +72,8 @@ def plan(
         else:
             decision = decide(node, mesh.settings, known, now, force=force and bool(only))
         against = _against(node, state, at_work.get(node.machine, node.key), force=force)
+        if not against and not (force and only):
+            against = silences.against_recovery(state.silences, node, now)
         if against and decision.action is not Action.NONE:
             decision = Decision(node.key, Action.NONE, against, known.cause)
         decisions.append(decision)
@@ -96,7 +98,14 @@ def _against(node: Node, state: State, at_work: str, *, force: bool) -> str:
     return ""
 
 
-def decide(node: Node, settings: Settings, before: NodeState, now: float, *, force: bool = False) -> Decision:
+def decide(
+    node: Node,
+    settings: Settings,
+    before: NodeState,
+    now: float,
+    *,
+    force: bool = False,
+) -> Decision:
     """Decide for one node.
 
     1. Where a recovery is under way, nothing is done, whatever else is true.
@@ -111,6 +120,7 @@ def decide(node: Node, settings: Settings, before: NodeState, now: float, *, for
         now: Unix seconds.
         force: a person asks for it: only a recovery under way and ``mesh_node_recovery: none`` stand against
             it, and the look on the node's host.
+        silenced: why recovery must leave the node alone (silences.against_recovery); "": it need not.
     """
     known = settle(before, now)
     # What an earlier look made precise is looked at anew: the node may have changed since.

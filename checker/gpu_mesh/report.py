@@ -2,10 +2,11 @@
 
 from msgspec import Struct
 
-from gpu_mesh import aftermath, alerts, figures, ladder, plan
+from gpu_mesh import aftermath, alerts, figures, ladder, plan, silences
 from gpu_mesh.causes import Action, Cause
 from gpu_mesh.durations import clock_time
 from gpu_mesh.mesh import Mesh, Node
+from gpu_mesh.silences import InForce
 from gpu_mesh.state import Alert, Level, NodeState, State, Status
 
 SCHEMA = 1
@@ -41,6 +42,7 @@ class NodeReport(Struct, frozen=True):
     recovery_attempts: int  # of this incident and the last hour, that may have touched something
     last_recovery: str  # what came of the last one in this incident, in words
     recovery_reason: str  # why nothing is repaired now; "": it will be, or there is nothing to repair
+    silenced_until: float | None  # when its alerts are told again; None: they are told now
 
 
 class MeshReport(Struct, frozen=True):
@@ -56,6 +58,7 @@ class MeshReport(Struct, frozen=True):
     inventory_error: str
     alerts_waiting: int  # not yet delivered to every URL
     alerts_unheard: int  # of the history, warnings and above that no URL was there for
+    silences: tuple[InForce, ...]  # and the maintenance windows that are open
 
 
 class Report(Struct, frozen=True):
@@ -92,9 +95,16 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
             inventory_error=state.inventory_error,
             alerts_waiting=sum(alerts.waits(alert) for alert in state.alerts),
             alerts_unheard=sum(alerts.is_unheard(alert) for alert in state.alerts),
+            silences=silences.in_force(mesh, state.silences, now),
         ),
         nodes=tuple(
-            _node(node, state.nodes.get(node.key) or NodeState(), decisions.get(node.key), now)
+            _node(
+                node,
+                state.nodes.get(node.key) or NodeState(),
+                decisions.get(node.key),
+                silences.quiet(state.silences, node, None, now),
+                now,
+            )
             for node in mesh.nodes
         ),
     )
@@ -126,7 +136,13 @@ def counted_by_level(raised: tuple[Alert, ...]) -> str:
     return ", ".join(f"{number} {level}" for level, number in counts if number) or "none"
 
 
-def _node(node: Node, known: NodeState, decision: plan.Decision | None, now: float) -> NodeReport:
+def _node(
+    node: Node,
+    known: NodeState,
+    decision: plan.Decision | None,
+    silenced: silences.Quiet | None,
+    now: float,
+) -> NodeReport:
     return NodeReport(
         node=node.key,
         name=node.name,
@@ -153,6 +169,7 @@ def _node(node: Node, known: NodeState, decision: plan.Decision | None, now: flo
         recovery_attempts=ladder.acted(known.attempts),
         last_recovery=_last_recovery(known),
         recovery_reason=_reason(known, decision),
+        silenced_until=silenced.until if silenced else None,
     )
 
 

@@ -183,6 +183,20 @@ class Tick(Struct, frozen=True):
     interval: float = 30.0
 
 
+class Silence(Struct, frozen=True, omit_defaults=True):
+    """A person mutes alerts, with an end. Nodes and groups together say whose; neither: everybody's."""
+
+    id: int
+    at: float
+    until: float
+    reason: str
+    author: str
+    nodes: tuple[str, ...] = ()  # keys
+    groups: tuple[str, ...] = ()
+    levels: tuple[Level, ...] = ()  # (): all
+    no_recovery: bool = False  # recovery leaves these nodes alone, whatever the levels
+
+
 class State(Struct, omit_defaults=False):
     """Everything that is kept between runs."""
 
@@ -191,6 +205,8 @@ class State(Struct, omit_defaults=False):
     nodes: dict[str, NodeState] = field(default_factory=dict)
     alerts: tuple[Alert, ...] = ()
     next_alert: int = 1
+    silences: tuple[Silence, ...] = ()
+    next_silence: int = 1
     canaries: dict[str, str] = field(default_factory=dict)  # the boot in which each last answered
     offline_since: float = 0.0  # since when the monitor's own network is gone
     brake: Brake | None = None

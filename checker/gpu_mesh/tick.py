@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from gpu_mesh import alerts, brake, recovery
+from gpu_mesh import alerts, brake, recovery, silences
 from gpu_mesh.durations import in_words, plural
 from gpu_mesh.fold import Folded, fold
 from gpu_mesh.mesh import Mesh
@@ -58,6 +58,7 @@ def apply(state: State, mesh: Mesh, sight: Sight, began: float, now: float) -> T
     _note_offline(state, sight.heard, now, offline=sight.offline)
     _note_unprobed(state, unprobed, now)
     _forget_removed(state, mesh, now)
+    state.silences = silences.remembered(state.silences, now)
     brake.update(state, mesh, now)
     recovery.call_for_help(state, mesh, now)
     if len(unprobed) < len(nodes) or not nodes:  # else nobody was watched, and the state grows stale

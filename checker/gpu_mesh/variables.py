@@ -7,6 +7,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
 from gpu_mesh import shapes
+from gpu_mesh.maintenance import MAINTENANCE
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Scope, Settings, Tunnel
 from gpu_mesh.shapes import Shape
 
@@ -91,6 +92,12 @@ _TABLE = (
         "Your own recovery playbooks, files on the monitor by cause; `last`: when the others have not helped "
         "(docs/recovery.md)",
         "none",
+    ),
+    Variable(
+        "mesh_node_maintenance",
+        MAINTENANCE,
+        "Recurring times in which its alerts rest, and recovery too if so said, see "
+        "[alerts.md](alerts.md#maintenance-windows)",
     ),
     Variable("mesh_tunnel_host", shapes.HOST, "Where ssh goes; makes the node a tunnelled one", "no tunnel"),
     Variable(
