@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from gpu_mesh import alerts, deepcheck, meshcache, plan, pool, tick
+from gpu_mesh import alerts, deepcheck, meshcache, plan, pool, tick, watch
 from gpu_mesh.causes import Action, Verdict
 from gpu_mesh.durations import in_words, plural
 from gpu_mesh.log import Event, Log, Severity, event
@@ -40,7 +40,7 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
        own network is gone: no remote node answers, nor any canary, one of which did since this boot.
     4. Under the lock: reload the state, fold the observations, save state and alerts in one write.
     5. Leave word for recovery and delivery, and write the log. Killed before that, timers find the work.
-    6. Send the heartbeat, if there is one.
+    6. Send the heartbeat, if there is one: of a bad tick, too, once the mesh is known.
 
     Args:
         paths: the monitor's folders.
@@ -55,6 +55,24 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
     began, file = clock(), StateFile(paths.state, log)
     file.make_folder()  # first, for the cache of the inventory lies in it, too
     loaded = meshcache.load(paths, monitor, began)
+    try:
+        done = _check(paths, loaded, file, log, began, clock)
+    except Exception:
+        _send_heartbeat(loaded.mesh, log, clock(), good=False)
+        raise
+    _send_heartbeat(loaded.mesh, log, clock(), good=not done.unprobed)
+    return done
+
+
+def _check(
+    paths: Paths,
+    loaded: meshcache.Loaded,
+    file: StateFile,
+    log: Log,
+    began: float,
+    clock: Callable[[], float],
+) -> Checked:
+    """Do points 2 to 5 of ``check``."""
     mesh = loaded.mesh
     nodes = tuple(node for node in mesh.nodes if node.enabled)
     known = file.load()
@@ -70,6 +88,7 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
     heard, offline = _listen(mesh, nodes, known, seen)
     now = clock()
     unprobed = {key: it.tags.detail for key, it in seen.items() if it.tags.fault is Fault.MONITOR}
+    working = _working_units(known, now, good=not unprobed)
     with file.update(now) as state:
         first_new = state.next_alert
         _note_inventory(state, loaded.error, paths.inventory, now)
@@ -81,6 +100,8 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
             and not _is_outdated(state, seen[node.key], now)
         )
         _note_offline(state, heard, now, offline=offline)
+        watch.note_working(state, working, now)
+        watch.note_gap(state, mesh.settings.check_interval, len(nodes), began, now)
         _note_unprobed(state, unprobed, now)
         _forget_removed(state, mesh, now)
         if len(unprobed) < len(nodes) or not nodes:  # else nobody was watched, and the state grows stale
@@ -95,8 +116,17 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
     lines = [line for change in changes for line in _events(change)]
     lines += [event("not_probed", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]
     log.write([*lines, *map(alerts.as_event, raised)], now)
-    _send_heartbeat(mesh, log, now, good=not unprobed)
     return Checked(mesh, changes, tuple(unprobed), raised)
+
+
+def _working_units(known: State, now: float, *, good: bool) -> frozenset[str]:
+    """Return the units that failed and work again; systemd is asked only while there are any."""
+    failing = watch.failing(known)
+    if not failing:
+        return frozenset()
+    from gpu_mesh import unitfailure
+
+    return unitfailure.working(failing, now, good=good)
 
 
 def _send_heartbeat(mesh: Mesh, log: Log, now: float, *, good: bool) -> None:
