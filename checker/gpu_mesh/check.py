@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from gpu_mesh import alerts, deepcheck, meshcache, plan, pool, tick
+from gpu_mesh import alerts, deepcheck, meshcache, plan, pool, tick, watch
 from gpu_mesh.causes import Action, Verdict
 from gpu_mesh.fold import Folded
 from gpu_mesh.log import Event, Log, Severity, event
 from gpu_mesh.mesh import Mesh, Node
-from gpu_mesh.observation import Observation
+from gpu_mesh.observation import Fault, Observation
 from gpu_mesh.paths import Paths
 from gpu_mesh.state import Alert, Level, NodeState, State
 from gpu_mesh.statefile import StateFile
@@ -37,7 +37,7 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
        own network is gone: no remote node answers, nor any canary, one of which did since this boot.
     4. Under the lock: reload the state, fold the observations, save state and alerts in one write.
     5. Leave word for recovery and delivery, and write the log. Killed before that, timers find the work.
-    6. Send the heartbeat, if there is one.
+    6. Send the heartbeat, if there is one: of a bad tick, too, once the mesh is known.
 
     Args:
         paths: the monitor's folders.
@@ -52,6 +52,24 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
     began, file = clock(), StateFile(paths.state, log)
     file.make_folder()  # first, for the cache of the inventory lies in it, too
     loaded = meshcache.load(paths, monitor, began)
+    try:
+        done = _check(paths, loaded, file, log, began, clock)
+    except Exception:
+        _send_heartbeat(loaded.mesh, log, clock(), good=False)
+        raise
+    _send_heartbeat(loaded.mesh, log, clock(), good=not done.unprobed)
+    return done
+
+
+def _check(
+    paths: Paths,
+    loaded: meshcache.Loaded,
+    file: StateFile,
+    log: Log,
+    began: float,
+    clock: Callable[[], float],
+) -> Checked:
+    """Do points 2 to 5 of ``check``."""
     mesh = loaded.mesh
     nodes = tuple(node for node in mesh.nodes if node.enabled)
     known = file.load()
@@ -66,9 +84,12 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
     )
     heard, offline = _listen(mesh, nodes, known, seen)
     now = clock()
+    probed = all(it.tags.fault is not Fault.MONITOR for it in seen.values())
+    working = _working_units(known, now, good=probed)
     with file.update(now) as state:
         first_new = state.next_alert
         _note_inventory(state, loaded.error, paths.inventory, now)
+        watch.note_working(state, working, now)
         ticked = tick.apply(state, mesh, tick.Sight(seen, heard, offline=offline), began, now)
         raised = tuple(alert for alert in state.alerts if alert.id >= first_new)
         work = any(decision.action is not Action.NONE for decision in plan.plan(mesh, state, now))
@@ -81,8 +102,17 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
     lines = [line for change in ticked.changes for line in _events(change)]
     lines += [event("not_probed", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]
     log.write([*lines, *map(alerts.as_event, raised)], now)
-    _send_heartbeat(mesh, log, now, good=not unprobed)
     return Checked(mesh, ticked.changes, tuple(unprobed), raised)
+
+
+def _working_units(known: State, now: float, *, good: bool) -> frozenset[str]:
+    """Return the units that failed and work again; systemd is asked only while there are any."""
+    failing = watch.failing(known)
+    if not failing:
+        return frozenset()
+    from gpu_mesh import unitfailure
+
+    return unitfailure.working(failing, now, good=good)
 
 
 def _send_heartbeat(mesh: Mesh, log: Log, now: float, *, good: bool) -> None:

@@ -135,6 +135,15 @@ COMMANDS = {
         "gpu-mesh best --model llama3.2",
         (_option("--model", default="", help="only nodes that have this model"), _JSON),
     ),
+    "failed": _Command(
+        commands.failed,
+        "queue an alert that a unit of the monitor failed; gpu-mesh-failure@.service calls it",
+        "gpu-mesh failed gpu-mesh-check.service",
+        (
+            _option("unit", help="the unit; without an ending, a .service"),
+            _option("--user", action="store_true", help="it is a unit of the user's own systemd"),
+        ),
+    ),
     "validate": _Command(
         commands.validate,
         "check the inventory, all mistakes at once",

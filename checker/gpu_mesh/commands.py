@@ -61,6 +61,19 @@ def deliver(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     return work(paths, _mesh(arguments, paths).settings, log, time.time).exit_code
 
 
+def failed(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Queue an alert that a unit failed."""
+    from gpu_mesh import unitfailure
+
+    unit = arguments.unit if "." in arguments.unit else f"{arguments.unit}.service"
+    if not unitfailure.UNIT.fullmatch(unit):
+        raise UsageError(f"{arguments.unit!r} cannot be a unit; name one such as gpu-mesh-check.service")
+    if not unitfailure.tell(paths, unit, log, user=arguments.user) and sys.stdout.isatty():
+        history = f"{like(arguments, 'alerts')} list"
+        sys.stdout.write(f"{unit}: there was an alert within the hour; see: {history}\n")
+    return 0
+
+
 def recover(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Repair what the plan says, or say what it would be."""
     from gpu_mesh import brake, plan

@@ -8,10 +8,9 @@ from gpu_mesh.durations import clock_time
 from gpu_mesh.mesh import Mesh, Node
 from gpu_mesh.silences import InForce
 from gpu_mesh.state import Alert, Level, NodeState, State, Status
+from gpu_mesh.watch import STALE_INTERVALS
 
 SCHEMA = 1
-STALE_INTERVALS = 3
-"""A last check older than this many intervals means that nobody is watching."""
 
 
 class NodeReport(Struct, frozen=True):

@@ -197,6 +197,17 @@ class Silence(Struct, frozen=True, omit_defaults=True):
     no_recovery: bool = False  # recovery leaves these nodes alone, whatever the levels
 
 
+class FailedUnit(Struct, frozen=True):
+    """A unit of the monitor's own that failed, or did within the hour."""
+
+    since: float  # when it first failed
+    at: float  # of the newest failure that was noted
+    alerted_at: float = 0.0  # of the newest alert that it failed
+    failing: bool = True  # not yet seen to work since
+    told: bool = False  # whether an alert was about this failure, not about one before it
+    user: bool = False  # of the user's own systemd
+
+
 class State(Struct, omit_defaults=False):
     """Everything that is kept between runs."""
 
@@ -212,3 +223,4 @@ class State(Struct, omit_defaults=False):
     brake: Brake | None = None
     unprobed: int = 0  # how many nodes the monitor itself could not probe in the last check
     inventory_error: str = ""  # why the inventory's newest edit is not in force
+    failed_units: dict[str, FailedUnit] = field(default_factory=dict)  # by the unit's whole name

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from gpu_mesh import alerts, brake, recovery, silences
+from gpu_mesh import alerts, brake, recovery, silences, watch
 from gpu_mesh.durations import in_words, plural
 from gpu_mesh.fold import Folded, fold
 from gpu_mesh.mesh import Mesh
@@ -56,6 +56,7 @@ def apply(state: State, mesh: Mesh, sight: Sight, began: float, now: float) -> T
         and not _is_outdated(state, seen[node.key], now)
     )
     _note_offline(state, sight.heard, now, offline=sight.offline)
+    watch.note_gap(state, mesh.settings.check_interval, len(nodes), began, now)
     _note_unprobed(state, unprobed, now)
     _forget_removed(state, mesh, now)
     state.silences = silences.remembered(state.silences, now)
