@@ -80,6 +80,7 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     node: str = ""  # key; "": the mesh or the monitor itself
     name: str = ""
     next_step: str = ""
+    tried: str = ""  # what recovery did about it and found, one line
     status: Status | None = None
     previous: Status | None = None
     cause: Cause | None = None
