@@ -80,11 +80,11 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     node: str = ""  # key; "": the mesh or the monitor itself
     name: str = ""
     next_step: str = ""
+    tried: str = ""  # what recovery did about it and found, one line
     status: Status | None = None
     previous: Status | None = None
     cause: Cause | None = None
     since: float = 0.0  # when the incident opened
-    tried: str = ""  # what recovery tried, and how that ended
     tags: tuple[str, ...] = ()  # the node's own: alert_tags, groups, key
     deliveries: dict[str, Delivery] = {}  # by hash of the URL
     done: bool = False  # nothing is left to deliver
