@@ -130,10 +130,12 @@ def is_call(alert: Alert) -> bool:
     return alert.level is Level.CRITICAL
 
 
-def tried(node: Node, known: NodeState) -> str:
-    """Say what was tried in this incident and lately, and how it ended."""
+def tried(node: Node, known: NodeState, since: float = 0.0) -> str:
+    """Say what was tried since then (Unix seconds; 0.0: as far as it counts still), and how it ended."""
     counts: dict[str, int] = {}
-    for attempt in ladder.counting(known):
+    for attempt in known.attempts if since else ladder.counting(known):
+        if attempt.at < since:
+            continue
         what = plan.in_words_of(attempt.action, node, attempt.playbook)
         found = f": {attempt.words}" if attempt.outcome is Outcome.DECLINED and attempt.words else ""
         words = f"{what} {_ENDED[attempt.outcome]}{found}"

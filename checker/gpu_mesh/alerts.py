@@ -5,12 +5,11 @@ An alert is queued in the state in the same write as the change that it tells of
 
 from msgspec.structs import replace
 
-from gpu_mesh.causes import Cause, Verdict
-from gpu_mesh.diagnose import next_step
-from gpu_mesh.durations import in_words, plural
+from gpu_mesh import silences
+from gpu_mesh.causes import Cause
 from gpu_mesh.log import Event, Severity, event
-from gpu_mesh.mesh import Node, Settings
-from gpu_mesh.state import Alert, AlertKind, Level, NodeState, State, Status
+from gpu_mesh.mesh import Node
+from gpu_mesh.state import Alert, AlertKind, Level, State, Status
 
 _SEVERITY = {
     Level.INFO: Severity.NOTICE,
@@ -47,16 +46,21 @@ def waits(alert: Alert) -> bool:
 
 def is_unheard(alert: Alert) -> bool:
     """Tell whether somebody should have heard of it, but no URL was there to tell them."""
-    return alert.done and not alert.deliveries and alert.level is not Level.INFO
+    return alert.done and not alert.deliveries and not alert.muted and alert.level is not Level.INFO
 
 
-def queue(state: State, alert: Alert) -> Alert:
+def queue(state: State, alert: Alert, *, muted: bool = False) -> Alert:
     """Give the alert its number and put it into the state; the oldest finished ones beyond the history go.
+
+    Args:
+        state: changed in place.
+        alert: the alert.
+        muted: it is not to be sent, but stands in the history.
 
     Returns:
         The alert as queued.
     """
-    numbered = replace(alert, id=state.next_alert)
+    numbered = replace(alert, id=state.next_alert, muted=muted, done=muted)
     state.next_alert += 1
     state.alerts = _within_history((*state.alerts, numbered))
     return numbered
@@ -65,59 +69,9 @@ def queue(state: State, alert: Alert) -> Alert:
 def raise_monitor_alert(
     state: State, now: float, text: str, next_step: str, level: Level = Level.ERROR
 ) -> Alert:
-    """Queue an alert about the monitor itself."""
-    return queue(
-        state, Alert(id=0, at=now, level=level, kind=AlertKind.MONITOR, text=text, next_step=next_step)
-    )
-
-
-LEVELS = {
-    Status.HEALTHY: Level.INFO,
-    Status.DEGRADED: Level.WARNING,
-    Status.UNHEALTHY: Level.ERROR,
-    Status.OFFLINE: Level.CRITICAL,
-}
-
-
-def status_alert(
-    node: Node, settings: Settings, before: NodeState, after: NodeState, repair: str = ""
-) -> Alert | None:
-    """Return the alert that a check of a node calls for, if any.
-
-    1. A node that is healthy again is told of when its trouble was; a first healthy sight alerts nobody.
-    2. A failing node is told of at each change of its status.
-    3. An impairment is told of once it has lasted; at once where the node failed before: that is a change.
-
-    Args:
-        node: the node as the inventory describes it.
-        settings: the monitor's; its ``impaired_checks`` says how long an impairment must last.
-        before: the node's state before the check.
-        after: the node's state after it.
-        repair: what a recovery did, in words, when this check is the proof of it.
-    """
-    if after.status is Status.HEALTHY:
-        due = before.alerted is not None
-    elif after.failures:
-        due = after.status is not before.status or before.alerted is None
-    else:
-        due = before.status in (Status.UNHEALTHY, Status.OFFLINE) or (
-            before.alerted_verdict is not Verdict.IMPAIRED and after.impaired >= settings.impaired_checks
-        )
-    if not due:
-        return None
-    cause = after.cause or before.cause
-    return node_alert(
-        node,
-        after.last_check,
-        LEVELS[after.status],
-        AlertKind.STATUS,
-        text=_what_happened(before, after, repair),
-        next_step="" if after.status is Status.HEALTHY or cause is None else next_step(cause, node),
-        status=after.status,
-        previous=before.status,
-        cause=cause,
-        since=before.incident_since or after.incident_since,
-    )
+    """Queue an alert about the monitor itself; a silence of everything mutes it."""
+    alert = Alert(id=0, at=now, level=level, kind=AlertKind.MONITOR, text=text, next_step=next_step)
+    return queue(state, alert, muted=silences.quiet(state.silences, None, level, now) is not None)
 
 
 def node_alert(
@@ -149,18 +103,6 @@ def node_alert(
         since=since,
         tags=tuple(dict.fromkeys((*node.alert_tags, *node.groups, node.key))),
     )
-
-
-def _what_happened(before: NodeState, after: NodeState, repair: str) -> str:
-    answer = f"{after.response_ms or 0:.0f} ms, {plural(len(after.models), 'model')}"
-    if after.status is Status.HEALTHY:
-        lasted = in_words(after.last_check - before.incident_since)
-        return f"recovered after {lasted}: {answer}" + (f"; {repair}" if repair else "")
-    if not after.failures and before.failures:
-        return f"answers again ({answer}), but is degraded: {after.detail}"
-    if after.status is Status.DEGRADED:
-        return f"degraded: {after.detail}"
-    return f"{after.status} after {plural(after.failures, 'failure')}: {after.detail}"
 
 
 def _within_history(alerts: tuple[Alert, ...]) -> tuple[Alert, ...]:

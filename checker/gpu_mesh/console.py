@@ -156,6 +156,8 @@ def _trouble(node: NodeReport) -> list[str]:
         lines.append("a recovery is under way")
     elif node.recovery_reason:
         lines.append(f"no repair now: {node.recovery_reason.partition(';')[0]}")
+    if node.alerts_rest:
+        lines.append(f"its alerts rest: {node.alerts_rest}")
     return [*lines, f"next: {node.next_step}"]
 
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from gpu_mesh import aftermath, alerts, brake, ladder, plan
 from gpu_mesh.aftermath import Ending
+from gpu_mesh.announce import announce, mutes
 from gpu_mesh.causes import Action, Cause, Verdict
 from gpu_mesh.diagnose import diagnose
 from gpu_mesh.fold import fold
@@ -15,7 +16,7 @@ from gpu_mesh.log import Event, Severity, event
 from gpu_mesh.mesh import Mesh, Node
 from gpu_mesh.observation import Fault, Observation
 from gpu_mesh.plan import Decision, Finding
-from gpu_mesh.state import Claim, NodeState, Outcome, State
+from gpu_mesh.state import Claim, Level, NodeState, Outcome, State
 
 CLAIM_MARGIN = 30.0
 """Seconds that a claim outlasts the longest that its recovery may take."""
@@ -170,7 +171,8 @@ def conclude(
         if before.last_check <= proof.seen.at:  # else a check has seen the node since
             recovered = ending.outcome in (Outcome.RECOVERED, Outcome.NOT_RECOVERED)
             repair = ending.words.partition("; but ")[0] if recovered else ""
-            fold(state, node, mesh.settings, proof.seen, repair)
+            fold(state, node, proof.seen)
+            announce(state, mesh, ending.at, {node.key: repair})
         return
     known = state.nodes[node.key]
     if before.incident_since and (
@@ -185,7 +187,12 @@ def call_for_help(state: State, mesh: Mesh, now: float) -> None:
         return
     for node in mesh.nodes:
         known = state.nodes.get(node.key) if node.enabled else None
-        if known and not known.called_at and plan.needs_a_person(node, mesh.settings, known, now):
+        if (
+            known
+            and not known.called_at
+            and plan.needs_a_person(node, mesh.settings, known, now)
+            and not mutes(state, node, Level.CRITICAL, now)
+        ):
             alerts.queue(state, aftermath.call(node, mesh.settings, known, now))
             state.nodes[node.key] = replace(known, called_at=now)
 
@@ -211,8 +218,9 @@ def _tell(state: State, mesh: Mesh, node: Node, before: NodeState, ending: Endin
     alert = aftermath.alert_of(node, mesh.settings, before, ending)
     if alert is None:
         return
-    alerts.queue(state, alert)
-    if aftermath.is_call(alert):
+    muted = mutes(state, node, alert.level, ending.at)
+    alerts.queue(state, alert, muted=muted)
+    if aftermath.is_call(alert) and not muted:
         state.nodes[node.key] = replace(state.nodes[node.key], called_at=ending.at)
 
 

@@ -7,7 +7,7 @@ from gpu_mesh.causes import Action, Cause
 from gpu_mesh.durations import clock_time
 from gpu_mesh.mesh import Mesh, Node
 from gpu_mesh.silences import InForce
-from gpu_mesh.state import Alert, Level, NodeState, State, Status
+from gpu_mesh.state import Alert, Hold, Level, NodeState, State, Status
 from gpu_mesh.watch import STALE_INTERVALS
 
 SCHEMA = 1
@@ -41,6 +41,7 @@ class NodeReport(Struct, frozen=True):
     recovery_attempts: int  # of this incident and the last hour, that may have touched something
     last_recovery: str  # what came of the last one in this incident, in words
     recovery_reason: str  # why nothing is repaired now; "": it will be, or there is nothing to repair
+    alerts_rest: str  # why people are not told of it now; "": they are, or there is nothing to tell
     silenced_until: float | None  # when its alerts are told again; None: they are told now
 
 
@@ -168,6 +169,7 @@ def _node(
         recovery_attempts=ladder.acted(known.attempts),
         last_recovery=_last_recovery(known),
         recovery_reason=_reason(known, decision),
+        alerts_rest=_rest(known, silenced, now),
         silenced_until=silenced.until if silenced else None,
     )
 
@@ -184,6 +186,17 @@ def _last_recovery(known: NodeState) -> str:
         return ""
     last = known.attempts[-1]
     return f"{clock_time(last.at)} {aftermath.in_words(last.outcome)}: {last.words}"
+
+
+def _rest(known: NodeState, silenced: silences.Quiet | None, now: float) -> str:
+    if known.held is Hold.SILENCE:
+        return silences.in_words(silenced, now) if silenced else "silenced"
+    return {
+        Hold.DEPENDENCY: f"the failure of {known.held_by} explains its own",
+        Hold.MESH: "one alert has told of all the nodes that fail at once",
+        Hold.GRACE: "it is new, and was never healthy",
+        None: "",
+    }[known.held]
 
 
 def _reason(known: NodeState, decision: plan.Decision | None) -> str:

@@ -88,6 +88,7 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     tags: tuple[str, ...] = ()  # the node's own: alert_tags, groups, key
     deliveries: dict[str, Delivery] = {}  # by hash of the URL
     done: bool = False  # nothing is left to deliver
+    muted: bool = False  # it was not to be sent, and stands in the history alone
 
 
 class Outcome(StrEnum):
@@ -134,6 +135,25 @@ class Brake(Struct, frozen=True):
     released: bool = False  # a person has said that repairs go on all the same
 
 
+class Hold(StrEnum):
+    """Why people are not told of a node now."""
+
+    SILENCE = "silence"  # or a maintenance window
+    DEPENDENCY = "dependency"  # another node's failure explains its own
+    MESH = "mesh"  # so many fail that one alert has told of them all
+    GRACE = "grace"  # it is new, and was never healthy yet
+
+
+class Told(Struct, frozen=True):
+    """What people were last told of a node; they have not been told since that it is healthy."""
+
+    at: float
+    status: Status
+    verdict: Verdict
+    since: float  # when the trouble began
+    flapping: bool = False
+
+
 class NodeState(Struct, omit_defaults=True, frozen=True):
     """What is remembered of one node."""
 
@@ -148,8 +168,11 @@ class NodeState(Struct, omit_defaults=True, frozen=True):
     served: int = 0  # consecutive checks that were ok or impaired
     impaired: int = 0  # consecutive
     incident_since: float = 0.0  # 0.0: none open
-    alerted: Level | None = None  # the level last told of in this incident
-    alerted_verdict: Verdict | None = None  # whether that was of failures or of an impairment
+    told: Told | None = None  # None: people take it for healthy
+    held: Hold | None = None  # why they are told nothing else now
+    held_by: str = ""  # the node that explains its failure
+    turns: int = 0  # bit n: the check n before the last failed where the one before served, or the reverse
+    flapping: bool = False
     first_check: float = 0.0
     last_check: float = 0.0
     last_ok: float = 0.0

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from gpu_mesh import alerts, brake, recovery, silences, watch
+from gpu_mesh.announce import announce
 from gpu_mesh.durations import in_words, plural
 from gpu_mesh.fold import Folded, fold
 from gpu_mesh.mesh import Mesh
@@ -36,7 +37,7 @@ def apply(state: State, mesh: Mesh, sight: Sight, began: float, now: float) -> T
     1. What the monitor itself could not probe counts for nothing, nor does a remote node while the monitor's
        own network is gone.
     2. What somebody else, a recovery say, has seen since the check began stays.
-    3. Then what concerns the mesh as a whole: the monitor's own trouble, the brake, calls for a person.
+    3. Then what concerns the mesh as a whole: the monitor's own trouble, the brake, what people are told.
 
     Args:
         state: changed in place; the caller holds the lock and saves it.
@@ -49,7 +50,7 @@ def apply(state: State, mesh: Mesh, sight: Sight, began: float, now: float) -> T
     seen = sight.observations
     unprobed = {key: it.tags.detail for key, it in seen.items() if it.tags.fault is Fault.MONITOR}
     changes = tuple(
-        fold(state, node, mesh.settings, seen[node.key])
+        fold(state, node, seen[node.key])
         for node in nodes
         if node.key not in unprobed
         and not (sight.offline and not node.on_monitor)
@@ -61,6 +62,7 @@ def apply(state: State, mesh: Mesh, sight: Sight, began: float, now: float) -> T
     _forget_removed(state, mesh, now)
     state.silences = silences.remembered(state.silences, now)
     brake.update(state, mesh, now)
+    announce(state, mesh, now)
     recovery.call_for_help(state, mesh, now)
     if len(unprobed) < len(nodes) or not nodes:  # else nobody was watched, and the state grows stale
         state.tick = Tick(began, now - began, mesh.settings.check_interval)

@@ -10,13 +10,12 @@ from gpu_mesh.mesh import Mesh, Node, RecoveryKind
 from gpu_mesh.mistakes import describe
 from gpu_mesh.paths import Paths
 from gpu_mesh.tables import aligned
-from gpu_mesh.variables import idle_in
 
 SCHEMA = 1
 
 
 def run(paths: Paths, monitor: str | None, *, as_json: bool) -> int:
-    """Print the resolved mesh, note what has no effect, and return 0; or print the mistakes and return 2.
+    """Print the resolved mesh and return 0; or print the mistakes and return 2.
 
     Args:
         paths: where the sources are.
@@ -29,8 +28,6 @@ def run(paths: Paths, monitor: str | None, *, as_json: bool) -> int:
             _write_json({"schema": SCHEMA, "mistakes": msgspec.to_builtins(found.mistakes)})
         sys.stderr.write(describe(found.mistakes) + "\n")
         return 2
-    for name in idle_in(found.mesh):
-        sys.stderr.write(f"note: {name} has no effect in this version\n")
     if as_json:
         _write_json({"schema": SCHEMA, **_document(found.mesh)})
     else:

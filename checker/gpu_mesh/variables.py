@@ -8,7 +8,7 @@ from msgspec.structs import fields
 
 from gpu_mesh import shapes
 from gpu_mesh.maintenance import MAINTENANCE
-from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Scope, Settings, Tunnel
+from gpu_mesh.mesh import Node, RecoveryKind, Scope, Settings, Tunnel
 from gpu_mesh.shapes import Shape
 
 PREFIXES: tuple[tuple[str, type[Struct]], ...] = (
@@ -25,7 +25,6 @@ class Variable(Struct, frozen=True):
     shape: Shape
     meaning: str
     default: str = ""  # in words, where it is not the plain value of mesh.py
-    idle: bool = False  # checked, but used by nothing yet
 
     @property
     def prefix(self) -> str:
@@ -61,7 +60,6 @@ _TABLE = (
         "mesh_node_parent",
         shapes.TEXT,
         "The node whose failure explains this one's; its alerts then rest",
-        idle=True,
     ),
     Variable(
         "mesh_node_headers",
@@ -123,6 +121,16 @@ _TABLE = (
     Variable("mesh_monitor_dashboard_interval", shapes.INTERVAL, "Seconds between dashboards in the journal"),
     Variable(
         "mesh_monitor_impaired_checks", shapes.COUNT, "Checks that an impairment lasts before it alerts"
+    ),
+    Variable(
+        "mesh_monitor_grace",
+        shapes.seconds_or_none(86400),
+        "Seconds for which a new node that was never healthy alerts nobody",
+    ),
+    Variable(
+        "mesh_monitor_reminder_interval",
+        shapes.seconds_or_none(2592000),
+        "Seconds between two alerts that a node is still offline; 0: none",
     ),
     Variable(
         "mesh_monitor_deep_interval",
@@ -242,27 +250,12 @@ def is_known(name: str) -> bool:
     )
 
 
-def idle_in(mesh: Mesh) -> tuple[str, ...]:
-    """Name the variables that the mesh sets, and that have no effect in this version."""
-    owners = {"mesh_node_": mesh.nodes, "mesh_monitor_": (mesh.settings,)}
-    return tuple(
-        variable.name
-        for variable in _TABLE
-        if variable.idle and any(getattr(owner, variable.field) for owner in owners[variable.prefix])
-    )
-
-
-def _meaning(variable: Variable) -> str:
-    idle = " (checked, but without effect in this version)"
-    return variable.meaning + (idle if variable.idle else "")
-
-
 def markdown() -> str:
     """Write the tables of docs/variables.md."""
     parts = []
     for prefix, _ in PREFIXES:
         rows = [
-            f"| `{variable.name}` | {variable.shape.words} | {default_of(variable)} | {_meaning(variable)} |"
+            f"| `{variable.name}` | {variable.shape.words} | {default_of(variable)} | {variable.meaning} |"
             for variable in _TABLE
             if variable.prefix == prefix
         ]

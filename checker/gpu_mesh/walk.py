@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from gpu_mesh import deepcheck, figures
+from gpu_mesh import deepcheck, figures, flapping
 from gpu_mesh.causes import Diagnosis, Verdict
 from gpu_mesh.diagnose import is_loading
 from gpu_mesh.mesh import Node
@@ -36,6 +36,8 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
     healthy = status is Status.HEALTHY
     refined = diagnosis.cause is not None and diagnosis.cause is before.refined_from
     probed = before.refined_from or before.cause
+    turned = before.checks > 0 and failed is not (before.verdict is Verdict.FAILED)
+    turns = flapping.add(before.turns, turned=turned)
     counted = figures.count(before, diagnosis.verdict, seen.at)
     state = replace(
         before,
@@ -56,8 +58,8 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
         served=served,
         impaired=impaired,
         incident_since=0.0 if healthy else before.incident_since or seen.at,
-        alerted=None if healthy else before.alerted,
-        alerted_verdict=None if healthy else before.alerted_verdict,
+        turns=turns,
+        flapping=flapping.is_flapping(turns, before=before.flapping),
         attempts=_recent(before.attempts, seen.at) if healthy else before.attempts,
         called_at=0.0 if healthy else before.called_at,
         first_check=before.first_check or seen.at,

@@ -46,7 +46,10 @@ class Site:
         }
 
     def describe(self, nodes: dict[str, dict[str, Any]], **settings: object) -> None:
-        """Write the inventory; a node is given by the ends of its variables' names, or by whole ones."""
+        """Write the inventory; a node is given by the ends of its variables' names, or by whole ones.
+
+        Nodes that were never healthy alert at once, unless a grace is given.
+        """
         hosts = {
             key: {
                 name if name.startswith(("ansible_", "mesh_")) else f"mesh_node_{name}": value
@@ -54,7 +57,7 @@ class Site:
             }
             for key, variables in nodes.items()
         }
-        own = {f"mesh_monitor_{name}": value for name, value in settings.items()}
+        own = {f"mesh_monitor_{name}": value for name, value in {"grace": 0, **settings}.items()}
         monitor = {"hosts": {"monitor": {"ansible_connection": "local", **own}}}
         text = json.dumps({"mesh_monitors": monitor, "mesh_nodes": {"hosts": hosts}}, indent=1)
         self.inventory.write_text(text)

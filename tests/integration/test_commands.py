@@ -16,7 +16,7 @@ from sites import eventually
 
 from gpu_mesh import fold
 from gpu_mesh.log import Log
-from gpu_mesh.mesh import Node, Settings
+from gpu_mesh.mesh import Node
 from gpu_mesh.observation import Observation, Reply
 from gpu_mesh.standin import free_port
 from gpu_mesh.state import Level, Status
@@ -73,11 +73,10 @@ def test_the_sample_mesh_with_nothing_listening_becomes_unhealthy_and_then_offli
     assert re.search(r"Tunnel down, port \d+ is closed \(3 failures in a row\)", status.stdout)
     assert "next: see on the monitor: journalctl -u gpu-mesh-tunnel@iceland" in status.stdout
     assert (site.state_dir / "recover.wanted").exists()
-    assert (site.state_dir / "deliver.wanted").exists()
     site.check(2)
     assert {node["status"] for node in site.status()["nodes"]} == {"offline"}
-    levels = [alert.level for alert in site.state().alerts if alert.node == "local"]
-    assert levels == [Level.WARNING, Level.ERROR, Level.CRITICAL]
+    assert "its alerts rest: it is new, and was never healthy" in site.run("status").stdout
+    assert site.state().alerts == ()
 
 
 # Reports.
@@ -203,7 +202,7 @@ def test_a_node_that_a_recovery_looked_at_meanwhile_is_not_counted_twice(site, s
         assert eventually(lambda: slow.connections > asked)
         with StateFile(site.state_dir, Log(site.paths.log_file)).update(time.time()) as state:
             seen = Observation("slow", time.time(), Reply(status=200))
-            fold.fold(state, Node("slow", "slow", slow.url), Settings(), seen)
+            fold.fold(state, Node("slow", "slow", slow.url), seen)
         slow.fault = "none"
         assert checking.wait(30) == 0
     assert (site.state().nodes["slow"].checks, site.state().nodes["other"].checks) == (2, 2)

@@ -17,13 +17,13 @@ from msgspec.structs import replace
 from sites import eventually
 
 from gpu_mesh import paths as folders
-from gpu_mesh.causes import Action, Cause
+from gpu_mesh.causes import Action, Cause, Verdict
 from gpu_mesh.log import Log, Severity
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.observation import Fault, Observation, Reply
 from gpu_mesh.recover import Site, recover
 from gpu_mesh.standin import Standin, free_port
-from gpu_mesh.state import Alert, AlertKind, Attempt, Level, NodeState, Outcome, Status
+from gpu_mesh.state import Alert, AlertKind, Attempt, Level, NodeState, Outcome, Status, Told
 from gpu_mesh.statefile import StateError, StateFile
 
 INVENTORY = "mesh_nodes: {hosts: {gpu1: {ansible_connection: local}, gpu2: {ansible_connection: local}}}\n"
@@ -73,7 +73,7 @@ class World:
             detail="Connection refused",
             failures=3,
             incident_since=now - 90,
-            alerted=Level.ERROR,
+            told=Told(now - 30, Status.UNHEALTHY, Verdict.FAILED, now - 90),
         )
         with self.statefile.update(now) as state:
             state.nodes[key] = replace(known, **fields)

@@ -5,7 +5,7 @@ import pytest
 from gpu_mesh import deepcheck, fold
 from gpu_mesh.causes import Cause, Verdict
 from gpu_mesh.diagnose import diagnose
-from gpu_mesh.mesh import Node, Settings
+from gpu_mesh.mesh import Node
 from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.state import NodeState, State, Status
 
@@ -93,5 +93,5 @@ def test_a_model_that_stays_silent_makes_its_node_unhealthy_until_it_answers() -
         at = NOW + 30 * number
         asked = deepcheck.choose(state.nodes.get("gpu1") or NodeState(), (MODEL,), at, EVERY)
         assert asked is MODEL or number == 0
-        statuses.append(fold.fold(state, NODE, Settings(), seen(reply, at=at)).after.status)
+        statuses.append(fold.fold(state, NODE, seen(reply, at=at)).after.status)
     assert statuses == [Status.HEALTHY, *[Status.DEGRADED] * 2, Status.UNHEALTHY, Status.HEALTHY]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gpu_mesh import statefile
 from gpu_mesh.log import Log
-from gpu_mesh.mesh import Node, Settings
+from gpu_mesh.mesh import Node
 from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.state import NodeState, State
 from gpu_mesh.statefile import StateError, StateFile, decode, encode
@@ -236,7 +236,7 @@ def test_whatever_nodes_show_the_state_is_the_same_after_writing_and_reading(see
     state = State()
     for observation in seen:
         node = Node(key=observation.node, name=observation.node, url=f"http://{observation.node}:11434")
-        fold(state, node, Settings(), observation)
+        fold(state, node, observation)
     assert decode(encode(state)) == state
 
 
@@ -249,7 +249,7 @@ def test_a_node_takes_at_most_2_kib(tmp_path: Path) -> None:
         reply = Reply(Fault.READ_TIMEOUT) if number % 7 == 0 else Reply(status=200, ms=45.123)
         loaded = (LoadedModel(models[0], 1, 1, at + 300),)
         seen = Observation("iceland", at, reply, models, Reply(status=200), loaded, at, "0.12.9")
-        fold(state, node, Settings(), seen)
+        fold(state, node, seen)
     state.alerts = ()
     assert len(encode(state)) - len(encode(State())) <= 2048
 

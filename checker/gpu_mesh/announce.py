@@ -1,0 +1,207 @@
+"""Decides what people are told of the nodes: one alert for each change, unless a reason says to wait. Pure.
+
+What was told last is remembered of each node and compared with what is true now. So what had to wait (for the
+end of a silence, for a parent that is down, for a first healthy check) is told as soon as nothing stands
+against it, if there still is something to tell; and what was told is always taken back.
+"""
+
+from collections.abc import Mapping
+from enum import Enum, auto
+
+from msgspec.structs import replace
+
+from gpu_mesh import aftermath, alerts, dependencies, plan, silences
+from gpu_mesh.causes import Verdict
+from gpu_mesh.diagnose import next_step
+from gpu_mesh.durations import in_words, plural
+from gpu_mesh.mesh import Mesh, Node, Settings
+from gpu_mesh.state import Alert, AlertKind, Hold, Level, NodeState, State, Status, Told
+
+LEVELS = {
+    Status.UNKNOWN: Level.INFO,
+    Status.HEALTHY: Level.INFO,
+    Status.DEGRADED: Level.WARNING,
+    Status.UNHEALTHY: Level.ERROR,
+    Status.OFFLINE: Level.CRITICAL,
+}
+
+NAMED = 5
+"""As many nodes are named in an alert that stands for several."""
+
+
+class News(Enum):
+    """What there is to tell of a node."""
+
+    CHANGE = auto()
+    RECOVERED = auto()
+    FLAPPING = auto()
+    STILL = auto()  # a reminder
+    SILENCE_OVER = auto()
+
+
+def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | None = None) -> None:
+    """Queue the alerts that the nodes' states call for, and note why others wait.
+
+    Args:
+        state: changed in place, a check or the proof of a recovery already in it.
+        mesh: the nodes and the monitor's settings.
+        now: Unix seconds.
+        repairs: what a recovery that has just been proved did, in words, by node.
+    """
+    explained = dependencies.explained(state, mesh, now)
+    behind: dict[str, list[str]] = {}
+    for key, other in explained.items():
+        behind.setdefault(other, []).append(key)
+    for node in mesh.nodes:
+        known = state.nodes.get(node.key)
+        if known is None or not node.enabled:
+            continue
+        by = explained.get(node.key, "")
+        held = hold(node, known, state, mesh.settings, by, now)
+        told = known.told
+        news = None if held else due(known, mesh.settings, now)
+        if news:
+            repair = (repairs or {}).get(node.key) or _under_way(node, known)
+            alert = _alert(node, known, news, repair, tuple(behind.get(node.key, ())), now)
+            alerts.queue(state, alert)
+            told = _told(known, news, now)
+        by = by if held is Hold.DEPENDENCY else ""
+        if (known.held, known.held_by, known.told) != (held, by, told):
+            state.nodes[node.key] = replace(known, held=held, held_by=by, told=told)
+
+
+def hold(
+    node: Node, known: NodeState, state: State, settings: Settings, explained_by: str, now: float
+) -> Hold | None:
+    """Return why what there might be to tell of a node must wait; None: it need not.
+
+    A silence mutes everything. The other reasons suppress bad news alone: that a node of which people were
+    told is healthy again is always told.
+
+    Args:
+        node: the node.
+        known: what is remembered of it.
+        state: what is remembered of the mesh.
+        settings: the monitor's.
+        explained_by: the node whose failure explains this one's; "": none.
+        now: Unix seconds.
+    """
+    healthy = known.status in (Status.HEALTHY, Status.UNKNOWN)
+    if healthy and not known.told and not known.flapping:
+        return None
+    if silences.quiet(state.silences, node, LEVELS[known.status], now):
+        return Hold.SILENCE
+    if healthy:
+        return None
+    if explained_by:
+        return Hold.DEPENDENCY
+    if state.brake:
+        return Hold.MESH
+    fresh = not known.last_ok and not known.told
+    return Hold.GRACE if fresh and 0 <= now - known.first_check < settings.grace else None
+
+
+def due(known: NodeState, settings: Settings, now: float) -> News | None:
+    """Return what there is to tell of a node that nothing keeps waiting; None: nothing.
+
+    1. That it flaps, once; then nothing until it has settled, but that it is offline.
+    2. That it is healthy again, if people were told that it was not.
+    3. That it fails, and each change of its status from then on; that it is impaired, once that has lasted,
+       or at once where it had failed: that is a change, too.
+    4. What had waited for the end of a silence.
+    5. That it is still offline, from time to time.
+    """
+    told, status = known.told, known.status
+    if known.flapping:
+        if told is None or not told.flapping:
+            return News.FLAPPING
+        return News.CHANGE if status is Status.OFFLINE and told.status is not Status.OFFLINE else None
+    if status in (Status.HEALTHY, Status.UNKNOWN):
+        return News.RECOVERED if told else None
+    lasts = known.failures > 0 or known.impaired >= settings.impaired_checks
+    if known.held is Hold.SILENCE:
+        return News.SILENCE_OVER if lasts or told else None
+    if told is None:
+        return News.CHANGE if lasts else None
+    if told.flapping:
+        return News.CHANGE
+    if known.failures:
+        changed = told.status is not status
+    else:
+        had_failed = told.status in (Status.UNHEALTHY, Status.OFFLINE)
+        changed = had_failed or (lasts and told.verdict is not Verdict.IMPAIRED)
+    if changed:
+        return News.CHANGE
+    reminds = settings.reminder_interval and status is Status.OFFLINE
+    return News.STILL if reminds and now - told.at >= settings.reminder_interval else None
+
+
+def mutes(state: State, node: Node, level: Level, now: float) -> bool:
+    """Tell whether an alert about a recovery of the node is not to be sent: its other alerts rest as well."""
+    known = state.nodes.get(node.key) or NodeState()
+    waits = known.held in (Hold.DEPENDENCY, Hold.MESH, Hold.GRACE)
+    return waits or silences.quiet(state.silences, node, level, now) is not None
+
+
+def _told(known: NodeState, news: News, now: float) -> Told | None:
+    if news is News.RECOVERED:
+        return None
+    since = known.told.since if known.told else known.incident_since or known.since
+    verdict = known.verdict or Verdict.OK
+    return Told(now, known.status, verdict, since, flapping=known.flapping)
+
+
+def _alert(
+    node: Node, known: NodeState, news: News, repair: str, behind: tuple[str, ...], now: float
+) -> Alert:
+    healthy = known.status is Status.HEALTHY
+    since = known.told.since if known.told else known.incident_since
+    alert = alerts.node_alert(
+        node,
+        now,
+        Level.WARNING if news is News.FLAPPING else LEVELS[known.status],
+        AlertKind.STATUS,
+        text=_what_happened(known, news, repair, now) + ("" if healthy else _named(behind)),
+        next_step="" if healthy or known.cause is None else next_step(known.cause, node),
+        status=known.status,
+        previous=known.told.status if known.told else None,
+        cause=known.cause,
+        since=since,
+    )
+    return replace(alert, tried=aftermath.tried(node, known, since) if since else "")
+
+
+def _what_happened(known: NodeState, news: News, repair: str, now: float) -> str:
+    answer = f"{known.response_ms or 0:.0f} ms, {plural(len(known.models), 'model')}"
+    did = f"; {repair}" if repair else ""
+    told = known.told
+    if news is News.FLAPPING:
+        detail = f": {known.detail}" if known.detail else ""
+        return f"flapping: it has failed and answered by turns, and is {known.status} now{detail}"
+    if news is News.RECOVERED:
+        lasted = in_words(now - told.since) if told else ""
+        settled = "; it has stopped flapping" if told and told.flapping else ""
+        return f"recovered after {lasted}: {answer}{settled}{did}"
+    if not known.failures and told and told.status in (Status.UNHEALTHY, Status.OFFLINE):
+        what = f"answers again ({answer}), but is degraded: {known.detail}{did}"
+    elif known.status is Status.DEGRADED:
+        what = f"degraded: {known.detail}"
+    else:
+        what = f"{known.status} after {plural(known.failures, 'failure')}: {known.detail}"
+    if news is News.SILENCE_OVER:
+        return f"its silence is over, and it is {what}"
+    if news is News.STILL:
+        return f"still offline, for {in_words(now - (told.since if told else known.since))}: {known.detail}"
+    return what
+
+
+def _named(behind: tuple[str, ...]) -> str:
+    if not behind:
+        return ""
+    more = f" and {len(behind) - NAMED} more" if len(behind) > NAMED else ""
+    return f"; so not reached either: {', '.join(behind[:NAMED])}{more}"
+
+
+def _under_way(node: Node, known: NodeState) -> str:
+    claim = known.claim
+    return f"during the {plan.in_words_of(claim.action, node, claim.playbook)}" if claim else ""

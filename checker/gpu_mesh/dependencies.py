@@ -1,0 +1,64 @@
+"""Decides which node's failure explains that of another, whose alert then rests. Pure.
+
+One hop: a node is explained by its ``mesh_node_parent``, or by the first to fail of several nodes behind one
+tunnel host. What explains is named in no more than one alert, that of the explaining node.
+"""
+
+from gpu_mesh.causes import Cause, Verdict
+from gpu_mesh.mesh import Mesh, Node
+from gpu_mesh.state import Hold, NodeState, State
+
+AFTERWARDS = 120.0
+"""Seconds for which a node may still fail once the one that explained it is healthy: tunnels need some."""
+
+OF_THE_TUNNEL_HOST = frozenset({Cause.TUNNEL_DOWN, Cause.TUNNEL_STUCK, Cause.HOST_DOWN, Cause.NO_ACCESS})
+"""Causes that several nodes behind one tunnel host share when that host is at fault."""
+
+
+def explained(state: State, mesh: Mesh, now: float) -> dict[str, str]:
+    """Return the nodes whose failure another one explains, each with that other's key.
+
+    Args:
+        state: what is remembered, this check in it.
+        mesh: the nodes.
+        now: Unix seconds.
+    """
+    watched = {node.key: node for node in mesh.nodes if node.enabled and node.key in state.nodes}
+    first = _first_behind_each_tunnel_host(state, watched)
+    found = {}
+    for key, node in watched.items():
+        known = state.nodes[key]
+        if known.verdict is not Verdict.FAILED:
+            continue
+        leader = first.get(node.tunnel.host) if node.tunnel and _may_be_the_tunnel_host(known) else None
+        for other in (node.parent, leader):
+            if other and other != key and other in watched and _fails(state.nodes[other]):
+                found[key] = other
+                break
+        else:
+            if known.held is Hold.DEPENDENCY and _just_back(state.nodes.get(known.held_by), now):
+                found[key] = known.held_by
+    return found
+
+
+def _first_behind_each_tunnel_host(state: State, watched: dict[str, Node]) -> dict[str, str]:
+    """Return by tunnel host the node that stands for all: one that people were told of, else the first."""
+    behind: dict[str, list[tuple[bool, float, str]]] = {}
+    for key, node in watched.items():
+        known = state.nodes[key]
+        if node.tunnel and _fails(known) and _may_be_the_tunnel_host(known):
+            rank = (known.told is None, known.incident_since, key)
+            behind.setdefault(node.tunnel.host, []).append(rank)
+    return {host: min(ranks)[2] for host, ranks in behind.items()}
+
+
+def _may_be_the_tunnel_host(known: NodeState) -> bool:
+    return known.cause in OF_THE_TUNNEL_HOST
+
+
+def _fails(known: NodeState) -> bool:
+    return known.verdict is Verdict.FAILED
+
+
+def _just_back(known: NodeState | None, now: float) -> bool:
+    return known is not None and not known.failures and 0 <= now - known.since < AFTERWARDS

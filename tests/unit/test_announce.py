@@ -1,0 +1,232 @@
+"""Stories of a whole mesh: what its nodes do, and what people are told of that."""
+
+import pytest
+from msgspec.structs import replace
+
+from gpu_mesh import alerts, flapping, silences, tick
+from gpu_mesh.announce import NAMED
+from gpu_mesh.mesh import Mesh, Node, Settings, Tunnel
+from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
+from gpu_mesh.state import Level, Silence, State
+
+NOW = 1_800_000_000.0
+EVERY = 30.0
+SHOWN = {
+    ".": None,  # all is well
+    "x": Fault.READ_TIMEOUT,
+    "r": Fault.REFUSED,
+    "d": Fault.REFUSED,  # of a tunnel: its port is closed
+}
+
+
+def plain(key: str, **fields: str) -> Node:
+    return Node(key, key.upper(), f"http://{key}:11434", **fields)  # type: ignore[arg-type]
+
+
+def behind(key: str, port: int, host: str = "pod.example.net") -> Node:
+    return Node(key, key.upper(), f"http://127.0.0.1:{port}", tunnel=Tunnel(host, port))
+
+
+def seen(key: str, what: str, at: float) -> Observation:
+    fault = SHOWN.get(what)
+    if fault:
+        return Observation(key, at, Reply(fault, ms=10_000))
+    on_cpu = (LoadedModel("a", size=100, size_vram=0),) if what == "c" else ()
+    return Observation(key, at, Reply(status=200, ms=40), ("a",), Reply(status=200), on_cpu)
+
+
+class Story:
+    """A mesh that is checked again and again, and what was told when."""
+
+    def __init__(self, *nodes: Node, **settings: float) -> None:
+        self.mesh = Mesh(nodes, Settings(**settings))  # type: ignore[arg-type] # whatever the story sets
+        self.state = State()
+        self.check = 0
+        self.told: list[str] = []
+
+    @property
+    def now(self) -> float:
+        return NOW + EVERY * self.check
+
+    def goes(self, **shown: str) -> list[str]:
+        """Check once for each letter; return what was told meanwhile, each with its check's number."""
+        begin = len(self.told)
+        for number in range(max(map(len, shown.values()))):
+            self.check += 1
+            sight = tick.Sight({key: seen(key, what[number], self.now) for key, what in shown.items()})
+            first = self.state.next_alert
+            tick.apply(self.state, self.mesh, sight, self.now, self.now)
+            self.told += [
+                f"{self.check} {alerts.one_line(alert).partition(' ')[2]}"
+                for alert in self.state.alerts
+                if alert.id >= first and not alert.muted
+            ]
+        return self.told[begin:]
+
+
+def levels(told: list[str]) -> list[str]:
+    return [line.partition(":")[0] for line in told]
+
+
+def test_a_node_whose_parent_is_down_is_named_there_and_alerts_nobody() -> None:
+    story = Story(plain("host"), plain("guest", parent="host"))
+    assert story.goes(host=".xxxxx", guest=".xxxxx") == [
+        "2 [WARNING] HOST: degraded: Timeout (10s); so not reached either: guest",
+        "4 [ERROR] HOST: unhealthy after 3 failures: Timeout (10s); so not reached either: guest",
+        "6 [CRITICAL] HOST: offline after 5 failures: Timeout (10s); so not reached either: guest",
+    ]
+    assert story.goes(host="..", guest="x.") == ["7 [INFO] HOST: recovered after 2 min 30 s: 40 ms, 1 model"]
+
+
+def test_a_child_that_still_fails_when_its_parent_is_back_for_long_alerts_itself() -> None:
+    story = Story(plain("host"), plain("guest", parent="host"))
+    story.goes(host=".x.", guest=".xx")
+    assert story.goes(host="." * 5, guest="x" * 5) == [
+        "7 [CRITICAL] GUEST: offline after 6 failures: Timeout (10s)"
+    ]
+
+
+def test_what_people_were_told_of_a_child_is_taken_back_although_its_parent_is_down() -> None:
+    story = Story(plain("host"), plain("guest", parent="host"))
+    told = story.goes(host="..xx", guest=".x.x")
+    assert levels(told) == ["2 [WARNING] GUEST", "3 [WARNING] HOST", "3 [INFO] GUEST"]
+
+
+def test_the_parent_of_a_parent_explains_nothing() -> None:
+    story = Story(plain("a"), plain("b", parent="a"), plain("c", parent="b"))
+    assert levels(story.goes(a=".x", b="..", c=".x")) == ["2 [WARNING] A", "2 [WARNING] C"]
+
+
+def test_three_nodes_behind_one_tunnel_host_are_one_alert_when_it_dies_and_one_when_it_is_back() -> None:
+    story = Story(behind("n1", 8081), behind("n2", 8082), behind("n3", 8083))
+    told = story.goes(n1=".xxxxxx...", n2=".xxxxxxx..", n3=".xxxxxx...")
+    assert levels(told) == ["2 [WARNING] N1", "4 [ERROR] N1", "6 [CRITICAL] N1", "8 [INFO] N1"]
+    assert told[0].endswith("; so not reached either: n2, n3")
+
+
+def test_nodes_behind_different_tunnel_hosts_and_other_causes_are_alerts_of_their_own() -> None:
+    story = Story(behind("n1", 8081), behind("n2", 8082, "other.example.net"))
+    assert levels(story.goes(n1=".x", n2=".x")) == ["2 [WARNING] N1", "2 [WARNING] N2"]
+
+
+def test_an_alert_that_stands_for_many_names_a_few() -> None:
+    nodes = [behind(f"n{number}", 8000 + number) for number in range(9)]
+    story = Story(*nodes, recovery_brake=0)
+    (told,) = story.goes(**{node.key: ".x" for node in nodes})
+    assert told.endswith(f"n1, n2, n3, n4, n5 and {8 - NAMED} more")
+
+
+def test_when_most_nodes_fail_at_once_one_alert_tells_of_all_and_one_of_the_end() -> None:
+    story = Story(*map(plain, "abcd"))
+    told = story.goes(a=".xxxxxx.", b=".xxxxxx.", c=".xxxxxx.", d="........")
+    assert levels(told) == ["2 [CRITICAL] GPU mesh", "8 [INFO] GPU mesh"]
+
+
+def test_what_still_fails_after_that_is_told_of_then() -> None:
+    story = Story(*map(plain, "abcd"))
+    told = story.goes(a=".xxx", b=".xx.", c=".xx.", d="....")
+    assert levels(told) == ["2 [CRITICAL] GPU mesh", "4 [INFO] GPU mesh", "4 [ERROR] A"]
+
+
+def test_a_new_node_is_quiet_until_its_first_healthy_check_or_its_grace_is_over() -> None:
+    story = Story(plain("a"), grace=120)
+    assert story.goes(a="xxxx") == []
+    assert levels(story.goes(a="xx")) == ["5 [CRITICAL] A"]
+    known = Story(plain("a"), grace=120)
+    assert levels(known.goes(a="x.x")) == ["3 [WARNING] A"]
+
+
+def test_a_flapping_node_is_told_of_once_and_again_when_it_has_settled() -> None:
+    story = Story(plain("a"))
+    told = story.goes(a=".x.x.x.x.x.x." + "." * 20)
+    assert levels(told) == [
+        "2 [WARNING] A", "3 [INFO] A", "4 [WARNING] A", "5 [INFO] A", "6 [WARNING] A",
+        "7 [WARNING] A", "28 [INFO] A",
+    ]  # fmt: skip
+    assert told[5] == "7 [WARNING] A: flapping: it has failed and answered by turns, and is healthy now"
+    assert told[6].endswith("; it has stopped flapping")
+
+
+def test_a_flapping_node_that_goes_offline_is_told_of_all_the_same() -> None:
+    story = Story(plain("a"))
+    story.goes(a=".x.x.x.x")
+    assert levels(story.goes(a="xxxx")) == ["12 [CRITICAL] A"]
+
+
+def test_the_flapping_measure_is_that_of_icinga() -> None:
+    turns = 0
+    for _ in range(flapping.REMEMBERED):
+        turns = flapping.add(turns, turned=True)
+    assert flapping.per_cent(turns) == pytest.approx(99.0)
+    assert flapping.is_flapping(0b111111, before=False)
+    assert not flapping.is_flapping(0b11111, before=False)
+    assert flapping.is_flapping(0b11111, before=True)
+
+
+def test_a_node_that_stays_offline_is_told_of_again_every_six_hours() -> None:
+    story = Story(plain("a"))
+    told = story.goes(a="." + "x" * 1500)
+    assert levels(told) == [
+        "2 [WARNING] A",
+        "4 [ERROR] A",
+        "6 [CRITICAL] A",
+        "726 [CRITICAL] A",
+        "1446 [CRITICAL] A",
+    ]
+    assert told[3].endswith("still offline, for 6 h 2 min: Timeout (10s)")
+
+
+def muted(story: Story, until: float, *levels: Level) -> None:
+    silence = Silence(0, story.now, until, "driver update", "anna", nodes=("a",), levels=levels)
+    silences.add(story.state, silence, story.now)
+
+
+def test_a_silence_mutes_and_when_it_ends_with_the_trouble_still_there_one_message_says_so() -> None:
+    story = Story(plain("a"))
+    story.goes(a=".")
+    muted(story, story.now + 300)
+    assert story.goes(a="xxxxxxxxx") == []
+    assert story.goes(a="xxx") == [
+        "11 [CRITICAL] A: its silence is over, and it is offline after 10 failures: Timeout (10s)"
+    ]
+
+
+def test_a_silence_over_a_told_trouble_says_at_its_end_what_is_true_then() -> None:
+    story = Story(plain("a"))
+    story.goes(a=".xxx")
+    muted(story, story.now + 75)
+    assert story.goes(a="xx") == []
+    assert levels(story.goes(a="x")) == ["7 [CRITICAL] A"]
+    back = Story(plain("a"))
+    back.goes(a=".xxx")
+    muted(back, back.now + 75)
+    assert back.goes(a="..") == []
+    assert levels(back.goes(a=".")) == ["7 [INFO] A"]
+
+
+def test_trouble_that_comes_and_goes_within_a_silence_is_never_told() -> None:
+    story = Story(plain("a"))
+    story.goes(a=".")
+    muted(story, story.now + 300)
+    assert story.goes(a="xxxxx" + "." * 10) == []
+
+
+def test_a_silence_of_warnings_lets_errors_through() -> None:
+    story = Story(plain("a"))
+    story.goes(a=".")
+    muted(story, story.now + 3000, Level.WARNING)
+    assert levels(story.goes(a="xxx")) == ["4 [ERROR] A"]
+
+
+def test_a_silence_of_everything_mutes_what_is_said_of_the_monitor_itself() -> None:
+    story = Story(*map(plain, "abcd"))
+    story.goes(a=".", b=".", c=".", d=".")
+    silences.add(story.state, Silence(0, story.now, story.now + 3000, "move", "anna"), story.now)
+    assert story.goes(a="xx", b="xx", c="xx", d="..") == []
+    assert [alert.muted for alert in story.state.alerts] == [True]
+
+
+def test_the_alert_of_a_child_is_not_raised_by_a_parent_that_is_not_watched() -> None:
+    off = replace(plain("host"), enabled=False)
+    story = Story(off, plain("guest", parent="host"))
+    assert levels(story.goes(guest=".x")) == ["2 [WARNING] GUEST"]
