@@ -111,7 +111,7 @@ def test_only_a_look_is_taken_for_a_cause_that_a_rebuild_does_not_help(
     silent = run(closed_port, f"touch {touched}", here, gpu_mesh_look_only=True)
     assert (silent.success, silent.done, silent.finding) == (True, False, Finding.PORT_WAS_SILENT)
     start(*server(closed_port), env=dict(os.environ, GPU_MESH_TUNNEL="gpu1"))
-    eventually(lambda: listens(closed_port))
+    assert eventually(lambda: listens(closed_port))
     ours = run(closed_port, f"touch {touched}", here, gpu_mesh_look_only=True)
     assert (ours.success, ours.done, ours.finding) == (True, False, Finding.PORT_IS_OURS)
     assert ours.said == f"local port {closed_port} is held by the tunnel itself; nothing was touched"
@@ -135,7 +135,7 @@ def test_what_a_tunnels_own_command_left_at_the_port_is_ended_and_the_tunnel_reb
 
 def test_another_tunnels_process_is_a_stranger(closed_port: int, start: Callable[..., Any]) -> None:
     start(*server(closed_port), env=dict(os.environ, GPU_MESH_TUNNEL="gpu2"))
-    eventually(lambda: listens(closed_port))
+    assert eventually(lambda: listens(closed_port))
     spec = f"{closed_port}:127.0.0.1:11434"
     assert sh(f"look_at_port {closed_port} gpu1 command {spec}").startswith("gpu-mesh: port taken ")
     assert sh(f"look_at_port {closed_port} gpu2 command {spec}") == "gpu-mesh: port ours"
@@ -160,8 +160,9 @@ def test_an_ssh_counts_as_the_tunnel_by_that_very_forward_and_is_ended_if_it_doe
     given = [word.format(port=closed_port) for word in words]
     # A program of that name and those arguments: what a real ssh shows of itself.
     listen = f"import socket; s = socket.create_server(('127.0.0.1', {closed_port})); s.accept()"
-    process = start("ssh", "-c", listen, *given, executable=sys.executable)
-    eventually(lambda: listens(closed_port))
+    (tmp_path / "ssh").symlink_to(sys.executable)
+    process = start(tmp_path / "ssh", "-c", listen, *given, env=dict(os.environ, PYTHONHOME=sys.base_prefix))
+    assert eventually(lambda: listens(closed_port))
     specs = f"{closed_port}:127.0.0.1:11434 {closed_port}:localhost:11434"
     said = sh(f"look_at_port {closed_port} gpu1 command {specs}")
     assert said == "gpu-mesh: port ours" if ours else said.startswith("gpu-mesh: port taken ")
