@@ -6,7 +6,7 @@ A recovery that helped is told of by the observation that proves it (tick.py); h
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh import alerts, diagnose, plan
+from gpu_mesh import alerts, diagnose, durations, ladder, plan
 from gpu_mesh.causes import Action, Cause
 from gpu_mesh.mesh import Node, Settings
 from gpu_mesh.plan import Finding
@@ -22,10 +22,20 @@ class Ending(Struct, frozen=True):
     finding: Finding = Finding.NONE
     cause: Cause | None = None  # as refined by the look
     words: str = ""  # what was done or found, or why it did not work
+    asked_for: Cause | None = None  # what a probe alone had called the cause
+    playbook: str = ""  # the operator's own, an absolute path
 
     def attempt(self) -> Attempt:
         """Return what is remembered of it."""
-        return Attempt(self.at, self.action, self.outcome, self.finding.value, self.words)
+        return Attempt(
+            self.at,
+            self.action,
+            self.outcome,
+            self.finding.value,
+            self.words,
+            self.asked_for,
+            self.playbook,
+        )
 
 
 _NEXT_STEP = {
@@ -60,7 +70,7 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) 
 
     1. What was declined is told of once in an incident: looking again shows the same.
     2. What failed or did not help is a warning while attempts remain.
-    3. The last attempt needs a person.
+    3. The last attempt calls for a person, once in an incident; the slow retries after it are quiet.
 
     Args:
         node: the node.
@@ -72,7 +82,7 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) 
         return None
     attempt = ending.attempt()
     cause = ending.cause or before.cause
-    step = step_after(node, ending.finding, cause)
+    advice = step_after(node, ending.finding, cause)
     if ending.outcome is Outcome.DECLINED:
         told = any(
             (past.outcome, past.finding) == (attempt.outcome, attempt.finding)
@@ -81,15 +91,58 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) 
         )
         words = diagnose.in_words(cause, node) if cause else "asked for"
         text, level = f"not restarted: {words}: {ending.words}", Level.ERROR
-        return None if told else _alert(node, before, ending.at, level, cause, text, step)
-    number, allowed = plan.acted(before) + 1, settings.recovery_max_attempts
-    what = f"{plan.in_words_of(ending.action, node)} {_ENDED[ending.outcome]}"
-    text = f"{what} (attempt {number} of {max(number, allowed)}): {ending.words}"
-    if number >= allowed:
-        return _alert(node, before, ending.at, Level.CRITICAL, cause, f"needs you: {text}", step)
-    again = plan.next_at(settings, replace(before, attempts=(*before.attempts, attempt)))
-    step = f"nothing yet: the next attempt is due at {plan.clock(again)}; or {step}"
-    return _alert(node, before, ending.at, Level.WARNING, cause, text, step)
+        return None if told else _alert(node, before, ending.at, level, cause, text, advice)
+    if before.called_at:
+        return None
+    after = replace(before, claim=None, attempts=(*before.attempts, attempt))
+    step = ladder.step(node, settings, after, ending.at)
+    what = f"{plan.in_words_of(ending.action, node, ending.playbook)} {_ENDED[ending.outcome]}"
+    text = f"{what} (attempt {step.made} of {max(step.made, step.allowed)}): {ending.words}"
+    if step.exhausted:
+        return call(node, settings, after, ending.at, text, advice)
+    advice = f"nothing yet: the next attempt is due at {plan.clock(step.due)}; or {advice}"
+    return _alert(node, before, ending.at, Level.WARNING, cause, text, advice)
+
+
+def call(
+    node: Node, settings: Settings, known: NodeState, now: float, text: str = "", advice: str = ""
+) -> Alert:
+    """Return the alert that calls a person: nothing that is left to be tried is likely to help.
+
+    Args:
+        node: the node.
+        settings: the monitor's.
+        known: the node's state, all attempts in it.
+        now: Unix seconds.
+        text: what was tried last; "": the ladder had been used up before the node failed again.
+        advice: what a person can do; "": what the cause says.
+    """
+    step = ladder.step(node, settings, known, now)
+    again = (
+        ""
+        if step.over
+        else f"; tried again every {durations.in_words(settings.recovery_slow_retry)} meanwhile"
+    )
+    text = text or f"failed again after {durations.plural(step.made, 'repair')} of late: {known.detail}"
+    advice = advice or step_after(node, Finding.NONE, known.cause)
+    alert = _alert(node, known, now, Level.CRITICAL, known.cause, f"needs you: {text}", f"{advice}{again}")
+    return replace(alert, tried=tried(node, known))
+
+
+def is_call(alert: Alert) -> bool:
+    """Tell whether an alert about a recovery calls a person."""
+    return alert.level is Level.CRITICAL
+
+
+def tried(node: Node, known: NodeState) -> str:
+    """Say what was tried in this incident and lately, and how it ended."""
+    counts: dict[str, int] = {}
+    for attempt in ladder.counting(known):
+        what = plan.in_words_of(attempt.action, node, attempt.playbook)
+        found = f": {attempt.words}" if attempt.outcome is Outcome.DECLINED and attempt.words else ""
+        words = f"{what} {_ENDED[attempt.outcome]}{found}"
+        counts[words] = counts.get(words, 0) + 1
+    return "; ".join(words + (f" ({number} times)" if number > 1 else "") for words, number in counts.items())
 
 
 def in_words(outcome: Outcome) -> str:

@@ -70,7 +70,7 @@ def send_test(
         used, or there was no URL to try.
     """
     from gpu_mesh import appriseconfig  # here, because the list needs no Apprise
-    from gpu_mesh.render import Templates
+    from gpu_mesh.render import Format, Templates
 
     configuration = appriseconfig.load(paths, settings)
     place = appriseconfig.expected_place(paths, settings)
@@ -83,7 +83,8 @@ def send_test(
         return "\n".join(lines), 1
     alerts = tuple(_test_alert(level, clock(), tag) for level in Level)
     templates = Templates(settings.alert_templates)
-    lines += [f"PROBLEM  {text}" for text in templates.render(alerts[0]).problems]
+    broken = [text for form in Format for text in templates.render(alerts[0], form).problems]
+    lines += [f"PROBLEM  {text}" for text in dict.fromkeys(broken)]
     failed = any(line.startswith("PROBLEM") for line in lines)
     tried = False
     with ThreadPoolExecutor(min(len(configuration.channels), 32)) as pool:
@@ -142,7 +143,7 @@ def _try(
 
     sent: list[Level] = []
     for alert in _wanted(channel.target, alerts, tag):
-        reason = delivery.send(channel, alert, templates.render(alert).message)
+        reason = delivery.send(channel, alert, delivery.worded(channel, alert, templates).message)
         if reason:
             return sent, f"{alert.level.value}: {reason}"
         sent.append(alert.level)

@@ -21,6 +21,7 @@ class Action(StrEnum):
 
     RESTART_OLLAMA = "restart_ollama"
     REBUILD_TUNNEL = "rebuild_tunnel"
+    OWN_PLAYBOOK = "own_playbook"  # the operator's
     NONE = "none"
 
 
@@ -31,6 +32,7 @@ class Cause(StrEnum):
     NOT_EXPOSED = "not_exposed"
     TIMEOUT = "timeout"
     HTTP_ERROR = "http_error"
+    RUNNER_HUNG = "runner_hung"
     TUNNEL_DOWN = "tunnel_down"
     TUNNEL_STUCK = "tunnel_stuck"
     TUNNEL_PORT_TAKEN = "tunnel_port_taken"
@@ -43,6 +45,7 @@ class Cause(StrEnum):
     TLS = "tls"
     MISCONFIGURED = "misconfigured"
     MONITOR = "monitor"
+    BUSY = "busy"
     LOADING = "loading"
     STUCK_STOPPING = "stuck_stopping"
     CPU_FALLBACK = "cpu_fallback"
@@ -59,6 +62,7 @@ class CauseFacts(Struct, frozen=True):
     next_step: (
         str  # what a person can do; may name {node}, {url}, {unit}, {log}, {tunnel_log}, {host}, {port}
     )
+    tries: int = 0  # how often the action may help within a day; 0: as often as the settings say
 
 
 _RESTART, _REBUILD, _NOTHING = Action.RESTART_OLLAMA, Action.REBUILD_TUNNEL, Action.NONE
@@ -81,6 +85,12 @@ CAUSES: dict[Cause, CauseFacts] = {
     ),
     Cause.HTTP_ERROR: CauseFacts(
         Verdict.FAILED, _RESTART, "HTTP error", "read Ollama's log: {log} on {host}"
+    ),
+    Cause.RUNNER_HUNG: CauseFacts(
+        Verdict.FAILED,
+        _RESTART,
+        "A loaded model does not answer",
+        "see what its runner does: {log} and nvidia-smi on {host}",
     ),
     Cause.TUNNEL_DOWN: CauseFacts(
         Verdict.FAILED,
@@ -152,6 +162,12 @@ CAUSES: dict[Cause, CauseFacts] = {
         "The monitor could not probe it",
         "look at the monitor's own memory, open files and log; nothing is counted against {node}",
     ),
+    Cause.BUSY: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "Its queue is full",
+        "nothing: it is working; spread the load, or raise OLLAMA_MAX_QUEUE of {unit} on {host}",
+    ),
     Cause.LOADING: CauseFacts(
         Verdict.IMPAIRED,
         _NOTHING,
@@ -166,6 +182,7 @@ CAUSES: dict[Cause, CauseFacts] = {
         _RESTART,
         "A model runs on the CPU",
         "run nvidia-smi on {host}; a smaller model or context may be needed, or mesh_node_expects_gpu: false",
+        tries=1,
     ),
     Cause.MODELS_MISSING: CauseFacts(
         Verdict.IMPAIRED,

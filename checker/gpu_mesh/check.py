@@ -5,18 +5,15 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from gpu_mesh import alerts, meshcache, plan, pool, tick
+from gpu_mesh import alerts, deepcheck, meshcache, plan, pool, tick, watch
 from gpu_mesh.causes import Action, Verdict
-from gpu_mesh.durations import in_words, plural
+from gpu_mesh.fold import Folded
 from gpu_mesh.log import Event, Log, Severity, event
 from gpu_mesh.mesh import Mesh, Node
 from gpu_mesh.observation import Fault, Observation
 from gpu_mesh.paths import Paths
-from gpu_mesh.state import Alert, Level, State, Tick
+from gpu_mesh.state import Alert, Level, NodeState, State
 from gpu_mesh.statefile import StateFile
-
-REMEMBERED = 86400.0
-"""Seconds for which a node that left the inventory is remembered."""
 
 VERSION_EVERY = 3600.0
 """Seconds after which a node is asked for its version again."""
@@ -26,7 +23,7 @@ class Checked(Struct, frozen=True):
     """What a tick saw and changed."""
 
     mesh: Mesh
-    changes: tuple[tick.Folded, ...]
+    changes: tuple[Folded, ...]
     unprobed: tuple[str, ...]  # keys of the nodes that the monitor itself could not probe
     alerts: tuple[Alert, ...]
 
@@ -40,7 +37,7 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
        own network is gone: no remote node answers, nor any canary, one of which did since this boot.
     4. Under the lock: reload the state, fold the observations, save state and alerts in one write.
     5. Leave word for recovery and delivery, and write the log. Killed before that, timers find the work.
-    6. Send the heartbeat, if there is one.
+    6. Send the heartbeat, if there is one: of a bad tick, too, once the mesh is known.
 
     Args:
         paths: the monitor's folders.
@@ -55,6 +52,24 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
     began, file = clock(), StateFile(paths.state, log)
     file.make_folder()  # first, for the cache of the inventory lies in it, too
     loaded = meshcache.load(paths, monitor, began)
+    try:
+        done = _check(paths, loaded, file, log, began, clock)
+    except Exception:
+        _send_heartbeat(loaded.mesh, log, clock(), good=False)
+        raise
+    _send_heartbeat(loaded.mesh, log, clock(), good=not done.unprobed)
+    return done
+
+
+def _check(
+    paths: Paths,
+    loaded: meshcache.Loaded,
+    file: StateFile,
+    log: Log,
+    began: float,
+    clock: Callable[[], float],
+) -> Checked:
+    """Do points 2 to 5 of ``check``."""
     mesh = loaded.mesh
     nodes = tuple(node for node in mesh.nodes if node.enabled)
     known = file.load()
@@ -63,25 +78,19 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
         began,
         ask_version=lambda node: _version_is_old(known, node, began),
         trust_env=mesh.settings.proxy_from_environment,
+        choose=lambda node, loaded: deepcheck.choose(
+            known.nodes.get(node.key) or NodeState(), loaded, began, mesh.settings.deep_interval
+        ),
     )
     heard, offline = _listen(mesh, nodes, known, seen)
     now = clock()
-    unprobed = {key: it.tags.detail for key, it in seen.items() if it.tags.fault is Fault.MONITOR}
+    probed = all(it.tags.fault is not Fault.MONITOR for it in seen.values())
+    working = _working_units(known, now, good=probed)
     with file.update(now) as state:
         first_new = state.next_alert
         _note_inventory(state, loaded.error, paths.inventory, now)
-        changes = tuple(
-            tick.fold(state, node, mesh.settings, seen[node.key])
-            for node in nodes
-            if node.key not in unprobed
-            and not (offline and not node.on_monitor)
-            and not _is_outdated(state, seen[node.key], now)
-        )
-        _note_offline(state, heard, now, offline=offline)
-        _note_unprobed(state, unprobed, now)
-        _forget_removed(state, mesh, now)
-        if len(unprobed) < len(nodes) or not nodes:  # else nobody was watched, and the state grows stale
-            state.tick = Tick(began, now - began, mesh.settings.check_interval)
+        watch.note_working(state, working, now)
+        ticked = tick.apply(state, mesh, tick.Sight(seen, heard, offline=offline), began, now)
         raised = tuple(alert for alert in state.alerts if alert.id >= first_new)
         work = any(decision.action is not Action.NONE for decision in plan.plan(mesh, state, now))
         letters = any(alerts.waits(alert) for alert in state.alerts)
@@ -89,11 +98,21 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
         paths.recover_wanted.touch()
     if letters:
         paths.deliver_wanted.touch()
-    lines = [line for change in changes for line in _events(change)]
+    unprobed = ticked.unprobed
+    lines = [line for change in ticked.changes for line in _events(change)]
     lines += [event("not_probed", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]
     log.write([*lines, *map(alerts.as_event, raised)], now)
-    _send_heartbeat(mesh, log, now, good=not unprobed)
-    return Checked(mesh, changes, tuple(unprobed), raised)
+    return Checked(mesh, ticked.changes, tuple(unprobed), raised)
+
+
+def _working_units(known: State, now: float, *, good: bool) -> frozenset[str]:
+    """Return the units that failed and work again; systemd is asked only while there are any."""
+    failing = watch.failing(known)
+    if not failing:
+        return frozenset()
+    from gpu_mesh import unitfailure
+
+    return unitfailure.working(failing, now, good=good)
 
 
 def _send_heartbeat(mesh: Mesh, log: Log, now: float, *, good: bool) -> None:
@@ -106,7 +125,7 @@ def _send_heartbeat(mesh: Mesh, log: Log, now: float, *, good: bool) -> None:
             log.write([event("heartbeat_lost", Severity.WARNING, reason=reason)], now)
 
 
-def described(change: tick.Folded) -> str:
+def described(change: Folded) -> str:
     """Say in one line what a check of a node showed."""
     after = change.after
     said = after.detail or f"{after.response_ms or 0:.0f} ms, {len(after.models)} models"
@@ -136,58 +155,6 @@ def _version_is_old(state: State, node: Node, now: float) -> bool:
     return known is None or not 0 <= now - known.version_at <= VERSION_EVERY
 
 
-def _is_outdated(state: State, seen: Observation, now: float) -> bool:
-    """Tell whether somebody else, a recovery say, looked at the node after this probe began.
-
-    A look in the future was written by a clock that has been set back since, and outdates nothing.
-    """
-    known = state.nodes.get(seen.node)
-    return known is not None and seen.at < known.last_check <= now
-
-
-def _forget_removed(state: State, mesh: Mesh, now: float) -> None:
-    """Forget the nodes that left the inventory a day ago: one that blinked keeps its claim and incident."""
-    described = {node.key for node in mesh.nodes}
-    state.nodes = {
-        key: node
-        for key, node in state.nodes.items()
-        if key in described or abs(now - node.last_check) < REMEMBERED
-    }
-
-
-def _note_offline(state: State, heard: Mapping[str, str], now: float, *, offline: bool) -> None:
-    """Alert once that the monitor's network is gone, and once when it is back."""
-    state.canaries |= heard
-    if offline and not state.offline_since:
-        state.offline_since = now
-        alerts.raise_monitor_alert(
-            state,
-            now,
-            "The monitor itself is offline: no remote node answers, and none of its canaries",
-            "check the monitor's own network; nothing is counted against the nodes, and nothing is repaired",
-        )
-    elif state.offline_since and not offline:
-        lasted = in_words(now - state.offline_since)
-        state.offline_since = 0.0
-        text = f"The monitor is online again; the mesh was unwatched for {lasted}"
-        alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
-
-
-def _note_unprobed(state: State, unprobed: Mapping[str, str], now: float) -> None:
-    """Alert once that the monitor cannot probe, and once when it can again."""
-    if unprobed and not state.unprobed:
-        keys, reason = ", ".join(unprobed), next(iter(unprobed.values()))
-        alerts.raise_monitor_alert(
-            state,
-            now,
-            f"The monitor itself could not probe {plural(len(unprobed), 'node')} ({reason}): {keys[:200]}",
-            "look at the monitor's memory, open files and log; nothing is counted against these nodes",
-        )
-    elif state.unprobed and not unprobed:
-        alerts.raise_monitor_alert(state, now, "The monitor probes every node again", "", Level.INFO)
-    state.unprobed = len(unprobed)
-
-
 def _note_inventory(state: State, error: str, sources: tuple[str, ...], now: float) -> None:
     """Alert once about a broken edit, and once when it is mended."""
     if error and error != state.inventory_error:
@@ -203,7 +170,7 @@ def _note_inventory(state: State, error: str, sources: tuple[str, ...], now: flo
     state.inventory_error = error
 
 
-def _events(change: tick.Folded) -> list[Event]:
+def _events(change: Folded) -> list[Event]:
     node, before, after = change.node, change.before, change.after
     answered = after.verdict is not Verdict.FAILED
     lines = [

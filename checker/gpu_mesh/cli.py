@@ -7,7 +7,7 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -38,6 +38,7 @@ class _Command(Struct, frozen=True):
     summary: str
     examples: str
     arguments: tuple[tuple[tuple[str, ...], dict[str, object]], ...] = ()
+    verbs: tuple[tuple[str, "_Command"], ...] = ()  # each with arguments of its own
 
 
 def _option(*names: str, **settings: object) -> tuple[tuple[str, ...], dict[str, object]]:
@@ -88,11 +89,60 @@ COMMANDS = {
             _option("--tag", default="", help="test only the URLs with this tag"),
         ),
     ),
+    "silence": _Command(
+        commands.silence,
+        "mute alerts for a while; checks go on",
+        "gpu-mesh silence add iceland --for 2h --reason 'driver update' --no-recovery\n"
+        "  gpu-mesh silence list\n  gpu-mesh silence end 3",
+        verbs=(
+            (
+                "add",
+                _Command(
+                    commands.silence,
+                    "mute the alerts of nodes, of groups or of everything",
+                    "gpu-mesh silence add iceland --for 2h --reason 'driver update' --no-recovery\n"
+                    "  gpu-mesh silence add --all --for 30m --reason 'new switch' --level warning",
+                    (
+                        _option("names", nargs="*", metavar="NODE|GROUP", help="whose alerts"),
+                        _option("--all", action="store_true", help="everybody's, and the monitor's own"),
+                        _option(
+                            "--for", dest="length", default="", metavar="TIME", help="30m, 2h, 1h30m, 1d"
+                        ),
+                        _option("--reason", default="", help="why; others will read it"),
+                        _option("--level", action="append", default=[], help="only this level; repeatable"),
+                        _option("--no-recovery", action="store_true", help="nothing is repaired meanwhile"),
+                    ),
+                ),
+            ),
+            (
+                "list",
+                _Command(commands.silence, "list what is muted, and until when", "gpu-mesh silence list"),
+            ),
+            (
+                "end",
+                _Command(
+                    commands.silence,
+                    "end a silence now",
+                    "gpu-mesh silence end 3",
+                    (_option("number", type=int, metavar="ID", help="its number in the list"),),
+                ),
+            ),
+        ),
+    ),
     "best": _Command(
         commands.best,
         "print the URL of the node to use; exits 1 when none is healthy",
         "gpu-mesh best --model llama3.2",
         (_option("--model", default="", help="only nodes that have this model"), _JSON),
+    ),
+    "failed": _Command(
+        commands.failed,
+        "queue an alert that a unit of the monitor failed; gpu-mesh-failure@.service calls it",
+        "gpu-mesh failed gpu-mesh-check.service",
+        (
+            _option("unit", help="the unit; without an ending, a .service"),
+            _option("--user", action="store_true", help="it is a unit of the user's own systemd"),
+        ),
     ),
     "validate": _Command(
         commands.validate,
@@ -155,8 +205,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_shared(parser)
     parser.add_argument("--version", action="version", version=f"gpu-mesh {__version__}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in COMMANDS.items():
+    _add_commands(parser, COMMANDS.items(), "command", shared)
+    return parser
+
+
+def _add_commands(
+    parser: argparse.ArgumentParser,
+    known: Iterable[tuple[str, _Command]],
+    dest: str,
+    shared: argparse.ArgumentParser,
+) -> None:
+    subparsers = parser.add_subparsers(dest=dest, required=True, metavar=dest.upper())
+    for name, command in known:
         subparser = subparsers.add_parser(
             name,
             help=command.summary,
@@ -167,7 +227,8 @@ def _parser() -> argparse.ArgumentParser:
         )
         for names, settings in command.arguments:
             subparser.add_argument(*names, **settings)  # type: ignore[arg-type] # the table's keyword arguments
-    return parser
+        if command.verbs:
+            _add_commands(subparser, command.verbs, "what", shared)
 
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:

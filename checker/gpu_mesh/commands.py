@@ -61,9 +61,22 @@ def deliver(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     return work(paths, _mesh(arguments, paths).settings, log, time.time).exit_code
 
 
+def failed(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Queue an alert that a unit failed."""
+    from gpu_mesh import unitfailure
+
+    unit = arguments.unit if "." in arguments.unit else f"{arguments.unit}.service"
+    if not unitfailure.UNIT.fullmatch(unit):
+        raise UsageError(f"{arguments.unit!r} cannot be a unit; name one such as gpu-mesh-check.service")
+    if not unitfailure.tell(paths, unit, log, user=arguments.user) and sys.stdout.isatty():
+        history = f"{like(arguments, 'alerts')} list"
+        sys.stdout.write(f"{unit}: there was an alert within the hour; see: {history}\n")
+    return 0
+
+
 def recover(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Repair what the plan says, or say what it would be."""
-    from gpu_mesh import plan
+    from gpu_mesh import brake, plan
     from gpu_mesh.statefile import StateFile
 
     mesh, file = _mesh(arguments, paths), StateFile(paths.state, log)
@@ -71,8 +84,11 @@ def recover(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     if only and mesh.node(only) is None:
         known = ", ".join(node.key for node in mesh.nodes)
         raise UsageError(f"there is no node {only!r} in the inventory; there are: {known}")
-    if arguments.force and not only:
-        raise UsageError("--force is for one node: gpu-mesh recover NODE --force")
+    if arguments.force and not only and not brake.holds(file.load()):
+        raise UsageError(
+            "nothing holds the repairs back; --force is for one node (gpu-mesh recover NODE --force), "
+            "or for all when too many fail at once"
+        )
     if arguments.dry_run:
         decisions = plan.plan(mesh, file.load(), time.time(), only, force=arguments.force)
         sys.stdout.write(plan.describe(decisions, mesh))
@@ -158,6 +174,34 @@ def alerts(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     )
     sys.stdout.write(text + "\n")
     return code
+
+
+def silence(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Mute alerts for a while, list what is muted, or end it."""
+    from gpu_mesh import silencecommand
+    from gpu_mesh.statefile import StateFile
+
+    file, now, author = StateFile(paths.state, log), time.time(), silencecommand.login(os.environ)
+    try:
+        if arguments.what == "end":
+            said = silencecommand.end(arguments.number, file, log, author, now)
+        elif arguments.what == "list":
+            said = silencecommand.table(_mesh(arguments, paths), file.load(), now)
+        else:
+            wish = silencecommand.Wish(
+                names=tuple(arguments.names),
+                everything=arguments.all,
+                length=arguments.length,
+                reason=arguments.reason,
+                levels=tuple(arguments.level),
+                no_recovery=arguments.no_recovery,
+            )
+            wanted = silencecommand.read(wish, _mesh(arguments, paths), author, now)
+            said = silencecommand.add(wanted, file, log, now)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    sys.stdout.write(said)
+    return 0
 
 
 def best(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from gpu_mesh import silences
 from gpu_mesh.alerts import one_line
 from gpu_mesh.durations import clock_time, in_words, plural
 from gpu_mesh.report import NodeReport, Report, counted_by_level
@@ -31,6 +32,7 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str) -> str:
             "⚠️ The inventory's newest edit is not in force:",
             *_indented(of.mesh.inventory_error.splitlines()),
         ]
+    lines += _silences(of)
     rows = [
         (
             node.status.icon if node.enabled else "⏸",
@@ -108,6 +110,7 @@ def dashboard(of: Report, recent: tuple[Alert, ...], minutes: int) -> list[str]:
     return [
         f"{clock_time(of.at)} mesh health {_per_cent(of.mesh.health)}, {_counts(of)}, {watching}{age}",
         *aligned([header, *rows]),
+        *_silences(of),
         f"alerts of the last {minutes} min: {counted_by_level(recent)}",
         *_indented(f"{clock_time(alert.at)} {one_line(alert)}" for alert in recent),
     ]
@@ -128,6 +131,10 @@ def _monitor_line(of: Report, start_command: str) -> str:
     if mesh.alerts_waiting:
         parts.append(f"{plural(mesh.alerts_waiting, 'alert')} not delivered yet")
     return " · ".join(parts)
+
+
+def _silences(of: Report) -> list[str]:
+    return [f"🔇 {silences.described(each, of.at)}" for each in of.mesh.silences]
 
 
 def _counts(of: Report) -> str:

@@ -182,7 +182,7 @@ class _Run:
 
         assert self._templates is not None
         for alert in alerts:
-            rendered = self._templates.render(alert)
+            rendered = delivery.worded(channel, alert, self._templates)
             self._write_once("alert_template_broken", rendered.problems)
             now = self._clock()
             with self._file.update(now) as state:

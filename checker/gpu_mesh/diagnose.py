@@ -53,7 +53,7 @@ def diagnose(node: Node, seen: Observation, before: NodeState) -> Diagnosis:
     """
     if seen.tags.fault is not None:
         return _failed(node, seen.tags, seen.tags.fault)
-    for judge in (_models_missing, _stuck_stopping, _loading, _cpu_fallback, _slow):
+    for judge in (_runner_hung, _busy, _models_missing, _stuck_stopping, _loading, _cpu_fallback, _slow):
         impairment = judge(node, seen, before)
         if impairment is not None:
             return impairment
@@ -92,6 +92,22 @@ def _cause_of_status(status: int) -> Cause:
     if status in (401, 403):
         return Cause.FORBIDDEN
     return Cause.HTTP_ERROR if status >= 500 else Cause.NOT_OLLAMA
+
+
+def _runner_hung(node: Node, seen: Observation, _before: NodeState) -> Diagnosis | None:
+    """No whole answer, or a server error, from a model that is loaded: never while it works or loads."""
+    deep = seen.deep
+    if deep is None or seen.deep_excused or deep.fault in (None, Fault.MONITOR, Fault.UNUSABLE):
+        return None
+    if deep.fault is Fault.STATUS and (deep.status < 500 or deep.status == 503):
+        return None  # a proxy that lets only GET pass, a model that makes no text, a full queue
+    return _because(Cause.RUNNER_HUNG, node, f"{seen.deep_model}, {deep.detail}".rstrip(", "))
+
+
+def _busy(node: Node, seen: Observation, _before: NodeState) -> Diagnosis | None:
+    if seen.deep and seen.deep.fault is Fault.STATUS and seen.deep.status == 503:
+        return _because(Cause.BUSY, node, seen.deep.detail)
+    return None
 
 
 def _models_missing(node: Node, seen: Observation, before: NodeState) -> Diagnosis | None:

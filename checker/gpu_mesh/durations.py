@@ -1,6 +1,34 @@
-"""Says durations, times and numbers of things for people. Pure."""
+"""Says durations, times and numbers of things for people, and reads durations that they write. Pure."""
 
+import re
 from datetime import UTC, datetime
+
+_PARTS = r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m(?:in)?)?"
+
+
+def parse(text: str, most: float) -> float:
+    """Read a duration such as ``30m``, ``2h``, ``1h30m`` or ``1d`` and return its seconds.
+
+    Args:
+        text: days, hours and minutes in that order, each but once; spaces do not count.
+        most: the longest that is accepted, in seconds.
+
+    Raises:
+        ValueError: it is none, less than a minute, or too long; says how to write it.
+    """
+    compact = "".join(text.lower().split())
+    if compact.isascii() and compact.isdigit():
+        raise ValueError(f"{text!r} has no unit; write {compact}m for minutes, {compact}h for hours")
+    found = re.fullmatch(_PARTS, compact)
+    if found is None or not compact:
+        raise ValueError(f"{text[:40]!r} is no duration; write it such as 30m, 2h, 1h30m or 1d")
+    days, hours, minutes = (int(part or 0) for part in found.groups())
+    seconds = float(days * 86400 + hours * 3600 + minutes * 60)
+    if seconds < 60:
+        raise ValueError(f"{text!r} is too short; the shortest is 1m")
+    if seconds > most:
+        raise ValueError(f"{text!r} is too long; the longest is {in_words(most)}")
+    return seconds
 
 
 def in_words(seconds: float) -> str:
@@ -21,6 +49,13 @@ def clock_time(at: float) -> str:
 def moment(at: float) -> str:
     """Say a Unix time in full, in UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def until_words(at: float, now: float) -> str:
+    """Say when something ends, in UTC: ``14:05 UTC``, on another day than now's ``2025-06-18 14:05 UTC``."""
+    end = datetime.fromtimestamp(at, UTC)
+    same_day = end.date() == datetime.fromtimestamp(now, UTC).date()
+    return end.strftime("%H:%M UTC" if same_day else "%Y-%m-%d %H:%M UTC")
 
 
 def plural(number: int, noun: str) -> str:

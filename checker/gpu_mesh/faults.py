@@ -45,7 +45,7 @@ _CERTIFICATE_FAULTS = {  # by OpenSSL's verify code
 
 
 class GetError(Exception):
-    """A GET gave no answer.
+    """A request gave no answer.
 
     Attributes:
         fault: why.

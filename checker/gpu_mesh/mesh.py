@@ -5,8 +5,12 @@ The defaults of every ``mesh_*`` variable stand here and nowhere else; roles rea
 """
 
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from msgspec import Struct
+
+LAST_RUNG = "last"
+"""The key in ``Node.recovery_playbooks`` of what is done when the built-in recoveries have not helped."""
 
 
 class RecoveryKind(StrEnum):
@@ -24,6 +28,29 @@ class Scope(StrEnum):
 
     SYSTEM = "system"
     USER = "user"
+
+
+class Day(StrEnum):
+    """A day of the week, in the order of ``date.weekday()``."""
+
+    MON = "mon"
+    TUE = "tue"
+    WED = "wed"
+    THU = "thu"
+    FRI = "fri"
+    SAT = "sat"
+    SUN = "sun"
+
+
+class Window(Struct, frozen=True, forbid_unknown_fields=True):
+    """A recurring maintenance window. Times are minutes since midnight by the clocks of its zone."""
+
+    days: tuple[Day, ...]  # on which it begins
+    start: int
+    end: int  # not after ``start``: on the next day; 1440: the midnight at the day's end
+    zone: str = "UTC"
+    reason: str = "maintenance"
+    recovery: bool = True  # whether recovery goes on meanwhile
 
 
 class Tunnel(Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,8 +88,20 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     unit: str = "ollama.service"
     container: str = "ollama"
     recovery_command: str = ""
+    recovery_playbooks: dict[str, str] = {}  # the operator's own, absolute paths by cause, or by LAST_RUNG
+    maintenance: tuple[Window, ...] = ()
     tunnel: Tunnel | None = None
     on_monitor: bool = False  # reached over loopback and recovered over a local connection
+
+    @property
+    def machine(self) -> str:
+        """What tells the machine that Ollama runs on from others: where a recovery acts."""
+        if self.on_monitor:
+            return "localhost"
+        if self.tunnel is None:
+            return urlsplit(self.url).hostname or self.key
+        behind = self.tunnel.remote_host not in ("127.0.0.1", "::1", "localhost")
+        return self.tunnel.remote_host if behind else self.tunnel.host
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,8 +113,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     stats_interval: float = 300.0
     dashboard_interval: float = 60.0
     impaired_checks: int = 3  # an impairment alerts once it has lasted this many checks
+    deep_interval: float = 600.0  # between two deep checks of a node; 0: none
     recovery_max_attempts: int = 3
     recovery_backoff: float = 60.0  # doubled after each attempt of an incident
+    recovery_slow_retry: float = 3600.0  # between attempts once a person was called; 0: none
+    recovery_patience: float = 300.0  # that an impairment which a restart helps lasts before it is repaired
+    recovery_brake: int = 50  # per cent of the nodes; when more fail at once, nothing is repaired; 0: never
     recovery_concurrency: int = 5
     recovery_timeout: float = 120.0  # for one playbook
     recovery_settle: float = 30.0  # within which a repaired node must answer

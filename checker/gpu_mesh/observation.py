@@ -25,7 +25,7 @@ class Fault(StrEnum):
 
 
 class Reply(Struct, frozen=True):
-    """How one GET ended."""
+    """How one request ended."""
 
     fault: Fault | None = None
     status: int = 0  # HTTP status; 0: there was none
@@ -54,3 +54,6 @@ class Observation(Struct, frozen=True):
     loaded: tuple[LoadedModel, ...] = ()
     node_clock: float = 0.0  # Unix seconds by the node's Date header when /api/ps answered; 0.0: not said
     version: str | None = None  # None: not asked, or no answer
+    deep: Reply | None = None  # POST /api/generate without a prompt; None: not asked
+    deep_model: str = ""  # the model that it asked for
+    deep_excused: bool = False  # it got no answer, but /api/ps showed that the node is at work or loading

@@ -9,14 +9,12 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh import durations
-from gpu_mesh.causes import CAUSES, Action, Cause
+from gpu_mesh import brake, durations, ladder, silences
+from gpu_mesh.causes import CAUSES, Action, Cause, Verdict
 from gpu_mesh.diagnose import in_words, next_step
+from gpu_mesh.ladder import Rung, Step
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings
 from gpu_mesh.state import Attempt, Claim, NodeState, Outcome, State, Status
-
-LONGEST_BACKOFF = 3600.0
-"""Seconds: however often a recovery was tried or declined, it is thought of again after this time."""
 
 HEALTHY = "healthy"
 """The reason for doing nothing that is good news."""
@@ -64,6 +62,7 @@ class Decision(Struct, frozen=True):
     action: Action
     reason: str
     cause: Cause | None = None
+    playbook: str = ""  # the operator's own, an absolute path
 
 
 def plan(
@@ -76,31 +75,60 @@ def plan(
         state: what is remembered.
         now: Unix seconds.
         only: the key of the one node that is meant, enabled or not; "": all.
-        force: see ``decide``.
+        force: for one node see ``decide``; for all: whatever the brake says.
     """
-    return tuple(
-        _offline(node, state)
-        if state.offline_since and not node.on_monitor
-        else decide(node, mesh.settings, state.nodes.get(node.key) or NodeState(), now, force=force)
+    at_work = _machines_at_work(mesh, state, now)
+    decisions = []
+    for node in mesh.nodes:
+        if node.key != only if only else not node.enabled:
+            continue
+        known = state.nodes.get(node.key) or NodeState()
+        if state.offline_since and not node.on_monitor:
+            # Nothing that is said of the node can be trusted.
+            decision = Decision(node.key, Action.NONE, "the monitor itself is offline", known.cause)
+        else:
+            decision = decide(node, mesh.settings, known, now, force=force and bool(only))
+        against = _against(node, state, at_work.get(node.machine, node.key), force=force)
+        if not against and not (force and only):
+            against = silences.against_recovery(state.silences, node, now)
+        if against and decision.action is not Action.NONE:
+            decision = Decision(node.key, Action.NONE, against, known.cause)
+        decisions.append(decision)
+    return tuple(decisions)
+
+
+def _machines_at_work(mesh: Mesh, state: State, now: float) -> dict[str, str]:
+    """Return the machines on which a recovery is under way, each with that recovery's node."""
+    return {
+        node.machine: node.key
         for node in mesh.nodes
-        if (node.key == only if only else node.enabled)
-    )
+        if (known := state.nodes.get(node.key)) and settle(known, now).claim is not None
+    }
 
 
-def _offline(node: Node, state: State) -> Decision:
-    """Decide while the monitor's own network is gone: nothing that is said of the node can be trusted."""
-    known = state.nodes.get(node.key) or NodeState()
-    return Decision(node.key, Action.NONE, "the monitor itself is offline", known.cause)
+def _against(node: Node, state: State, at_work: str, *, force: bool) -> str:
+    """Say what in the rest of the mesh stands against a recovery of the node; "": nothing."""
+    if brake.holds(state) and not force:
+        return "too many nodes fail at once; to repair them all the same: gpu-mesh recover --force"
+    if at_work != node.key:
+        return f"a recovery of {at_work} is under way on the same machine"
+    return ""
 
 
-def decide(node: Node, settings: Settings, before: NodeState, now: float, *, force: bool = False) -> Decision:
+def decide(
+    node: Node,
+    settings: Settings,
+    before: NodeState,
+    now: float,
+    *,
+    force: bool = False,
+) -> Decision:
     """Decide for one node.
 
     1. Where a recovery is under way, nothing is done, whatever else is true.
-    2. Only an unhealthy or offline node gets one, and only for a cause that it helps.
-    3. After as many attempts in one incident as the settings allow, a person is needed. One that was declined
-       by the look did not touch the node, and is not counted.
-    4. After each attempt the wait doubles.
+    2. Only an unhealthy or offline node gets one, or one that has been impaired for as long as the settings
+       say; and only for a cause that it helps.
+    3. What is done, and when, is the next step of the incident's ladder.
 
     Args:
         node: the node as the inventory describes it.
@@ -109,22 +137,33 @@ def decide(node: Node, settings: Settings, before: NodeState, now: float, *, for
         now: Unix seconds.
         force: a person asks for it: only a recovery under way and ``mesh_node_recovery: none`` stand against
             it, and the look on the node's host.
+        silenced: why recovery must leave the node alone (silences.against_recovery); "": it need not.
     """
     known = settle(before, now)
     # What an earlier look made precise is looked at anew: the node may have changed since.
     probed = known.refined_from or known.cause
-    action = _action(node, probed)
-    if force and action is Action.NONE and node.recovery is not RecoveryKind.NONE:
-        action = Action.RESTART_OLLAMA
+    step = ladder.step(node, settings, known, now)
+    rung = step.rung
+    if force and rung.action is Action.NONE and node.recovery is not RecoveryKind.NONE:
+        rung = Rung(Action.RESTART_OLLAMA)
     against = (
         _under_way(known)
-        or ("" if force else _not_failing(node, known))
-        or _not_helped(node, probed, action)
-        or ("" if force else _not_now(node, settings, known, now))
+        or ("" if force else _not_failing(node, settings, known, now))
+        or _not_helped(node, probed, rung)
+        or ("" if force else _not_now(node, known, step, now))
     )
     if against:
         return Decision(node.key, Action.NONE, against, known.cause)
-    return Decision(node.key, action, known.detail or "asked for", probed)
+    return Decision(node.key, rung.action, known.detail or "asked for", probed, rung.playbook)
+
+
+def needs_a_person(node: Node, settings: Settings, before: NodeState, now: float) -> bool:
+    """Tell whether the node fails, and its ladder was used up before that."""
+    known = settle(before, now)
+    step = ladder.step(node, settings, known, now)
+    probed = known.refined_from or known.cause
+    fails = not (_under_way(known) or _not_failing(node, settings, known, now))
+    return fails and step.exhausted and not _not_helped(node, probed, step.rung)
 
 
 def refine(node: Node, cause: Cause | None, finding: Finding) -> Cause | None:
@@ -161,21 +200,23 @@ def settle(before: NodeState, now: float) -> NodeState:
     claim = before.claim
     if claim is None or claim.at <= now < claim.until:
         return before
-    lost = Attempt(min(claim.until, now), claim.action, Outcome.LOST)
+    cause = before.refined_from or before.cause
+    lost = Attempt(min(claim.until, now), claim.action, Outcome.LOST, cause=cause, playbook=claim.playbook)
     return _with_attempt(replace(before, claim=None), lost)
 
 
-def claimed(before: NodeState, action: Action, now: float, timeout: float, pid: int) -> NodeState:
+def claimed(before: NodeState, decision: Decision, now: float, timeout: float, pid: int) -> NodeState:
     """Take the node for one recovery.
 
     Args:
         before: the node's state, without a live claim.
-        action: what will be done.
+        decision: what will be done.
         now: Unix seconds.
         timeout: seconds after which the claim expires, should its owner die.
         pid: the owner.
     """
-    return replace(settle(before, now), claim=Claim(now, now + timeout, pid, action))
+    claim = Claim(now, now + timeout, pid, decision.action, decision.playbook)
+    return replace(settle(before, now), claim=claim)
 
 
 def concluded(before: NodeState, claim: Claim, attempt: Attempt) -> NodeState:
@@ -184,26 +225,15 @@ def concluded(before: NodeState, claim: Claim, attempt: Attempt) -> NodeState:
     return _with_attempt(freed, attempt)
 
 
-def acted(before: NodeState) -> int:
-    """Count the attempts of this incident that may have touched something."""
-    return sum(attempt.outcome is not Outcome.DECLINED for attempt in before.attempts)
-
-
-def next_at(settings: Settings, before: NodeState) -> float:
-    """Return the Unix time from which the next attempt may be made; 0.0: at any time."""
-    if not before.attempts:
-        return 0.0
-    wait = settings.recovery_backoff * 2.0 ** (len(before.attempts) - 1)
-    return before.attempts[-1].at + min(wait, max(LONGEST_BACKOFF, settings.recovery_backoff))
-
-
 def clock(at: float) -> str:
     """Say a time of day: ``14:05:09 UTC``."""
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S UTC")
 
 
-def in_words_of(action: Action, node: Node) -> str:
+def in_words_of(action: Action, node: Node, playbook: str = "") -> str:
     """Say the action as a noun: ``restart of ollama.service``."""
+    if action is Action.OWN_PLAYBOOK:
+        return f"run of {playbook}"
     if action is Action.REBUILD_TUNNEL:
         return "rebuild of the tunnel"
     if node.recovery in (RecoveryKind.SYSTEMD, RecoveryKind.SYSTEMD_USER):
@@ -222,22 +252,11 @@ def describe(decisions: tuple[Decision, ...], mesh: Mesh) -> str:
     for decision in decisions:
         node = mesh.node(decision.node)
         doing = decision.action is not Action.NONE and node is not None
-        would = f"look, then {in_words_of(decision.action, node)}" if doing and node else "nothing"
+        look = "" if decision.action is Action.OWN_PLAYBOOK else "look, then "
+        done = in_words_of(decision.action, node, decision.playbook) if node else ""
+        would = f"{look}{done}" if doing else "nothing"
         lines.append(f"{decision.node:<{width}}  {decision.cause or '-'}: {would}: {decision.reason}\n")
     return "".join(lines)
-
-
-def _action(node: Node, cause: Cause | None) -> Action:
-    """Return what the cause asks for, the look first where a probe alone cannot tell.
-
-    A stuck tunnel and a hanging Ollama behind it look alike from here: the restart's look tells them apart.
-    Where people alone restart Ollama, the tunnel is still ours.
-    """
-    if cause is None:
-        return Action.NONE
-    if cause is Cause.TUNNEL_STUCK and node.recovery is not RecoveryKind.NONE:
-        return Action.RESTART_OLLAMA
-    return CAUSES[cause].action
 
 
 def _under_way(known: NodeState) -> str:
@@ -246,11 +265,13 @@ def _under_way(known: NodeState) -> str:
     return f"a recovery is under way since {clock(known.claim.at)} (process {known.claim.pid})"
 
 
-def _not_failing(node: Node, known: NodeState) -> str:
+def _not_failing(node: Node, settings: Settings, known: NodeState, now: float) -> str:
     if known.status is Status.UNKNOWN:
         return "it has not been checked yet"
     if known.status is Status.HEALTHY:
         return HEALTHY
+    if known.status is Status.DEGRADED and known.verdict is Verdict.IMPAIRED and not known.failures:
+        return _not_yet(settings, known, now)
     if known.status is Status.DEGRADED:
         return f"below the threshold: {known.failures} of {node.unhealthy_threshold} consecutive failures"
     if known.served:
@@ -258,27 +279,37 @@ def _not_failing(node: Node, known: NodeState) -> str:
     return ""
 
 
-def _not_helped(node: Node, cause: Cause | None, action: Action) -> str:
-    if action is Action.RESTART_OLLAMA and node.recovery is RecoveryKind.NONE:
+def _not_yet(settings: Settings, known: NodeState, now: float) -> str:
+    """Say how long an impairment that a restart helps must still last; a restart ends what is running."""
+    lasted, needed = now - known.cause_since, settings.recovery_patience
+    if known.cause is None or CAUSES[known.cause].action is Action.NONE or not 0 <= lasted < needed:
+        return ""
+    return (
+        f"it serves, and is repaired when this has lasted {durations.in_words(needed)}, "
+        f"at {clock(known.cause_since + needed)}"
+    )
+
+
+def _not_helped(node: Node, cause: Cause | None, rung: Rung) -> str:
+    if rung.action is Action.RESTART_OLLAMA and node.recovery is RecoveryKind.NONE:
         step = next_step(cause, node) if cause else "restart it by hand"
         return f"mesh_node_recovery is none; {step}"
-    if action is not Action.NONE:
+    if rung.action is not Action.NONE:
         return ""
     if cause is None:
         return "no cause is known"
     return f"{in_words(cause, node)}: a restart does not help; {next_step(cause, node)}"
 
 
-def _not_now(node: Node, settings: Settings, known: NodeState, now: float) -> str:
-    made, allowed = acted(known), settings.recovery_max_attempts
-    if made >= allowed:
-        step = f"; {next_step(known.cause, node)}" if known.cause else ""
-        return f"{made} of {allowed} attempts made: needs a person{step}"
-    due = next_at(settings, known)
-    if known.attempts and known.attempts[-1].at <= now < due:
-        return (
-            f"waits until {clock(due)} ({durations.in_words(due - now)}) after attempt {len(known.attempts)}"
-        )
+def _not_now(node: Node, known: NodeState, step: Step, now: float) -> str:
+    waits = now < step.due
+    if step.exhausted and (step.over or waits):
+        advice = f"; {next_step(known.cause, node)}" if known.cause else ""
+        again = f"; the next attempt is due at {clock(step.due)}" if not step.over else ""
+        return f"{step.made} of {step.allowed} attempts made: needs a person{advice}{again}"
+    if waits:
+        number = len(ladder.counting(known))
+        return f"waits until {clock(step.due)} ({durations.in_words(step.due - now)}) after attempt {number}"
     return ""
 
 

@@ -27,6 +27,7 @@ from gpu_mesh.causes import Action
 from gpu_mesh.mesh import Node, Settings
 from gpu_mesh.plaintext import one_line
 from gpu_mesh.plan import Finding
+from gpu_mesh.recovery import Report
 
 LONGEST_REASON = 200
 
@@ -48,21 +49,6 @@ _TELLING = re.compile(
 
 _BULKY = ("headers", "expected_models", "alert_tags", "groups")
 """Fields of a node that no playbook needs; headers may hold a token."""
-
-
-class Report(msgspec.Struct, frozen=True):
-    """What came of one playbook."""
-
-    success: bool
-    contacted: str  # the host that was acted on, or that could not be reached
-    unreachable: bool = False
-    looked: bool = False  # the look was over or a task changed something: more may have been touched
-    stopped: bool = False  # our own end cut it off
-    reason: str = ""  # why it did not succeed: one line, at most 200 characters, nothing secret
-    finding: Finding = Finding.NONE
-    done: bool = False  # something was restarted and seen to answer
-    said: str = ""  # what was found and done, in words
-    seconds: float = 0.0
 
 
 def find(action: Action, folder: str = "") -> Path:

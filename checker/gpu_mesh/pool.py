@@ -8,12 +8,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from math import inf
 from queue import Empty, SimpleQueue
 from time import monotonic, process_time
 
 from gpu_mesh.mesh import Node
-from gpu_mesh.observation import Fault, Observation, Reply
+from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.probe import broken, observe
 
 FIRST = 16  # workers to begin with: probing healthy nodes is bound by the CPU, not by the number of threads
@@ -33,6 +34,7 @@ def observe_all(
     *,
     ask_version: Callable[[Node], bool],
     trust_env: bool,
+    choose: Callable[[Node, tuple[LoadedModel, ...]], LoadedModel | None] = lambda _node, _loaded: None,
     probe: Probe | None = None,
 ) -> dict[str, Observation]:
     """Probe every node; return the observations by key, in the order of the nodes.
@@ -45,11 +47,14 @@ def observe_all(
         at: Unix seconds, written into each observation.
         ask_version: which nodes are asked for their version.
         trust_env: whether a proxy named in the environment is used.
+        choose: which of a node's loaded models is asked for a sign of life.
         probe: what probes one node; None: ``observe``.
     """
 
     def default(node: Node) -> Observation:
-        return observe(node, at, ask_version=ask_version(node), trust_env=trust_env)
+        return observe(
+            node, at, ask_version=ask_version(node), trust_env=trust_env, choose=partial(choose, node)
+        )
 
     if not nodes:
         return {}

@@ -1,11 +1,11 @@
-"""Probe one node: ask its Ollama for models, loaded models and version, and tell what that showed.
+"""Probe one node: ask its Ollama for models, loaded models, version, a sign of life; tell what that showed.
 
 Facts only, never a judgement (diagnose.py), never an exception: whatever a node does is a fact about it.
 """
 
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from gpu_mesh.bounds import Resolve, system_resolve
+from gpu_mesh.deepcheck import expiries, has_moved
 from gpu_mesh.faults import GetError
 from gpu_mesh.mesh import Node
 from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
@@ -32,6 +33,11 @@ MAX_BRACKETS = 100_000
 PS_SHARE = (
     0.6  # of the time left: /api/ps waits while a model loads, and then /api/version still has its turn
 )
+
+DEEP_SHARE = 0.75  # of the time left: a model that does not answer leaves some for another look at /api/ps
+
+Choose = Callable[[tuple[LoadedModel, ...]], LoadedModel | None]
+"""Says which of the loaded models is asked for a sign of life: deepcheck.choose."""
 
 _Shape = TypeVar("_Shape")
 
@@ -62,8 +68,22 @@ class _Version(Struct):
     version: str
 
 
+class _Generated(Struct):
+    done: bool
+
+
+def ask_none(_loaded: tuple[LoadedModel, ...]) -> None:
+    """Choose no model for a deep check."""
+
+
 def observe(
-    node: Node, at: float, *, ask_version: bool, trust_env: bool, resolve: Resolve = system_resolve
+    node: Node,
+    at: float,
+    *,
+    ask_version: bool,
+    trust_env: bool,
+    choose: Choose = ask_none,
+    resolve: Resolve = system_resolve,
 ) -> Observation:
     """Probe a node, within its timeout.
 
@@ -73,10 +93,13 @@ def observe(
         ask_version: whether the version is wanted. It is also asked for when /api/ps does not answer in time,
             since an answer then tells a loading model from a hanging process.
         trust_env: whether a proxy named in the environment is used.
+        choose: says which loaded model is asked for a sign of life, if any.
         resolve: how names become addresses.
     """
     try:
-        return _observe(node, at, ask_version=ask_version, trust_env=trust_env, resolve=resolve)
+        return _observe(
+            node, at, ask_version=ask_version, trust_env=trust_env, choose=choose, resolve=resolve
+        )
     except GetError as error:
         return Observation(node.key, at, Reply(error.fault, detail=plain(error.detail, MAX_DETAIL)))
     except Exception as error:  # noqa: BLE001 - one node must never end the check of all
@@ -90,7 +113,9 @@ def broken(error: Exception) -> Reply:
     return Reply(Fault.MONITOR, detail=f"the probe broke: {type(error).__name__} in {place}")
 
 
-def _observe(node: Node, at: float, *, ask_version: bool, trust_env: bool, resolve: Resolve) -> Observation:
+def _observe(
+    node: Node, at: float, *, ask_version: bool, trust_env: bool, choose: Choose, resolve: Resolve
+) -> Observation:
     with Session(
         node.url,
         node.timeout,
@@ -107,25 +132,49 @@ def _observe(node: Node, at: float, *, ask_version: bool, trust_env: bool, resol
         if (ask_version or ps_reply.fault is Fault.READ_TIMEOUT) and session.left > 0:
             _, answer, _ = _ask(session, "/api/version", _Version)
             version = plain(answer.version, MAX_NAME) if answer else None
+        loaded = _loaded(ps) if ps else ()
+        asked = choose(loaded)
+        deep, excused = _ask_deep(session, asked, loaded) if asked and session.left > 0 else (None, False)
     return Observation(
         node.key,
         at,
         reply,
         models=_names(tags),
         ps=ps_reply,
-        loaded=_loaded(ps) if ps else (),
+        loaded=loaded,
         node_clock=_http_date(date),
         version=version,
+        deep=deep,
+        deep_model=asked.name if asked else "",
+        deep_excused=excused,
     )
 
 
+def _ask_deep(session: Session, model: LoadedModel, loaded: tuple[LoadedModel, ...]) -> tuple[Reply, bool]:
+    """Ask a loaded model for a sign of life; tell how that ended, and whether silence is excused.
+
+    It is where the node shows itself at work meanwhile: a request has finished, other models are loaded, or
+    one is just being loaded, for which /api/ps waits.
+    """
+    body = msgspec.json.encode(
+        {"model": model.name, "stream": False, "options": {"num_ctx": model.context_length}}
+    )
+    deep, _, _ = _ask(session, "/api/generate", _Generated, body=body, share=DEEP_SHARE)
+    if deep.fault is None or session.left <= 0:
+        return deep, False
+    again, ps, _ = _ask(session, "/api/ps", _Ps)
+    now = _loaded(ps) if ps else ()
+    same = expiries(now).keys() == expiries(loaded).keys()
+    return deep, again.fault is not None or not same or has_moved(expiries(loaded), now)
+
+
 def _ask(
-    session: Session, path: str, shape: type[_Shape], *, share: float = 1.0
+    session: Session, path: str, shape: type[_Shape], *, body: bytes | None = None, share: float = 1.0
 ) -> tuple[Reply, _Shape | None, str]:
-    """GET a path; return how that ended, the answer decoded if it could be, and its Date header."""
+    """GET a path, or POST it that body; return how that ended, the answer decoded, and its Date header."""
     began = monotonic()
     try:
-        answer = session.get(path, share=share)
+        answer = session.get(path, share=share) if body is None else session.post(path, body, share=share)
     except GetError as error:
         return Reply(error.fault, 0, plain(error.detail, MAX_DETAIL), _since(began)), None, ""
     took = _since(began)

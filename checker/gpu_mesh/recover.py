@@ -10,25 +10,23 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from pathlib import Path
+from typing import Protocol
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from gpu_mesh import aftermath, alerts, plan, probe, tick
+from gpu_mesh import brake, deepcheck, ladder, plan, probe, recovery
 from gpu_mesh.aftermath import Ending
-from gpu_mesh.causes import Action, Cause, Verdict
-from gpu_mesh.diagnose import diagnose
-from gpu_mesh.log import Event, Log, Severity, Value, event
+from gpu_mesh.causes import Action
+from gpu_mesh.log import Log, Severity, Value, event
 from gpu_mesh.mesh import Mesh, Node
-from gpu_mesh.observation import Fault, Observation
+from gpu_mesh.observation import Observation
 from gpu_mesh.paths import Paths
-from gpu_mesh.plan import Decision
-from gpu_mesh.state import Claim, NodeState, Outcome, State
+from gpu_mesh.plan import Decision, Finding
+from gpu_mesh.recovery import Job, Proof, Report
 from gpu_mesh.statefile import StateError, StateFile
-
-if TYPE_CHECKING:
-    from gpu_mesh.playbook import Report
 
 BETWEEN_PROBES = 0.5
 """Seconds between two looks at a node that should come back."""
@@ -36,14 +34,13 @@ BETWEEN_PROBES = 0.5
 BETWEEN_LOOKS = 1.0
 """Seconds between two looks for further nodes that are due while a recovery is under way."""
 
-CLAIM_MARGIN = 30.0
-"""Seconds that a claim outlasts the longest that its recovery may take."""
-
 
 class Observe(Protocol):
     """Probes a node: probe.observe."""
 
-    def __call__(self, node: Node, at: float, *, ask_version: bool, trust_env: bool) -> Observation:
+    def __call__(
+        self, node: Node, at: float, *, ask_version: bool, trust_env: bool, choose: probe.Choose
+    ) -> Observation:
         """Return what one probe of the node showed."""
 
 
@@ -63,29 +60,13 @@ class Site(Struct, frozen=True):
         self.log.write([event(name, severity, **fields)], self.clock())
 
 
-class Job(Struct, frozen=True):
-    """A claimed recovery."""
-
-    node: Node
-    claim: Claim
-    before: NodeState
-    cause: Cause | None
-
-
-class Proof(Struct, frozen=True):
-    """What the probes after a recovery showed."""
-
-    seen: Observation | None = None  # None: nothing that could be said of the node
-    detail: str = ""  # what is wrong, or why nothing can be said; "": it serves
-
-
 def recover(site: Site, only: str = "", *, force: bool = False) -> int:
     """Recover what is due, until nothing is.
 
     Args:
         site: the mesh, its state, and how a node is probed.
         only: the key of the one node that is meant; "": all.
-        force: see ``plan.decide``; for one node.
+        force: see ``plan.plan``.
 
     Returns:
         0 when the work was done, whatever came of it; for one node 1 when it does not serve afterwards, 2
@@ -94,6 +75,10 @@ def recover(site: Site, only: str = "", *, force: bool = False) -> int:
     _take_word(site)
     if only:
         return _recover_one(site, only, force=force)
+    if force:
+        with site.statefile.update(site.clock()) as state:
+            brake.release(state)
+        site.note("brake_released", Severity.NOTICE)
     workers = max(1, site.mesh.settings.recovery_concurrency)
     with ThreadPoolExecutor(workers) as pool:
         busy: set[Future[bool]] = set()
@@ -144,93 +129,58 @@ def _claim(site: Site, only: str = "", *, force: bool = False) -> Job | tuple[De
     now = site.clock()
     seen = site.statefile.load()
     decisions = plan.plan(site.mesh, seen, now, only, force=force)
-    if not any(map(_due, decisions)) and not any(map(_expired(now), seen.nodes.values())):
+    expired = any(recovery.is_expired(known, now) for known in seen.nodes.values())
+    if not any(map(recovery.is_due, decisions)) and not expired:
         return decisions
-    events: list[Event] = []
-    job = None
     with site.statefile.update(now) as state:
         alerts_before = state.next_alert
-        _settle(site, state, now, events)
-        decisions = plan.plan(site.mesh, state, now, only, force=force)
-        decision = next(filter(_due, decisions), None)
-        node = decision and site.mesh.node(decision.node)
-        if decision and node:
-            before = state.nodes.get(node.key) or NodeState()
-            after = plan.claimed(before, decision.action, now, _longest(site), os.getpid())
-            state.nodes[node.key] = after
-            assert after.claim is not None  # just made
-            job = Job(node, after.claim, after, decision.cause)
+        events = recovery.settle(state, site.mesh, now)
+        claimed = recovery.claim(state, site.mesh, now, os.getpid(), only, force=force)
     if state.next_alert != alerts_before:
         _leave_word(site)
     site.log.write(events, now)
-    if job is None:
-        return decisions
-    site.note(
-        "recovery_claimed",
-        Severity.NOTICE,
-        node=job.node.key,
-        action=job.claim.action,
-        cause=job.cause,
-        attempt=plan.acted(job.before) + 1,
-    )
-    return job
+    if isinstance(claimed, Job):
+        site.note(
+            "recovery_claimed",
+            Severity.NOTICE,
+            node=claimed.node.key,
+            action=claimed.claim.action,
+            playbook=claimed.claim.playbook,
+            cause=claimed.cause,
+            attempt=_number(claimed),
+        )
+    return claimed
 
 
-def _settle(site: Site, state: State, now: float, events: list[Event]) -> None:
-    """Conclude the recoveries whose process died; a node that left the inventory only loses its claim."""
-    for key, before in state.nodes.items():
-        if before.claim is None or not _expired(now)(before):
-            continue
-        claim, node = before.claim, site.mesh.node(key)
-        state.nodes[key] = plan.settle(before, now)
-        events.append(event("recovery_lost", Severity.WARNING, node=key, action=claim.action, pid=claim.pid))
-        if node and before.incident_since:
-            words = f"the process that did it ({claim.pid}) ended before it could say more"
-            ending = Ending(claim.until, claim.action, Outcome.LOST, cause=before.cause, words=words)
-            alert = aftermath.alert_of(node, site.mesh.settings, before, ending)
-            if alert:
-                alerts.queue(state, alert)
+def _number(job: Job) -> int:
+    """Return which attempt of its ladder a recovery is, from 1."""
+    return ladder.acted(ladder.counting(job.before)) + 1
 
 
 def _carry_out(site: Site, job: Job) -> bool:
-    """Act, prove, conclude; return whether the node serves."""
-    action, report = job.claim.action, _act(site, job, job.claim.action)
-    cause, finding = plan.refine(job.node, job.cause, report.finding), report.finding
-    if report.success and plan.follow_up(job.node, cause, finding) is Action.REBUILD_TUNNEL:
-        action, report = Action.REBUILD_TUNNEL, _act(site, job, Action.REBUILD_TUNNEL)
+    """Act, prove, conclude; return whether the node serves as it should."""
+    action = job.claim.action
+    report = _act(site, job, action)
+    if recovery.follow_up(job, report):
+        finding, action = report.finding, Action.REBUILD_TUNNEL
+        report = _act(site, job, action)
+        if report.finding in (Finding.NONE, Finding.PORT_WAS_LISTENING, Finding.PORT_WAS_SILENT):
+            report = replace(report, finding=finding)  # what the look on the node's host showed tells more
     patience = site.mesh.settings.recovery_settle if report.done else 0.0
     proof = _prove(site, job, patience)
-    words = f"{report.said}; but {proof.detail}" if report.done and proof.detail else report.reason
-    ending = Ending(
-        at=site.clock(),
-        action=action,
-        outcome=_outcome(report, proof),
-        finding=finding,
-        cause=cause,
-        words=words or report.said,
-    )
+    ending = recovery.ending_of(job, action, report, proof, site.clock())
     _conclude(site, job, ending, proof, counts=report.looked or not site.stopping.is_set())
-    return not proof.detail
+    return proof.serves and not proof.detail
 
 
-def _outcome(report: "Report", proof: Proof) -> Outcome:
-    """Name the outcome; what ended before it could touch anything is no attempt that counts."""
-    if (report.success and not report.done) or not report.looked:
-        return Outcome.DECLINED
-    if not proof.detail:
-        return Outcome.RECOVERED
-    if report.stopped or (report.done and proof.seen is None):
-        return Outcome.LOST  # what it did is not known, and the node is not to blame
-    return Outcome.NOT_RECOVERED if report.success else Outcome.FAILED
-
-
-def _act(site: Site, job: Job, action: Action) -> "Report":
+def _act(site: Site, job: Job, action: Action) -> Report:
     from gpu_mesh import playbook  # the slow import of ansible-runner only where there is something to do
 
     node, settings = job.node, site.mesh.settings
+    own = job.claim.playbook if action is Action.OWN_PLAYBOOK else ""
     try:
         report = playbook.run(
-            playbook.find(action, settings.recovery_playbooks),
+            Path(own) if own else playbook.find(action, settings.recovery_playbooks),
             node,
             settings,
             site.paths.inventory,
@@ -245,7 +195,7 @@ def _act(site: Site, job: Job, action: Action) -> "Report":
             stop=site.stopping.is_set,
         )
     except Exception as error:  # noqa: BLE001 - whatever goes wrong, the claim must end in an outcome
-        report = playbook.Report(
+        report = Report(
             success=False, contacted=node.key, reason=playbook.plain(f"{type(error).__name__}: {error}")
         )
     site.note(
@@ -264,51 +214,38 @@ def _act(site: Site, job: Job, action: Action) -> "Report":
 
 
 def _prove(site: Site, job: Job, patience: float) -> Proof:
-    """Probe until the node serves, or these seconds are over, or the monitor is to end."""
-    until = time.monotonic() + patience
+    """Probe until the node serves as it should, or these seconds are over, or the monitor is to end."""
+    settings, until = site.mesh.settings, time.monotonic() + patience
     while not site.stopping.is_set():
+        at = site.clock()
         seen = site.observe(
-            job.node, site.clock(), ask_version=True, trust_env=site.mesh.settings.proxy_from_environment
+            job.node,
+            at,
+            ask_version=True,
+            trust_env=settings.proxy_from_environment,
+            choose=partial(deepcheck.choose, job.before, at=at, interval=settings.deep_interval),
         )
-        judged = diagnose(job.node, seen, job.before)
-        if judged.verdict is not Verdict.FAILED:
-            return Proof(seen)
-        if time.monotonic() + BETWEEN_PROBES >= until:
-            if seen.tags.fault is Fault.MONITOR:
-                return Proof(None, f"the monitor itself could not probe the node: {judged.detail}")
-            return Proof(seen, judged.detail)
+        proof = recovery.judge(job, seen)
+        if (proof.serves and not proof.detail) or time.monotonic() + BETWEEN_PROBES >= until:
+            return proof
         site.stopping.wait(BETWEEN_PROBES)
-    return Proof(None, "the monitor was stopped before a probe could show whether it helped")
+    return Proof(detail="the monitor was stopped before a probe could show whether it helped")
 
 
 def _conclude(site: Site, job: Job, ending: Ending, proof: Proof, *, counts: bool) -> None:
-    """Fold the outcome into the state as it is by now; one that does not count only gives the node back."""
-    node, settings, serves = job.node, site.mesh.settings, not proof.detail
+    """Fold the outcome into the state as it is by now."""
+    stopping = site.stopping.is_set()
     with site.statefile.update(ending.at) as state:
         alerts_before = state.next_alert
-        before = state.nodes.get(node.key) or job.before
-        if counts:
-            state.nodes[node.key] = aftermath.conclude(node, before, job.claim, ending)
-        elif before.claim == job.claim:
-            state.nodes[node.key] = replace(before, claim=None)
-        if proof.seen is not None and serves:
-            if before.last_check <= proof.seen.at:  # else a check has seen the node since
-                repair = ending.words if ending.outcome is Outcome.RECOVERED else ""
-                tick.fold(state, node, settings, proof.seen, repair)
-        # What was cut off on purpose is no news, unless nothing more will be tried.
-        elif before.incident_since and (
-            not site.stopping.is_set() or plan.acted(state.nodes[node.key]) >= settings.recovery_max_attempts
-        ):
-            alert = aftermath.alert_of(node, settings, before, ending)
-            if alert:
-                alerts.queue(state, alert)
-        status = state.nodes[node.key].status
+        recovery.conclude(state, site.mesh, job, ending, proof, counts=counts, stopping=stopping)
+        status = state.nodes[job.node.key].status
     if state.next_alert != alerts_before:
         _leave_word(site)
+    repaired = proof.serves and not proof.detail
     site.note(
-        "recovery_verified" if serves else "recovery_not_verified",
-        Severity.NOTICE if serves else Severity.WARNING,
-        node=node.key,
+        "recovery_verified" if repaired else "recovery_not_verified",
+        Severity.NOTICE if repaired else Severity.WARNING,
+        node=job.node.key,
         action=ending.action,
         outcome=ending.outcome,
         cause=ending.cause,
@@ -316,18 +253,3 @@ def _conclude(site: Site, job: Job, ending: Ending, proof: Proof, *, counts: boo
         status=status,
         words=ending.words,
     )
-
-
-def _due(decision: Decision) -> bool:
-    return decision.action is not Action.NONE
-
-
-def _expired(now: float) -> Callable[[NodeState], bool]:
-    return lambda known: known.claim is not None and now >= known.claim.until
-
-
-def _longest(site: Site) -> float:
-    """Return the longest that one recovery may take, in seconds: two playbooks and the proof."""
-    settings = site.mesh.settings
-    probe = max((node.timeout for node in site.mesh.nodes), default=0.0)
-    return 2 * settings.recovery_timeout + settings.recovery_settle + probe + CLAIM_MARGIN

@@ -2,15 +2,15 @@
 
 from msgspec import Struct
 
-from gpu_mesh import aftermath, alerts, figures, plan
+from gpu_mesh import aftermath, alerts, figures, ladder, plan, silences
 from gpu_mesh.causes import Action, Cause
 from gpu_mesh.durations import clock_time
-from gpu_mesh.mesh import Mesh, Node, Settings
+from gpu_mesh.mesh import Mesh, Node
+from gpu_mesh.silences import InForce
 from gpu_mesh.state import Alert, Level, NodeState, State, Status
+from gpu_mesh.watch import STALE_INTERVALS
 
 SCHEMA = 1
-STALE_INTERVALS = 3
-"""A last check older than this many intervals means that nobody is watching."""
 
 
 class NodeReport(Struct, frozen=True):
@@ -41,6 +41,7 @@ class NodeReport(Struct, frozen=True):
     recovery_attempts: int  # of this incident and the last hour, that may have touched something
     last_recovery: str  # what came of the last one in this incident, in words
     recovery_reason: str  # why nothing is repaired now; "": it will be, or there is nothing to repair
+    silenced_until: float | None  # when its alerts are told again; None: they are told now
 
 
 class MeshReport(Struct, frozen=True):
@@ -56,6 +57,7 @@ class MeshReport(Struct, frozen=True):
     inventory_error: str
     alerts_waiting: int  # not yet delivered to every URL
     alerts_unheard: int  # of the history, warnings and above that no URL was there for
+    silences: tuple[InForce, ...]  # and the maintenance windows that are open
 
 
 class Report(Struct, frozen=True):
@@ -76,6 +78,7 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
         now: Unix seconds.
     """
     interval = mesh.settings.check_interval
+    decisions = {decision.node: decision for decision in plan.plan(mesh, state, now)}
     return Report(
         schema=SCHEMA,
         at=now,
@@ -91,9 +94,17 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
             inventory_error=state.inventory_error,
             alerts_waiting=sum(alerts.waits(alert) for alert in state.alerts),
             alerts_unheard=sum(alerts.is_unheard(alert) for alert in state.alerts),
+            silences=silences.in_force(mesh, state.silences, now),
         ),
         nodes=tuple(
-            _node(node, mesh.settings, state.nodes.get(node.key) or NodeState(), now) for node in mesh.nodes
+            _node(
+                node,
+                state.nodes.get(node.key) or NodeState(),
+                decisions.get(node.key),
+                silences.quiet(state.silences, node, None, now),
+                now,
+            )
+            for node in mesh.nodes
         ),
     )
 
@@ -124,7 +135,13 @@ def counted_by_level(raised: tuple[Alert, ...]) -> str:
     return ", ".join(f"{number} {level}" for level, number in counts if number) or "none"
 
 
-def _node(node: Node, settings: Settings, known: NodeState, now: float) -> NodeReport:
+def _node(
+    node: Node,
+    known: NodeState,
+    decision: plan.Decision | None,
+    silenced: silences.Quiet | None,
+    now: float,
+) -> NodeReport:
     return NodeReport(
         node=node.key,
         name=node.name,
@@ -148,9 +165,10 @@ def _node(node: Node, settings: Settings, known: NodeState, now: float) -> NodeR
         version=known.version,
         last_check=known.last_check or None,
         recovering=known.claim is not None and known.claim.until > now,
-        recovery_attempts=plan.acted(known),
+        recovery_attempts=ladder.acted(known.attempts),
         last_recovery=_last_recovery(known),
-        recovery_reason=_reason(node, settings, known, now),
+        recovery_reason=_reason(known, decision),
+        silenced_until=silenced.until if silenced else None,
     )
 
 
@@ -168,10 +186,9 @@ def _last_recovery(known: NodeState) -> str:
     return f"{clock_time(last.at)} {aftermath.in_words(last.outcome)}: {last.words}"
 
 
-def _reason(node: Node, settings: Settings, known: NodeState, now: float) -> str:
-    if known.status not in (Status.UNHEALTHY, Status.OFFLINE):
+def _reason(known: NodeState, decision: plan.Decision | None) -> str:
+    if known.status not in (Status.UNHEALTHY, Status.OFFLINE) or decision is None:
         return ""
-    decision = plan.decide(node, settings, known, now)
     return decision.reason if decision.action is Action.NONE else ""
 
 

@@ -4,6 +4,7 @@ INI inventories give strings and Python literals, YAML gives typed values: "5" i
 meant, yes and no where a truth is, a comma-separated string where a list is.
 """
 
+import difflib
 import math
 import re
 from collections.abc import Callable
@@ -12,6 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+
+from gpu_mesh.causes import Cause
+from gpu_mesh.mesh import LAST_RUNG
 
 _TRUTHS = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 _SHOWN = 60  # characters of a wrong value that a message repeats
@@ -204,6 +208,20 @@ def _headers(value: object) -> dict[str, str]:
     return headers
 
 
+def _playbooks(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ShapeError
+    known = [*Cause, LAST_RUNG]
+    for name, path in value.items():
+        if name not in known:
+            nearest = difflib.get_close_matches(str(name), known, 1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else f"; there are {', '.join(known)}"
+            raise ShapeError(f"has no cause {quoted(name)}{hint}")
+        if not isinstance(path, str) or not path.startswith("/") or not path.isprintable():
+            raise ShapeError(f"must name the playbook of {name} by its absolute path on the monitor")
+    return {str(name): path for name, path in value.items()}
+
+
 def _one_of(enum: type[StrEnum]) -> Callable[[object], StrEnum]:
     def read(value: object) -> StrEnum:
         if (text := _text(value).lower()) not in set(enum):
@@ -223,12 +241,25 @@ def seconds(most: int) -> Shape:
     return Shape(f"a number of seconds above 0 and up to {most}", _seconds(most))
 
 
+def seconds_or_none(most: int) -> Shape:
+    """Return the shape of a time not longer than ``most`` seconds; 0 switches off what it is for."""
+
+    def read(value: object) -> float:
+        number = _number(value)
+        if not 0 <= number <= most:
+            raise ShapeError
+        return number
+
+    return Shape(f"a number of seconds up to {most}, or 0", read)
+
+
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.@-]*"
 
 BOOLEAN = Shape("true or false", _boolean)
 INTERVAL = Shape("a number of seconds from 1 to 86400", _seconds(86400, least=1))
 FEW = Shape("a whole number from 1 to 20", _whole(1, 20))
 COUNT = Shape("a whole number, 1 or more", _whole(1, 1_000_000))
+PER_CENT = Shape("a whole number from 0 to 100", _whole(0, 100))
 PORT = Shape("a port from 1 to 65535", _whole(1, 65535))
 TEXT = Shape("one line of text", _text)
 COMMAND = Shape("one line of text", _text, shown=False)
@@ -243,3 +274,4 @@ PATH = Shape("an absolute path", _matching(r"/.*"))
 URL = Shape("http:// or https://, a host, and a port if need be", _url, shown=False)
 ANY_URL = Shape("an http:// or https:// URL", _plain_url, shown=False)
 HEADERS = Shape("a mapping of header names to values", _headers, shown=False)
+PLAYBOOKS = Shape("a mapping of causes, or last, to files", _playbooks)

@@ -64,6 +64,7 @@ class Standin:
         self.connections = 0  # accepted so far
         self.paths: deque[str] = deque(maxlen=1000)  # the newest that were asked for
         self.headers: dict[str, str] = {}  # of the newest request
+        self.generated: deque[Json] = deque(maxlen=1000)  # the newest requests for text
         self._server = _Server(host, port, self)
         if tls is not None:
             # The handshake is left to the connection's own thread.
@@ -84,6 +85,7 @@ class Standin:
         if name not in FAULTS:
             raise ValueError(f"no fault is called {name!r}; there are: {', '.join(FAULTS)}")
         self.seconds = float(seconds or "inf")
+        self.fault_since = time.time()
         self._fault = value
 
     def __enter__(self) -> "Standin":
@@ -228,6 +230,7 @@ class Exchange(BaseHTTPRequestHandler):
         try:
             asked = json.loads(self.body())
             model, prompt = str(asked["model"]), str(asked.get("prompt") or "")
+            self.standin.generated.append(asked)
         except (ValueError, KeyError, TypeError, AttributeError):
             self.send_json(400, {"error": "missing request body"})
             return
@@ -288,7 +291,7 @@ def _running(standin: Standin, *, on_gpu: float = 1.0, expired: float = 0.0, **_
         if until > now:
             entry = _tag(name)
             del entry["modified_at"]
-            entry["expires_at"] = _timestamp(now - expired if expired else until)
+            entry["expires_at"] = _timestamp(standin.fault_since - expired if expired else until)
             yield {**entry, "size_vram": int(SIZE * on_gpu), "context_length": CONTEXT}
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
-from gpu_mesh.causes import Action, Cause, Verdict
+from gpu_mesh.causes import CAUSES, Action, Cause, Verdict
 
 SCHEMA = 1
 
@@ -80,6 +80,7 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     node: str = ""  # key; "": the mesh or the monitor itself
     name: str = ""
     next_step: str = ""
+    tried: str = ""  # what recovery did about it and found, one line
     status: Status | None = None
     previous: Status | None = None
     cause: Cause | None = None
@@ -107,6 +108,13 @@ class Attempt(Struct, frozen=True):
     outcome: Outcome
     finding: str = ""
     words: str = ""  # what was found and done, for people
+    cause: Cause | None = None  # for which it was made
+    playbook: str = ""  # the operator's own
+
+    @property
+    def for_impairment(self) -> bool:
+        """Whether the node served, but not as it should, when it was made."""
+        return self.cause is not None and CAUSES[self.cause].verdict is Verdict.IMPAIRED
 
 
 class Claim(Struct, frozen=True):
@@ -116,6 +124,14 @@ class Claim(Struct, frozen=True):
     until: float
     pid: int
     action: Action
+    playbook: str = ""  # the operator's own
+
+
+class Brake(Struct, frozen=True):
+    """So many nodes fail at once that repairing each would hide what they share: nothing is repaired."""
+
+    since: float
+    released: bool = False  # a person has said that repairs go on all the same
 
 
 class NodeState(Struct, omit_defaults=True, frozen=True):
@@ -127,6 +143,7 @@ class NodeState(Struct, omit_defaults=True, frozen=True):
     cause: Cause | None = None
     refined_from: Cause | None = None  # what a probe alone calls the cause that a look has made precise
     detail: str = ""
+    cause_since: float = 0.0  # of what a probe alone calls the cause
     failures: int = 0  # consecutive
     served: int = 0  # consecutive checks that were ok or impaired
     impaired: int = 0  # consecutive
@@ -149,10 +166,13 @@ class NodeState(Struct, omit_defaults=True, frozen=True):
     had_models: int = 0  # the last count that was not 0
     loaded: tuple[str, ...] = ()
     loading_since: float = 0.0
+    expiries: dict[str, float] = {}  # when each loaded model goes, by the node's clock
+    deep_at: float = 0.0  # when a loaded model last gave a sign of life, or was asked for one
     version: str = ""
     version_at: float = 0.0
     claim: Claim | None = None
-    attempts: tuple[Attempt, ...] = ()  # of the current incident, and of the last hour
+    attempts: tuple[Attempt, ...] = ()  # of the current incident, and lately (walk.py)
+    called_at: float = 0.0  # when a person was called in this incident; 0.0: not yet
 
 
 class Tick(Struct, frozen=True):
@@ -163,6 +183,31 @@ class Tick(Struct, frozen=True):
     interval: float = 30.0
 
 
+class Silence(Struct, frozen=True, omit_defaults=True):
+    """A person mutes alerts, with an end. Nodes and groups together say whose; neither: everybody's."""
+
+    id: int
+    at: float
+    until: float
+    reason: str
+    author: str
+    nodes: tuple[str, ...] = ()  # keys
+    groups: tuple[str, ...] = ()
+    levels: tuple[Level, ...] = ()  # (): all
+    no_recovery: bool = False  # recovery leaves these nodes alone, whatever the levels
+
+
+class FailedUnit(Struct, frozen=True):
+    """A unit of the monitor's own that failed, or did within the hour."""
+
+    since: float  # when it first failed
+    at: float  # of the newest failure that was noted
+    alerted_at: float = 0.0  # of the newest alert that it failed
+    failing: bool = True  # not yet seen to work since
+    told: bool = False  # whether an alert was about this failure, not about one before it
+    user: bool = False  # of the user's own systemd
+
+
 class State(Struct, omit_defaults=False):
     """Everything that is kept between runs."""
 
@@ -171,7 +216,11 @@ class State(Struct, omit_defaults=False):
     nodes: dict[str, NodeState] = field(default_factory=dict)
     alerts: tuple[Alert, ...] = ()
     next_alert: int = 1
+    silences: tuple[Silence, ...] = ()
+    next_silence: int = 1
     canaries: dict[str, str] = field(default_factory=dict)  # the boot in which each last answered
     offline_since: float = 0.0  # since when the monitor's own network is gone
+    brake: Brake | None = None
     unprobed: int = 0  # how many nodes the monitor itself could not probe in the last check
     inventory_error: str = ""  # why the inventory's newest edit is not in force
+    failed_units: dict[str, FailedUnit] = field(default_factory=dict)  # by the unit's whole name

@@ -1,46 +1,119 @@
-"""Folds one observation of a node into the state: diagnosis, status, figures, alert.
+"""One tick: folds what a check of the whole mesh saw into the state. Pure; check.py and simulate.py."""
 
-Both the check and the proof of a recovery come through here, so a node is judged by one rule.
-"""
+from collections.abc import Mapping
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from gpu_mesh import alerts, plan
-from gpu_mesh.diagnose import diagnose
-from gpu_mesh.mesh import Node, Settings
-from gpu_mesh.observation import Observation
-from gpu_mesh.state import Alert, NodeState, State
-from gpu_mesh.walk import advance
+from gpu_mesh import alerts, brake, recovery, silences, watch
+from gpu_mesh.durations import in_words, plural
+from gpu_mesh.fold import Folded, fold
+from gpu_mesh.mesh import Mesh
+from gpu_mesh.observation import Fault, Observation
+from gpu_mesh.state import Level, State, Tick
 
-
-class Folded(Struct, frozen=True):
-    """What one observation changed."""
-
-    node: Node
-    before: NodeState
-    after: NodeState
-    alert: Alert | None
+REMEMBERED = 86400.0
+"""Seconds for which a node that left the inventory is remembered."""
 
 
-def fold(state: State, node: Node, settings: Settings, seen: Observation, repair: str = "") -> Folded:
-    """Put an observation into the state, with the alert that it calls for.
+class Sight(Struct, frozen=True):
+    """What one check of the mesh saw."""
+
+    observations: Mapping[str, Observation]  # by key, of every enabled node
+    heard: Mapping[str, str] = {}  # the canaries that answered, each with this boot
+    offline: bool = False  # the monitor's own network is gone
+
+
+class Ticked(Struct, frozen=True):
+    """What one check of the mesh changed."""
+
+    changes: tuple[Folded, ...]
+    unprobed: Mapping[str, str]  # nodes that the monitor itself could not probe, and why
+
+
+def apply(state: State, mesh: Mesh, sight: Sight, began: float, now: float) -> Ticked:
+    """Put what a check saw into the state.
+
+    1. What the monitor itself could not probe counts for nothing, nor does a remote node while the monitor's
+       own network is gone.
+    2. What somebody else, a recovery say, has seen since the check began stays.
+    3. Then what concerns the mesh as a whole: the monitor's own trouble, the brake, calls for a person.
 
     Args:
         state: changed in place; the caller holds the lock and saves it.
-        node: the node that was observed.
-        settings: the monitor's.
-        seen: the observation.
-        repair: what a recovery did, in words, when the observation is the proof of it.
+        mesh: the nodes and the monitor's settings.
+        sight: what the check saw.
+        began: Unix seconds, when it began.
+        now: Unix seconds.
     """
-    before = state.nodes.get(node.key) or NodeState()
-    after = advance(node, before, seen, diagnose(node, seen, before))
-    if before.claim is not None and not repair:
-        repair = f"during the {plan.in_words_of(before.claim.action, node)}"
-    alert = alerts.status_alert(node, settings, before, after, repair)
-    if alert is not None:
-        alert = alerts.queue(state, alert)
-        if after.incident_since:
-            after = replace(after, alerted=alert.level, alerted_verdict=after.verdict)
-    state.nodes[node.key] = after
-    return Folded(node, before, after, alert)
+    nodes = [node for node in mesh.nodes if node.enabled and node.key in sight.observations]
+    seen = sight.observations
+    unprobed = {key: it.tags.detail for key, it in seen.items() if it.tags.fault is Fault.MONITOR}
+    changes = tuple(
+        fold(state, node, mesh.settings, seen[node.key])
+        for node in nodes
+        if node.key not in unprobed
+        and not (sight.offline and not node.on_monitor)
+        and not _is_outdated(state, seen[node.key], now)
+    )
+    _note_offline(state, sight.heard, now, offline=sight.offline)
+    watch.note_gap(state, mesh.settings.check_interval, len(nodes), began, now)
+    _note_unprobed(state, unprobed, now)
+    _forget_removed(state, mesh, now)
+    state.silences = silences.remembered(state.silences, now)
+    brake.update(state, mesh, now)
+    recovery.call_for_help(state, mesh, now)
+    if len(unprobed) < len(nodes) or not nodes:  # else nobody was watched, and the state grows stale
+        state.tick = Tick(began, now - began, mesh.settings.check_interval)
+    return Ticked(changes, unprobed)
+
+
+def _is_outdated(state: State, seen: Observation, now: float) -> bool:
+    """Tell whether somebody else, a recovery say, looked at the node after this probe began.
+
+    A look in the future was written by a clock that has been set back since, and outdates nothing.
+    """
+    known = state.nodes.get(seen.node)
+    return known is not None and seen.at < known.last_check <= now
+
+
+def _forget_removed(state: State, mesh: Mesh, now: float) -> None:
+    """Forget the nodes that left the inventory a day ago: one that blinked keeps its claim and incident."""
+    described = {node.key for node in mesh.nodes}
+    state.nodes = {
+        key: node
+        for key, node in state.nodes.items()
+        if key in described or abs(now - node.last_check) < REMEMBERED
+    }
+
+
+def _note_offline(state: State, heard: Mapping[str, str], now: float, *, offline: bool) -> None:
+    """Alert once that the monitor's network is gone, and once when it is back."""
+    state.canaries |= heard
+    if offline and not state.offline_since:
+        state.offline_since = now
+        alerts.raise_monitor_alert(
+            state,
+            now,
+            "The monitor itself is offline: no remote node answers, and none of its canaries",
+            "check the monitor's own network; nothing is counted against the nodes, and nothing is repaired",
+        )
+    elif state.offline_since and not offline:
+        lasted = in_words(now - state.offline_since)
+        state.offline_since = 0.0
+        text = f"The monitor is online again; the mesh was unwatched for {lasted}"
+        alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
+
+
+def _note_unprobed(state: State, unprobed: Mapping[str, str], now: float) -> None:
+    """Alert once that the monitor cannot probe, and once when it can again."""
+    if unprobed and not state.unprobed:
+        keys, reason = ", ".join(unprobed), next(iter(unprobed.values()))
+        alerts.raise_monitor_alert(
+            state,
+            now,
+            f"The monitor itself could not probe {plural(len(unprobed), 'node')} ({reason}): {keys[:200]}",
+            "look at the monitor's memory, open files and log; nothing is counted against these nodes",
+        )
+    elif state.unprobed and not unprobed:
+        alerts.raise_monitor_alert(state, now, "The monitor probes every node again", "", Level.INFO)
+    state.unprobed = len(unprobed)

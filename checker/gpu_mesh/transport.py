@@ -121,7 +121,7 @@ def _loaded_tls_context(ca_file: str, changed: int) -> ssl.SSLContext:  # noqa: 
 
 
 class Session:
-    """GETs to one node, over one connection where the node allows it. Use it in a ``with`` statement.
+    """Requests to one node, over one connection where the node allows it. Use it in a ``with`` statement.
 
     Args:
         url: the node's, without a trailing slash.
@@ -178,10 +178,18 @@ class Session:
         Raises:
             GetError: there is no whole answer.
         """
+        return self._request("GET", path, None, share)
+
+    def post(self, path: str, body: bytes, *, share: float = 1.0) -> Answer:
+        """POST JSON to ``url + path``; otherwise as ``get``."""
+        return self._request("POST", path, body, share)
+
+    def _request(self, method: str, path: str, body: bytes | None, share: float) -> Answer:
         self._allowance.grant(self.left * share)
+        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
         try:
             request = PreparedRequest()
-            request.prepare(method="GET", url=self._url + path, headers=self._headers)
+            request.prepare(method=method, url=self._url + path, headers=headers, data=body)
             # requests keeps these on every answer and connection; the socket's allowance is what counts.
             response = self._adapter.send(
                 request, stream=True, timeout=self._allowance.left(), proxies=self._proxies

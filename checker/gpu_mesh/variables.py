@@ -7,6 +7,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
 from gpu_mesh import shapes
+from gpu_mesh.maintenance import MAINTENANCE
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Scope, Settings, Tunnel
 from gpu_mesh.shapes import Shape
 
@@ -85,6 +86,19 @@ _TABLE = (
         "What `command` runs there; no place for a secret",
         "none",
     ),
+    Variable(
+        "mesh_node_recovery_playbooks",
+        shapes.PLAYBOOKS,
+        "Your own recovery playbooks, files on the monitor by cause; `last`: when the others have not helped "
+        "(docs/recovery.md)",
+        "none",
+    ),
+    Variable(
+        "mesh_node_maintenance",
+        MAINTENANCE,
+        "Recurring times in which its alerts rest, and recovery too if so said, see "
+        "[alerts.md](alerts.md#maintenance-windows)",
+    ),
     Variable("mesh_tunnel_host", shapes.HOST, "Where ssh goes; makes the node a tunnelled one", "no tunnel"),
     Variable(
         "mesh_tunnel_local_port", shapes.PORT, "The monitor's port that leads there", "required with a tunnel"
@@ -110,11 +124,33 @@ _TABLE = (
     Variable(
         "mesh_monitor_impaired_checks", shapes.COUNT, "Checks that an impairment lasts before it alerts"
     ),
+    Variable(
+        "mesh_monitor_deep_interval",
+        shapes.seconds_or_none(86400),
+        "Seconds between two deep checks of a node, which ask a loaded model for a sign of life; 0: never. "
+        "Shorter than OLLAMA_KEEP_ALIVE, it keeps models loaded",
+    ),
     Variable("mesh_monitor_recovery_max_attempts", shapes.FEW, "Recoveries tried in one incident"),
     Variable(
         "mesh_monitor_recovery_backoff",
         shapes.seconds(86400),
         "Seconds after the first attempt of an incident; doubled after each",
+    ),
+    Variable(
+        "mesh_monitor_recovery_slow_retry",
+        shapes.seconds_or_none(604800),
+        "Seconds between the attempts that are made once a person was called; 0: none",
+    ),
+    Variable(
+        "mesh_monitor_recovery_patience",
+        shapes.seconds(86400),
+        "Seconds that an impairment which a restart helps lasts before it is repaired",
+    ),
+    Variable(
+        "mesh_monitor_recovery_brake",
+        shapes.PER_CENT,
+        "Per cent of the nodes, of four or more: when more fail within five minutes, nothing is repaired "
+        "until fewer do, or `gpu-mesh recover --force`; 0: never",
     ),
     Variable("mesh_monitor_recovery_concurrency", shapes.COUNT, "Recoveries at the same time"),
     Variable("mesh_monitor_recovery_timeout", shapes.seconds(3600), "For one playbook, in seconds"),

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from gpu_mesh import figures
+from gpu_mesh import deepcheck, figures
 from gpu_mesh.causes import Diagnosis, Verdict
 from gpu_mesh.diagnose import is_loading
 from gpu_mesh.mesh import Node
@@ -11,6 +11,9 @@ from gpu_mesh.state import Attempt, NodeState, Status
 
 ATTEMPTS_REMEMBERED = 3600.0
 """Seconds for which the recoveries of an incident that is over still count."""
+
+REPAIRS_OF_IMPAIRMENTS_REMEMBERED = 86400.0
+"""The same for those of a node that served: an impairment comes and goes with the models that are loaded."""
 
 
 def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeState:
@@ -32,6 +35,7 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
     status = _status(node, failures, impaired)
     healthy = status is Status.HEALTHY
     refined = diagnosis.cause is not None and diagnosis.cause is before.refined_from
+    probed = before.refined_from or before.cause
     counted = figures.count(before, diagnosis.verdict, seen.at)
     state = replace(
         before,
@@ -41,6 +45,13 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
         cause=before.cause if refined else diagnosis.cause,
         refined_from=before.refined_from if refined else None,
         detail=before.detail if refined else diagnosis.detail,
+        cause_since=(
+            0.0
+            if diagnosis.cause is None
+            else before.cause_since or seen.at
+            if diagnosis.cause is probed
+            else seen.at
+        ),
         failures=failures,
         served=served,
         impaired=impaired,
@@ -48,6 +59,7 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
         alerted=None if healthy else before.alerted,
         alerted_verdict=None if healthy else before.alerted_verdict,
         attempts=_recent(before.attempts, seen.at) if healthy else before.attempts,
+        called_at=0.0 if healthy else before.called_at,
         first_check=before.first_check or seen.at,
         last_check=seen.at,
         checks=counted.checks,
@@ -63,7 +75,13 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
 
 def _recent(attempts: tuple[Attempt, ...], now: float) -> tuple[Attempt, ...]:
     """Keep what was tried lately: a node that fails again after each repair is not repaired without end."""
-    return tuple(attempt for attempt in attempts if 0 <= now - attempt.at < ATTEMPTS_REMEMBERED)
+    return tuple(
+        attempt
+        for attempt in attempts
+        if 0
+        <= now - attempt.at
+        < (REPAIRS_OF_IMPAIRMENTS_REMEMBERED if attempt.for_impairment else ATTEMPTS_REMEMBERED)
+    )
 
 
 def _status(node: Node, failures: int, impaired: int) -> Status:
@@ -86,6 +104,8 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
         had_models=len(seen.models) or before.had_models,
         loaded=before.loaded if loading else tuple(model.name for model in seen.loaded),
         loading_since=(before.loading_since or seen.at) if loading else 0.0,
+        expiries=before.expiries if loading else deepcheck.expiries(seen.loaded),
+        deep_at=seen.at if seen.deep or deepcheck.has_moved(before.expiries, seen.loaded) else before.deep_at,
         version=seen.version or before.version,
         version_at=seen.at if seen.version else before.version_at,
     )

@@ -24,8 +24,9 @@ def test_what_the_monitor_itself_could_not_probe_counts_for_nothing_and_fails_th
 ) -> None:
     silent = standin(fault="hang")
     hosts = {f"n{number}": {"mesh_node_url": silent.url, "mesh_node_timeout": 1} for number in range(40)}
+    no_brake = {"hosts": {"home": {"mesh_monitor_recovery_brake": 0}}}
     inventory = tmp_path / "mesh.yml"
-    inventory.write_text(json.dumps({"mesh_nodes": {"hosts": hosts}}))
+    inventory.write_text(json.dumps({"mesh_nodes": {"hosts": hosts}, "mesh_monitors": no_brake}))
     command = [sys.executable, "-m", "gpu_mesh", "-i", inventory, "--state-dir", tmp_path / "state"]
     subprocess.run([*command, "status"], capture_output=True, check=False)  # reads the inventory
 

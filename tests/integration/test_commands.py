@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sites import eventually
 
-from gpu_mesh import tick
+from gpu_mesh import fold
 from gpu_mesh.log import Log
 from gpu_mesh.mesh import Node, Settings
 from gpu_mesh.observation import Observation, Reply
@@ -203,7 +203,7 @@ def test_a_node_that_a_recovery_looked_at_meanwhile_is_not_counted_twice(site, s
         assert eventually(lambda: slow.connections > asked)
         with StateFile(site.state_dir, Log(site.paths.log_file)).update(time.time()) as state:
             seen = Observation("slow", time.time(), Reply(status=200))
-            tick.fold(state, Node("slow", "slow", slow.url), Settings(), seen)
+            fold.fold(state, Node("slow", "slow", slow.url), Settings(), seen)
         slow.fault = "none"
         assert checking.wait(30) == 0
     assert (site.state().nodes["slow"].checks, site.state().nodes["other"].checks) == (2, 2)

@@ -9,15 +9,19 @@ from contextlib import suppress
 import pytest
 
 from gpu_mesh.mesh import Node
-from gpu_mesh.observation import Fault
-from gpu_mesh.probe import observe
+from gpu_mesh.observation import Fault, LoadedModel
+from gpu_mesh.probe import ask_none, observe
 
 TIMEOUT = 1.2  # seconds
 
 
-def probe(url, *, ask_version=False, trust_env=False, timeout=TIMEOUT, **settings):
+def probe(url, *, ask_version=False, trust_env=False, timeout=TIMEOUT, choose=ask_none, **settings):
     node = Node(key="alpha", name="Alpha", url=url, timeout=timeout, **settings)
-    return observe(node, 1000.0, ask_version=ask_version, trust_env=trust_env)
+    return observe(node, 1000.0, ask_version=ask_version, trust_env=trust_env, choose=choose)
+
+
+def first(loaded: tuple[LoadedModel, ...]) -> LoadedModel:
+    return loaded[0]
 
 
 def test_a_healthy_node_shows_its_models_what_is_loaded_its_clock_and_its_version(standin):
@@ -268,3 +272,34 @@ def test_a_chunk_that_never_comes_is_a_closed_connection(scripted):
 )
 def test_a_url_that_cannot_be_used_is_an_observation_not_an_exception(url):
     assert probe(url).tags.fault in (Fault.UNUSABLE, Fault.DNS)
+
+
+def test_a_deep_check_asks_a_loaded_model_as_it_is_loaded_and_leaves_how_long_it_stays_alone(standin):
+    server = standin(loaded=("llama3.2:latest",))
+    seen = probe(server.url, choose=first)
+    assert seen.deep is not None
+    assert (seen.deep.fault, seen.deep_model, seen.deep_excused) == (None, "llama3.2:latest", False)
+    assert list(server.paths) == ["/api/tags", "/api/ps", "/api/generate"]
+    (asked,) = server.generated
+    assert asked == {"model": "llama3.2:latest", "stream": False, "options": {"num_ctx": 4096}}
+
+
+def test_a_loaded_model_that_does_not_answer_is_told_from_one_that_is_at_work(standin):
+    server = standin(loaded=("llama3.2:latest",), fault="hung_runner")
+    seen = probe(server.url, choose=first)
+    assert seen.deep is not None
+    assert (seen.deep.fault, seen.deep_excused) == (Fault.READ_TIMEOUT, False)
+    assert list(server.paths) == ["/api/tags", "/api/ps", "/api/generate", "/api/ps"]
+
+    def meanwhile(loaded: tuple[LoadedModel, ...]) -> LoadedModel:
+        server.expiry["llama3.2:latest"] += 300  # a request of somebody else's has finished
+        return loaded[0]
+
+    assert probe(server.url, choose=meanwhile).deep_excused
+
+
+def test_a_full_queue_is_an_answer_of_its_own(standin):
+    server = standin(loaded=("llama3.2:latest",), fault="busy")
+    seen = probe(server.url, choose=first)
+    assert seen.deep is not None
+    assert (seen.deep.fault, seen.deep.status) == (Fault.STATUS, 503)

@@ -50,6 +50,8 @@ def test_the_wheel_brings_its_playbooks_and_templates_and_not_the_tests(installe
     assert {path.name for path in (package / "templates").iterdir()} == {
         "alert_title.txt.j2",
         "alert_body.txt.j2",
+        "alert_body.md.j2",
+        "alert_body.html.j2",
     }
     ours = ROOT / "playbooks/recovery"
     assert {path.relative_to(package / "playbooks") for path in (package / "playbooks").rglob("*")} == {

@@ -164,6 +164,7 @@ def test_the_next_step_names_the_log_of_what_runs_ollama_there(kind: RecoveryKin
 def test_only_failed_and_lasting_troubles_that_a_restart_helps_have_an_action() -> None:
     helped = {cause for cause, facts in CAUSES.items() if facts.action != "none"}
     assert helped == {
-        Cause.REFUSED, Cause.TIMEOUT, Cause.HTTP_ERROR, Cause.TUNNEL_DOWN, Cause.TUNNEL_STUCK,
+        Cause.REFUSED, Cause.TIMEOUT, Cause.HTTP_ERROR, Cause.RUNNER_HUNG, Cause.TUNNEL_DOWN,
+        Cause.TUNNEL_STUCK,
         Cause.TUNNEL_PORT_TAKEN, Cause.REMOTE_OLLAMA_DOWN, Cause.STUCK_STOPPING, Cause.CPU_FALLBACK,
     }  # fmt: skip

@@ -7,7 +7,7 @@ from gpu_mesh import aftermath, plan
 from gpu_mesh.aftermath import Ending
 from gpu_mesh.causes import Action, Cause
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
-from gpu_mesh.plan import Finding
+from gpu_mesh.plan import Decision, Finding
 from gpu_mesh.state import Attempt, Claim, Level, NodeState, Outcome, State, Status
 
 NOW = 1_700_000_000.0
@@ -30,7 +30,7 @@ def attempt(ago: float, outcome: Outcome = Outcome.FAILED, finding: str = "") ->
 
 def decided(node: Node, known: NodeState, *, force: bool = False) -> tuple[Action, str]:
     mesh = Mesh((node,))
-    (decision,) = plan.plan(mesh, State(nodes={node.key: known}), NOW, force=force)
+    (decision,) = plan.plan(mesh, State(nodes={node.key: known}), NOW, node.key if force else "", force=force)
     return decision.action, decision.reason
 
 
@@ -93,14 +93,15 @@ def test_a_failing_node_gets_what_helps_its_cause(node: Node, cause: Cause | Non
             replace(DOWN, attempts=(attempt(900), attempt(600), attempt(300))),
             (
                 "3 of 3 attempts made: needs a person; "
-                "see why Ollama stopped: journalctl -u ollama.service on gpu1"
+                "see why Ollama stopped: journalctl -u ollama.service on gpu1; "
+                "the next attempt is due at 23:08:20 UTC"
             ),
         ),
-        (DIRECT, replace(DOWN, attempts=(attempt(20),)), "waits until 22:14:00 UTC (40 s) after attempt 1"),
+        (DIRECT, replace(DOWN, attempts=(attempt(20),)), "waits until 22:14:05 UTC (45 s) after attempt 1"),
         (
             DIRECT,
             replace(DOWN, attempts=(attempt(300), attempt(100))),
-            "waits until 22:13:40 UTC (20 s) after attempt 2",
+            "waits until 22:13:45 UTC (26 s) after attempt 2",
         ),
     ],
 )
@@ -111,8 +112,8 @@ def test_doing_nothing_has_a_stated_reason(node: Node, known: NodeState, reason:
 @pytest.mark.parametrize(
     "known",
     [
-        replace(DOWN, attempts=(attempt(60),)),
-        replace(DOWN, attempts=(attempt(300), attempt(120))),
+        replace(DOWN, attempts=(attempt(66),)),
+        replace(DOWN, attempts=(attempt(300), attempt(132))),
         replace(DOWN, status=Status.OFFLINE, attempts=(attempt(4000, Outcome.DECLINED),) * 9),
     ],
     ids=["after the first wait", "after the doubled wait", "what was declined is not counted"],
@@ -143,10 +144,10 @@ def test_insisting_overrides_neither_a_recovery_under_way_nor_an_owner_who_forbi
 
 def test_a_claim_that_expired_counts_as_a_lost_attempt() -> None:
     dead = replace(DOWN, claim=Claim(NOW - 100, NOW - 10, 1, RESTART))
-    assert decided(DIRECT, dead) == (NONE, "waits until 22:14:10 UTC (50 s) after attempt 1")
+    assert decided(DIRECT, dead) == (NONE, "waits until 22:14:15 UTC (55 s) after attempt 1")
     settled = plan.settle(dead, NOW)
     assert settled.claim is None
-    assert settled.attempts == (Attempt(NOW - 10, RESTART, Outcome.LOST),)
+    assert settled.attempts == (Attempt(NOW - 10, RESTART, Outcome.LOST, cause=Cause.REFUSED),)
 
 
 def test_a_node_that_is_not_enabled_is_left_out_unless_it_is_named() -> None:
@@ -182,7 +183,7 @@ def test_the_look_makes_the_cause_precise(
 
 
 def test_a_claim_ends_with_its_own_attempt_and_leaves_somebody_elses_alone() -> None:
-    mine = plan.claimed(DOWN, RESTART, NOW, 60, 1)
+    mine = plan.claimed(DOWN, Decision("gpu1", RESTART, ""), NOW, 60, 1)
     assert mine.claim is not None
     after = plan.concluded(mine, mine.claim, attempt(0))
     assert (after.claim, after.attempts) == (None, (attempt(0),))
@@ -191,7 +192,7 @@ def test_a_claim_ends_with_its_own_attempt_and_leaves_somebody_elses_alone() -> 
 
 
 def test_an_attempt_on_a_node_that_came_back_meanwhile_burdens_no_later_incident() -> None:
-    mine = plan.claimed(DOWN, RESTART, NOW, 60, 1)
+    mine = plan.claimed(DOWN, Decision("gpu1", RESTART, ""), NOW, 60, 1)
     assert mine.claim is not None
     back = replace(mine, status=Status.HEALTHY, failures=0, incident_since=0.0)
     assert plan.concluded(back, mine.claim, attempt(0)).attempts == ()
@@ -215,7 +216,7 @@ def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
             Level.WARNING,
             "restart of ollama.service failed (attempt 1 of 3): no such unit",
             (
-                "nothing yet: the next attempt is due at 22:14:20 UTC; "
+                "nothing yet: the next attempt is due at 22:14:25 UTC; "
                 "or see why Ollama stopped: journalctl -u ollama.service on gpu1"
             ),
         ),
@@ -226,7 +227,7 @@ def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
             ),
             Level.CRITICAL,
             "needs you: restart of ollama.service did not help (attempt 3 of 3): restarted; but Timeout",
-            "see why Ollama stopped: journalctl -u ollama.service on gpu1",
+            "see why Ollama stopped: journalctl -u ollama.service on gpu1; tried again every 1 h meanwhile",
         ),
         (
             DOWN,
@@ -265,7 +266,7 @@ def test_what_was_declined_is_told_of_once_in_an_incident() -> None:
 
 
 def test_the_refined_cause_becomes_the_nodes() -> None:
-    claimed = plan.claimed(DOWN, RESTART, NOW, 60, 1)
+    claimed = plan.claimed(DOWN, Decision("gpu1", RESTART, ""), NOW, 60, 1)
     assert claimed.claim is not None
     ending = Ending(NOW, RESTART, Outcome.DECLINED, Finding.NO_ACCESS, Cause.NO_ACCESS, "Permission denied")
     after = aftermath.conclude(DIRECT, claimed, claimed.claim, ending)

@@ -1,15 +1,17 @@
 """An alert in words, the operator's own templates, and what a hostile name can do to it: nothing."""
 
+import re
+from html import unescape
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from gpu_mesh import render
-from gpu_mesh.causes import Cause
+from gpu_mesh.causes import CAUSES, Cause
 from gpu_mesh.durations import in_words
 from gpu_mesh.plaintext import one_line
-from gpu_mesh.render import Templates
+from gpu_mesh.render import BODY_LIMIT, Format, Templates
 from gpu_mesh.state import Alert, AlertKind, Level, Status
 
 NOON = 1_750_161_600.0  # 2025-06-17 12:00:00 UTC
@@ -22,6 +24,7 @@ ALERT = Alert(
     node="vengeance",
     name="Vengeance",
     next_step="see whether Ollama hangs: journalctl -u ollama.service on vengeance",
+    tried="restarted ollama.service twice: it hung again",
     status=Status.UNHEALTHY,
     previous=Status.DEGRADED,
     cause=Cause.TIMEOUT,
@@ -38,8 +41,10 @@ def test_an_alert_says_node_status_what_happened_since_when_and_the_next_step() 
         "",
         "Node:       Vengeance (vengeance)",
         "Status:     🔴 unhealthy, was degraded",
+        "Cause:      Timeout (timeout)",
         "Since:      2025-06-17 11:58:30 UTC (for 1 min 30 s)",
         "Reported:   2025-06-17 12:00:00 UTC",
+        "Tried:      restarted ollama.service twice: it hung again",
         "Next step:  see whether Ollama hangs: journalctl -u ollama.service on vengeance",
     ]
 
@@ -68,7 +73,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-@pytest.mark.parametrize("field", ["text", "name", "node", "next_step"])
+@pytest.mark.parametrize("field", ["text", "name", "node", "tried", "next_step"])
 def test_nothing_a_node_sends_breaks_out_of_its_line(field: str, text: str) -> None:
     message = Templates().render(replace(ALERT, **{field: text})).message
     expected = Templates().render(replace(ALERT, **{field: "harmless"})).message
@@ -112,6 +117,7 @@ def test_an_operators_template_overrides_one_file_and_leaves_the_other(tmp_path:
     assert rendered.problems == ()
 
 
+@pytest.mark.parametrize("form", Format)
 @pytest.mark.parametrize(
     ("template", "line", "says"),
     [
@@ -124,21 +130,143 @@ def test_an_operators_template_overrides_one_file_and_leaves_the_other(tmp_path:
     ],
 )
 def test_a_broken_template_is_named_with_its_line_and_replaced_by_the_built_in_one(
-    tmp_path: Path, template: str, line: int | None, says: str
+    tmp_path: Path, template: str, line: int | None, says: str, form: Format
 ) -> None:
-    (tmp_path / render.BODY).write_text(template)
-    rendered = Templates(str(tmp_path)).render(ALERT)
-    assert rendered.message == Templates().render(ALERT).message
+    (tmp_path / form.template).write_text(template)
+    rendered = Templates(str(tmp_path)).render(ALERT, form)
+    assert rendered.message == Templates().render(ALERT, form).message
     [problem] = rendered.problems
-    assert problem.startswith(f"{tmp_path / render.BODY}{f' line {line}' if line else ''}: ")
+    assert problem.startswith(f"{tmp_path / form.template}{f' line {line}' if line else ''}: ")
     assert says in problem
 
 
+FACTS = [
+    "3 failures in a row: Timeout (10s)",
+    "Node: Vengeance (vengeance)",
+    "Status: 🔴 unhealthy, was degraded",
+    "Cause: Timeout (timeout)",
+    "Since: 2025-06-17 11:58:30 UTC (for 1 min 30 s)",
+    "Reported: 2025-06-17 12:00:00 UTC",
+    "Tried: restarted ollama.service twice: it hung again",
+    "Next step: see whether Ollama hangs: journalctl -u ollama.service on vengeance",
+]
+
+
+@pytest.mark.parametrize("form", Format)
+def test_every_format_says_the_same_in_the_same_order(form: Format) -> None:
+    message = Templates().render(ALERT, form).message
+    assert message.format is form
+    bare = re.sub(r"<[^>]+>", "\n", message.body) if form is Format.HTML else message.body
+    said = " ".join(re.sub(r"[*`]|^- ", "", bare, flags=re.MULTILINE).split())
+    assert said == " ".join(FACTS)
+
+
+@pytest.mark.parametrize("form", Format)
+def test_what_there_is_nothing_to_say_about_is_left_out(form: Format) -> None:
+    monitor = Alert(id=1, at=NOON, level=Level.WARNING, kind=AlertKind.MONITOR, text="The disk is full")
+    body = Templates().render(monitor, form).message.body
+    for label in ("Node", "Status", "Cause", "Since", "Tried", "Next step"):
+        assert label not in body
+    assert "About:" in body
+
+
+def test_commands_of_the_next_step_are_code_where_there_is_code() -> None:
+    assert "`journalctl -u ollama.service` on" in Templates().render(ALERT, Format.MARKDOWN).message.body
+    assert ">journalctl -u ollama.service</code> on" in Templates().render(ALERT, Format.HTML).message.body
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_the_words_of_every_cause_need_no_node(cause: Cause) -> None:
+    assert not set("{}") & set(render.values(replace(ALERT, cause=cause))["cause_words"])
+
+
+@pytest.mark.parametrize("form", [Format.MARKDOWN, Format.HTML])
+def test_a_title_says_the_same_in_a_body_as_on_its_own(form: Format) -> None:
+    hostile = replace(ALERT, text="<b>*[a](b)" + "&" * 200)
+    message = Templates().render(hostile, form).message
+    assert len(message.title) < 80
+    assert message.title.endswith("…")
+    shown = unescape(message.heading) if form is Format.HTML else message.heading.replace("\\", "")
+    assert shown == message.title
+
+
+@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("char", ["x", '"', "<", "*", "@", "&lt;"])
+def test_a_long_alert_is_shortened_value_by_value_to_what_the_service_takes(form: Format, char: str) -> None:
+    flood = char * 1000
+    long = replace(ALERT, text=flood, name=flood, tried=flood, next_step=flood)
+    ends = {Format.TEXT: "…", Format.MARKDOWN: "…", Format.HTML: "</div>"}
+    for room in (BODY_LIMIT, 2000):
+        body = Templates().render(long, form, room).message.body
+        assert len(body) < room
+        assert body.endswith(ends[form])
+        assert "Next step:" in body
+
+
+@pytest.mark.parametrize("form", [Format.MARKDOWN, Format.HTML])
+def test_a_template_of_markup_that_cannot_be_shortened_is_replaced_instead_of_cut(
+    tmp_path: Path, form: Format
+) -> None:
+    (tmp_path / form.template).write_text("<b>" + "x" * BODY_LIMIT + "</b>")
+    rendered = Templates(str(tmp_path)).render(ALERT, form)
+    assert rendered.message == Templates().render(ALERT, form).message
+    assert f"more than {BODY_LIMIT}" in rendered.problems[0]
+
+
+def test_a_plain_template_that_is_too_long_is_cut(tmp_path: Path) -> None:
+    (tmp_path / Format.TEXT.template).write_text("x" * 2 * BODY_LIMIT)
+    rendered = Templates(str(tmp_path)).render(ALERT)
+    assert rendered.message.body == "x" * BODY_LIMIT
+    assert rendered.problems == ()
+
+
+@pytest.mark.parametrize("form", Format)
+def test_an_operator_who_wrote_only_a_plain_body_gets_it_everywhere(tmp_path: Path, form: Format) -> None:
+    (tmp_path / Format.TEXT.template).write_text("{{ node }} is <{{ status }}>")
+    message = Templates(str(tmp_path)).render(ALERT, form).message
+    assert message.body == "vengeance is <unhealthy>"
+    assert message.format is Format.TEXT
+    assert message.heading == message.title
+
+
+@pytest.mark.parametrize("form", Format)
+def test_an_operators_body_in_one_format_leaves_the_other_formats_built_in(
+    tmp_path: Path, form: Format
+) -> None:
+    (tmp_path / Format.HTML.template).write_text("<h1>{{ node }}</h1>")
+    message = Templates(str(tmp_path)).render(ALERT, form).message
+    built_in = Templates().render(ALERT, form).message
+    assert message.format is form
+    assert message.body == ("<h1>vengeance</h1>" if form is Format.HTML else built_in.body)
+
+
+@pytest.mark.parametrize(
+    ("form", "template", "shown"),
+    [
+        (Format.HTML, "<i>{{ text }}</i>", "<i>&lt;\u200bb&gt;*x*</i>"),
+        (Format.MARKDOWN, "_{{ text }}_", "_\\<\u200bb\\>\\*x\\*_"),
+        (Format.TEXT, "{{ text }}!", "<\u200bb>*x*!"),
+    ],
+)
+def test_what_a_node_says_is_escaped_in_the_operators_templates_too(
+    tmp_path: Path, form: Format, template: str, shown: str
+) -> None:
+    (tmp_path / form.template).write_text(template)
+    assert Templates(str(tmp_path)).render(replace(ALERT, text="<b>*x*"), form).message.body == shown
+
+
+@pytest.mark.parametrize("form", Format)
+def test_the_operators_title_may_mention_people_in_a_body_too(tmp_path: Path, form: Format) -> None:
+    (tmp_path / render.TITLE).write_text("@here {{ text }}")
+    message = Templates(str(tmp_path)).render(replace(ALERT, text="@all"), form).message
+    assert message.heading == message.title == "@here @\u200ball"
+
+
 def test_a_template_that_is_not_utf_8_is_replaced_too(tmp_path: Path) -> None:
-    (tmp_path / render.BODY).write_bytes(b"\xff\xfe")
+    (tmp_path / Format.TEXT.template).write_bytes(b"\xff\xfe")
     rendered = Templates(str(tmp_path)).render(ALERT)
     assert rendered.message == Templates().render(ALERT).message
-    assert str(tmp_path / render.BODY) in rendered.problems[0]
+    assert str(tmp_path / Format.TEXT.template) in rendered.problems[0]
 
 
 def test_a_folder_of_templates_that_does_not_exist_is_told(tmp_path: Path) -> None:

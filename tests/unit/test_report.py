@@ -106,7 +106,7 @@ def test_the_status_says_what_the_last_repair_found_and_what_a_person_can_do_abo
 
 def test_the_status_says_why_nothing_more_is_repaired() -> None:
     failed = tuple(
-        Attempt(NOW - 4000 + number, Action.REBUILD_TUNNEL, Outcome.FAILED, "", "ssh is gone")
+        Attempt(NOW - 400 + number, Action.REBUILD_TUNNEL, Outcome.FAILED, "", "ssh is gone")
         for number in range(3)
     )
     text = console.status_text(report(MESH, state(WELL, replace(DOWN, attempts=failed)), NOW), [], "")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_mesh import alerts, causes, figures, state, tick
+from gpu_mesh import alerts, causes, figures, fold, state
 from gpu_mesh.causes import Action
 from gpu_mesh.mesh import Node, Settings
 from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
@@ -29,7 +29,7 @@ def walk(checks: str, node: Node = NODE, start: float = NOW) -> tuple[str, list[
     """Walk "ok fail cpu …" 30 s apart; return each check's icon, and each alert with its check's number."""
     mesh_state, icons, told = state.State(), [], []
     for number, what in enumerate(checks.split(), start=1):
-        folded = tick.fold(mesh_state, node, SETTINGS, seen(what, start + 30.0 * number))
+        folded = fold.fold(mesh_state, node, SETTINGS, seen(what, start + 30.0 * number))
         icons.append(folded.after.status.icon)
         if folded.alert:
             told.append(f"{number} {alerts.one_line(folded.alert)}")
@@ -143,13 +143,13 @@ def test_thresholds_are_the_nodes_own() -> None:
 def test_recoveries_of_the_last_hour_still_count_in_the_next_incident_and_older_ones_do_not() -> None:
     old, new = (Attempt(NOW - age, Action.RESTART_OLLAMA, Outcome.RECOVERED) for age in (3700, 60))
     mesh_state = state.State(nodes={"iceland": state.NodeState(attempts=(old, new))})
-    assert tick.fold(mesh_state, NODE, SETTINGS, seen(OK, NOW)).after.attempts == (new,)
+    assert fold.fold(mesh_state, NODE, SETTINGS, seen(OK, NOW)).after.attempts == (new,)
 
 
 def test_what_a_node_said_before_it_failed_is_remembered() -> None:
     mesh_state = state.State()
-    tick.fold(mesh_state, NODE, SETTINGS, seen(OK, NOW))
-    after = tick.fold(mesh_state, NODE, SETTINGS, seen(FAIL, NOW + 30)).after
+    fold.fold(mesh_state, NODE, SETTINGS, seen(OK, NOW))
+    after = fold.fold(mesh_state, NODE, SETTINGS, seen(FAIL, NOW + 30)).after
     assert (after.models, after.response_ms, after.last_ok) == (("a", "b", "c"), 45, NOW)
 
 
@@ -157,7 +157,7 @@ def test_the_alert_names_cause_next_step_and_the_nodes_own_tags() -> None:
     node = Node(
         key="iceland", name="Iceland", url="http://10.0.0.7:11434", alert_tags=("night",), groups=("rented",)
     )
-    alert = tick.fold(state.State(), node, SETTINGS, seen(FAIL, NOW + 30)).alert
+    alert = fold.fold(state.State(), node, SETTINGS, seen(FAIL, NOW + 30)).alert
     assert alert is not None
     assert alert.cause is causes.Cause.TIMEOUT
     assert alert.next_step == "see whether Ollama hangs: journalctl -u ollama.service on iceland"
@@ -182,7 +182,7 @@ def test_whatever_happens_every_status_follows_from_the_failures_left(story: str
     mesh_state = state.State()
     failures = served = 0
     for number, what in enumerate(story.split()):
-        after = tick.fold(mesh_state, node, SETTINGS, seen(what, NOW + 30.0 * number)).after
+        after = fold.fold(mesh_state, node, SETTINGS, seen(what, NOW + 30.0 * number)).after
         served = 0 if what == FAIL else served + 1
         failures = failures + 1 if what == FAIL else 0 if served >= node.healthy_threshold else failures
         expected = (
@@ -200,7 +200,7 @@ def test_whatever_happens_no_incident_that_was_told_ends_untold_and_no_end_is_to
 ) -> None:
     mesh_state, open_incident = state.State(), False
     for number, what in enumerate(story.split()):
-        folded = tick.fold(mesh_state, node, SETTINGS, seen(what, NOW + 30.0 * number))
+        folded = fold.fold(mesh_state, node, SETTINGS, seen(what, NOW + 30.0 * number))
         if folded.alert and folded.alert.level is state.Level.INFO:
             assert open_incident
             open_incident = False
@@ -215,7 +215,7 @@ def test_the_score_is_the_weighted_mean_of_the_checks(story: str) -> None:
     mesh_state = state.State()
     values = []
     for number, what in enumerate(story.split()):
-        tick.fold(mesh_state, NODE, SETTINGS, seen(what, NOW + 30.0 * number))
+        fold.fold(mesh_state, NODE, SETTINGS, seen(what, NOW + 30.0 * number))
         values.append({OK: 1.0, CPU: 0.5, FAIL: 0.0}[what])
     if not values:
         return

@@ -1,0 +1,51 @@
+"""Decides whether a loaded model is asked for a sign of life in this check, and which one. Pure.
+
+``POST /api/generate`` with an empty prompt pings the model's runner and makes no token. It must ask for the
+context length that the model is loaded with, or Ollama loads it anew, and it re-arms the model's unload
+timer: so it is rare, and left out where a request has just finished, which is proof enough.
+"""
+
+from collections.abc import Sequence
+
+from gpu_mesh.causes import Cause
+from gpu_mesh.observation import LoadedModel
+from gpu_mesh.state import NodeState
+
+_MOVED = 1.0
+"""Seconds by which a model's end must be later than before: clocks and roundings move it by less."""
+
+
+def choose(
+    before: NodeState, loaded: Sequence[LoadedModel], at: float, interval: float
+) -> LoadedModel | None:
+    """Return the model to ask; None when none is to be asked.
+
+    1. Only a model that is loaded, is not about to go, and says its context length.
+    2. One that did not answer is asked at every check, until it does.
+    3. None where a request has finished since the last check, nor before the interval is over.
+
+    Args:
+        before: what is remembered of the node.
+        loaded: its loaded models, as it has just listed them.
+        at: Unix seconds of this check.
+        interval: seconds between two deep checks; 0: there are none.
+    """
+    askable = [model for model in loaded if model.context_length and model.size]
+    if not interval or not askable:
+        return None
+    silent = (before.refined_from or before.cause) is Cause.RUNNER_HUNG
+    if not silent and (has_moved(before.expiries, loaded) or 0 <= at - before.deep_at < interval):
+        return None
+    return askable[int(at // interval) % len(askable)]
+
+
+def has_moved(expiries: dict[str, float], loaded: Sequence[LoadedModel]) -> bool:
+    """Tell whether a request has finished: the end of a model that was loaded before has been put off."""
+    return any(
+        model.name in expiries and model.expires_at > expiries[model.name] + _MOVED for model in loaded
+    )
+
+
+def expiries(loaded: Sequence[LoadedModel]) -> dict[str, float]:
+    """Return when each loaded model goes, Unix seconds by the node's clock."""
+    return {model.name: model.expires_at for model in loaded}

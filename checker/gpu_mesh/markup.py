@@ -1,0 +1,82 @@
+"""Makes text from outside show as it is in Markdown and HTML: it formats, links and mentions nothing. Pure.
+
+For render.py. Backslashes alone do not do it: chat services look for mentions and addresses beside, or
+instead of, reading CommonMark. So an unseen space also parts what they look for. Commands are shown as code,
+without that space, because they are there to be copied.
+"""
+
+import re
+
+from markupsafe import Markup, escape
+
+UNSEEN_SPACE = "\u200b"
+
+_MENTION_OR_LINK = re.compile(r"(?<=[@<])|(?<=\])(?=\()")
+"""Where chat services begin a mention (``@channel``, ``<!channel>``) or a link (``[text](address)``)."""
+
+_ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
+"""Where a bare web address is made a link."""
+
+_SIGN = re.compile(r"(?<=[#~])(?=\w)|(?<=&)(?=#?\w{1,32};)|(?<=:)(?=[\w+-]*[A-Za-z][\w+-]*:)")
+"""Where Markdown services see a channel (``#ops``, ``~ops``), an entity (``&lt;``), an emoji (``:fire:``)."""
+
+_ACTIVE = re.compile(r"[\\`*~|<>\[\]]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+"""What formats anywhere in a line. Within a word, as in ``gpu_01``, an underscore does not."""
+
+_ACTIVE_FIRST = re.compile(r"^(?=[#+=-])|(?<=^\d)(?=[.)])|(?<=^\d\d)(?=[.)])|(?<=^\d\d\d)(?=[.)])")
+"""What makes a heading, a list or a rule at the beginning of a line."""
+
+_LONG_NUMBER_FIRST = re.compile(r"^(\d{4,9})(?=[.)])")
+
+_COMMAND = re.compile(
+    r"(?<![\w./@-])"
+    r"(?:ansible(?:-playbook)?|chmod|docker|gpu-mesh|journalctl|ss|ssh|ssh-keygen|ssh-keyscan|systemctl)"
+    r" [^`]+?(?=[;,.]? (?:on|or|as|when|and|to|by hand|inside) |[;,] |[.;]?$)"
+    r"|(?<![\w./@-])nvidia-smi\b"
+)
+"""A command within a sentence: a program that the next steps use, up to where the sentence goes on."""
+
+CODE = Markup(
+    '<code style="font-family:Consolas,Menlo,monospace;background:rgba(128,128,128,.2);'
+    'padding:1px 4px;border-radius:3px">{}</code>'
+)
+
+
+def quiet(text: str) -> str:
+    """Return plain text that mentions nobody and hides no address behind a word."""
+    return _MENTION_OR_LINK.sub(UNSEEN_SPACE, text)
+
+
+def markdown(text: str) -> str:
+    """Return one line as Markdown that shows it literally, at the beginning of a line too."""
+    parted = _SIGN.sub(UNSEEN_SPACE, quiet_everywhere(text))
+    escaped = _ACTIVE.sub(lambda found: "\\" + found[0], parted)
+    return _LONG_NUMBER_FIRST.sub(r"\1\\", _ACTIVE_FIRST.sub(r"\\", escaped))
+
+
+def quiet_everywhere(text: str) -> str:
+    """Return text that makes no link and no mention where addresses are made links, too."""
+    return _ADDRESS.sub(UNSEEN_SPACE, quiet(text))
+
+
+def step_in_markdown(step: str) -> str:
+    """Return what a person can do, as Markdown, its commands as code."""
+    return "".join(f"`{part}`" if is_command else markdown(part) for part, is_command in with_commands(step))
+
+
+def step_in_html(step: str) -> Markup:
+    """Return what a person can do, as HTML, its commands as code."""
+    return Markup("").join(
+        CODE.format(part) if is_command else escape(quiet_everywhere(part))
+        for part, is_command in with_commands(step)
+    )
+
+
+def with_commands(step: str) -> tuple[tuple[str, bool], ...]:
+    """Take a sentence apart: each part, and whether it is a command to copy."""
+    parts: list[tuple[str, bool]] = []
+    end = 0
+    for found in _COMMAND.finditer(step):
+        parts += [(step[end : found.start()], False), (found[0], True)]
+        end = found.end()
+    return tuple((part, is_command) for part, is_command in (*parts, (step[end:], False)) if part)

@@ -1,0 +1,227 @@
+"""One recovery as the state knows it: who is claimed, how it ended, what that changes. Pure.
+
+recover.py does what lies between: it runs the playbooks and probes. simulate.py does so without a world.
+"""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gpu_mesh import aftermath, alerts, brake, ladder, plan
+from gpu_mesh.aftermath import Ending
+from gpu_mesh.causes import Action, Cause, Verdict
+from gpu_mesh.diagnose import diagnose
+from gpu_mesh.fold import fold
+from gpu_mesh.log import Event, Severity, event
+from gpu_mesh.mesh import Mesh, Node
+from gpu_mesh.observation import Fault, Observation
+from gpu_mesh.plan import Decision, Finding
+from gpu_mesh.state import Claim, NodeState, Outcome, State
+
+CLAIM_MARGIN = 30.0
+"""Seconds that a claim outlasts the longest that its recovery may take."""
+
+
+class Report(Struct, frozen=True):
+    """What came of one playbook."""
+
+    success: bool
+    contacted: str  # the host that was acted on, or that could not be reached
+    unreachable: bool = False
+    looked: bool = False  # the look was over or a task changed something: more may have been touched
+    stopped: bool = False  # our own end cut it off
+    reason: str = ""  # why it did not succeed: one line, at most 200 characters, nothing secret
+    finding: Finding = Finding.NONE
+    done: bool = False  # something was restarted and seen to answer
+    said: str = ""  # what was found and done, in words
+    seconds: float = 0.0
+
+
+class Job(Struct, frozen=True):
+    """A claimed recovery."""
+
+    node: Node
+    claim: Claim
+    before: NodeState
+    cause: Cause | None  # as the probe called it
+
+
+class Proof(Struct, frozen=True):
+    """What the probes after a recovery showed."""
+
+    seen: Observation | None = None  # None: nothing that could be said of the node
+    serves: bool = False
+    detail: str = ""  # what is still wrong, or why nothing can be said; "": the repair is proved
+
+
+def claim(
+    state: State, mesh: Mesh, now: float, pid: int, only: str = "", *, force: bool = False
+) -> Job | tuple[Decision, ...]:
+    """Claim the first node that is due; without one, return the decisions that say why.
+
+    Args:
+        state: changed in place.
+        mesh: the nodes and the monitor's settings.
+        now: Unix seconds.
+        pid: of the process that will do it.
+        only: the key of the one node that is meant; "": all.
+        force: see ``plan.plan``.
+    """
+    decisions = plan.plan(mesh, state, now, only, force=force)
+    decision = next(filter(is_due, decisions), None)
+    node = decision and mesh.node(decision.node)
+    if not decision or not node:
+        return decisions
+    before = state.nodes.get(node.key) or NodeState()
+    after = plan.claimed(before, decision, now, longest(mesh), pid)
+    state.nodes[node.key] = after
+    assert after.claim is not None  # just made
+    return Job(node, after.claim, after, decision.cause)
+
+
+def settle(state: State, mesh: Mesh, now: float) -> list[Event]:
+    """Conclude the recoveries whose process died; a node that left the inventory only loses its claim."""
+    events = []
+    for key, before in state.nodes.items():
+        if before.claim is None or not is_expired(before, now):
+            continue
+        claim, node = before.claim, mesh.node(key)
+        state.nodes[key] = plan.settle(before, now)
+        events.append(event("recovery_lost", Severity.WARNING, node=key, action=claim.action, pid=claim.pid))
+        if node and before.incident_since:
+            words = f"the process that did it ({claim.pid}) ended before it could say more"
+            ending = Ending(
+                claim.until,
+                claim.action,
+                Outcome.LOST,
+                cause=before.cause,
+                words=words,
+                asked_for=before.refined_from or before.cause,
+                playbook=claim.playbook,
+            )
+            _tell(state, mesh, node, before, ending)
+    return events
+
+
+def judge(job: Job, seen: Observation) -> Proof:
+    """Judge a probe that was made after the playbook: does the node serve, and is what was wrong over?
+
+    A restart after which the models are gone has not repaired the node, though it serves.
+    """
+    judged = diagnose(job.node, seen, job.before)
+    if seen.tags.fault is Fault.MONITOR:
+        return Proof(None, detail=f"the monitor itself could not probe the node: {judged.detail}")
+    if judged.verdict is Verdict.FAILED:
+        return Proof(seen, detail=judged.detail)
+    worse = judged.cause is Cause.MODELS_MISSING and job.cause is not Cause.MODELS_MISSING
+    same = judged.cause is not None and judged.cause is job.cause
+    return Proof(seen, serves=True, detail=judged.detail if worse or same else "")
+
+
+def ending_of(job: Job, action: Action, report: Report, proof: Proof, at: float) -> Ending:
+    """Return how a recovery ended.
+
+    Args:
+        job: the recovery.
+        action: the last that was tried.
+        report: what came of its playbook.
+        proof: what the probes after it showed.
+        at: Unix seconds.
+    """
+    words = f"{report.said}; but {proof.detail}" if report.done and proof.detail else report.reason
+    return Ending(
+        at=at,
+        action=action,
+        outcome=_outcome(report, proof),
+        finding=report.finding,
+        cause=plan.refine(job.node, job.cause, report.finding),
+        words=words or report.said,
+        asked_for=job.cause,
+        playbook=job.claim.playbook if action is Action.OWN_PLAYBOOK else "",
+    )
+
+
+def follow_up(job: Job, report: Report) -> bool:
+    """Tell whether the look of a restart has shown that it is the tunnel that must be rebuilt."""
+    cause = plan.refine(job.node, job.cause, report.finding)
+    return report.success and plan.follow_up(job.node, cause, report.finding) is Action.REBUILD_TUNNEL
+
+
+def conclude(
+    state: State, mesh: Mesh, job: Job, ending: Ending, proof: Proof, *, counts: bool, stopping: bool = False
+) -> None:
+    """Fold the end of a recovery into the state as it is by now, with the alerts that it calls for.
+
+    Args:
+        state: changed in place.
+        mesh: the nodes and the monitor's settings.
+        job: the recovery.
+        ending: how it ended.
+        proof: what the probes after it showed.
+        counts: whether it is an attempt at all; one that is not only gives the node back.
+        stopping: whether it was cut off on purpose, which is no news unless nothing more will be tried.
+    """
+    node = job.node
+    before = state.nodes.get(node.key) or job.before
+    if counts:
+        state.nodes[node.key] = aftermath.conclude(node, before, job.claim, ending)
+    elif before.claim == job.claim:
+        state.nodes[node.key] = replace(before, claim=None)
+    if proof.seen is not None and proof.serves:
+        if before.last_check <= proof.seen.at:  # else a check has seen the node since
+            recovered = ending.outcome in (Outcome.RECOVERED, Outcome.NOT_RECOVERED)
+            repair = ending.words.partition("; but ")[0] if recovered else ""
+            fold(state, node, mesh.settings, proof.seen, repair)
+        return
+    known = state.nodes[node.key]
+    if before.incident_since and (
+        not stopping or ladder.step(node, mesh.settings, known, ending.at).exhausted
+    ):
+        _tell(state, mesh, node, before, ending)
+
+
+def call_for_help(state: State, mesh: Mesh, now: float) -> None:
+    """Call a person, once in an incident, for each node that fails although its ladder is used up."""
+    if state.offline_since or brake.holds(state):
+        return
+    for node in mesh.nodes:
+        known = state.nodes.get(node.key) if node.enabled else None
+        if known and not known.called_at and plan.needs_a_person(node, mesh.settings, known, now):
+            alerts.queue(state, aftermath.call(node, mesh.settings, known, now))
+            state.nodes[node.key] = replace(known, called_at=now)
+
+
+def longest(mesh: Mesh) -> float:
+    """Return the longest that one recovery may take, in seconds: two playbooks and the proof."""
+    settings = mesh.settings
+    probe = max((node.timeout for node in mesh.nodes), default=0.0)
+    return 2 * settings.recovery_timeout + settings.recovery_settle + probe + CLAIM_MARGIN
+
+
+def is_due(decision: Decision) -> bool:
+    """Tell whether something will be done."""
+    return decision.action is not Action.NONE
+
+
+def is_expired(known: NodeState, now: float) -> bool:
+    """Tell whether the node's claim has outlived whoever made it."""
+    return known.claim is not None and now >= known.claim.until
+
+
+def _tell(state: State, mesh: Mesh, node: Node, before: NodeState, ending: Ending) -> None:
+    alert = aftermath.alert_of(node, mesh.settings, before, ending)
+    if alert is None:
+        return
+    alerts.queue(state, alert)
+    if aftermath.is_call(alert):
+        state.nodes[node.key] = replace(state.nodes[node.key], called_at=ending.at)
+
+
+def _outcome(report: Report, proof: Proof) -> Outcome:
+    """Name the outcome; what ended before it could touch anything is no attempt that counts."""
+    if (report.success and not report.done) or not report.looked:
+        return Outcome.DECLINED
+    if proof.serves and not proof.detail:
+        return Outcome.RECOVERED
+    if report.stopped or (report.done and proof.seen is None):
+        return Outcome.LOST  # what it did is not known, and the node is not to blame
+    return Outcome.NOT_RECOVERED if report.success else Outcome.FAILED

@@ -1,0 +1,71 @@
+"""When so many nodes fail at once that none is repaired."""
+
+import pytest
+
+from gpu_mesh import brake
+from gpu_mesh.causes import Verdict
+from gpu_mesh.mesh import Mesh, Node, Settings
+from gpu_mesh.state import Level, NodeState, State, Status
+
+NOW = 1_800_000_000.0
+
+
+def mesh(number: int, **settings: int) -> Mesh:
+    return Mesh(
+        tuple(Node(f"n{i}", f"N{i}", f"http://n{i}:11434") for i in range(number)), Settings(**settings)
+    )
+
+
+def failing(since: float) -> NodeState:
+    return NodeState(status=Status.DEGRADED, verdict=Verdict.FAILED, failures=1, incident_since=since)
+
+
+def state(*since: float | None) -> State:
+    """Return a mesh's state: when each node began to fail, None for one that is well."""
+    well = NodeState(status=Status.HEALTHY, verdict=Verdict.OK)
+    return State(nodes={f"n{i}": well if at is None else failing(at) for i, at in enumerate(since)})
+
+
+CASES = {
+    "more than half at once": (mesh(4), state(NOW, NOW, NOW - 200, None), True),
+    "exactly half": (mesh(4), state(NOW, NOW, None, None), False),
+    "one of them for long": (mesh(4), state(NOW, NOW, NOW - 400, None), False),
+    "a mesh of three": (mesh(3), state(NOW, NOW, NOW), False),
+    "more than the operator allows": (mesh(10, recovery_brake=10), state(NOW, NOW, *[None] * 8), True),
+    "switched off": (mesh(4, recovery_brake=0), state(NOW, NOW, NOW, NOW), False),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_brake_goes_on_when_too_many_nodes_fail_at_once(case: str) -> None:
+    of, known, held = CASES[case]
+    brake.update(known, of, NOW)
+    assert brake.holds(known) is held
+    assert [alert.level for alert in known.alerts] == ([Level.CRITICAL] if held else [])
+
+
+def test_the_brake_tells_once_what_it_holds_and_once_that_it_is_off() -> None:
+    known = state(NOW, NOW, NOW, None)
+    for later in (0, 30, 3000):
+        brake.update(known, mesh(4), NOW + later)
+    known.nodes["n0"] = state(None).nodes["n0"]
+    brake.update(known, mesh(4), NOW + 3030)
+    assert [alert.text for alert in known.alerts] == [
+        "3 of 4 nodes fail at once, so none is repaired: n0, n1, n2",
+        "Nodes are repaired again: 2 nodes of 4 still failing",
+    ]
+    assert known.brake is None
+
+
+def test_a_released_brake_holds_nothing_and_is_on_again_for_the_next_wave() -> None:
+    known = state(NOW, NOW, NOW, None)
+    brake.update(known, mesh(4), NOW)
+    brake.release(known)
+    brake.update(known, mesh(4), NOW + 30)
+    assert not brake.holds(known)
+    well = state(None, None, None, None)
+    known.nodes = well.nodes
+    brake.update(known, mesh(4), NOW + 60)
+    known.nodes = state(NOW + 90, NOW + 90, NOW + 90, None).nodes
+    brake.update(known, mesh(4), NOW + 90)
+    assert brake.holds(known)

@@ -1,0 +1,192 @@
+"""Stories of an incident's ladder: what is tried when, when a person is called, and what then."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from gpu_mesh import aftermath, ladder, plan, recovery
+from gpu_mesh.aftermath import Ending
+from gpu_mesh.causes import Action, Cause, Verdict
+from gpu_mesh.ladder import Rung
+from gpu_mesh.mesh import Mesh, Node, Settings, Tunnel
+from gpu_mesh.plan import Finding
+from gpu_mesh.state import Attempt, Brake, Claim, Level, NodeState, Outcome, State, Status
+
+NOW = 1_800_000_000.0
+NODE = Node("gpu1", "GPU one", "http://gpu1:11434")
+SETTINGS = Settings()
+RESTART = Rung(Action.RESTART_OLLAMA)
+DOWN = NodeState(
+    status=Status.OFFLINE,
+    verdict=Verdict.FAILED,
+    cause=Cause.TIMEOUT,
+    detail="Timeout (10s)",
+    failures=9,
+    incident_since=NOW - 7200,
+)
+ON_CPU = NodeState(
+    status=Status.DEGRADED,
+    verdict=Verdict.IMPAIRED,
+    cause=Cause.CPU_FALLBACK,
+    cause_since=NOW - 301,
+    impaired=10,
+    incident_since=NOW - 301,
+)
+
+
+def tried(
+    ago: float, outcome: Outcome = Outcome.NOT_RECOVERED, cause: Cause = Cause.TIMEOUT, playbook: str = ""
+) -> Attempt:
+    return Attempt(NOW - ago, Action.RESTART_OLLAMA, outcome, cause=cause, playbook=playbook)
+
+
+def after(*attempts: Attempt, known: NodeState = DOWN) -> NodeState:
+    return replace(known, attempts=attempts)
+
+
+def test_the_waits_double_and_are_never_shorter_than_set_nor_a_tenth_longer() -> None:
+    for number, wait in ((1, 60), (2, 120), (3, 240)):
+        attempts = tuple(tried(0) for _ in range(number))
+        assert wait <= ladder.due_after(NODE, SETTINGS, attempts, NOW) - NOW <= 1.1 * wait
+
+
+@given(st.text(min_size=1, max_size=20), st.integers(1, 20))
+def test_no_wait_is_longer_than_an_hour_and_a_tenth(key: str, number: int) -> None:
+    node = replace(NODE, key=key)
+    due = ladder.due_after(node, SETTINGS, tuple(tried(0) for _ in range(number)), NOW)
+    assert 60 <= due - NOW <= 3960
+
+
+REBOOT = "/etc/gpu-mesh/reboot.yml"
+CYCLE = "/etc/gpu-mesh/power_cycle.yml"
+LAST = replace(NODE, recovery_playbooks={"last": REBOOT})
+POWERED = replace(NODE, recovery_playbooks={"host_down": CYCLE})
+REPAIRED = (Outcome.RECOVERED,) * 3
+STEPS = {
+    "the first attempt is due at once": (NODE, DOWN, RESTART, "due"),
+    "the second waits": (NODE, after(tried(10)), RESTART, "waits"),
+    "after three a person is called, and the slow retry waits": (
+        NODE, after(*map(tried, (900, 600, 300))), RESTART, "exhausted, waits",
+    ),
+    "an hour after the last one the slow retry is due": (
+        NODE, after(*map(tried, (9000, 6000, 3600))), RESTART, "exhausted, due",
+    ),
+    "what was declined used nothing up": (
+        NODE, after(*(tried(4000, Outcome.DECLINED),) * 9), RESTART, "due",
+    ),
+    "the operator's last rung follows the built-in ones": (
+        LAST, after(*map(tried, (900, 600, 300))), Rung(Action.OWN_PLAYBOOK, REBOOT), "due",
+    ),
+    "it is climbed once": (
+        LAST, after(*map(tried, (900, 600, 300)), tried(60, playbook=REBOOT)), RESTART, "exhausted, waits",
+    ),
+    "a node that was repaired three times of late goes to its last rung": (
+        replace(LAST), after(*(tried(900, Outcome.RECOVERED),) * 3), Rung(Action.OWN_PLAYBOOK, REBOOT), "due",
+    ),
+    "without one it waits for a person": (
+        NODE, after(*(tried(900, Outcome.RECOVERED),) * 3), RESTART, "exhausted, waits",
+    ),
+    "the operator's playbook for a cause takes the place of doing nothing": (
+        POWERED, replace(DOWN, cause=Cause.HOST_DOWN, refined_from=Cause.TIMEOUT),
+        Rung(Action.OWN_PLAYBOOK, CYCLE), "due",
+    ),
+    "a model on the CPU is worth one restart": (NODE, ON_CPU, RESTART, "due"),
+    "and no second one within a day": (
+        NODE, after(tried(50_000, Outcome.RECOVERED, Cause.CPU_FALLBACK), known=ON_CPU), RESTART, "over",
+    ),
+    "the restarts of an impairment count for no failure": (
+        NODE, after(*(tried(900, cause=Cause.CPU_FALLBACK),) * 3), RESTART, "due",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STEPS)
+def test_the_next_step_of_the_ladder(case: str) -> None:
+    node, known, rung, said = STEPS[case]
+    step = ladder.step(node, SETTINGS, known, NOW)
+    words = "over" if step.over else "waits" if step.due > NOW else "due"
+    assert (step.rung, ("exhausted, " if step.exhausted and not step.over else "") + words) == (rung, said)
+
+
+def test_the_slow_retry_can_be_switched_off() -> None:
+    known = after(*map(tried, (9000, 6000, 3600)))
+    assert ladder.step(NODE, Settings(recovery_slow_retry=0), known, NOW).over
+
+
+def decided(
+    node: Node, known: NodeState, state: State | None = None, **settings: object
+) -> tuple[Action, str]:
+    mesh = Mesh((node,), Settings(**settings))  # type: ignore[arg-type] # whatever the story sets
+    whole = state or State()
+    whole.nodes[node.key] = known
+    (decision,) = plan.plan(mesh, whole, NOW)
+    return decision.action, decision.reason
+
+
+def test_an_impairment_that_a_restart_helps_is_repaired_once_it_has_lasted() -> None:
+    assert decided(NODE, ON_CPU)[0] is Action.RESTART_OLLAMA
+    lately = replace(ON_CPU, cause_since=NOW - 100)
+    assert decided(NODE, lately) == (
+        Action.NONE, "it serves, and is repaired when this has lasted 5 min, at 08:03:20 UTC",
+    )  # fmt: skip
+    assert decided(NODE, ON_CPU, recovery_patience=900)[0] is Action.NONE
+
+
+@pytest.mark.parametrize("cause", [Cause.BUSY, Cause.LOADING, Cause.MODELS_MISSING, Cause.SLOW])
+def test_an_impairment_that_a_restart_does_not_help_is_left_alone(cause: Cause) -> None:
+    assert decided(NODE, replace(ON_CPU, cause=cause))[0] is Action.NONE
+
+
+BEHIND = replace(NODE, key="pod", url="http://127.0.0.1:8080", tunnel=Tunnel("pod.example.net", 8080))
+
+
+@pytest.mark.parametrize("cause", [Cause.NOT_OLLAMA, Cause.FORBIDDEN, Cause.TLS])
+def test_where_a_stranger_may_hold_the_tunnels_port_a_look_is_taken(cause: Cause) -> None:
+    assert decided(BEHIND, replace(DOWN, cause=cause))[0] is Action.REBUILD_TUNNEL
+    assert decided(NODE, replace(DOWN, cause=cause))[0] is Action.NONE
+
+
+def test_two_nodes_of_one_machine_are_repaired_one_after_the_other() -> None:
+    sister = replace(NODE, key="gpu2", url="http://gpu1:11435")
+    other = replace(NODE, key="gpu3", url="http://gpu3:11434")
+    under_way = replace(DOWN, claim=Claim(NOW - 1, NOW + 60, 7, Action.RESTART_OLLAMA))
+    state = State(nodes={"gpu1": under_way, "gpu2": DOWN, "gpu3": DOWN})
+    said = {each.node: each.reason for each in plan.plan(Mesh((NODE, sister, other)), state, NOW)}
+    assert said["gpu2"] == "a recovery of gpu1 is under way on the same machine"
+    assert said["gpu3"] == "Timeout (10s)"
+
+
+def test_the_brake_holds_every_repair_until_a_person_releases_it() -> None:
+    reason = "too many nodes fail at once; to repair them all the same: gpu-mesh recover --force"
+    assert decided(NODE, DOWN, State(brake=Brake(NOW))) == (Action.NONE, reason)
+    assert decided(NODE, DOWN, State(brake=Brake(NOW, released=True)))[0] is Action.RESTART_OLLAMA
+
+
+ENDED = Ending(NOW, Action.RESTART_OLLAMA, Outcome.NOT_RECOVERED, Finding.SILENT, Cause.TIMEOUT, "restarted")
+
+
+def test_the_last_attempt_calls_a_person_who_is_told_what_was_tried() -> None:
+    known = after(tried(900), tried(600, Outcome.FAILED))
+    alert = aftermath.alert_of(NODE, SETTINGS, known, ENDED)
+    assert alert is not None
+    assert alert.level is Level.CRITICAL
+    assert alert.text == "needs you: restart of ollama.service did not help (attempt 3 of 3): restarted"
+    assert alert.tried == "restart of ollama.service did not help (2 times); restart of ollama.service failed"
+    assert alert.next_step.endswith("; tried again every 1 h meanwhile")
+
+
+def test_a_slow_retry_that_does_not_help_either_is_no_news() -> None:
+    known = replace(after(*map(tried, (9000, 6000, 3600))), called_at=NOW - 3600)
+    assert aftermath.alert_of(NODE, SETTINGS, known, ENDED) is None
+
+
+def test_a_node_that_fails_again_after_its_ladder_is_used_up_calls_a_person_once() -> None:
+    mesh = Mesh((NODE,))
+    state = State(nodes={"gpu1": after(*(tried(900, Outcome.RECOVERED),) * 3)})
+    recovery.call_for_help(state, mesh, NOW)
+    recovery.call_for_help(state, mesh, NOW + 30)
+    (alert,) = state.alerts
+    assert alert.level is Level.CRITICAL
+    assert alert.text == "needs you: failed again after 3 repairs of late: Timeout (10s)"
+    assert alert.tried == "restart of ollama.service helped (3 times)"
