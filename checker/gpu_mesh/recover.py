@@ -189,9 +189,10 @@ def _act(site: Site, job: Job, action: Action) -> Report:
                 "gpu_mesh_urls": [each.url for each in site.mesh.nodes],
                 "gpu_mesh_owner": playbook.owner(site.paths.state),
                 "gpu_mesh_cause": job.cause or "",
-                "gpu_mesh_attempt": plan.acted(job.before) + 1,
+                "gpu_mesh_attempt": _number(job),
                 "gpu_mesh_look_only": job.cause not in plan.REBUILD_HELPS,
             },
+            own=bool(own),
             stop=site.stopping.is_set,
         )
     except Exception as error:  # noqa: BLE001 - whatever goes wrong, the claim must end in an outcome
