@@ -43,6 +43,10 @@ _NEXT_STEP = {
     "if not: mesh_node_enabled: false",
     Finding.UNIT_MISSING: "correct mesh_node_recovery or mesh_node_unit of {node}",
     Finding.CANNOT_LOOK: "install curl on the host of {node}",
+    Finding.LEASED: "nothing, if that helps: gpu-mesh status; where nobody is at work any more: "
+    "rm -r /var/tmp/gpu-mesh-lease.d/{node}[.@]* there",
+    Finding.CANNOT_LEASE: "make it anew on the host that it names: "
+    "rm -r /var/tmp/gpu-mesh-lease.d; mkdir -m 1777 /var/tmp/gpu-mesh-lease.d",
 }
 """What a person can do where the look, not the cause, says why nothing was done."""
 

@@ -54,7 +54,8 @@ class DemoMesh:
         self.has_ollama = _answers(REAL_OLLAMA)
         # Inherited by all that is started here, recoveries included: temporary files go with the folder, and
         # whatever process has it is the demo's.
-        self.environment = {**os.environ, **self.paths.environment(), "TMPDIR": str(folder)}
+        own = {"TMPDIR": str(folder), "GPU_MESH_LEASE_DIR": str(folder / "leases")}
+        self.environment = {**os.environ, **self.paths.environment(), **own}
         self._children: list[subprocess.Popen[bytes]] = []
         self._cleanup = ExitStack()
 
@@ -257,7 +258,7 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
-SetEnv TMPDIR={folder}
+SetEnv TMPDIR={folder} GPU_MESH_LEASE_DIR={folder}/leases
 """
 
 

@@ -34,8 +34,25 @@ class Finding(StrEnum):
     CANNOT_LOOK = "cannot_look"  # nothing on the host can ask over HTTP
     PORT_WAS_LISTENING = "port_was_listening"  # the tunnel's, before it was rebuilt
     PORT_WAS_SILENT = "port_was_silent"
+    PORT_IS_OURS = "port_is_ours"  # a rebuild would not help: it was only looked at
+    PORT_TAKEN = "port_taken"  # by a stranger, who is left alone
+    LEASED = "leased"  # another monitor or a person is repairing it, or has just done so
+    CANNOT_LEASE = "cannot_lease"  # the lease's folder on the host is not to be trusted, or full
     HOST_DOWN = "host_down"  # ssh does not connect
     NO_ACCESS = "no_access"  # ssh connects, but the login or the host key fails
+
+
+REBUILD_HELPS = frozenset(
+    {
+        None,  # asked for, while nothing is known to be wrong
+        Cause.TUNNEL_DOWN,
+        Cause.TUNNEL_STUCK,
+        Cause.TUNNEL_PORT_TAKEN,
+        Cause.REMOTE_OLLAMA_DOWN,
+        Cause.TIMEOUT,
+    }
+)
+"""The probed causes for which a tunnel is rebuilt; for others the look only tells whose its local port is."""
 
 
 class Decision(Struct, frozen=True):
@@ -158,6 +175,8 @@ def refine(node: Node, cause: Cause | None, finding: Finding) -> Cause | None:
         return Cause.HOST_DOWN
     if finding is Finding.NO_ACCESS:
         return Cause.NO_ACCESS
+    if finding is Finding.PORT_TAKEN:
+        return Cause.TUNNEL_PORT_TAKEN
     if finding is not Finding.ANSWERS:
         return cause
     if node.tunnel and cause in (Cause.TUNNEL_STUCK, Cause.REMOTE_OLLAMA_DOWN, Cause.TIMEOUT):

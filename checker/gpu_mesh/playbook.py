@@ -5,11 +5,12 @@ among those that finished, and not among those that failed or could not be reach
 """
 
 import contextlib
+import hashlib
 import json
+import math
 import os
 import re
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -21,17 +22,17 @@ from typing import Any
 import ansible_runner
 import msgspec
 
-from gpu_mesh import meshcache
+from gpu_mesh import lifeline, meshcache
 from gpu_mesh.causes import Action
 from gpu_mesh.mesh import Node, Settings
 from gpu_mesh.plaintext import one_line
 from gpu_mesh.plan import Finding
 from gpu_mesh.recovery import Report
 
-MARK = "GPU_MESH_RUN"
-"""Environment variable by which a run's own processes are known; a recovery command drops it."""
-
 LONGEST_REASON = 200
+
+HOLD_MARGIN = 30
+"""Seconds that a lease outlasts the time limit of the playbook that takes it."""
 
 _DAY = 86400.0
 
@@ -78,6 +79,7 @@ def run(
     *,
     on_monitor: bool = False,
     extra: Mapping[str, Any] | None = None,
+    own: bool = False,
     timeout: float | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Report:
@@ -89,7 +91,9 @@ def run(
         settings: the monitor's.
         inventory: the sources in Ansible's sense.
         on_monitor: act here over a local connection, whatever the inventory says of the node: for its tunnel.
-        extra: further extra vars.
+        extra: further extra vars: ``gpu_mesh_urls`` (of all nodes), ``gpu_mesh_owner`` (of the lease),
+            ``gpu_mesh_cause``, ``gpu_mesh_attempt``, ``gpu_mesh_cooldown`` (seconds), ``gpu_mesh_look_only``.
+        own: it is an operator's own, which need not tell what it did: having gone through is enough.
         timeout: seconds; None: the settings' ``recovery_timeout``.
         stop: asked twice a second; once it is true, the playbook is ended with all its processes.
     """
@@ -101,6 +105,8 @@ def run(
             "gpu_mesh_node": {k: v for k, v in msgspec.to_builtins(node).items() if k not in _BULKY},
             "gpu_mesh_scope": settings.scope.value,
             "gpu_mesh_monitor": "localhost",
+            "gpu_mesh_hold": math.ceil(limit) + HOLD_MARGIN,
+            "gpu_mesh_tasks": str(find(Action.RESTART_OLLAMA).parent / "tasks"),
             **(_here(folder) if local else {}),
             **(extra or {}),
         }
@@ -115,7 +121,7 @@ def run(
                 events.append(event)
             return False  # not written to disk
 
-        try:
+        with lifeline.tied(mark, folder):
             runner = ansible_runner.run(
                 private_data_dir=str(folder),
                 project_dir=str(playbook.parent),
@@ -129,8 +135,6 @@ def run(
                 cancel_callback=stop,
             )
             printed = _tail(folder)
-        finally:
-            _end_leftovers(mark)
         ended = {
             "timeout": f"it took longer than {limit:g} s",
             "canceled": "the recovery was told to stop",
@@ -138,12 +142,40 @@ def run(
         seconds = time.monotonic() - began
         contacted = "the monitor" if on_monitor else node.key
         report = _judge(playbook, node.key, events, runner.rc, printed, contacted)
+    if own:
+        report = _of_own(report)
     if ended:
         reason, stopped = f"the playbook was ended: {ended}", runner.status == "canceled"
         return msgspec.structs.replace(
             report, success=False, done=False, stopped=stopped, reason=reason, seconds=seconds
         )
     return msgspec.structs.replace(report, seconds=seconds)
+
+
+def owner(state: Path) -> str:
+    """Return whose the leases are that a monitor with this state folder takes: ``monitor-2 1f0c9a3e``.
+
+    The second word tells apart monitors of one name, be it on two machines or on this one.
+    """
+    try:
+        machine = Path("/etc/machine-id").read_bytes().strip()
+    except OSError:
+        machine = b""
+    # Hashed, for systemd asks that a machine's id be not told to others.
+    told = hashlib.sha256(machine + b"\0" + os.fsencode(state.resolve())).hexdigest()[:8]
+    return f"{plain(os.uname().nodename).replace(' ', '-') or 'monitor'} {told}"
+
+
+def _of_own(report: Report) -> Report:
+    """Judge an operator's own playbook: it may have touched anything, and told nothing."""
+    return msgspec.structs.replace(
+        report,
+        done=report.success and report.finding not in _LEFT_ALONE,
+        looked=report.looked or not report.unreachable,
+    )
+
+
+_LEFT_ALONE = (Finding.LEASED, Finding.CANNOT_LEASE)
 
 
 def _literal(value: object) -> object:
@@ -272,7 +304,7 @@ def _environment(folder: Path, mark: str) -> dict[str, str]:
     """
     config = meshcache.ansible_config(os.environ)
     return {
-        MARK: mark,
+        lifeline.MARK: mark,
         **({"ANSIBLE_CONFIG": config} if config else {}),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "ANSIBLE_HOST_KEY_CHECKING": "True",  # ansible-runner switches it off otherwise
@@ -320,14 +352,3 @@ def _tail(folder: Path) -> str:
         at = next((i for i, line in enumerate(lines) if "ERROR" in line), max(0, len(lines) - 2))
         return " ".join(lines[at : at + 2])
     return ""
-
-
-def _end_leftovers(mark: str) -> None:
-    """End the workers, modules and ssh masters that the run left behind; they share no process group."""
-    wanted = f"{MARK}={mark}".encode()
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                os.kill(int(entry.name), signal.SIGKILL)
-        except OSError:
-            continue  # not ours to read, or gone by now

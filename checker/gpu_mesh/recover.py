@@ -185,7 +185,14 @@ def _act(site: Site, job: Job, action: Action) -> Report:
             settings,
             site.paths.inventory,
             on_monitor=action is Action.REBUILD_TUNNEL,
-            extra={"gpu_mesh_urls": [each.url for each in site.mesh.nodes]},
+            extra={
+                "gpu_mesh_urls": [each.url for each in site.mesh.nodes],
+                "gpu_mesh_owner": playbook.owner(site.paths.state),
+                "gpu_mesh_cause": job.cause or "",
+                "gpu_mesh_attempt": _number(job),
+                "gpu_mesh_look_only": job.cause not in plan.REBUILD_HELPS,
+            },
+            own=bool(own),
             stop=site.stopping.is_set,
         )
     except Exception as error:  # noqa: BLE001 - whatever goes wrong, the claim must end in an outcome

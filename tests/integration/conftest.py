@@ -2,9 +2,17 @@
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sites import Receiver, Site
+
+
+@pytest.fixture(autouse=True)
+def leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this host's leases are during a test: nodes of one name must not meet in different tests."""
+    monkeypatch.setenv("GPU_MESH_LEASE_DIR", str(tmp_path / "leases"))
+    return tmp_path / "leases"
 
 
 @pytest.fixture

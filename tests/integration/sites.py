@@ -40,6 +40,7 @@ class Site:
         self.program = [sys.executable, "-m", "gpu_mesh"]
         # Nothing of this machine's own configuration, but for the programs.
         self.environment = {
+            "GPU_MESH_LEASE_DIR": str(folder / "leases"),
             **{name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)},
             "HOME": str(folder),
             "GPU_MESH_CONFIG_DIR": str(self.paths.config),

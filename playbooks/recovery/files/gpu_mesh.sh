@@ -66,7 +66,41 @@ look() {
 unit_state() {
   echo "gpu-mesh: uid $(id -u)"
   export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"
-  systemctl "--$1" show -p LoadState -p UnitFileState -- "$2" 2>/dev/null | sed 's/^/gpu-mesh: unit /'
+  facts=$(TZ=UTC LC_ALL=C systemctl "--$1" show -p LoadState -p UnitFileState -p ActiveState -p NRestarts \
+    -p StateChangeTimestamp -- "$2" 2>/dev/null) || return 0
+  printf '%s\n' "$facts" | sed 's/^/gpu-mesh: unit /'
+  printf '%s\n' "$facts" | unit_in_words "$2"
+}
+
+# unit_in_words UNIT: say what `systemctl show` said of it, as one sentence for people.
+unit_in_words() {
+  active='' since='' restarts=''
+  while IFS='=' read -r fact value; do
+    case $fact=$value in
+      LoadState=not-found) return ;;
+      ActiveState=?*) active=$value ;;
+      StateChangeTimestamp=?*) since=$(date -u -d "$value" +%s 2>/dev/null) ;;
+      NRestarts=0) restarts=", never restarted by systemd" ;;
+      NRestarts=1) restarts=", restarted once by systemd" ;;
+      NRestarts=?*) restarts=", restarted $value times by systemd" ;;
+    esac
+  done
+  [ -n "$active" ] || return 0
+  [ -n "$since" ] && active="$active since $(span $(($(date +%s) - since)))"
+  echo "gpu-mesh: known $1 $active$restarts"
+}
+
+# span SECONDS: a duration in words, in the largest unit of which there are two.
+span() {
+  if [ "$1" -ge 172800 ]; then
+    echo "$(($1 / 86400)) d"
+  elif [ "$1" -ge 7200 ]; then
+    echo "$(($1 / 3600)) h"
+  elif [ "$1" -ge 120 ]; then
+    echo "$(($1 / 60)) min"
+  else
+    echo "$1 s"
+  fi
 }
 
 # port_listens PORT: does anything listen there on loopback? Read from the kernel, for a connection would go

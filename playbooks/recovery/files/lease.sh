@@ -1,0 +1,187 @@
+# The lease of a node, for the recovery playbooks: whoever has it may act, everybody else is told who has it.
+# For any /bin/sh on Linux and any user, without systemd and Python; needs gpu_mesh.sh before it.
+#
+# A lease is a folder NAME.NUMBER below $leases. mkdir takes the number after the highest one; who has it, and sees no
+# higher one and no valid one below, has the lease: of two that come at once, at least one sees the other. An expired
+# one need not be removed for that, which only its maker could. The file "lease" inside says when it was taken and when
+# it ends, in seconds by this host's own clock, what is done, whether it is still being done, and for whom.
+leases=${GPU_MESH_LEASE_DIR:-/var/tmp/gpu-mesh-lease.d}
+
+# Seconds that no lease outlasts: a time limit of an hour for a playbook, and a cool-down of an hour.
+longest_lease=7500
+
+# utc SECONDS: the time of day.
+utc() {
+  printf '%02d:%02d:%02d UTC' $(($1 / 3600 % 24)) $(($1 / 60 % 60)) $(($1 % 60))
+}
+
+# unsafe FOLDER: why what stands in it cannot be believed; nothing when it can.
+unsafe() {
+  if [ -L "$1" ]; then
+    echo "$1 is a symbolic link"
+  elif [ ! -d "$1" ]; then
+    echo "$1 is no folder, and this user cannot make it"
+  else
+    case $(LC_ALL=C ls -ldn "$1" 2>/dev/null) in
+      d????-??-*) return ;;
+      # Sticky: each may change only what is his own.
+      d????????[tT]*) [ "$1" = "$leases" ] && return ;;
+    esac
+    echo "$1 can be changed by others"
+  fi
+}
+
+# base_is_unsafe: make the folder of all leases where there is none; why it cannot be used, if so.
+base_is_unsafe() {
+  [ -d "$leases" ] || [ -L "$leases" ] || [ "${1:-}" = "only look" ] || mkdir -m 1777 "$leases" 2>/dev/null
+  [ -n "$(unsafe "$leases")" ] && pause # whoever is making it may not be done with its mode yet
+  why=$(unsafe "$leases")
+  [ -n "$why" ] && echo "$why" && return
+  # Where one user alone may write, it is root's or this one's: another could say in there what he likes.
+  set -- $(LC_ALL=C ls -ldn "$leases")
+  case $1 in d????????[tT]*) return ;; esac
+  [ "$3" = 0 ] || [ -O "$leases" ] || echo "$leases belongs to another user (uid $3) alone"
+}
+
+# numbers NAME: those of its leases, whatever they are worth.
+numbers() {
+  for each in "$leases/$1."*; do
+    number=${each#"$leases/$1."}
+    case $number in '' | *[!0-9]* | 0* | ??????????*) ;; *) echo "$number" ;; esac
+  done
+}
+
+# newest NAME: the highest number; 0 when there is none.
+newest() {
+  highest=0
+  for number in $(numbers "$1"); do
+    [ "$number" -gt "$highest" ] && highest=$number
+  done
+  echo "$highest"
+}
+
+# read_lease FOLDER: set since, ends, doing, phase and holder; 1 when it says nothing that can be believed.
+read_lease() {
+  [ -f "$1/lease" ] && [ ! -L "$1/lease" ] || return 1
+  read -r since ends doing phase holder <<END
+$(head -c 300 "$1/lease" 2>/dev/null | tr -c ' -~' ' ')
+END
+  for each in "$since" "$ends"; do
+    case $each in '' | *[!0-9]* | 0* | ????????????*) return 1 ;; esac
+  done
+  # One from the future was made by a clock that has been set back since: it must not hold for long.
+  [ $((ends - since)) -le "$longest_lease" ] && [ "$(date +%s)" -ge $((since - 60)) ]
+}
+
+# in_words OWNER: say whose the lease is that was read. The second word of an owner is there to tell apart
+# monitors of one name.
+in_words() {
+  name=${holder%% *}
+  [ "$name" = "${1%% *}" ] && name=$holder
+  case $doing in
+    restart) now="restarts it" past="restarted it" ;;
+    rebuild) now="rebuilds its tunnel" past="rebuilt its tunnel" ;;
+    *) now="repairs it" past="repaired it" ;;
+  esac
+  if [ "$phase" = over ]; then
+    echo "$name $past at $(utc "$since"), its cool-down ends $(utc "$ends")"
+  else
+    echo "$name $now since $(utc "$since"), its lease ends $(utc "$ends")"
+  fi
+}
+
+# judge NAME OWNER [NUMBER]: whether OWNER may take it, all its leases considered, or those below NUMBER: "free",
+# "held WORDS", "refused WORDS", or "empty" when somebody is just about to write his.
+judge() {
+  verdict=free
+  for number in $(numbers "$1"); do
+    folder=$leases/$1.$number
+    [ "$number" -ge "${3:-1000000000}" ] && continue
+    why=$(unsafe "$folder")
+    if [ -n "$why" ]; then
+      # By now it may just be gone.
+      [ -d "$folder" ] || [ -L "$folder" ] || continue
+      echo "refused $why" && return
+    elif [ ! -e "$folder/lease" ] && [ ! -L "$folder/lease" ]; then
+      [ ! -d "$folder" ] || verdict=empty
+    elif read_lease "$folder" && [ "$(date +%s)" -lt "$ends" ]; then
+      [ "$holder" = "$2" ] && [ -O "$folder" ] || { echo "held $(in_words "$2")" && return; }
+    fi
+  done
+  echo "$verdict"
+}
+
+# write_lease FOLDER SINCE ENDS DOING PHASE OWNER: at once and whole, by a rename.
+write_lease() {
+  (
+    umask 022
+    printf '%s %s %s %s %s\n' "$2" "$3" "$4" "$5" "$6" >"$1/new"
+  ) 2>/dev/null && mv -f "$1/new" "$1/lease" 2>/dev/null
+}
+
+drop_lease() {
+  rm -f "$1/lease" "$1/new"
+  rmdir "$1"
+  :
+} 2>/dev/null
+
+# see_lease NAME OWNER: say whether it is free, and change nothing.
+see_lease() {
+  [ -e "$leases" ] || [ -L "$leases" ] || { echo "gpu-mesh: lease free" && return; }
+  why=$(base_is_unsafe "only look")
+  if [ -n "$why" ]; then
+    echo "gpu-mesh: lease refused $why"
+  else
+    echo "gpu-mesh: lease $(judge "$1" "$2")"
+  fi
+}
+
+# take_lease NAME SECONDS DOING OWNER: "taken", or "held WORDS", or "refused WORDS" when it cannot be had safely.
+take_lease() {
+  why=$(base_is_unsafe)
+  [ -n "$why" ] && echo "gpu-mesh: lease refused $why" && return
+  rounds=0 empties=0 said=''
+  while [ "$rounds" -lt 50 ]; do
+    rounds=$((rounds + 1))
+    seen=$(judge "$1" "$4")
+    case $seen in
+      held* | refused*) echo "gpu-mesh: lease $seen" && return ;;
+      empty)
+        # Whoever made it has not written yet, or was killed before he could.
+        empties=$((empties + 1))
+        [ "$empties" -le 6 ] && pause && continue
+        ;;
+    esac
+    mine=$(($(newest "$1") + 1))
+    # Somebody else was faster, or nobody can: only that it never works tells the two apart.
+    said=$(mkdir -m 0755 "$leases/$1.$mine" 2>&1) || continue
+    now=$(date +%s)
+    if ! write_lease "$leases/$1.$mine" "$now" $((now + $2)) "$3" acting "$4"; then
+      said="$leases/$1.$mine cannot be written to"
+      drop_lease "$leases/$1.$mine"
+      continue
+    fi
+    # Whoever sees another here gives way and looks again: nobody leaves because of one who is leaving, too.
+    case $(newest "$1")-$(judge "$1" "$4" "$mine") in
+      "$mine"-free | "$mine"-empty) ;;
+      *) drop_lease "$leases/$1.$mine" && continue ;;
+    esac
+    for number in $(numbers "$1"); do
+      folder=$leases/$1.$number
+      [ "$number" -lt "$mine" ] && [ -O "$folder" ] && [ ! -L "$folder" ] && drop_lease "$folder"
+    done
+    echo "gpu-mesh: lease taken"
+    return
+  done
+  echo "gpu-mesh: lease refused ${said:-too many want it at once}"
+}
+
+# cool_lease NAME SECONDS OWNER: what was to be done is over; for so long nobody else shall begin.
+cool_lease() {
+  for number in $(numbers "$1"); do
+    folder=$leases/$1.$number
+    if [ -O "$folder" ] && [ ! -L "$folder" ] && read_lease "$folder" && [ "$holder" = "$3" ]; then
+      write_lease "$folder" "$since" $(($(date +%s) + $2)) "$doing" over "$3"
+    fi
+  done
+}
