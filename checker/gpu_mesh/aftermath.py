@@ -68,7 +68,8 @@ def conclude(node: Node, before: NodeState, claim: Claim, ending: Ending) -> Nod
 def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) -> Alert | None:
     """Return the alert that a recovery which did not help calls for, if any.
 
-    1. What was declined is told of once in an incident: looking again shows the same.
+    1. What was declined is told of once in an incident: looking again shows the same. That somebody else
+       repairs the node just now is no news.
     2. What failed or did not help is a warning while attempts remain.
     3. The last attempt calls for a person, once in an incident; the slow retries after it are quiet.
 
@@ -78,7 +79,7 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) 
         before: the node's state before the attempt was added to it.
         ending: the attempt.
     """
-    if ending.outcome is Outcome.RECOVERED:
+    if ending.outcome is Outcome.RECOVERED or ending.finding is Finding.LEASED:
         return None
     attempt = ending.attempt()
     cause = ending.cause or before.cause
