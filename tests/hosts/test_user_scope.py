@@ -17,7 +17,7 @@ class Mesh:
     def __init__(self, site: machines.Site, operator: provision.Operator, mail: provision.Mailbox) -> None:
         self.operator = operator
         self.mail = mail
-        self.desk, self.far = (site.machine(name) for name in ("desk", "far"))
+        self.desk, self.far = site.boot("desk", "far")
 
     def status(self, node: str) -> str:
         return str(provision.status(self.desk, USER).get(node, {}).get("status"))
@@ -52,7 +52,7 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
                         "ansible_host": made.desk.address,
                         "ansible_user": USER,
                         "mesh_monitor_scope": "user",
-                        "mesh_monitor_wheels": str(provision.wheels("311")),
+                        "mesh_monitor_wheels": str(provision.wheels(site, "311")),
                         "mesh_monitor_apprise_source": str(apprise),
                         "mesh_monitor_check_interval": 2,
                         "mesh_monitor_recover_interval": 5,
