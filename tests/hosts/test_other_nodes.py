@@ -342,6 +342,30 @@ def test_systemd_itself_restarts_a_crashed_ollama_where_that_is_wanted(
     assert watched.shed.out("systemctl show ollama -p NRestarts --value") == "1"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sudo gpu-mesh status",
+        "gpu-mesh validate",
+        "gpu-mesh recover --dry-run",
+        "gpu-mesh alerts list",
+        "gpu-mesh alerts test",
+        "gpu-mesh best --model a",
+        "systemctl list-timers --no-pager gpu-mesh-logrotate.timer",
+        "systemctl start gpu-mesh-logrotate && journalctl --no-pager -u gpu-mesh-logrotate",
+        "systemctl start gpu-mesh.target",
+        "journalctl --no-pager -u gpu-mesh-check -n 20",
+        "journalctl --no-pager -u gpu-mesh-dashboard | grep DASHBOARD",
+        "tail /var/log/gpu-mesh/gpu-mesh.log",
+    ],
+)
+def test_the_commands_that_the_readme_shows_work_on_the_monitor(watched: Mesh, command: str) -> None:
+    watched.await_healthy("sturdy")
+    done = watched.guard.ssh(command, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout or command.startswith("systemctl start")
+
+
 def test_a_node_with_an_old_polkit_is_refused_with_the_reason(watched: Mesh) -> None:
     old = watched.shed.root / "usr/local/bin/pkaction"
     old.write_text("#!/bin/sh\necho pkaction version 0.105\n")
