@@ -120,7 +120,7 @@ def _send_heartbeat(mesh: Mesh, log: Log, now: float, *, good: bool) -> None:
     if mesh.settings.heartbeat_url:
         from gpu_mesh import heartbeat  # most meshes have none
 
-        url, trust_env = mesh.settings.heartbeat_url.rstrip("/"), mesh.settings.proxy_from_environment
+        url, trust_env = mesh.settings.heartbeat_url, mesh.settings.proxy_from_environment
         if reason := heartbeat.beat(url, good=good, trust_env=trust_env):
             log.write([event("heartbeat_lost", Severity.WARNING, reason=reason)], now)
 

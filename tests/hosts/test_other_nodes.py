@@ -237,7 +237,8 @@ def test_secrets_out_of_a_vault_arrive_and_are_shown_to_nobody(watched: Mesh) ->
     assert ALERTS in watched.guard.out("cat /etc/gpu-mesh/apprise.yml")
     assert watched.guard.out("stat -c '%a %U' /etc/gpu-mesh/apprise.yml") == "600 gpu-mesh"
     shown = watched.guard.out(
-        "cat /var/log/gpu-mesh/* /var/lib/gpu-mesh/state.json; journalctl -b --no-pager; gpu-mesh status"
+        "cat /var/log/gpu-mesh/* /var/lib/gpu-mesh/*.json /etc/gpu-mesh/inventory/*; "
+        "journalctl -b --no-pager; gpu-mesh status"
         " || true; runuser -u nobody -- cat /etc/gpu-mesh/inventory/mesh.yml 2>&1 || true"
     )
     for secret in (HEARTBEAT, ALERTS, INDEX, "open sesame"):
