@@ -55,6 +55,9 @@ REBUILD_HELPS = frozenset(
 )
 """The probed causes for which a tunnel is rebuilt; for others the look only tells whose its local port is."""
 
+RESTARTED_THOUGH_IT_ANSWERS = frozenset({Cause.RUNNER_HUNG, Cause.STUCK_STOPPING, Cause.CPU_FALLBACK})
+"""The probed causes that an Ollama has which answers on its own host; restart_ollama.yml knows them, too."""
+
 
 class Decision(Struct, frozen=True):
     """What recovery will do about one node, and why."""
