@@ -18,15 +18,16 @@ from functools import partial
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from gpu_mesh import alerts, brake, deepcheck, guard, outbox, plan, recovery, shown, silences, tick
+from gpu_mesh import brake, deepcheck, guard, mended, outbox, plan, recovery, shown, silences, tick
 from gpu_mesh.causes import Action, Cause, Verdict
 from gpu_mesh.diagnose import in_words
 from gpu_mesh.mesh import Mesh, Node
 from gpu_mesh.observation import Observation
 from gpu_mesh.recovery import Job, Proof, Report
-from gpu_mesh.state import Alert, NodeState, Progress, Silence, State, Status
-from gpu_mesh.story import Happening, Kind, Story
-from gpu_mesh.trace import EVERYBODY, Canaries, Facts, Hush, Link, Moment, Power, Process, Trace
+from gpu_mesh.state import Delivery, NodeState, Progress, Silence, State, Status
+from gpu_mesh.story import Happening, Kind, Story, of_alert
+from gpu_mesh.trace import EVERYBODY, Canaries, Facts, Hush, Link, Moment, Power, Process, Trace, applied
+from gpu_mesh.trace import in_words as trace_words
 
 START = 1_704_067_200.0
 """Monday, 2024-01-01 00:00:00 UTC: the times of day in a story's texts are the times since its beginning."""
@@ -95,8 +96,8 @@ class _Run:
     def _happen(self, moment: Moment) -> None:
         for key, what in moment.nodes.items():
             change = what if isinstance(what, Facts) else Facts(shows=what)
-            self._facts[key] = _changed(self._facts[key], change, self._now)
-            self._tell(Happening(0, Kind.WORLD, key, _facts_in_words(change)))
+            self._facts[key] = applied(self._facts[key], change, self._now)
+            self._tell(Happening(0, Kind.WORLD, key, trace_words(change)))
         for url, link in moment.urls.items():
             (self._down.add if link is Link.DOWN else self._down.discard)(url)
             self._tell(Happening(0, Kind.WORLD, text=f"the url {url} {_IS[link]}", url=url))
@@ -218,19 +219,24 @@ class _Run:
         outbox.settle(self.state, targets, now, whole=True)
         by_id = {target.id: target for target in targets}
         for url, found in outbox.due(self.state.alerts, targets, now).items():
-            sent, reason = [], "it is down" if url in self._down else ""
+            sent: list[int] = []
+            reason = "it is down" if url in self._down else ""
             for alert in found:
                 if not outbox.begin(self.state, alert.id, by_id[url], now):
                     continue
-                sent.append(alert.id)
                 after = outbox.fold(self.state, alert.id, url, reason, targets, now, whole=True)
-                if reason and after:
-                    gave_up = after.progress is Progress.GIVEN_UP
-                    reason = "given up" if gave_up else f"tried again in {after.next_at - now:.0f} s"
+                if reason:
+                    self._tell_refused(url, alert.id, after)
                     break
-            self._tell(
-                Happening(0, Kind.DELIVERY, text=reason, url=url, alerts=tuple(sent), delivered=not reason)
-            )
+                sent.append(alert.id)
+            if sent:
+                self._tell(Happening(0, Kind.DELIVERY, url=url, alerts=tuple(sent), delivered=True))
+
+    def _tell_refused(self, url: str, alert: int, after: Delivery | None) -> None:
+        """Tell of the first and of the last attempt; those between would hide the story."""
+        if after and (after.attempts == 1 or after.progress is Progress.GIVEN_UP):
+            words = "tried again later" if after.progress is Progress.PENDING else "given up"
+            self._tell(Happening(0, Kind.DELIVERY, text=words, url=url, alerts=(alert,)))
 
     # One recovery.
 
@@ -239,15 +245,15 @@ class _Run:
         self._busy[job.node.key] = work
         self._alone.pop(job.node.key, None)
         what = plan.in_words_of(work.action, job.node, job.claim.playbook)
-        self._tell(
-            Happening(0, Kind.CLAIMED, job.node.key, f"{what} begins", cause=job.cause, action=work.action)
-        )
+        look = "" if work.action is Action.OWN_PLAYBOOK else "look, then "
+        text = f"{look}{what}"
+        self._tell(Happening(0, Kind.CLAIMED, job.node.key, text, cause=job.cause, action=work.action))
         self._act(work)
 
     def _act(self, work: _Work) -> None:
         job, before = work.job, self._facts[work.job.node.key]
         limit = self.mesh.settings.recovery_timeout
-        report, after = shown.act(job.node, before, work.action, job.cause, limit)
+        report, after = mended.act(job.node, before, work.action, job.cause, limit)
         self._enter(self._now + report.seconds, partial(self._acted, work, report, before, after))
 
     def _acted(self, work: _Work, report: Report, before: shown.Facts, after: shown.Facts) -> None:
@@ -322,7 +328,7 @@ class _Run:
         for alert in self.state.alerts:
             if alert.id > self._alerts:
                 self._alerts = alert.id
-                self._tell(_of_alert(alert))
+                self._tell(of_alert(alert))
 
     def _note_reasons(self, decisions: tuple[plan.Decision, ...]) -> None:
         """Tell why a node that is not well is left alone; again only when the reason is another one."""
@@ -346,42 +352,7 @@ _IS: dict[StrEnum, str] = {
 }
 
 
-def _changed(before: shown.Facts, change: Facts, now: float) -> shown.Facts:
-    after = before
-    if change.shows is not None:
-        after = replace(after, shows=change.shows, since=now, detail="", look=None)
-    given = {name: getattr(change, name) for name in Facts.__struct_fields__ if name != "shows"}
-    return replace(after, **{name: value for name, value in given.items() if value is not None})
-
-
-def _facts_in_words(change: Facts) -> str:
-    """Say what changes: ``shows hang; look: answers_on_its_host; restart: nothing``."""
-    parts = [f"shows {change.shows}"] if change.shows else []
-    for name in Facts.__struct_fields__[1:]:
-        value = getattr(change, name)
-        if value is not None:
-            words = ", ".join(value) if isinstance(value, tuple) else value
-            words = f"{value:g} s" if isinstance(value, float) else words
-            parts.append(f"{name.replace('_', ' ')}: {words or 'none'}")
-    return "; ".join(parts)
-
-
 def _is_ill(known: NodeState) -> bool:
     """Tell whether somebody may ask why nothing is done about a node."""
     impaired = known.status is Status.DEGRADED and known.verdict is Verdict.IMPAIRED
     return impaired or known.status in (Status.UNHEALTHY, Status.OFFLINE)
-
-
-def _of_alert(alert: Alert) -> Happening:
-    return Happening(
-        0,
-        Kind.ALERT,
-        alert.node,
-        alerts.one_line(alert),
-        status=alert.status,
-        cause=alert.cause,
-        level=alert.level,
-        alert=alert.id,
-        of=alert.kind,
-        next_step=alert.next_step,
-    )

@@ -11,7 +11,7 @@ from msgspec import Struct
 from gpu_mesh import reading, simulate, story
 from gpu_mesh.mesh import Mesh
 from gpu_mesh.mistakes import Mistake, describe
-from gpu_mesh.trace import TraceError, read
+from gpu_mesh.tracereading import TraceError, read
 
 _LARGEST = 1_000_000  # bytes of a trace
 

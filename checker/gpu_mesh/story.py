@@ -4,10 +4,10 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from gpu_mesh import aftermath
+from gpu_mesh import aftermath, alerts
 from gpu_mesh.causes import Action, Cause
 from gpu_mesh.durations import plural
-from gpu_mesh.state import AlertKind, Level, Outcome, State, Status
+from gpu_mesh.state import Alert, AlertKind, Level, Outcome, State, Status
 from gpu_mesh.tables import aligned
 from gpu_mesh.trace import Expected
 
@@ -58,6 +58,22 @@ class Story(Struct, frozen=True):
     seconds: float
 
 
+def of_alert(alert: Alert) -> Happening:
+    """Return that an alert was raised."""
+    return Happening(
+        0,
+        Kind.ALERT,
+        alert.node,
+        alerts.one_line(alert),
+        status=alert.status,
+        cause=alert.cause,
+        level=alert.level,
+        alert=alert.id,
+        of=alert.kind,
+        next_step=alert.next_step,
+    )
+
+
 def table(story: Story, about: str) -> str:
     """Write the story for a terminal: when, about whom, what; then what it all came to."""
     rows = [("TIME", "ABOUT", "WHAT HAPPENED")]
@@ -79,12 +95,13 @@ def line(each: Happening) -> str:
     if each.kind is Kind.ALERT:
         return f"{each.text} (#{each.alert})"
     if each.kind is Kind.CLAIMED:
-        return f"{each.text}, for {each.cause}" if each.cause else each.text
+        return f"recovery begins: {each.text}, for {each.cause or 'no cause'}"
     if each.kind is Kind.RECOVERY and each.outcome:
         found = f", found {each.finding}" if each.finding else ""
         took = f", {each.seconds:.0f} s" if each.seconds else ""
         tried = _TRIED[each.action or Action.NONE]
-        return f"{tried} {aftermath.in_words(each.outcome)}{found}{took}: {each.text}"
+        said = f": {each.text}" if each.text else ""
+        return f"{tried} {aftermath.in_words(each.outcome)}{found}{took}{said}"
     if each.kind is Kind.LEFT_ALONE:
         return f"nothing is done: {each.text}"
     if each.kind is Kind.DELIVERY:
