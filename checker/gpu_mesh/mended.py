@@ -39,7 +39,7 @@ def act(node: Node, facts: Facts, action: Action, cause: Cause | None, limit: fl
         limit: seconds that a playbook may take.
     """
     if action is Action.REBUILD_TUNNEL:
-        finding, said, may = _at_the_tunnel(facts)
+        finding, said, may = _at_the_tunnel(node, facts, cause)
         effect, did, contacted = facts.rebuild, _rebuilt(node), "the monitor"
     elif action is Action.OWN_PLAYBOOK:
         finding, said, may = Finding.NONE, "", True
@@ -85,14 +85,34 @@ def _on_the_host(node: Node, facts: Facts, cause: Cause | None) -> tuple[Finding
         Finding.CANNOT_LOOK: "its host has nothing to ask Ollama with; nothing was restarted",
         Finding.UNIT_MISSING: f"its host has no unit {node.unit}; nothing was restarted",
         Finding.UNIT_DISABLED: f"{node.unit} is disabled or masked on its host and was left alone",
+        **_LEASES,
     }
     return finding, said.get(finding, ""), finding is Finding.SILENT
 
 
-def _at_the_tunnel(facts: Facts) -> tuple[Finding, str, bool]:
+_LEASES = {
+    Finding.LEASED: "monitor-2 repairs it just now",
+    Finding.CANNOT_LEASE: "the folder of the leases on its host is not to be trusted",
+}
+
+
+def _at_the_tunnel(node: Node, facts: Facts, cause: Cause | None) -> tuple[Finding, str, bool]:
     """Return what rebuild_tunnel.yml finds at the local port, how it says so, and whether it rebuilds."""
-    if facts.look and facts.look.startswith("port_"):
-        return facts.look, "", True
+    port = node.tunnel.local_port if node.tunnel else 0
+    if facts.look is Finding.PORT_TAKEN:
+        return (
+            facts.look,
+            f"local port {port} is held by another, not by the tunnel; nothing was touched",
+            False,
+        )
+    if cause not in plan.REBUILD_HELPS:
+        return (
+            Finding.PORT_IS_OURS,
+            f"local port {port} is held by the tunnel itself; nothing was touched",
+            False,
+        )
+    if facts.look in _LEASES:
+        return facts.look, _LEASES[facts.look], False
     return Finding.PORT_WAS_SILENT if facts.shows is Show.REFUSED else Finding.PORT_WAS_LISTENING, "", True
 
 

@@ -38,6 +38,7 @@ class Happening(Struct, frozen=True, omit_defaults=True):
     level: Level | None = None
     alert: int = 0  # its number
     of: AlertKind | None = None
+    muted: bool = False  # it stands in the history alone
     next_step: str = ""
     action: Action | None = None
     finding: str = ""
@@ -70,6 +71,7 @@ def of_alert(alert: Alert) -> Happening:
         level=alert.level,
         alert=alert.id,
         of=alert.kind,
+        muted=alert.muted,
         next_step=alert.next_step,
     )
 
@@ -93,7 +95,7 @@ def line(each: Happening) -> str:
     if each.kind is Kind.STATUS and each.status:
         return f"{each.status.icon} {each.status}" + (f": {each.text}" if each.text else "")
     if each.kind is Kind.ALERT:
-        return f"{each.text} (#{each.alert})"
+        return f"{each.text} (#{each.alert}{', not sent' if each.muted else ''})"
     if each.kind is Kind.CLAIMED:
         return f"recovery begins: {each.text}, for {each.cause or 'no cause'}"
     if each.kind is Kind.RECOVERY and each.outcome:
@@ -127,7 +129,7 @@ class Counts(Struct, frozen=True):
     causes: dict[str, tuple[Cause, ...]]  # that each node had, in the order of their first appearance
     repairs: dict[str, int]  # how often something was done to each node
     calls: int  # for a person
-    alerts: int
+    alerts: int  # that are sent to whoever wants them
     deliveries: int
     changes: int  # of the nodes' statuses, but for the first sight of each
 
@@ -146,8 +148,8 @@ def count(story: Story) -> Counts:
         elif each.kind is Kind.RECOVERY:
             repairs[each.node] += each.done
         elif each.kind is Kind.ALERT:
-            raised += 1
-            calls += each.of is AlertKind.RECOVERY and each.level is Level.CRITICAL
+            raised += not each.muted
+            calls += each.of is AlertKind.RECOVERY and each.level is Level.CRITICAL and not each.muted
         elif each.kind is Kind.DELIVERY and each.delivered:
             deliveries += len(each.alerts)
     found = {key: tuple(each) for key, each in causes.items()}

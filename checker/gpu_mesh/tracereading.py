@@ -73,6 +73,8 @@ def read(
     """
     reader = _Reader(name, lines)
     parts = reader.parts(document)
+    if not parts:
+        raise TraceError(reader.mistakes)
     about = reader.part(parts, "about", str, "")
     base = inventory.settings if inventory else Settings()
     settings = reader.settings(reader.part(parts, "settings", dict[str, Any], {}), base, given)
@@ -108,13 +110,17 @@ class _Reader:
 
     def parts(self, document: object) -> dict[str, Any]:
         """Return the parts of the whole, by name."""
-        if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
+        if (
+            not document
+            or not isinstance(document, dict)
+            or not all(isinstance(key, str) for key in document)
+        ):
             self.blame((), "a trace is a mapping: about, nodes, story, until; see docs/simulate.md")
             return {}
         for key in document:
             if key not in _PARTS:
                 self.blame((key,), f"there is no part {key!r}{_nearest(key, _PARTS)}")
-        if not document.get("story") and not self.mistakes:
+        if not document.get("story"):
             self.blame((), "is missing: a list of moments, such as - {at: 5m, nodes: {gpu1: hang}}", "story")
         return document
 
