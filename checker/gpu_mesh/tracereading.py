@@ -92,7 +92,7 @@ def read(
     if reader.mistakes:
         raise TraceError(reader.mistakes)
     targets = tuple(Target(key, frozenset(of)) for key, of in tags.items())
-    return Trace(about, replace(mesh, settings=settings), targets, moments, until, expected)
+    return Trace(about, replace(mesh, settings=settings), targets, moments, float(until), expected)
 
 
 class _Reader:
