@@ -10,7 +10,6 @@ Nothing here decides: that is done by the very functions that check, recover and
 """
 
 import heapq
-import re
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
@@ -19,13 +18,13 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from gpu_mesh import brake, deepcheck, guard, mended, outbox, plan, recovery, shown, silences, tick
-from gpu_mesh.causes import Action, Cause, Verdict
-from gpu_mesh.diagnose import in_words
+from gpu_mesh.causes import Action
+from gpu_mesh.chronicle import Chronicle
 from gpu_mesh.mesh import Mesh, Node
 from gpu_mesh.observation import Observation
 from gpu_mesh.recovery import Job, Proof, Report
-from gpu_mesh.state import Delivery, NodeState, Progress, Silence, State, Status
-from gpu_mesh.story import Happening, Kind, Story, of_alert
+from gpu_mesh.state import NodeState, Silence, State
+from gpu_mesh.story import Happening, Kind, Story, of_attempt
 from gpu_mesh.trace import EVERYBODY, Canaries, Facts, Hush, Link, Moment, Power, Process, Trace, applied
 from gpu_mesh.trace import in_words as trace_words
 
@@ -43,7 +42,7 @@ def tell(trace: Trace) -> Story:
     """Return the story that follows from a trace."""
     run = _Run(trace)
     run.go()
-    return Story(tuple(run.told), run.state, run.checks, trace.until)
+    return Story(run.chronicle.told(), run.state, run.checks, trace.until)
 
 
 class _Work(Struct):
@@ -60,7 +59,8 @@ class _Run:
 
     def __init__(self, trace: Trace) -> None:
         self.trace, self.mesh = trace, trace.mesh
-        self.state, self.told, self.checks = State(), [], 0  # type: tuple[State, list[Happening], int]
+        self.state, self.checks = State(), 0
+        self.chronicle = Chronicle(trace.mesh, START)
         self._now = START
         self._facts = {node.key: shown.Facts(since=START) for node in self.mesh.nodes}
         self._canaries, self._down = Canaries.ANSWERING, set[str]()
@@ -68,9 +68,6 @@ class _Run:
         self._busy: dict[str, _Work] = {}
         self._queue: list[tuple[float, int, int, Callable[[], None]]] = []
         self._entered = 0
-        self._known: dict[str, tuple[Status, Cause | None]] = {}
-        self._alone: dict[str, str] = {}  # why each is left alone, as last told
-        self._alerts = 0  # the number of the last that was told of
 
     def go(self) -> None:
         """Live through the story."""
@@ -89,7 +86,7 @@ class _Run:
         heapq.heappush(self._queue, (at, 0 if first else 1, self._entered, what))
 
     def _tell(self, happening: Happening) -> None:
-        self.told.append(replace(happening, at=self._now - START))
+        self.chronicle.tell(happening, self._now)
 
     # What the trace says.
 
@@ -172,11 +169,11 @@ class _Run:
         heard, offline = self._listen(seen)
         tick.apply(self.state, self.mesh, tick.Sight(seen, heard, offline=offline), began, self._now)
         self.checks += 1
-        self._note_changes()
+        self.chronicle.note_changes(self.state, self._now)
         decisions = plan.plan(self.mesh, self.state, self._now)
         if any(map(recovery.is_due, decisions)):
             self._recover()
-        self._note_reasons(decisions)
+        self.chronicle.note_reasons(self.state, decisions, self._now)
         self._deliver()
 
     def _listen(self, seen: dict[str, Observation]) -> tuple[dict[str, str], bool]:
@@ -199,7 +196,7 @@ class _Run:
         if not self._busy:
             self._pid += 1  # a process of its own
         recovery.settle(self.state, self.mesh, self._now)
-        self._note_changes()
+        self.chronicle.note_changes(self.state, self._now)
         while len(self._busy) < max(1, self.mesh.settings.recovery_concurrency):
             claimed = recovery.claim(self.state, self.mesh, self._now, self._pid)
             if not isinstance(claimed, Job):
@@ -218,32 +215,25 @@ class _Run:
             return
         outbox.settle(self.state, targets, now, whole=True)
         by_id = {target.id: target for target in targets}
-        for url, found in outbox.due(self.state.alerts, targets, now).items():
-            sent: list[int] = []
+        for url, letters in outbox.due(self.state.alerts, targets, now).items():
             reason = "it is down" if url in self._down else ""
-            for alert in found:
-                if not outbox.begin(self.state, alert.id, by_id[url], now):
+            for letter in letters:
+                number = letter.alert.id
+                if not outbox.begin(self.state, number, by_id[url], now):
                     continue
-                after = outbox.fold(self.state, alert.id, url, reason, targets, now, whole=True)
+                after = outbox.fold(
+                    self.state, number, url, reason, targets, now, whole=True, merged=letter.merged
+                )
+                if after:
+                    self._tell(of_attempt(url, letter, after))
                 if reason:
-                    self._tell_refused(url, alert.id, after)
                     break
-                sent.append(alert.id)
-            if sent:
-                self._tell(Happening(0, Kind.DELIVERY, url=url, alerts=tuple(sent), delivered=True))
-
-    def _tell_refused(self, url: str, alert: int, after: Delivery | None) -> None:
-        """Tell of the first and of the last attempt; those between would hide the story."""
-        if after and (after.attempts == 1 or after.progress is Progress.GIVEN_UP):
-            words = "tried again later" if after.progress is Progress.PENDING else "given up"
-            self._tell(Happening(0, Kind.DELIVERY, text=words, url=url, alerts=(alert,)))
 
     # One recovery.
 
     def _begin(self, job: Job) -> None:
         work = _Work(job, job.claim.action)
         self._busy[job.node.key] = work
-        self._alone.pop(job.node.key, None)
         what = plan.in_words_of(work.action, job.node, job.claim.playbook)
         look = "" if work.action is Action.OWN_PLAYBOOK else "look, then "
         text = f"{look}{what}"
@@ -304,7 +294,7 @@ class _Run:
                 seconds=self._now - job.claim.at,
             )
         )
-        self._note_changes()
+        self.chronicle.note_changes(self.state, self._now)
         self._recover()  # it looks again until nothing is due
         self._deliver()
 
@@ -313,36 +303,6 @@ class _Run:
         choose = partial(deepcheck.choose, before, at=self._now, interval=interval)
         return shown.observe(node, self._facts[node.key], self._now, choose)
 
-    # What is told.
-
-    def _note_changes(self) -> None:
-        """Tell what has changed about the nodes, and which alerts are new."""
-        for node in self.mesh.nodes:
-            after = self.state.nodes.get(node.key)
-            now = (after.status, after.cause) if after else (Status.UNKNOWN, None)
-            if after is None or self._known.get(node.key, (Status.UNKNOWN, None)) == now:
-                continue
-            self._known[node.key] = now
-            words = after.detail or (in_words(after.cause, node) if after.cause else "")
-            self._tell(Happening(0, Kind.STATUS, node.key, words, status=after.status, cause=after.cause))
-        for alert in self.state.alerts:
-            if alert.id > self._alerts:
-                self._alerts = alert.id
-                self._tell(of_alert(alert))
-
-    def _note_reasons(self, decisions: tuple[plan.Decision, ...]) -> None:
-        """Tell why a node that is not well is left alone; again only when the reason is another one."""
-        for each in decisions:
-            known = self.state.nodes.get(each.node)
-            if known is None or known.claim or recovery.is_due(each) or not _is_ill(known):
-                if known is None or not _is_ill(known):
-                    self._alone.pop(each.node, None)
-                continue
-            gist = re.sub(r"\([^)]*\)|\d+", "", each.reason)
-            if self._alone.get(each.node) != gist:
-                self._alone[each.node] = gist
-                self._tell(Happening(0, Kind.LEFT_ALONE, each.node, each.reason, cause=each.cause))
-
 
 _IS: dict[StrEnum, str] = {
     Link.WORKS: "takes messages again",
@@ -350,9 +310,3 @@ _IS: dict[StrEnum, str] = {
     Canaries.ANSWERING: "answer again",
     Canaries.SILENT: "are silent",
 }
-
-
-def _is_ill(known: NodeState) -> bool:
-    """Tell whether somebody may ask why nothing is done about a node."""
-    impaired = known.status is Status.DEGRADED and known.verdict is Verdict.IMPAIRED
-    return impaired or known.status in (Status.UNHEALTHY, Status.OFFLINE)

@@ -7,7 +7,8 @@ from msgspec import Struct
 from gpu_mesh import aftermath, alerts
 from gpu_mesh.causes import Action, Cause
 from gpu_mesh.durations import plural
-from gpu_mesh.state import Alert, AlertKind, Level, Outcome, State, Status
+from gpu_mesh.merging import Letter
+from gpu_mesh.state import Alert, AlertKind, Delivery, Level, Outcome, Progress, State, Status
 from gpu_mesh.tables import aligned
 from gpu_mesh.trace import Expected
 
@@ -46,8 +47,9 @@ class Happening(Struct, frozen=True, omit_defaults=True):
     done: bool = False  # something was restarted, rebuilt or run
     seconds: float = 0.0  # that a recovery took, from its claim to its proof
     url: str = ""  # the name of one
-    alerts: tuple[int, ...] = ()  # the numbers of those that were sent there
+    stands_for: tuple[int, ...] = ()  # the numbers of the alerts that this one was sent instead of
     delivered: bool = False
+    attempts: int = 0  # of this delivery so far
 
 
 class Story(Struct, frozen=True):
@@ -76,10 +78,29 @@ def of_alert(alert: Alert) -> Happening:
     )
 
 
+def of_attempt(url: str, letter: Letter, after: Delivery) -> Happening:
+    """Return that an alert was sent to a URL, and how that ended."""
+    return Happening(
+        0,
+        Kind.DELIVERY,
+        letter.alert.node,
+        alerts.one_line(letter.alert),
+        alert=letter.alert.id,
+        url=url,
+        stands_for=letter.merged,
+        delivered=after.progress is Progress.DELIVERED,
+        attempts=after.attempts,
+    )
+
+
 def table(story: Story, about: str) -> str:
     """Write the story for a terminal: when, about whom, what; then what it all came to."""
     rows = [("TIME", "ABOUT", "WHAT HAPPENED")]
-    rows += [(clock(each.at), each.node or each.url or "mesh", line(each)) for each in story.happenings]
+    rows += [
+        (clock(each.at), each.url or each.node or "mesh", line(each))
+        for each in story.happenings
+        if each.kind is not Kind.DELIVERY or each.delivered or each.attempts == 1  # the others hide the story
+    ]
     parts = [about.strip(), "\n".join(aligned(rows)), summary(story)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -107,10 +128,9 @@ def line(each: Happening) -> str:
     if each.kind is Kind.LEFT_ALONE:
         return f"nothing is done: {each.text}"
     if each.kind is Kind.DELIVERY:
-        numbers = ", ".join(f"#{number}" for number in each.alerts)
-        return f"{'gets' if each.delivered else 'refuses'} {numbers}" + (
-            f"; {each.text}" if each.text else ""
-        )
+        merged = ", ".join(f"#{number}" for number in each.stands_for)
+        instead = f", for {merged} too: {each.text}" if merged else ""
+        return f"{'gets' if each.delivered else 'refuses'} #{each.alert}{instead}"
     return f"({each.text})"
 
 
@@ -151,7 +171,7 @@ def count(story: Story) -> Counts:
             raised += not each.muted
             calls += each.of is AlertKind.RECOVERY and each.level is Level.CRITICAL and not each.muted
         elif each.kind is Kind.DELIVERY and each.delivered:
-            deliveries += len(each.alerts)
+            deliveries += 1
     found = {key: tuple(each) for key, each in causes.items()}
     return Counts(statuses, found, repairs, calls, raised, deliveries, changes)
 
