@@ -97,6 +97,7 @@ def _status(node: Node, failures: int, impaired: int) -> Status:
 def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeState:
     """Remember what a node that answered said of itself; what a failed one said before stays."""
     loading = is_loading(seen)
+    served = deepcheck.has_moved(before.expiries, seen.loaded, seen.at - before.last_check)
     return replace(
         state,
         last_ok=seen.at if diagnosis.verdict is Verdict.OK else before.last_ok,
@@ -107,7 +108,7 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
         loaded=before.loaded if loading else tuple(model.name for model in seen.loaded),
         loading_since=(before.loading_since or seen.at) if loading else 0.0,
         expiries=before.expiries if loading else deepcheck.expiries(seen.loaded),
-        deep_at=seen.at if seen.deep or deepcheck.has_moved(before.expiries, seen.loaded) else before.deep_at,
+        deep_at=seen.at if seen.deep or served else before.deep_at,
         version=seen.version or before.version,
         version_at=seen.at if seen.version else before.version_at,
     )

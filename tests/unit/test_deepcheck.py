@@ -24,7 +24,10 @@ DUE = {
         NodeState(deep_at=NOW - EVERY + 1, expiries=SEEN_BEFORE), (MODEL,), False,
     ),
     "one whose end was put off has just served somebody": (
-        NodeState(expiries={"a": NOW + 270}), (MODEL,), False,
+        NodeState(last_check=NOW - 30, expiries={"a": NOW + 280}), (MODEL,), False,
+    ),
+    "one whose end keeps in step with the clock has not finished its first request": (
+        NodeState(last_check=NOW - 30, expiries={"a": NOW + 271}), (MODEL,), True,
     ),
     "one that is new in the list proves nothing yet": (NodeState(expiries={"b": NOW}), (MODEL,), True),
     "one that did not answer is asked again at once": (
