@@ -32,7 +32,7 @@ class Finding(StrEnum):
     UNIT_DISABLED = "unit_disabled"  # or masked: somebody does not want it to run
     UNIT_MISSING = "unit_missing"
     CANNOT_LOOK = "cannot_look"  # nothing on the host can ask over HTTP
-    AT_WORK = "at_work"  # it generates: a restart for an impairment would cut that off
+    AT_WORK = "at_work"  # it generates, and a restart would cut that off
     PORT_WAS_LISTENING = "port_was_listening"  # the tunnel's, before it was rebuilt
     PORT_WAS_SILENT = "port_was_silent"
     PORT_IS_OURS = "port_is_ours"  # a rebuild would not help: it was only looked at
@@ -57,6 +57,22 @@ REBUILD_HELPS = frozenset(
 
 RESTARTED_THOUGH_IT_ANSWERS = frozenset({Cause.RUNNER_HUNG, Cause.STUCK_STOPPING, Cause.CPU_FALLBACK})
 """The probed causes that an Ollama has which answers on its own host; restart_ollama.yml knows them, too."""
+
+
+HUNG_AT_WORK = 900.0
+"""Seconds for which a runner that does not answer, but uses the processor, may be at a long request: till
+its end, Ollama keeps back one that wants other options than the model was loaded with."""
+
+
+def spares_work(cause: Cause | None, lasted: float) -> bool:
+    """Tell whether what a model generates is worth more than the restart.
+
+    Args:
+        cause: what is wrong.
+        lasted: seconds for which it has been.
+    """
+    served = cause in (Cause.STUCK_STOPPING, Cause.CPU_FALLBACK)
+    return served or (cause is Cause.RUNNER_HUNG and lasted < HUNG_AT_WORK)
 
 
 class Decision(Struct, frozen=True):

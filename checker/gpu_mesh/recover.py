@@ -187,6 +187,7 @@ def _act(site: Site, job: Job, action: Action) -> Report:
                 "gpu_mesh_owner": playbook.owner(site.paths.state),
                 "gpu_mesh_cause": job.cause or "",
                 "gpu_mesh_attempt": _number(job),
+                "gpu_mesh_spares_work": plan.spares_work(job.cause, job.claim.at - job.before.cause_since),
                 "gpu_mesh_look_only": job.cause not in plan.REBUILD_HELPS,
             },
             own=bool(own),

@@ -298,3 +298,20 @@ def test_an_attempt_or_a_claim_from_the_future_holds_nobody_up() -> None:
     claim = Claim(NOW + 3e7, NOW + 3e7 + 100, 4711, RESTART)
     settled = plan.settle(replace(DOWN, claim=claim), NOW)
     assert (settled.claim, settled.attempts[-1].outcome) == (None, Outcome.LOST)
+
+
+@pytest.mark.parametrize(
+    ("cause", "lasted", "spared"),
+    [
+        (Cause.CPU_FALLBACK, 9999, True),
+        (Cause.STUCK_STOPPING, 9999, True),
+        (Cause.RUNNER_HUNG, 90, True),
+        (Cause.RUNNER_HUNG, 901, False),
+        (Cause.TIMEOUT, 0, False),
+        (None, 0, False),
+    ],
+)
+def test_what_a_model_generates_is_spared_where_its_node_serves_or_may_just_be_at_a_long_request(
+    cause: Cause | None, lasted: float, spared: bool
+) -> None:
+    assert plan.spares_work(cause, lasted) is spared
