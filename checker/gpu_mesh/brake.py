@@ -31,7 +31,7 @@ def update(state: State, mesh: Mesh, now: float) -> None:
     failing = [(node, was) for node, was in known if was.verdict is Verdict.FAILED]
     most = len(nodes) * mesh.settings.recovery_brake / 100
     if state.brake is None:
-        at_once = [node for node, was in failing if now - was.incident_since <= WINDOW]
+        at_once = [node for node, was in failing if now - was.failing_since <= WINDOW]
         if mesh.settings.recovery_brake and len(nodes) >= SMALLEST_MESH and len(at_once) > most:
             state.brake = Brake(now)
             keys = ", ".join(node.key for node in at_once)

@@ -50,11 +50,12 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
         cause_since=(
             0.0
             if diagnosis.cause is None
-            else before.cause_since or seen.at
+            else min(before.cause_since or seen.at, seen.at)  # a clock that was set back makes it no younger
             if diagnosis.cause is probed
             else seen.at
         ),
         failures=failures,
+        failing_since=min(before.failing_since or seen.at, seen.at) if failures else 0.0,
         served=served,
         impaired=impaired,
         incident_since=0.0 if healthy else before.incident_since or seen.at,
