@@ -59,6 +59,9 @@ RESTARTED_THOUGH_IT_ANSWERS = frozenset({Cause.RUNNER_HUNG, Cause.STUCK_STOPPING
 """The probed causes that an Ollama has which answers on its own host; restart_ollama.yml knows them, too."""
 
 
+IMPAIRED_CHECKS = 3
+"""As many must have shown an impairment before a restart: while it sleeps, a monitor sees nothing."""
+
 HUNG_AT_WORK = 900.0
 """Seconds for which a runner that does not answer, but uses the processor, may be at a long request: till
 its end, Ollama keeps back one that wants other options than the model was loaded with."""
@@ -219,13 +222,19 @@ def follow_up(node: Node, cause: Cause | None, finding: Finding) -> Action:
     return Action.REBUILD_TUNNEL if stuck else Action.NONE
 
 
-def settle(before: NodeState, now: float) -> NodeState:
-    """Count a claim that expired as a lost attempt: whoever made it died before it could say more.
+def is_live(claim: Claim, now: float) -> bool:
+    """Tell whether the recovery may still be under way.
 
-    One from the future was made by a clock that has been set back since, and must not hold for ever.
+    A claim from the future was made by a clock that has been set back since. By less than the claim is long,
+    it may be so still; by more, it must not hold for ever.
     """
+    return 2 * claim.at - claim.until <= now < claim.until
+
+
+def settle(before: NodeState, now: float) -> NodeState:
+    """Count a claim that is not live as a lost attempt: whoever made it died before it could say more."""
     claim = before.claim
-    if claim is None or claim.at <= now < claim.until:
+    if claim is None or is_live(claim, now):
         return before
     cause = before.refined_from or before.cause
     lost = Attempt(min(claim.until, now), claim.action, Outcome.LOST, cause=cause, playbook=claim.playbook)
@@ -309,12 +318,16 @@ def _not_failing(node: Node, settings: Settings, known: NodeState, now: float) -
 def _not_yet(settings: Settings, known: NodeState, now: float) -> str:
     """Say how long an impairment that a restart helps must still last; a restart ends what is running."""
     lasted, needed = now - known.cause_since, settings.recovery_patience
-    if known.cause is None or CAUSES[known.cause].action is Action.NONE or not 0 <= lasted < needed:
+    if known.cause is None or CAUSES[known.cause].action is Action.NONE:
         return ""
-    return (
-        f"it serves, and is repaired when this has lasted {durations.in_words(needed)}, "
-        f"at {clock(known.cause_since + needed)}"
-    )
+    if lasted < needed:
+        return (
+            f"it serves, and is repaired when this has lasted {durations.in_words(needed)}, "
+            f"at {clock(known.cause_since + needed)}"
+        )
+    if known.impaired < IMPAIRED_CHECKS:
+        return f"it serves, and is repaired when {IMPAIRED_CHECKS} checks in a row have shown this"
+    return ""
 
 
 def _not_helped(node: Node, cause: Cause | None, rung: Rung) -> str:

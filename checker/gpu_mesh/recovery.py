@@ -3,6 +3,8 @@
 recover.py does what lies between: it runs the playbooks and probes. simulate.py does so without a world.
 """
 
+from collections.abc import Collection
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -55,7 +57,14 @@ class Proof(Struct, frozen=True):
 
 
 def claim(
-    state: State, mesh: Mesh, now: float, pid: int, only: str = "", *, force: bool = False
+    state: State,
+    mesh: Mesh,
+    now: float,
+    pid: int,
+    only: str = "",
+    *,
+    force: bool = False,
+    mine: Collection[str] = (),
 ) -> Job | tuple[Decision, ...]:
     """Claim the first node that is due; without one, return the decisions that say why.
 
@@ -66,9 +75,10 @@ def claim(
         pid: of the process that will do it.
         only: the key of the one node that is meant; "": all.
         force: see ``plan.plan``.
+        mine: the nodes that this process is at already, whatever the clock says of their claims.
     """
     decisions = plan.plan(mesh, state, now, only, force=force)
-    decision = next(filter(is_due, decisions), None)
+    decision = next((each for each in decisions if is_due(each) and each.node not in mine), None)
     node = decision and mesh.node(decision.node)
     if not decision or not node:
         return decisions
@@ -79,11 +89,18 @@ def claim(
     return Job(node, after.claim, after, decision.cause)
 
 
-def settle(state: State, mesh: Mesh, now: float) -> list[Event]:
-    """Conclude the recoveries whose process died; a node that left the inventory only loses its claim."""
+def settle(state: State, mesh: Mesh, now: float, mine: Collection[str] = ()) -> list[Event]:
+    """Conclude the recoveries whose process died; a node that left the inventory only loses its claim.
+
+    Args:
+        state: changed in place.
+        mesh: the nodes and the monitor's settings.
+        now: Unix seconds.
+        mine: see ``claim``.
+    """
     events = []
     for key, before in state.nodes.items():
-        if before.claim is None or not is_expired(before, now):
+        if before.claim is None or not is_expired(before, now) or key in mine:
             continue
         claim, node = before.claim, mesh.node(key)
         state.nodes[key] = plan.settle(before, now)
@@ -91,7 +108,7 @@ def settle(state: State, mesh: Mesh, now: float) -> list[Event]:
         if node and before.incident_since:
             words = f"the process that did it ({claim.pid}) ended before it could say more"
             ending = Ending(
-                claim.until,
+                min(claim.until, now),
                 claim.action,
                 Outcome.LOST,
                 cause=before.cause,
@@ -220,7 +237,7 @@ def is_due(decision: Decision) -> bool:
 
 def is_expired(known: NodeState, now: float) -> bool:
     """Tell whether the node's claim has outlived whoever made it."""
-    return known.claim is not None and now >= known.claim.until
+    return known.claim is not None and not plan.is_live(known.claim, now)
 
 
 def _repair(node: Node, ending: Ending) -> str:
