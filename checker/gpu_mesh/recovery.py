@@ -197,9 +197,8 @@ def conclude(
         if before.last_check <= proof.seen.at:  # else a check has seen the node since
             fold(state, node, proof.seen)
             announce(state, mesh, ending.at, {node.key: _repair(node, ending)})
-        if ending.outcome is Outcome.NOT_RECOVERED and state.nodes[node.key].cause is job.cause:
-            _tell(state, mesh, node, before, ending)
-        return
+        if not proof.detail or state.nodes[node.key].cause is not job.cause:
+            return  # told of with the node's status
     known = state.nodes[node.key]
     if before.incident_since and (
         not stopping or ladder.step(node, mesh.settings, known, ending.at).exhausted

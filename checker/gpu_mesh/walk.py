@@ -77,12 +77,14 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
 
 
 def _recent(attempts: tuple[Attempt, ...], now: float) -> tuple[Attempt, ...]:
-    """Keep what was tried lately: a node that fails again after each repair is not repaired without end."""
+    """Keep what was tried lately: a node that fails again after each repair is not repaired without end.
+
+    The attempt that a probe has just proved ended after that probe began, so it lies a little in the future.
+    """
     return tuple(
         attempt
         for attempt in attempts
-        if 0
-        <= now - attempt.at
+        if abs(now - attempt.at)
         < (REPAIRS_OF_IMPAIRMENTS_REMEMBERED if attempt.for_impairment else ATTEMPTS_REMEMBERED)
     )
 
