@@ -207,7 +207,11 @@ def conclude(
 
 
 def call_for_help(state: State, mesh: Mesh, now: float) -> None:
-    """Call a person, once in an incident, for each node that fails although its ladder is used up."""
+    """Call a person for each node that fails although its ladder is used up.
+
+    Once in an incident; for an impairment, which comes and goes with the models, once while what was tried
+    counts.
+    """
     if state.offline_since or brake.holds(state):
         return
     for node in mesh.nodes:
@@ -215,11 +219,12 @@ def call_for_help(state: State, mesh: Mesh, now: float) -> None:
         if (
             known
             and not known.called_at
+            and not any(each.called and each.for_impairment for each in ladder.counting(known))
             and plan.needs_a_person(node, mesh.settings, known, now)
             and not mutes(state, node, Level.CRITICAL, now)
         ):
             alerts.queue(state, aftermath.call(node, mesh.settings, known, now))
-            state.nodes[node.key] = replace(known, called_at=now)
+            state.nodes[node.key] = _called(known, now)
 
 
 def longest(mesh: Mesh) -> float:
@@ -253,7 +258,14 @@ def _tell(state: State, mesh: Mesh, node: Node, before: NodeState, ending: Endin
     muted = mutes(state, node, alert.level, ending.at)
     alerts.queue(state, alert, muted=muted)
     if aftermath.is_call(alert) and not muted:
-        state.nodes[node.key] = replace(state.nodes[node.key], called_at=ending.at)
+        state.nodes[node.key] = _called(state.nodes[node.key], ending.at)
+
+
+def _called(known: NodeState, now: float) -> NodeState:
+    """Remember that a person was called, and after which attempts."""
+    counting = ladder.counting(known)
+    attempts = tuple(replace(each, called=each.called or each in counting) for each in known.attempts)
+    return replace(known, called_at=now, attempts=attempts)
 
 
 def _outcome(report: Report, proof: Proof) -> Outcome:

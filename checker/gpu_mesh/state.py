@@ -112,6 +112,7 @@ class Attempt(Struct, frozen=True):
     words: str = ""  # what was found and done, for people
     cause: Cause | None = None  # for which it was made
     playbook: str = ""  # the operator's own
+    called: bool = False  # a person was called after it
 
     @property
     def for_impairment(self) -> bool:

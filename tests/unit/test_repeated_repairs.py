@@ -23,11 +23,15 @@ def on_the_cpu(at: float, *, loaded: bool = True) -> Observation:
     return Observation("gpu1", at, good, ("a",), good, models, at)
 
 
-def hour(report: Report) -> tuple[State, list[Outcome]]:
-    """Let a model run on the CPU for an hour, each repair ending with this report, as late as real ones."""
+def hours(report: Report, *, unloaded: range = range(0)) -> tuple[State, list[Outcome]]:
+    """Let a model run on the CPU for three hours, each repair ending with this report, as late as real ones.
+
+    In the checks of that number the model is not loaded.
+    """
     state, outcomes = State(), []
-    for at in range(int(NOW), int(NOW) + 3600, 30):
-        tick.apply(state, MESH, tick.Sight({"gpu1": on_the_cpu(at)}), at, at)
+    for number, at in enumerate(range(int(NOW), int(NOW) + 3 * 3600, 30)):
+        seen = on_the_cpu(at, loaded=number not in unloaded)
+        tick.apply(state, MESH, tick.Sight({"gpu1": seen}), at, at)
         job = recovery.claim(state, MESH, at + 1, 1)
         if isinstance(job, Job):
             proof = recovery.judge(job, on_the_cpu(at + 5, loaded=not report.done))
@@ -38,9 +42,17 @@ def hour(report: Report) -> tuple[State, list[Outcome]]:
 
 
 def test_a_model_that_is_on_the_cpu_again_after_each_restart_is_restarted_for_once() -> None:
-    state, outcomes = hour(RESTARTED)
+    state, outcomes = hours(RESTARTED)
     assert outcomes == [Outcome.RECOVERED]
     assert [alert.level for alert in state.alerts].count(Level.CRITICAL) == 1
+
+
+@pytest.mark.parametrize("report", [RESTARTED, REFUSED])
+def test_nobody_is_called_again_each_time_that_such_a_model_is_loaded(report: Report) -> None:
+    state, outcomes = hours(report, unloaded=range(100, 200))
+    assert len(outcomes) == 1
+    assert [alert.level for alert in state.alerts].count(Level.CRITICAL) == 1
+    assert state.nodes["gpu1"].cause, "it is loaded, and wrong, again"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +66,7 @@ def test_a_model_that_is_on_the_cpu_again_after_each_restart_is_restarted_for_on
 def test_a_repair_of_a_node_that_serves_is_told_of_once_when_it_did_not_work(
     report: Report, level: Level, said: str
 ) -> None:
-    state, _ = hour(report)
+    state, _ = hours(report)
     status, repair = state.alerts
     assert status.text.startswith("degraded: ")
     assert (repair.level, repair.text[: len(said)]) == (level, said)
