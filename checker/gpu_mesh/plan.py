@@ -7,20 +7,16 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from gpu_mesh import brake, durations, ladder, silences
+from gpu_mesh import brake, claims, durations, ladder, silences
 from gpu_mesh.causes import CAUSES, Action, Cause, Verdict
 from gpu_mesh.diagnose import in_words, next_step
 from gpu_mesh.ladder import Rung, Step
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings
-from gpu_mesh.state import Attempt, Claim, Hold, NodeState, Outcome, State, Status
+from gpu_mesh.state import Hold, NodeState, State, Status
 
 HEALTHY = "healthy"
 """The reason for doing nothing that is good news."""
-
-KEPT_ATTEMPTS = 20
-"""How many attempts of one incident are remembered; the log has them all."""
 
 
 class Finding(StrEnum):
@@ -125,7 +121,7 @@ def _machines_at_work(mesh: Mesh, state: State, now: float) -> dict[str, str]:
     return {
         node.machine: node.key
         for node in mesh.nodes
-        if (known := state.nodes.get(node.key)) and settle(known, now).claim is not None
+        if (known := state.nodes.get(node.key)) and claims.settle(known, now).claim is not None
     }
 
 
@@ -164,9 +160,8 @@ def decide(
         now: Unix seconds.
         force: a person asks for it: only a recovery under way and ``mesh_node_recovery: none`` stand against
             it, and the look on the node's host.
-        silenced: why recovery must leave the node alone (silences.against_recovery); "": it need not.
     """
-    known = settle(before, now)
+    known = claims.settle(before, now)
     # What an earlier look made precise is looked at anew: the node may have changed since.
     probed = known.refined_from or known.cause
     step = ladder.step(node, settings, known, now)
@@ -189,7 +184,7 @@ def decide(
 
 def needs_a_person(node: Node, settings: Settings, before: NodeState, now: float) -> bool:
     """Tell whether the node fails, and its ladder was used up before that."""
-    known = settle(before, now)
+    known = claims.settle(before, now)
     step = ladder.step(node, settings, known, now)
     probed = known.refined_from or known.cause
     fails = not (_under_way(known) or _not_failing(node, settings, known, now))
@@ -220,45 +215,6 @@ def follow_up(node: Node, cause: Cause | None, finding: Finding) -> Action:
     """Return what is to be done after a look that ended without a restart; ``cause`` is the refined one."""
     stuck = node.tunnel is not None and cause is Cause.TUNNEL_STUCK and finding is Finding.ANSWERS
     return Action.REBUILD_TUNNEL if stuck else Action.NONE
-
-
-def is_live(claim: Claim, now: float) -> bool:
-    """Tell whether the recovery may still be under way.
-
-    A claim from the future was made by a clock that has been set back since. By less than the claim is long,
-    it may be so still; by more, it must not hold for ever.
-    """
-    return 2 * claim.at - claim.until <= now < claim.until
-
-
-def settle(before: NodeState, now: float) -> NodeState:
-    """Count a claim that is not live as a lost attempt: whoever made it died before it could say more."""
-    claim = before.claim
-    if claim is None or is_live(claim, now):
-        return before
-    cause = before.refined_from or before.cause
-    lost = Attempt(min(claim.until, now), claim.action, Outcome.LOST, cause=cause, playbook=claim.playbook)
-    return _with_attempt(replace(before, claim=None), lost)
-
-
-def claimed(before: NodeState, decision: Decision, now: float, timeout: float, pid: int) -> NodeState:
-    """Take the node for one recovery.
-
-    Args:
-        before: the node's state, without a live claim.
-        decision: what will be done.
-        now: Unix seconds.
-        timeout: seconds after which the claim expires, should its owner die.
-        pid: the owner.
-    """
-    claim = Claim(now, now + timeout, pid, decision.action, decision.playbook)
-    return replace(settle(before, now), claim=claim)
-
-
-def concluded(before: NodeState, claim: Claim, attempt: Attempt) -> NodeState:
-    """Give the node back and remember the attempt. Somebody else's later claim stays."""
-    freed = replace(before, claim=None) if before.claim == claim else before
-    return _with_attempt(freed, attempt)
 
 
 def clock(at: float) -> str:
@@ -351,14 +307,3 @@ def _not_now(node: Node, known: NodeState, step: Step, now: float) -> str:
         number = len(ladder.counting(known))
         return f"waits until {clock(step.due)} ({durations.in_words(step.due - now)}) after attempt {number}"
     return ""
-
-
-def _with_attempt(before: NodeState, attempt: Attempt) -> NodeState:
-    """Append the attempt, if its incident is still open; the oldest that touched nothing goes first."""
-    if not before.incident_since:
-        return before
-    attempts = [*before.attempts, attempt]
-    if len(attempts) > KEPT_ATTEMPTS:
-        untouched = (i for i, each in enumerate(attempts) if each.outcome is Outcome.DECLINED)
-        del attempts[next(untouched, 0)]
-    return replace(before, attempts=tuple(attempts))

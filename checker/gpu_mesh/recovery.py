@@ -8,7 +8,7 @@ from collections.abc import Collection
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh import aftermath, alerts, brake, ladder, plan
+from gpu_mesh import aftermath, alerts, brake, claims, ladder, plan
 from gpu_mesh.aftermath import Ending
 from gpu_mesh.announce import announce, mutes
 from gpu_mesh.causes import Action, Cause, Verdict
@@ -83,7 +83,7 @@ def claim(
     if not decision or not node:
         return decisions
     before = state.nodes.get(node.key) or NodeState()
-    after = plan.claimed(before, decision, now, longest(mesh), pid)
+    after = claims.claimed(before, decision.action, now, longest(mesh), pid, decision.playbook)
     state.nodes[node.key] = after
     assert after.claim is not None  # just made
     return Job(node, after.claim, after, decision.cause)
@@ -103,7 +103,7 @@ def settle(state: State, mesh: Mesh, now: float, mine: Collection[str] = ()) -> 
         if before.claim is None or not is_expired(before, now) or key in mine:
             continue
         claim, node = before.claim, mesh.node(key)
-        state.nodes[key] = plan.settle(before, now)
+        state.nodes[key] = claims.settle(before, now)
         events.append(event("recovery_lost", Severity.WARNING, node=key, action=claim.action, pid=claim.pid))
         if node and before.incident_since:
             words = f"the process that did it ({claim.pid}) ended before it could say more"
@@ -241,7 +241,7 @@ def is_due(decision: Decision) -> bool:
 
 def is_expired(known: NodeState, now: float) -> bool:
     """Tell whether the node's claim has outlived whoever made it."""
-    return known.claim is not None and not plan.is_live(known.claim, now)
+    return known.claim is not None and not claims.is_live(known.claim, now)
 
 
 def _repair(node: Node, ending: Ending) -> str:

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from gpu_mesh import fold, plan, recovery
+from gpu_mesh import claims, fold, recovery
 from gpu_mesh.causes import Action, Cause, Verdict
 from gpu_mesh.mesh import Mesh, Node
 from gpu_mesh.observation import LoadedModel, Observation, Reply
@@ -27,7 +27,7 @@ UNDER_WAY = replace(DOWN, claim=Claim(NOW, NOW + 300, 4711, Action.RESTART_OLLAM
 @pytest.mark.parametrize(("jump", "live"), [(0, True), (-2, True), (-300, True), (-301, False), (301, False)])
 def test_a_claim_outlives_a_clock_that_is_set_back_by_less_than_it_may_last(jump: float, live: bool) -> None:
     assert UNDER_WAY.claim is not None
-    assert plan.is_live(UNDER_WAY.claim, NOW + jump) is live
+    assert claims.is_live(UNDER_WAY.claim, NOW + jump) is live
     state = State(nodes={"gpu1": UNDER_WAY})
     events = recovery.settle(state, MESH, NOW + jump)
     assert (state.nodes["gpu1"].claim is not None, not events) == (live, live)
