@@ -50,7 +50,8 @@ def _merged(chain: Sequence[Alert], end: Alert | None) -> Letter:
     if not _is_end(lead):
         lead = replace(lead, tried=_tried(lead, newest))
     if end and end.id > lead.id:
-        lead = replace(lead, text=f"{lead.text}; healthy again since {moment(end.at)}")
+        ended = "healthy again" if end.status is Status.HEALTHY else "no longer watched"
+        lead = replace(lead, text=f"{lead.text}; {ended} since {moment(end.at)}")
     return Letter(lead, tuple(alert.id for alert in others))
 
 
@@ -61,4 +62,5 @@ def _tried(lead: Alert, newest: Sequence[Alert]) -> str:
 
 
 def _is_end(alert: Alert) -> bool:
-    return alert.kind is AlertKind.STATUS and alert.status is Status.HEALTHY and alert.level is Level.INFO
+    """Tell whether it ends what was told before: the node is healthy, or not watched any more."""
+    return alert.kind is AlertKind.STATUS and alert.level is Level.INFO

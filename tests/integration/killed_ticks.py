@@ -1,8 +1,8 @@
 """Runs ticks as processes and kills them with SIGKILL, as told by lines of JSON; for test_kills.py.
 
 A process is forked where everything is imported, so that one takes milliseconds. It is killed from outside
-after a time, or by itself at a step: when it opens, renames, links or locks a file, or connects. Between two of
-these there is so little time that the clock alone would hardly ever meet it.
+after a time, or by itself at a step: when it opens, renames, links or locks a file, or connects. Between two
+of these there is so little time that the clock alone would hardly ever meet it.
 """
 
 import json
