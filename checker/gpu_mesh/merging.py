@@ -56,8 +56,12 @@ def _merged(chain: Sequence[Alert], end: Alert | None) -> Letter:
 
 
 def _tried(lead: Alert, newest: Sequence[Alert]) -> str:
-    """Keep what the alerts of recoveries said that are not sent themselves."""
-    said = [each.text for each in newest if each.kind is AlertKind.RECOVERY and each.id != lead.id]
+    """Keep what the alerts of recoveries said that are not sent themselves.
+
+    An alert of a node's status says what was tried before it already.
+    """
+    others = [each for each in newest if each.kind is AlertKind.RECOVERY and each.id != lead.id]
+    said = [each.text for each in others if each.id > lead.id or not lead.tried]
     return "; ".join(part for part in (lead.tried, *said) if part)
 
 

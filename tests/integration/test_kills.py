@@ -197,7 +197,7 @@ def _context(authority: trustme.CA) -> ssl.SSLContext:
 
 @pytest.mark.timeout(300)
 def test_of_a_thousand_ticks_killed_at_random_moments_none_loses_an_alert_or_repeats_more_than_one(
-    site: Site, mesh: list[Standin], receivers: dict[str, Any]
+    site: Site, mesh: list[Standin], receivers: dict[str, Any], record_property: Callable[[str, object], None]
 ) -> None:
     seed = int(os.environ.get("GPU_MESH_KILLS_SEED") or random.randrange(10**9))
     print(f"GPU_MESH_KILLS_SEED={seed}")
@@ -242,19 +242,18 @@ def test_of_a_thousand_ticks_killed_at_random_moments_none_loses_an_alert_or_rep
         again_by_kill += again_here
         table.append((name, len(wanted), len(wanted) - len(merged), len(merged), again_here.total()))
     assert again_by_kill.total() <= len(kills)
-    assert min(row[2] for row in table[:2]) >= 40
     where = Counter(kills.values())
-    print(
-        f"{len(kills)} of {ticks} ticks killed, in {took:.0f} s: "
-        f"{where['check']} in check, {where['deliver']} in deliver"
-    )
-    for name, number in witness.cut.items():
-        print(f"  {number:4} left {name}")
-    print("receiver  wanted  arrived  merged  twice")
-    for row in table:
-        print(f"{row[0]:8}  {row[1]:6}  {row[2]:7}  {row[3]:6}  {row[4]:5}")
-    for what, number in {**where, **witness.cut}.items():
-        assert number or KILLS < 1000, f"no kill met: {what}"
+    lines = [
+        f"{len(kills)} of {ticks} ticks killed, in {took:.0f} s",
+        *(f"  {number:4} in the {what}" for what, number in where.items()),
+        *(f"  {number:4} left {what}" for what, number in witness.cut.items()),
+        "receiver  wanted  arrived  merged  twice",
+        *(f"{row[0]:8}  {row[1]:6}  {row[2]:7}  {row[3]:6}  {row[4]:5}" for row in table),
+    ]
+    record_property("shown", "\n".join(lines))
+    if KILLS >= 1000:  # fewer meet less, and leave less time between two changes of a node
+        assert min(row[2] for row in table[:2]) >= 40, table
+        assert all({**where, **witness.cut}.values()), lines
 
 
 def _kill(
