@@ -28,7 +28,7 @@ test: $(READY) ## unit and integration tests; no root
 	$(BIN)/pytest -n 2 --dist worksteal
 
 test-hosts: $(READY) ## real systemd machines; root
-	$(BIN)/pytest tests/hosts
+	$(BIN)/pytest -n 2 --dist loadfile tests/hosts
 
 lint: $(READY) ## formatting, types, YAML, Ansible
 	$(BIN)/ruff format --check .

@@ -35,6 +35,17 @@ def measured() -> list[str]:
     return _MEASURED
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With pytest -n, a worker hands its lines to the process that reports."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["measured"] = _MEASURED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _MEASURED.extend(getattr(node, "workeroutput", {}).get("measured", ()))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
     report = yield

@@ -1,12 +1,14 @@
 """Machines with a real systemd, sshd and polkit for the host tests, booted by systemd-nspawn as root.
 
-A tree per Debian release is made once by mmdebstrap and kept in CACHE; a machine is a copy of it. All
-machines of a run hang on one bridge in a network namespace of their own, so that nothing of this machine's
-network is touched but one link to that bridge. Everything ends with the test process, even when that is
-killed; the next run clears what is left.
+A tree per Debian release is made once by mmdebstrap and kept in CACHE; a machine is a copy of it. The
+machines of a test process hang on one bridge in a network namespace of their own, so that nothing of this
+machine's network is touched but one link to that bridge. Everything ends with the test process, even when it
+is killed. Test processes do not meet, be they of one run or of several: each holds a number by a lock that
+ends with it, everything that it makes bears that number, and whoever takes the number clears what is left.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -15,6 +17,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 CACHE = Path(os.environ.get("GPU_MESH_TEST_CACHE", "/var/cache/gpu-mesh-tests"))
 PACKAGES = (
@@ -57,20 +60,33 @@ def tree(release: str) -> Path:
     """Return a folder with a minimal Debian of that release, made at the first call and kept."""
     made_from = hashlib.sha256(f"{release} {PACKAGES} 1".encode()).hexdigest()[:12]
     kept = CACHE / f"{release}-{made_from}"
-    if not kept.is_dir():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        staged = kept.with_name(f"{kept.name}.{os.getpid()}")
-        options = [
-            "--quiet",
-            "--mode=root",
-            "--variant=essential",
-            '--aptopt=Apt::Install-Recommends "false"',
-        ]
-        subprocess.run(["mmdebstrap", *options, f"--include={PACKAGES}", release, staged], check=True)
-        for name in (staged / "etc/ssh").glob("ssh_host_*"):
-            name.unlink()
-        staged.rename(kept)
+    with making(kept) as staged:
+        if staged:
+            options = [
+                "--quiet",
+                "--mode=root",
+                "--variant=essential",
+                '--aptopt=Apt::Install-Recommends "false"',
+            ]
+            subprocess.run(["mmdebstrap", *options, f"--include={PACKAGES}", release, staged], check=True)
+            for name in (staged / "etc/ssh").glob("ssh_host_*"):
+                name.unlink()
     return kept
+
+
+@contextlib.contextmanager
+def making(kept: Path) -> Iterator[Path | None]:
+    """Yield where to make that folder of CACHE, or None when it is there; one process at a time makes it."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{kept.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if kept.is_dir():
+            yield None
+            return
+        staged = kept.with_name(f"{kept.name}.new")
+        shutil.rmtree(staged, ignore_errors=True)
+        yield staged
+        staged.rename(kept)
 
 
 def await_that(condition: Callable[[], object], seconds: float, what: str) -> float:
@@ -89,16 +105,30 @@ def await_that(condition: Callable[[], object], seconds: float, what: str) -> fl
 class Machine:
     """One booted machine; made by ``Site.machine``."""
 
-    def __init__(self, site: "Site", name: str, address: str, root: Path, namespace: str) -> None:
+    def __init__(
+        self,
+        site: "Site",
+        name: str,
+        address: str,
+        root: Path,
+        namespace: str,
+        program: Sequence[str] = ("--boot",),
+    ) -> None:
         self.site = site
         self.name = name
         self.address = address
         self.root = root
         self._namespace = namespace
+        self._program = program
         self._nspawn: subprocess.Popen[bytes] | None = None
 
     def boot(self) -> None:
         """Start it and wait until it answers by ssh."""
+        self.start()
+        self.await_ssh()
+
+    def start(self) -> None:
+        """Start it."""
         console = (self.root.parent / f"{self.name}.console").open("ab")
         with console:
             # Dies with this process: nothing stays behind when the tests are killed.
@@ -107,12 +137,14 @@ class Machine:
                     *("setpriv", "--pdeathsig", "KILL", "sh", "-c", _ENTER, "sh"),
                     *(str(group / "cgroup.procs") for group in self._cgroups()),
                     "--",
-                    *("systemd-nspawn", "--boot", "--quiet", "--register=no", "--keep-unit"),
+                    *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit"),
                     "--capability=CAP_NET_ADMIN",  # for nft; its network is its own
                     *("--link-journal=no", "--resolv-conf=off", "--console=passive"),
                     f"--directory={self.root}",
-                    f"--machine={self.name}",
+                    f"--machine={self._namespace}",  # no other's, for nspawn has folders of that name
+                    f"--hostname={self.name}",
                     f"--network-namespace-path=/run/netns/{self._namespace}",
+                    *self._program,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
@@ -120,7 +152,10 @@ class Machine:
                 # Debian 13's systemd runs on the unified hierarchy alone.
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
             )
-        await_that(self._answers, BOOT, f"{self.name} answers by ssh; see {console.name}")
+
+    def await_ssh(self) -> None:
+        """Wait until it answers by ssh."""
+        await_that(self._answers, BOOT, f"{self.name} answers by ssh; it wrote: {self.console()}")
 
     def _cgroups(self) -> Sequence[Path]:
         """Make control groups of its own: machines that share one end each other's services."""
@@ -199,18 +234,16 @@ class Site:
     """The machines of one test run, their network and the key that opens them."""
 
     def __init__(self) -> None:
-        self._tag = f"gm{os.getpid()}"
-        self.number = os.getpid() % 250
-        self.folder = CACHE / f"run-{os.getpid()}"
+        self.number, self._held = _take_number()
+        self._tag = f"gm{self.number}-"
+        self.folder = CACHE / f"site-{self.number}"
         self.key = self.folder / "operator"
         self.ssh_config = self.folder / "ssh_config"
-        self.address = f"10.213.{self.number}.1"  # of this machine, as the others see it
+        self.address = f"10.214.{self.number}.1"  # of this machine, as the others see it
         self.machines: dict[str, Machine] = {}
-        self._namespaces: list[str] = []
 
     def open(self) -> None:
         """Make the folder, the key and the bridge."""
-        _clear_leftovers()
         self.folder.mkdir(parents=True, mode=0o700)
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "operator", "-f", str(self.key))
         self._write_ssh_config()
@@ -232,14 +265,27 @@ class Site:
                     check=False,
                 )
             machine.halt()
-        for namespace in self._namespaces:
-            subprocess.run(["ip", "netns", "del", namespace], capture_output=True, check=False)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _clear(self.number)
+        self._held.close()
 
     def machine(self, name: str, release: str = "bookworm") -> Machine:
         """Boot a new machine of that name."""
+        return self.boot(name, release=release)[0]
+
+    def boot(
+        self, *names: str, release: str = "bookworm", program: Sequence[str] = ("--boot",)
+    ) -> list[Machine]:
+        """Boot new machines of those names, all at once; a given program they run instead of systemd."""
+        made = [self._make(name, release, program) for name in names]
+        for machine in made:
+            machine.start()
+        for machine in made:
+            machine.await_ssh()
+        return made
+
+    def _make(self, name: str, release: str, program: Sequence[str]) -> Machine:
         number = len(self.machines) + 2
-        address = f"10.213.{self.number}.{number}"
+        address = f"10.214.{self.number}.{number}"
         namespace = self._namespace(name)
         _run("ip", "-n", namespace, "link", "set", "lo", "up")
         switch, port = f"{self._tag}switch", f"port{number}"
@@ -263,16 +309,14 @@ class Site:
         _run("ip", "-n", switch, "link", "set", port, "master", "bridge", "up")
         root = self.folder / name
         _run("cp", "-a", "--reflink=auto", str(tree(release)), str(root))
-        self.machines[name] = machine = Machine(self, name, address, root, namespace)
+        self.machines[name] = machine = Machine(self, name, address, root, namespace, program)
         self._furnish(machine)
         self._write_ssh_config()
-        machine.boot()
         return machine
 
     def _namespace(self, name: str) -> str:
         namespace = f"{self._tag}{name}"
         _run("ip", "netns", "add", namespace)
-        self._namespaces.append(namespace)
         return namespace
 
     def _furnish(self, machine: Machine) -> None:
@@ -365,12 +409,31 @@ def _remove_cgroups(pattern: str) -> None:
                     folder.rmdir()
 
 
-def _clear_leftovers() -> None:
-    for folder in CACHE.glob("run-*"):
-        pid = folder.name.removeprefix("run-")
-        if Path(f"/proc/{pid}").exists():
+def _take_number() -> tuple[int, IO[str]]:
+    """Return the lowest number that no living process holds, and the file whose lock holds it."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 255):
+        held = (CACHE / f"site-{number}.lock").open("a")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.close()
             continue
-        for namespace in Path("/run/netns").glob(f"gm{pid}[a-z]*"):
-            subprocess.run(["ip", "netns", "del", namespace.name], capture_output=True, check=False)
-        _remove_cgroups(f"gm{pid}[a-z]*")
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear(number)
+        return number, held
+    raise AssertionError("all 254 numbers of sites are held; see fuser " + str(CACHE / "site-*.lock"))
+
+
+def _clear(number: int) -> None:
+    """Remove what a site of that number made; only for who holds the number."""
+    for hierarchy in _hierarchies():
+        for processes in hierarchy.glob(f"gm{number}-*/**/cgroup.procs"):
+            with contextlib.suppress(OSError):
+                for pid in processes.read_text().split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+    subprocess.run(["ip", "link", "del", f"gm{number}-h"], capture_output=True, check=False)
+    for namespace in Path("/run/netns").glob(f"gm{number}-*"):
+        subprocess.run(["ip", "netns", "del", namespace.name], capture_output=True, check=False)
+    _remove_cgroups(f"gm{number}-*")
+    shutil.rmtree(CACHE / f"site-{number}", ignore_errors=True)

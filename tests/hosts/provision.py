@@ -11,8 +11,10 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,45 +27,58 @@ BIN = Path(sys.executable).parent
 STANDIN = ("__init__.py", "standin.py", "standin_faults.py")
 
 
-def wheels(python: str) -> Path:
+def wheels(site: machines.Site, python: str) -> Path:
     """Return a folder with the checker's wheel and all it needs for that Python ("311"), as without an index.
 
-    What the checker needs is fetched once and kept; the checker itself is built anew.
+    What the checker needs is fetched once and kept; the checker itself is built anew for each site.
     """
     listed = (CHECKOUT / "constraints.txt").read_bytes() + (CHECKOUT / "pyproject.toml").read_bytes()
-    kept = machines.CACHE / f"wheels-{python}-{hashlib.sha256(listed).hexdigest()[:12]}"
+    kept = machines.CACHE / f"needed-{python}-{hashlib.sha256(listed).hexdigest()[:12]}"
+    folder = site.folder / f"wheels-{python}"
+    if folder.is_dir():
+        return folder
+    folder.mkdir()
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    staged = kept.with_name(f"{kept.name}.{os.getpid()}")
-    if not kept.is_dir():
-        subprocess.run([*pip, "wheel", "--no-deps", "-w", staged, CHECKOUT], check=True)
-        limits = ["-c", CHECKOUT / "constraints.txt", "--only-binary=:all:", "--python-version", python]
-        subprocess.run([*pip, "download", *limits, "-d", staged, next(staged.glob("gpu_mesh-*"))], check=True)
-        staged.rename(kept)
-    else:
-        subprocess.run([*pip, "wheel", "--no-deps", "-w", kept, CHECKOUT], check=True)
-    return kept
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, CHECKOUT], check=True)
+    own = next(folder.glob("gpu_mesh-*"))
+    with machines.making(kept) as staged:
+        if staged:
+            limits = ["-c", CHECKOUT / "constraints.txt", "--only-binary=:all:", "--python-version", python]
+            subprocess.run([*pip, "download", *limits, "-d", staged, own], check=True)
+            (staged / own.name).unlink()
+    for wheel in kept.glob("*.whl"):
+        shutil.copy(wheel, folder / wheel.name)
+    return folder
 
 
-def install_ollama(machine: machines.Machine, host: str, user: str = "root") -> None:
-    """Install the stand-in as ``ollama.service``, listening on that address; of a user, when one is named.
-
-    Unlike Ollama's own unit it has no Restart=, so that a crash is the monitor's to repair.
-    """
+def bring_standin(machine: machines.Machine) -> None:
+    """Copy the stand-in's modules there."""
     package = machine.root / "opt/ollama/gpu_mesh"
     package.mkdir(parents=True, exist_ok=True)
     for name in STANDIN:
         shutil.copy(CHECKOUT / "checker/gpu_mesh" / name, package / name)
+
+
+def install_ollama(
+    machine: machines.Machine, host: str, user: str = "root", *, unit: str = "ollama", port: int = 11434
+) -> None:
+    """Install the stand-in as ``ollama.service``, listening on that address; of a user, when one is named.
+
+    Unlike Ollama's own unit it has no Restart=, so that a crash is the monitor's to repair.
+    """
+    bring_standin(machine)
     folder = "/etc/systemd/system" if user == "root" else f"/home/{user}/.config/systemd/user"
     target = "multi-user.target" if user == "root" else "default.target"
-    unit = (
+    text = (
         "[Unit]\nDescription=Stand-in for Ollama\n[Service]\nEnvironment=PYTHONPATH=/opt/ollama\n"
-        f"ExecStart=/usr/bin/python3 -m gpu_mesh.standin --host {host} --port 11434 --models a,b --loaded a\n"
+        f"ExecStart=/usr/bin/python3 -m gpu_mesh.standin --host {host} --port {port}"
+        " --models a,b --loaded a\n"
         f"[Install]\nWantedBy={target}\n"
     )
     systemctl = "systemctl" if user == "root" else "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user"
     machine.ssh(
-        f"mkdir -p {folder} && printf %s '{unit}' >{folder}/ollama.service && {systemctl} daemon-reload && "
-        f"{systemctl} enable --quiet --now ollama.service",
+        f"mkdir -p {folder} && printf %s '{text}' >{folder}/{unit}.service && {systemctl} daemon-reload && "
+        f"{systemctl} enable --quiet --now {unit}.service",
         user=user,
     )
 
@@ -75,6 +90,11 @@ class Play:
         self.printed = printed
         self.code = code
         self.seconds = seconds
+
+    @property
+    def said(self) -> str:
+        """What it printed, as one line."""
+        return " ".join(self.printed.split())
 
     def recap(self, word: str) -> dict[str, int]:
         """Return each host's count of ``changed``, ``failed`` and so on."""
@@ -89,9 +109,22 @@ class Operator:
         self.site = site
         self.folder = folder
         self.inventory: dict[str, Any] = {}
+        self.environ: dict[str, str] = {}
         folder.mkdir(exist_ok=True)
 
-    def play(self, *arguments: str, check: bool = True, **environ: str) -> Play:
+    def encrypt(self, *files: Path) -> None:
+        """Encrypt these by ansible-vault, with a password that every later play gets."""
+        password = self.folder / "vault-password"
+        password.write_text("open sesame\n")
+        self.environ["ANSIBLE_VAULT_PASSWORD_FILE"] = str(password)
+        subprocess.run(
+            [BIN / "ansible-vault", "encrypt", *files],
+            env={**os.environ, **self.environ},
+            capture_output=True,
+            check=True,
+        )
+
+    def play(self, *arguments: str, check: bool = True) -> Play:
         """Run ansible-playbook from the checkout."""
         (self.folder / "mesh.yml").write_text(yaml.safe_dump(self.inventory, sort_keys=False))
         begun = time.monotonic()
@@ -104,7 +137,7 @@ class Operator:
                 "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
                 "ANSIBLE_NOCOLOR": "1",
                 "PATH": f"{BIN}:{os.environ['PATH']}",
-                **environ,
+                **self.environ,
             },
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -141,6 +174,63 @@ def mailbox(address: str) -> Iterator[tuple[Mailbox, int]]:
         yield box, port
     finally:
         server.stop()
+
+
+class Web(ThreadingHTTPServer):
+    """A web server on the machines' network: an index of a folder of wheels; takes all else that is sent."""
+
+    def __init__(self, address: str, wheels: Path) -> None:
+        super().__init__((address, 0), _WebRequest)
+        self.address = f"{address}:{self.server_port}"
+        self.wheels = wheels
+        self.requests: list[str] = []
+
+
+class _WebRequest(BaseHTTPRequestHandler):
+    server: Web
+
+    def do_GET(self) -> None:
+        self.server.requests.append(self.path)
+        parts = self.path.strip("/").split("/")
+        if parts[0] == "simple" and len(parts) == 2:
+            links = [
+                f'<a href="/wheels/{wheel.name}">{wheel.name}</a>'
+                for wheel in self.server.wheels.glob("*.whl")
+                if wheel.name.split("-")[0].replace("_", "-").replace(".", "-").lower() == parts[1]
+            ]
+            self._answer(200 if links else 404, f"<!DOCTYPE html><body>{''.join(links)}</body>".encode())
+        elif parts[0] == "wheels":
+            self._answer(200, (self.server.wheels / Path(parts[-1]).name).read_bytes())
+        else:
+            self._answer(200, b"OK")
+
+    def do_POST(self) -> None:
+        self.server.requests.append(self.path)
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(200, b"OK")
+
+    def _answer(self, code: int, content: bytes) -> None:
+        self.send_response(code)
+        self.send_header(
+            "Content-Type", "text/html" if content.startswith(b"<") else "application/octet-stream"
+        )
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - http.server's name
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def web(address: str, wheels: Path) -> Iterator[Web]:
+    """Run one on that address."""
+    with Web(address, wheels) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
 
 
 def status(monitor: machines.Machine, user: str = "root") -> dict[str, dict[str, Any]]:

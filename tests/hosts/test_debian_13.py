@@ -7,7 +7,7 @@ import provision
 
 
 def test_debian_13_is_provisioned_watched_and_repaired(site: machines.Site, measured: list[str]) -> None:
-    monitor, node = (site.machine(name, "trixie") for name in ("monitor13", "node13"))
+    monitor, node = site.boot("monitor13", "node13", release="trixie")
     provision.install_ollama(node, "127.0.0.1")
     operator = provision.Operator(site, site.folder / "trixie")
     operator.inventory = {
@@ -16,7 +16,7 @@ def test_debian_13_is_provisioned_watched_and_repaired(site: machines.Site, meas
             "hosts": {
                 "monitor13": {
                     "ansible_host": monitor.address,
-                    "mesh_monitor_wheels": str(provision.wheels("313")),
+                    "mesh_monitor_wheels": str(provision.wheels(site, "313")),
                     "mesh_monitor_check_interval": 2,
                     "mesh_monitor_recover_interval": 5,
                 }

@@ -21,9 +21,7 @@ class Mesh:
     def __init__(self, site: machines.Site, operator: provision.Operator, mail: provision.Mailbox) -> None:
         self.operator = operator
         self.mail = mail
-        self.monitor, self.plain, self.rented = (
-            site.machine(name) for name in ("monitor", "plain", "rented")
-        )
+        self.monitor, self.plain, self.rented = site.boot("monitor", "plain", "rented")
 
     def status(self, node: str) -> str:
         return str(provision.status(self.monitor).get(node, {}).get("status"))
@@ -64,7 +62,7 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
                 "hosts": {
                     "monitor": {
                         "ansible_host": made.monitor.address,
-                        "mesh_monitor_wheels": str(provision.wheels("311")),
+                        "mesh_monitor_wheels": str(provision.wheels(site, "311")),
                         "mesh_monitor_apprise_source": str(apprise),
                         "mesh_monitor_recovery_backoff": 5,
                         **settings,

@@ -17,13 +17,13 @@ class Mesh:
     def __init__(self, site: machines.Site, operator: provision.Operator, mail: provision.Mailbox) -> None:
         self.operator = operator
         self.mail = mail
-        self.desk, self.far = (site.machine(name) for name in ("desk", "far"))
+        self.desk, self.far = site.boot("desk", "far")
 
     def status(self, node: str) -> str:
         return str(provision.status(self.desk, USER).get(node, {}).get("status"))
 
     def await_healthy(self, seconds: float = 60) -> None:
-        for node in ("own", "far"):
+        for node in ("own", "wide", "far"):
             machines.await_that(
                 lambda node=node: self.status(node) == "healthy", seconds, f"{node} is healthy"
             )
@@ -40,6 +40,7 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
         )
         provision.install_ollama(made.desk, "127.0.0.1", USER)
         provision.install_ollama(made.far, "127.0.0.1")
+        provision.install_ollama(made.desk, "127.0.0.1", unit="wide", port=11435)
         apprise = operator.folder / "apprise.yml"
         apprise.write_text(
             f"urls:\n  - mailto://{site.address}:{port}?from=mesh@example.net&to=ops@example.net:\n"
@@ -52,7 +53,7 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
                         "ansible_host": made.desk.address,
                         "ansible_user": USER,
                         "mesh_monitor_scope": "user",
-                        "mesh_monitor_wheels": str(provision.wheels("311")),
+                        "mesh_monitor_wheels": str(provision.wheels(site, "311")),
                         "mesh_monitor_apprise_source": str(apprise),
                         "mesh_monitor_check_interval": 2,
                         "mesh_monitor_recover_interval": 5,
@@ -67,6 +68,12 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
                         "ansible_user": USER,
                         "mesh_node_recovery": "systemd-user",
                         "mesh_node_recovery_user": USER,
+                    },
+                    "wide": {
+                        "ansible_host": made.desk.address,
+                        "ansible_user": USER,
+                        "mesh_node_unit": "wide.service",
+                        "mesh_node_url": "http://127.0.0.1:11435",
                     },
                     "far": {
                         "ansible_host": made.far.address,
@@ -88,6 +95,10 @@ def watched(mesh: Mesh, measured: list[str]) -> Mesh:
     """The mesh after the first site.yml."""
     play = mesh.operator.play("site.yml", "--diff")
     measured.append(f"user scope, site.yml from nothing: {play.seconds:.0f} s")
+    assert (
+        f"wide is watched, but {USER}, as whom the monitor runs, may not restart the system-wide wide.service"
+        in play.said
+    )
     mesh.await_healthy()
     return mesh
 
@@ -102,16 +113,25 @@ def test_a_second_run_changes_nothing(watched: Mesh) -> None:
     assert set(play.recap("changed").values()) == {0}, play.printed
 
 
-@pytest.mark.parametrize("node", ["own", "far"])
+def test_a_login_that_may_become_root_permits_the_restart_of_a_system_wide_ollama(watched: Mesh) -> None:
+    watched.operator.inventory["mesh_nodes"]["hosts"]["wide"]["ansible_user"] = "admin"
+    watched.operator.play("playbooks/nodes.yml", "-l", "wide,desk")
+    permitted = "systemctl --no-ask-password restart"
+    assert watched.desk.ssh(f"{permitted} wide.service", user=USER).returncode == 0
+    assert watched.desk.ssh(f"{permitted} ssh.service", user=USER, check=False).returncode != 0
+
+
+@pytest.mark.parametrize("node", ["own", "wide", "far"])
 def test_ollama_that_is_killed_is_restarted_and_well_again(
     watched: Mesh, measured: list[str], node: str
 ) -> None:
     watched.await_healthy()
-    machine, login, systemctl = {
-        "own": (watched.desk, USER, SYSTEMCTL),
-        "far": (watched.far, "root", "systemctl"),
+    machine, login, show = {
+        "own": (watched.desk, USER, f"{SYSTEMCTL} show ollama"),
+        "wide": (watched.desk, "root", "systemctl show wide"),
+        "far": (watched.far, "root", "systemctl show ollama"),
     }[node]
-    shown = f"{systemctl} show ollama -p MainPID --value"
+    shown = f"{show} -p MainPID --value"
     before, begun = machine.out(shown, user=login), time.monotonic()
     mails = len(watched.mail.subjects)
     machine.ssh(f"kill -KILL {before}", user=login)

@@ -34,7 +34,9 @@ try:
     pip = [here / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     pip += ["--constraint", packed / "constraints.txt", "--find-links", packed]
     pip += ["--no-index"] if source == "wheels" else []
-    subprocess.run([*pip, f"gpu-mesh=={version}"], check=True)
+    # What was packed, not what an index may offer under the same name and version.
+    own = next(packed.glob(f"gpu_mesh-{version}-*.whl"), None)
+    subprocess.run([*pip, own or f"gpu-mesh=={version}"], check=True)
     subprocess.run([here / "bin/gpu-mesh", "--help"], check=True, stdout=subprocess.DEVNULL)
 except BaseException:
     shutil.rmtree(here, ignore_errors=True)

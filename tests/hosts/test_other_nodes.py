@@ -1,0 +1,352 @@
+"""Nodes that are not a plain systemd host of the operator's own, two monitors, secrets, and what is refused.
+
+On one host: a container, a node that the operator may not provision, and one whose systemd repairs crashes
+itself. Beside it a rented pod: no systemd, no Python, and one root login with a key of its own.
+"""
+
+import contextlib
+import copy
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import machines
+import provision
+import pytest
+
+NODES = ("docked", "lent", "sturdy", "pod")
+HEARTBEAT, ALERTS = "heartbeat-hunter2", "alerts-hunter2"  # what nobody may be shown
+INDEX = "index-hunter2"
+CONTAINER = "ollama-gpu1"
+DOCKER = f"""#!/bin/sh
+# A Docker of one container, which is container.service; like the real one it serves root alone.
+[ "$(id -u)" = 0 ] || {{ echo "permission denied: the Docker daemon socket" >&2; exit 1; }}
+echo "$*" >>/var/log/docker-asked
+case "$*" in
+  version | ps) ;;
+  "restart {CONTAINER}") systemctl restart container.service ;;
+  *) echo "no such container" >&2; exit 1 ;;
+esac
+"""
+# As docs/provisioning.md shows it to who owns such a node.
+RULE = """polkit.addRule(function (action, subject) {
+  if (action.id === "org.freedesktop.systemd1.manage-units" && subject.user === "keeper" &&
+      action.lookup("unit") === "lent.service" && ["start", "restart"].indexOf(action.lookup("verb")) >= 0) {
+    return polkit.Result.YES;
+  }
+  return polkit.Result.NOT_HANDLED;
+});
+"""
+OLLAMA = """#!/bin/sh
+# "ollama serve", of an interpreter that nobody finds.
+exec env PYTHONHOME=/usr PYTHONPATH=/opt/ollama /opt/hidden/ollama -m gpu_mesh.standin --models a --loaded a
+"""
+SSHD = "mkdir -p /run/sshd && exec /usr/sbin/sshd -D -e -p 22 -p 22022"
+OURS = "find / -xdev -name '*gpu-mesh*'; getent passwd gpu-mesh || true"
+
+
+class Mesh:
+    """Two monitors, a host with three nodes, a pod."""
+
+    def __init__(self, site: machines.Site, operator: provision.Operator, web: provision.Web) -> None:
+        self.operator = operator
+        self.web = web
+        self.guard, self.second, self.shed = site.boot("guard", "second", "shed")
+        (self.pod,) = site.boot("pod", program=("--as-pid2", "/bin/sh", "-c", SSHD))
+
+    def status(self, node: str, monitor: machines.Machine | None = None) -> str:
+        return str(provision.status(monitor or self.guard).get(node, {}).get("status"))
+
+    def await_healthy(self, node: str, monitor: machines.Machine | None = None) -> float:
+        return machines.await_that(
+            lambda: self.status(node, monitor) == "healthy",
+            60,
+            f"{node} is healthy; it is {self.status(node)}",
+        )
+
+    @contextlib.contextmanager
+    def changed(self) -> Iterator[dict[str, Any]]:
+        """Let a test change the inventory; afterwards it is as it was."""
+        kept = copy.deepcopy(self.operator.inventory)
+        try:
+            yield self.operator.inventory
+        finally:
+            self.operator.inventory = kept
+
+
+def _furnish(mesh: Mesh) -> None:
+    shed, pod = mesh.shed, mesh.pod
+    provision.install_ollama(shed, "0.0.0.0")
+    provision.install_ollama(shed, "0.0.0.0", unit="container", port=11435)
+    provision.install_ollama(shed, "0.0.0.0", unit="lent", port=11436)
+    docker = shed.root / "usr/local/bin/docker"
+    docker.write_text(DOCKER)
+    docker.chmod(0o755)
+    shed.ssh("useradd -m -s /bin/sh keeper && install -d -m 700 -o keeper /home/keeper/.ssh")
+    (shed.root / "etc/polkit-1/rules.d/60-lent.rules").write_text(RULE)
+    for machine, home in ((shed, "home/keeper"), (pod, "root")):
+        key = mesh.operator.folder / f"{machine.name}.key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        with (machine.root / home / ".ssh/authorized_keys").open("a") as authorized:
+            authorized.write(key.with_suffix(".key.pub").read_text())
+    shed.ssh("chown keeper /home/keeper/.ssh/authorized_keys")
+    provision.bring_standin(pod)
+    ollama = pod.root / "usr/local/bin/ollama"
+    ollama.write_text(OLLAMA)
+    ollama.chmod(0o755)
+    pod.ssh(
+        "mkdir /opt/hidden && mv /usr/bin/python3* /opt/hidden/ &&"
+        " cp -L /opt/hidden/python3 /opt/hidden/ollama && ! command -v python3"
+    )
+    pod.ssh("setsid ollama serve </dev/null >/dev/null 2>&1 &")
+
+
+@pytest.fixture(scope="module")
+def mesh(site: machines.Site) -> Iterator[Mesh]:
+    operator = provision.Operator(site, site.folder / "other")
+    wheels = provision.wheels(site, "311")
+    with provision.web(site.address, wheels) as web:
+        made = Mesh(site, operator, web)
+        _furnish(made)
+        here = made.shed.address
+        secrets = operator.folder / "group_vars/mesh_monitors.yml"
+        secrets.parent.mkdir()
+        secrets.write_text(f"mesh_monitor_heartbeat_url: http://{web.address}/{HEARTBEAT}\n")
+        apprise = operator.folder / "apprise.yml"
+        apprise.write_text(f"urls:\n  - json://{web.address}/{ALERTS}: {{tag: [error, info]}}\n")
+        operator.encrypt(secrets, apprise)
+        (made.second.root / "etc/pip.conf").write_text(f"[global]\ntrusted-host = {site.address}\n")
+        fast = {"mesh_monitor_recover_interval": 5, "mesh_monitor_recovery_backoff": 5}
+        operator.inventory = {
+            "all": {"vars": {"ansible_user": "admin"}},
+            "mesh_monitors": {
+                "hosts": {
+                    "guard": {
+                        "ansible_host": made.guard.address,
+                        "mesh_monitor_wheels": str(wheels),
+                        "mesh_monitor_check_interval": 2,
+                        **fast,
+                    },
+                    "second": {
+                        "ansible_host": made.second.address,
+                        "mesh_monitor_index": f"http://{INDEX}@{web.address}/simple",
+                        "mesh_monitor_check_interval": 3,
+                    },
+                },
+                "vars": {"mesh_monitor_apprise_source": str(apprise)},
+            },
+            "mesh_nodes": {
+                "hosts": {
+                    "docked": {
+                        "ansible_host": here,
+                        "mesh_node_url": f"http://{here}:11435",
+                        "mesh_node_recovery": "docker",
+                        "mesh_node_container": CONTAINER,
+                    },
+                    "lent": {
+                        "ansible_host": here,
+                        "ansible_user": "stranger",  # who may not log in there
+                        "mesh_node_url": f"http://{here}:11436",
+                        "mesh_node_unit": "lent.service",
+                        "mesh_node_recovery_user": "keeper",
+                        "mesh_node_recovery_key": str(operator.folder / "shed.key"),
+                        "mesh_node_host_key": (made.shed.root / "etc/ssh/ssh_host_ed25519_key.pub")
+                        .read_text()
+                        .strip(),
+                    },
+                    "sturdy": {"ansible_host": here, "mesh_node_restart_after_crash": True},
+                    "pod": {
+                        "ansible_host": made.pod.address,
+                        "ansible_port": 22022,
+                        "ansible_user": "root",
+                        "mesh_node_recovery": "command",
+                        "mesh_node_recovery_command": "pkill -KILL ollama; sleep 1; exec ollama serve",
+                        "mesh_node_recovery_user": "root",
+                        "mesh_node_recovery_key": str(operator.folder / "pod.key"),
+                        "mesh_tunnel_host": made.pod.address,
+                        "mesh_tunnel_local_port": 8081,
+                    },
+                },
+                "vars": {"mesh_node_timeout": 2},
+            },
+        }
+        yield made
+        for machine in (made.guard, made.second, made.shed, made.pod):
+            machine.halt()
+
+
+def test_a_monitor_that_lacks_something_is_told_what_and_nothing_is_written(mesh: Mesh) -> None:
+    old = mesh.guard.root / "usr/local/bin/python2.9"
+    old.write_text('#!/bin/sh\ncase "$*" in *version_info*) echo "gpu-mesh: version 3.9" ;; esac\n')
+    old.chmod(0o755)
+    mesh.guard.ssh("mv /usr/sbin/logrotate /usr/bin/ss /root/")
+    with mesh.changed() as inventory:
+        inventory["mesh_monitors"]["hosts"]["guard"]["mesh_monitor_python"] = "python2.9"
+        play = mesh.operator.play("playbooks/monitor.yml", "-l", "guard", check=False)
+    mesh.guard.ssh("mv /root/logrotate /usr/sbin/; mv /root/ss /usr/bin/")
+    assert play.code != 0
+    for said in (
+        "guard: python2.9 is Python 3.9, and 3.11 or newer is needed",
+        "guard: logrotate is missing; on Debian and Ubuntu, apt install logrotate",
+        "guard: the program ss is missing; on Debian and Ubuntu, apt install iproute2",
+    ):
+        assert said in play.said, play.printed
+    assert mesh.guard.out(OURS) == ""
+
+
+def test_two_nodes_with_one_local_port_are_refused_and_nothing_is_written(mesh: Mesh) -> None:
+    with mesh.changed() as inventory:
+        inventory["mesh_nodes"]["hosts"]["docked"] |= {
+            "mesh_tunnel_host": mesh.shed.address,
+            "mesh_tunnel_local_port": 8081,
+        }
+        play = mesh.operator.play("playbooks/monitor.yml", "-l", "guard", check=False)
+    assert play.code != 0
+    assert "docked 8081, pod 8081" in play.said
+    assert mesh.guard.out(OURS) == ""
+
+
+def test_check_mode_on_new_machines_says_what_it_would_do_and_does_nothing(
+    mesh: Mesh, measured: list[str]
+) -> None:
+    play = mesh.operator.play("site.yml", "--check", "--diff")
+    measured.append(f"site.yml --check of new machines: {play.seconds:.0f} s")
+    assert play.recap("changed")["guard"] > 0
+    assert play.recap("changed")["lent"] == 0
+    assert "in check mode a new monitor cannot say yet what the node needs" in play.said
+    for machine in (mesh.guard, mesh.second, mesh.shed):
+        assert machine.out(OURS) == "", machine.name
+
+
+@pytest.fixture(scope="module")
+def watched(mesh: Mesh, measured: list[str]) -> Mesh:
+    """The mesh after the first site.yml."""
+    play = mesh.operator.play("site.yml", "-v", "--diff")
+    measured.append(f"two monitors and four other nodes, site.yml from nothing: {play.seconds:.0f} s")
+    for secret in (HEARTBEAT, ALERTS, INDEX, "open sesame"):
+        assert secret not in play.printed
+    for node in NODES:
+        mesh.await_healthy(node)
+    return mesh
+
+
+def test_secrets_out_of_a_vault_arrive_and_are_shown_to_nobody(watched: Mesh) -> None:
+    """Of what site.yml printed, even with -v --diff, the fixture has made sure."""
+    machines.await_that(lambda: f"/{HEARTBEAT}" in watched.web.requests, 20, "a heartbeat came")
+    assert ALERTS in watched.guard.out("cat /etc/gpu-mesh/apprise.yml")
+    assert watched.guard.out("stat -c '%a %U' /etc/gpu-mesh/apprise.yml") == "600 gpu-mesh"
+    shown = watched.guard.out(
+        "cat /var/log/gpu-mesh/* /var/lib/gpu-mesh/state.json; journalctl -b --no-pager; gpu-mesh status"
+        " || true; runuser -u nobody -- cat /etc/gpu-mesh/inventory/mesh.yml 2>&1 || true"
+    )
+    for secret in (HEARTBEAT, ALERTS, INDEX, "open sesame"):
+        assert secret not in shown
+
+
+def test_a_second_monitor_installs_from_an_index_and_has_settings_of_its_own(watched: Mesh) -> None:
+    for node in NODES:
+        watched.await_healthy(node, watched.second)
+    for monitor, seconds in ((watched.guard, 2), (watched.second, 3)):
+        shown = monitor.out("systemctl cat gpu-mesh-check.timer")
+        assert f"OnUnitActiveSec={seconds}s" in shown
+    assert "/simple/ansible-core/" in watched.web.requests
+    # From here on one of them is enough: which of two repairs a node is another matter.
+    watched.second.ssh("systemctl disable --now gpu-mesh.target")
+
+
+def test_check_mode_on_a_watched_mesh_has_nothing_to_change(watched: Mesh, measured: list[str]) -> None:
+    with watched.changed() as inventory:
+        del inventory["mesh_monitors"]["hosts"]["second"]  # whose units were just disabled
+        play = watched.operator.play("site.yml", "--check", "--diff")
+    measured.append(f"site.yml --check again: {play.seconds:.0f} s")
+    assert set(play.recap("changed").values()) == {0}, play.printed
+
+
+def _pid(watched: Mesh, node: str) -> str:
+    unit = {"docked": "container", "lent": "lent"}.get(node)
+    if unit:
+        return watched.shed.out(f"systemctl show {unit} -p MainPID --value")
+    return watched.pod.out("pgrep -x ollama || echo 0")
+
+
+@pytest.mark.parametrize("signal", ["KILL", "STOP"])
+def test_ollama_that_fails_is_repaired_in_the_way_of_its_node(
+    watched: Mesh, measured: list[str], signal: str
+) -> None:
+    """All at once: by docker, by a login that was given, and by a command on a pod."""
+    nodes = ("docked", "lent", "pod")
+    for node in nodes:
+        watched.await_healthy(node)
+    before = {node: _pid(watched, node) for node in nodes}
+    begun = time.monotonic()
+    watched.shed.ssh(f"kill -{signal} {before['docked']} {before['lent']}")
+    watched.pod.ssh(f"kill -{signal} {before['pod']}")
+    for node in nodes:
+        machines.await_that(
+            lambda node=node: _pid(watched, node) not in ("0", before[node]), 60, f"another process on {node}"
+        )
+    for node in nodes:
+        watched.await_healthy(node)
+    measured.append(f"docker, given login and pod, {signal}: all healthy {time.monotonic() - begun:.1f} s")
+    machines.await_that(lambda: f"/{ALERTS}" in watched.web.requests, 20, "alerts went where the vault says")
+
+
+_LOGIN = (
+    "runuser -u gpu-mesh -- ssh -F none -i /etc/gpu-mesh/ssh/id_ed25519 -o BatchMode=yes"
+    " -o UserKnownHostsFile=/etc/gpu-mesh/ssh/known_hosts -o StrictHostKeyChecking=yes"
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "permitted"),
+    [
+        (f"sudo -n docker restart {CONTAINER}", True),
+        ("sudo -n docker ps", False),
+        ("sudo -n docker restart other", False),
+        (f"sudo -n docker restart {CONTAINER} other", False),
+        (f"sudo -n docker restart -t 0 {CONTAINER}", False),
+        ("sudo -n docker", False),
+        ("sudo -n true", False),
+        ("docker ps", False),
+        ("systemctl restart container.service", False),
+        ("systemctl restart lent.service", False),
+    ],
+)
+def test_the_nodes_user_may_restart_its_container_and_nothing_else(
+    watched: Mesh, command: str, permitted: bool
+) -> None:
+    done = watched.guard.ssh(f"{_LOGIN} gpu-mesh@{watched.shed.address} {command}", check=False)
+    assert (done.returncode == 0) is permitted, done.stderr
+
+
+def test_a_node_that_the_operator_may_not_provision_is_left_as_it_was(watched: Mesh) -> None:
+    assert "gpu-mesh" not in watched.shed.out("cat /home/keeper/.ssh/authorized_keys")
+    assert watched.shed.out("ls /etc/polkit-1/rules.d | grep gpu-mesh") == "50-gpu-mesh-node-sturdy.rules"
+    assert watched.pod.out(OURS) == ""
+
+
+def test_systemd_itself_restarts_a_crashed_ollama_where_that_is_wanted(
+    watched: Mesh, measured: list[str]
+) -> None:
+    watched.await_healthy("sturdy")
+    begun = time.monotonic()
+    watched.shed.ssh("kill -KILL $(systemctl show ollama -p MainPID --value)")
+    machines.await_that(
+        lambda: watched.shed.out("systemctl show ollama -p NRestarts --value") == "1",
+        20,
+        "systemd restarted it",
+    )
+    watched.await_healthy("sturdy")
+    measured.append(f"drop-in, ollama killed: healthy again {time.monotonic() - begun:.1f} s")
+    assert watched.shed.out("systemctl show ollama -p NRestarts --value") == "1"
+
+
+def test_a_node_with_an_old_polkit_is_refused_with_the_reason(watched: Mesh) -> None:
+    old = watched.shed.root / "usr/local/bin/pkaction"
+    old.write_text("#!/bin/sh\necho pkaction version 0.105\n")
+    old.chmod(0o755)
+    play = watched.operator.play("playbooks/nodes.yml", "-l", "guard,sturdy", check=False)
+    old.unlink()
+    assert play.code != 0
+    assert "sturdy: polkit 0.105, and 0.106 or newer is needed" in play.said
