@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SHELL := /bin/sh
 
-.PHONY: help setup demo test test-hosts lint format bench clean
+.PHONY: help setup demo test test-hosts lint format stories bench clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ lint: $(READY) ## formatting, types, YAML, Ansible
 format: $(READY) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+stories: $(READY) ## write anew what each trace of tests/traces tells; then read the difference
+	@for trace in tests/traces/*.yml; do $(BIN)/gpu-mesh simulate $$trace >$${trace%.yml}.txt; done
 
 bench: $(READY) ## measured figures, as ratios in one run
 	$(BIN)/python bench/tick.py

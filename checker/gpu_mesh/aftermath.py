@@ -43,6 +43,7 @@ _NEXT_STEP = {
     "if not: mesh_node_enabled: false",
     Finding.UNIT_MISSING: "correct mesh_node_recovery or mesh_node_unit of {node}",
     Finding.CANNOT_LOOK: "install curl on the host of {node}",
+    Finding.AT_WORK: "nothing: it is looked at again; to cut off what it generates: restart {unit} by hand",
     Finding.LEASED: "nothing, if that helps: gpu-mesh status; where nobody is at work any more: "
     "rm -r /var/tmp/gpu-mesh-lease.d/{node}[.@]* there",
     Finding.CANNOT_LEASE: "make it anew on the host that it names: "
@@ -92,6 +93,8 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) 
         )
         words = diagnose.in_words(cause, node) if cause else "asked for"
         text, level = f"not restarted: {words}: {ending.words}", Level.ERROR
+        if not before.failures:
+            level = Level.WARNING  # it serves
         return None if told else _alert(node, before, ending.at, level, cause, text, advice)
     if before.called_at:
         return None

@@ -103,12 +103,16 @@ def send_test(
 
 def _deliveries(alert: Alert, now: float) -> list[str]:
     said = [f"{key}: {_progress(delivery, now)}" for key, delivery in sorted(alert.deliveries.items())]
+    if alert.muted:
+        return ["not sent: this node's alerts rested"]
     return said or ["no URL wanted it" if alert.done else "waiting to be sent"]
 
 
 def _progress(delivery: Delivery, now: float) -> str:
     if delivery.progress is Progress.DELIVERED:
         return "delivered"
+    if delivery.progress is Progress.MERGED:
+        return "merged into a newer one of this node"
     tries = f"{delivery.attempts} attempt{'s' if delivery.attempts != 1 else ''}"
     reason = one_line(delivery.error, 120)
     if delivery.progress is Progress.GIVEN_UP:

@@ -1,25 +1,18 @@
-"""Asks places outside whether the monitor's own network is gone, before every node is blamed for that.
+"""Asks places outside whether the monitor's own network is there; guard.py decides what follows.
 
 A canary is ``host:port``. One that refuses answers, too: a packet went out and another came back.
 """
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from gpu_mesh.bounds import Allowance, connect, system_resolve
 from gpu_mesh.faults import GetError
-from gpu_mesh.mesh import Node
-from gpu_mesh.observation import Fault, Observation
+from gpu_mesh.observation import Fault
 
 PATIENCE = 3.0
 """Seconds that a canary has to answer."""
-
-
-def all_remote_fail(nodes: Sequence[Node], seen: Mapping[str, Observation]) -> bool:
-    """Tell whether every node that is not on the monitor fails; False when there is none."""
-    remote = [seen[node.key] for node in nodes if not node.on_monitor]
-    return bool(remote) and all(observation.tags.fault is not None for observation in remote)
 
 
 def answering(canaries: Collection[str]) -> frozenset[str]:

@@ -120,7 +120,7 @@ def _send_heartbeat(mesh: Mesh, log: Log, now: float, *, good: bool) -> None:
     if mesh.settings.heartbeat_url:
         from gpu_mesh import heartbeat  # most meshes have none
 
-        url, trust_env = mesh.settings.heartbeat_url.rstrip("/"), mesh.settings.proxy_from_environment
+        url, trust_env = mesh.settings.heartbeat_url, mesh.settings.proxy_from_environment
         if reason := heartbeat.beat(url, good=good, trust_env=trust_env):
             log.write([event("heartbeat_lost", Severity.WARNING, reason=reason)], now)
 
@@ -135,19 +135,12 @@ def described(change: Folded) -> str:
 def _listen(
     mesh: Mesh, nodes: tuple[Node, ...], known: State, seen: Mapping[str, Observation]
 ) -> tuple[dict[str, str], bool]:
-    """Return the canaries that answered just now, each with this boot, and whether the monitor is offline.
-
-    They are asked until each has answered since this machine started, and whenever no remote node answers.
-    """
+    """Ask the canaries, as guard.listen says; it also says what is returned."""
     if not mesh.settings.canary:
         return {}, False
-    from gpu_mesh import canary  # most meshes have none
+    from gpu_mesh import canary, guard  # most meshes have none
 
-    boot = canary.boot()
-    proven = {each for each in mesh.settings.canary if known.canaries.get(each) == boot}
-    failing = canary.all_remote_fail(nodes, seen)
-    heard = canary.answering(mesh.settings.canary if failing else set(mesh.settings.canary) - proven)
-    return dict.fromkeys(heard, boot), failing and bool(proven) and not heard
+    return guard.listen(mesh.settings.canary, known.canaries, nodes, seen, canary.boot(), canary.answering)
 
 
 def _version_is_old(state: State, node: Node, now: float) -> bool:

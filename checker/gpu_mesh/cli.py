@@ -150,6 +150,23 @@ COMMANDS = {
         "gpu-mesh -i inventory validate",
         (_JSON,),
     ),
+    "simulate": _Command(
+        commands.simulate,
+        "tell what would follow if nodes showed what a trace says (docs/simulate.md); changes nothing",
+        "gpu-mesh simulate trace.yml\n  gpu-mesh simulate trace.yml --set recovery_max_attempts=1",
+        (
+            _option("trace", metavar="TRACE", help="a YAML file"),
+            _option(
+                "--set",
+                dest="given",
+                action="append",
+                default=[],
+                metavar="NAME=VALUE",
+                help="a setting (mesh_monitor_NAME) for this story; repeatable",
+            ),
+            _JSON,
+        ),
+    ),
     "run": _Command(
         commands.run,
         "watch in the foreground, without systemd: for containers and development",

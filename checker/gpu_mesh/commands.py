@@ -229,6 +229,23 @@ def validate(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
     return validating.run(paths, arguments.monitor, as_json=arguments.json)
 
 
+def simulate(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
+    """Tell what would follow from a trace; 1 when that is not what the trace expects."""
+    from gpu_mesh import simulatecommand
+
+    sources = paths.inventory if arguments.inventory else ()
+    try:
+        wish = simulatecommand.Wish(
+            Path(arguments.trace), tuple(arguments.given), sources, paths.inventory, arguments.monitor
+        )
+        text, unmet = simulatecommand.run(wish, as_json=arguments.json)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    sys.stdout.write(text)
+    sys.stderr.write("".join(f"not as expected: {each}\n" for each in unmet))
+    return int(bool(unmet))
+
+
 def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Watch in the foreground until Ctrl-C or SIGTERM."""
     from gpu_mesh import foreground

@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from gpu_mesh import outbox
 from gpu_mesh.log import Event, Log, Severity, Value, event
+from gpu_mesh.merging import Letter
 from gpu_mesh.mesh import Settings
 from gpu_mesh.outbox import Ending, Settled
 from gpu_mesh.paths import Paths
@@ -140,7 +141,7 @@ class _Run:
                 for key in [key for key, sending in busy.items() if sending.done()]:
                     busy.pop(key).result()
 
-    def _due(self, alerts: tuple[Alert, ...], now: float) -> dict[str, tuple[Alert, ...]]:
+    def _due(self, alerts: tuple[Alert, ...], now: float) -> dict[str, tuple[Letter, ...]]:
         due = outbox.due(alerts, self._configured().targets, now)
         return {key: found for key, found in due.items() if now >= self._refusing.get(key, 0.0)}
 
@@ -177,11 +178,12 @@ class _Run:
         if unwanted:
             self._write(_unwanted(unwanted, configuration, self._paths, self._settings))
 
-    def _send(self, channel: "Channel", alerts: tuple[Alert, ...]) -> None:
+    def _send(self, channel: "Channel", letters: tuple[Letter, ...]) -> None:
         from gpu_mesh import delivery
 
         assert self._templates is not None
-        for alert in alerts:
+        for letter in letters:
+            alert = letter.alert
             rendered = delivery.worded(channel, alert, self._templates)
             self._write_once("alert_template_broken", rendered.problems)
             now = self._clock()
@@ -200,8 +202,9 @@ class _Run:
                     configuration.targets,
                     now,
                     whole=not configuration.problems,
+                    merged=letter.merged,
                 )
-            self._write(_outcome(channel, alert, reason, folded, now))
+            self._write(_outcome(channel, letter, reason, folded, now))
             self._outcomes.append(
                 Progress.DELIVERED if not reason else folded.progress if folded else Progress.GIVEN_UP
             )
@@ -221,12 +224,14 @@ class _Run:
 _TRY = "mend the file, then: gpu-mesh alerts test; alerts wait for it 24 hours"
 
 
-def _outcome(channel: "Channel", alert: Alert, reason: str, folded: Delivery | None, now: float) -> Event:
+def _outcome(channel: "Channel", letter: Letter, reason: str, folded: Delivery | None, now: float) -> Event:
+    alert = letter.alert
     names: dict[str, Value] = {
         "alert": alert.id,
         "node": alert.node,
         "target": channel.target.id,
         "service": channel.label,
+        "stands_for": ",".join(map(str, letter.merged)),
     }
     attempts = folded.attempts if folded else 1
     if not reason:

@@ -3,8 +3,11 @@
 The protocol is that of healthchecks.io: a GET of the URL for a good tick, with ``/fail`` for a bad one.
 """
 
+from pathlib import Path
+
 from gpu_mesh.faults import GetError
-from gpu_mesh.transport import Session
+from gpu_mesh.observation import Fault
+from gpu_mesh.transport import Session, read_private
 
 PATIENCE = 5.0
 """Seconds for the whole request: a check waits for it last, when everything is saved."""
@@ -14,13 +17,15 @@ def beat(url: str, *, good: bool, trust_env: bool) -> str:
     """Send one heartbeat; return why it did not arrive ("": it did), without the URL, for that is a secret.
 
     Args:
-        url: without a trailing slash.
+        url: where to; ``@/path``: what that file says.
         good: whether the tick could probe every node.
         trust_env: whether a proxy named in the environment is used.
     """
     try:
-        with Session(url, PATIENCE, trust_env=trust_env) as session:
+        if url.startswith("@/"):
+            url = read_private(Path(url[1:]), f"the file {url[1:]} of mesh_monitor_heartbeat_url")
+        with Session(url.rstrip("/"), PATIENCE, trust_env=trust_env) as session:
             answer = session.get("" if good else "/fail")
     except GetError as error:
-        return error.fault.value
+        return error.detail if error.fault is Fault.UNUSABLE else error.fault.value
     return "" if answer.status < 400 else f"HTTP {answer.status}"

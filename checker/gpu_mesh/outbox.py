@@ -10,6 +10,8 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gpu_mesh import merging
+from gpu_mesh.merging import Letter
 from gpu_mesh.state import Alert, Delivery, Level, Progress, State
 
 FIRST_RETRY = 30.0
@@ -69,13 +71,21 @@ def retry_delay(attempts: int) -> float:
     return float(min(FIRST_RETRY * 2 ** min(attempts - 1, 16), LONGEST_RETRY))
 
 
-def due(alerts: Iterable[Alert], targets: Iterable[Target], now: float) -> dict[str, tuple[Alert, ...]]:
+def due(alerts: Iterable[Alert], targets: Iterable[Target], now: float) -> dict[str, tuple[Letter, ...]]:
     """Return what is to be sent now, by target and in order of the alerts' numbers."""
-    pending = sorted((alert for alert in alerts if not alert.done), key=lambda alert: alert.id)
-    by_target = {
-        target.id: tuple(alert for alert in pending if _is_due(alert, target, now)) for target in targets
-    }
+    known = tuple(alerts)
+    by_target = {target.id: _letters(known, target, now) for target in targets}
     return {key: found for key, found in by_target.items() if found}
+
+
+def _letters(alerts: tuple[Alert, ...], target: Target, now: float) -> tuple[Letter, ...]:
+    waiting = [alert for alert in alerts if not alert.done and _waits_for(alert, target)]
+    if not waiting:
+        return ()
+    unwanted = (alert for alert in alerts if not wants(target.tags, alert.level, alert.tags))
+    return tuple(
+        letter for letter in merging.letters(waiting, unwanted) if _is_due(letter.alert, target, now)
+    )
 
 
 def begin(state: State, alert_id: int, target: Target, now: float) -> bool:
@@ -105,6 +115,7 @@ def fold(
     now: float,
     *,
     whole: bool,
+    merged: tuple[int, ...] = (),
 ) -> Delivery | None:
     """Enter the outcome of an attempt that was begun into the state as it is now.
 
@@ -116,6 +127,7 @@ def fold(
         targets: all that the configuration names.
         now: Unix seconds.
         whole: whether ``targets`` is complete; with a part of the configuration broken, no alert is done.
+        merged: the numbers of the alerts for which this one stands there.
 
     Returns:
         The delivery as it stands now; None when the alert is no longer in the state.
@@ -124,12 +136,27 @@ def fold(
     if alert is None:
         return None
     delivery = _after(alert, alert.deliveries.get(target_id, Delivery()), reason, now)
-    alert = replace(alert, deliveries={**alert.deliveries, target_id: delivery})
+    changed = {alert.id: replace(alert, deliveries={**alert.deliveries, target_id: delivery})}
+    if delivery.progress is not Progress.PENDING:
+        changed |= {
+            each.id: replace(each, deliveries={**each.deliveries, target_id: _merged(each, target_id)})
+            for each in state.alerts
+            if each.id in merged
+        }
     targets = tuple(targets)
-    open_ones = _pending(alert, targets) or _misses_a_target(alert, targets)
-    alert = replace(alert, done=alert.done or (whole and not open_ones))
-    _store(state, {alert.id: alert})
+    _store(state, {key: _closed(each, targets, whole=whole) for key, each in changed.items()})
     return delivery
+
+
+def _merged(alert: Alert, target_id: str) -> Delivery:
+    delivery = alert.deliveries.get(target_id, Delivery())
+    waits = delivery.progress is Progress.PENDING
+    return replace(delivery, progress=Progress.MERGED, next_at=0.0) if waits else delivery
+
+
+def _closed(alert: Alert, targets: tuple[Target, ...], *, whole: bool) -> Alert:
+    open_ones = _pending(alert, targets) or _misses_a_target(alert, targets)
+    return replace(alert, done=alert.done or (whole and not open_ones))
 
 
 def settlements(
@@ -151,13 +178,17 @@ def settle(state: State, targets: tuple[Target, ...], now: float, *, whole: bool
     return found
 
 
+def _waits_for(alert: Alert, target: Target) -> bool:
+    pending = alert.deliveries.get(target.id, Delivery()).progress is Progress.PENDING
+    return pending and wants(target.tags, alert.level, alert.tags)
+
+
 def _is_due(alert: Alert, target: Target, now: float) -> bool:
-    if not wants(target.tags, alert.level, alert.tags):
+    if not _waits_for(alert, target):
         return False
     delivery = alert.deliveries.get(target.id, Delivery())
     # A time further away than any back-off was written before the clock was set back.
-    in_back_off = now < delivery.next_at <= now + LONGEST_RETRY
-    return delivery.progress is Progress.PENDING and not in_back_off
+    return not now < delivery.next_at <= now + LONGEST_RETRY
 
 
 def _after(alert: Alert, delivery: Delivery, reason: str, now: float) -> Delivery:

@@ -32,6 +32,7 @@ class Finding(StrEnum):
     UNIT_DISABLED = "unit_disabled"  # or masked: somebody does not want it to run
     UNIT_MISSING = "unit_missing"
     CANNOT_LOOK = "cannot_look"  # nothing on the host can ask over HTTP
+    AT_WORK = "at_work"  # it generates: a restart for an impairment would cut that off
     PORT_WAS_LISTENING = "port_was_listening"  # the tunnel's, before it was rebuilt
     PORT_WAS_SILENT = "port_was_silent"
     PORT_IS_OURS = "port_is_ours"  # a rebuild would not help: it was only looked at
@@ -53,6 +54,9 @@ REBUILD_HELPS = frozenset(
     }
 )
 """The probed causes for which a tunnel is rebuilt; for others the look only tells whose its local port is."""
+
+RESTARTED_THOUGH_IT_ANSWERS = frozenset({Cause.RUNNER_HUNG, Cause.STUCK_STOPPING, Cause.CPU_FALLBACK})
+"""The probed causes that an Ollama has which answers on its own host; restart_ollama.yml knows them, too."""
 
 
 class Decision(Struct, frozen=True):

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from gpu_mesh import brake, deepcheck, ladder, plan, probe, recovery
 from gpu_mesh.aftermath import Ending
@@ -24,7 +23,7 @@ from gpu_mesh.log import Log, Severity, Value, event
 from gpu_mesh.mesh import Mesh, Node
 from gpu_mesh.observation import Observation
 from gpu_mesh.paths import Paths
-from gpu_mesh.plan import Decision, Finding
+from gpu_mesh.plan import Decision
 from gpu_mesh.recovery import Job, Proof, Report
 from gpu_mesh.statefile import StateError, StateFile
 
@@ -162,10 +161,8 @@ def _carry_out(site: Site, job: Job) -> bool:
     action = job.claim.action
     report = _act(site, job, action)
     if recovery.follow_up(job, report):
-        finding, action = report.finding, Action.REBUILD_TUNNEL
-        report = _act(site, job, action)
-        if report.finding in (Finding.NONE, Finding.PORT_WAS_LISTENING, Finding.PORT_WAS_SILENT):
-            report = replace(report, finding=finding)  # what the look on the node's host showed tells more
+        action = Action.REBUILD_TUNNEL
+        report = recovery.rebuilt(report, _act(site, job, action))
     patience = site.mesh.settings.recovery_settle if report.done else 0.0
     proof = _prove(site, job, patience)
     ending = recovery.ending_of(job, action, report, proof, site.clock())

@@ -147,6 +147,13 @@ def follow_up(job: Job, report: Report) -> bool:
     return report.success and plan.follow_up(job.node, cause, report.finding) is Action.REBUILD_TUNNEL
 
 
+def rebuilt(looked: Report, report: Report) -> Report:
+    """Return what came of a rebuild after a look on the node's host, with the finding that says more."""
+    if report.finding in (Finding.NONE, Finding.PORT_WAS_LISTENING, Finding.PORT_WAS_SILENT):
+        return replace(report, finding=looked.finding)
+    return report
+
+
 def conclude(
     state: State, mesh: Mesh, job: Job, ending: Ending, proof: Proof, *, counts: bool, stopping: bool = False
 ) -> None:

@@ -187,6 +187,12 @@ def _plain_url(value: object) -> str:
     return value.strip()
 
 
+def _secret_url(value: object) -> str:
+    if isinstance(value, str) and value.startswith("@/") and value.isprintable():
+        return value
+    return _plain_url(value)
+
+
 def _headers(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         raise ShapeError
@@ -272,6 +278,6 @@ CONTAINER = Shape("a container's name", _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 UNIT = Shape("a unit such as ollama.service", _matching(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]*\.service"))
 PATH = Shape("an absolute path", _matching(r"/.*"))
 URL = Shape("http:// or https://, a host, and a port if need be", _url, shown=False)
-ANY_URL = Shape("an http:// or https:// URL", _plain_url, shown=False)
+SECRET_URL = Shape("an http:// or https:// URL, or @/path of a file that holds one", _secret_url, shown=False)
 HEADERS = Shape("a mapping of header names to values", _headers, shown=False)
 PLAYBOOKS = Shape("a mapping of causes, or last, to files", _playbooks)

@@ -57,6 +57,7 @@ class Progress(StrEnum):
 
     PENDING = "pending"
     DELIVERED = "delivered"
+    MERGED = "merged"  # into a newer one of the node, which was delivered or given up
     GIVEN_UP = "given_up"
 
 

@@ -223,7 +223,7 @@ def header_value(name: str, value: str) -> str:
     """
     if value.startswith("@/"):
         where = f"the file {value[1:]} of header {name}"
-        value = _read_private(Path(value[1:]), where)
+        value = read_private(Path(value[1:]), where)
     else:
         where = f"header {name}"
     if not _NAME.fullmatch(name) or not value.isprintable() or not all(ord(letter) < 256 for letter in value):
@@ -231,7 +231,12 @@ def header_value(name: str, value: str) -> str:
     return value
 
 
-def _read_private(path: Path, where: str) -> str:
+def read_private(path: Path, where: str) -> str:
+    """Return what a file of one line says that nobody else may read.
+
+    Raises:
+        GetError: UNUSABLE, in words that begin with ``where`` and never repeat what the file holds.
+    """
     try:
         # Not blocking: a named pipe in its place must not hold the check.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

@@ -190,8 +190,9 @@ _TABLE = (
     ),
     Variable(
         "mesh_monitor_heartbeat_url",
-        shapes.ANY_URL,
-        "Asked after each check, with /fail after a bad one: somebody else notices when none comes",
+        shapes.SECRET_URL,
+        "Asked after each check, with /fail after a bad one: somebody else notices when none comes. A URL "
+        "that only you may know stands in a file of mode 0600: `@/path`",
         "none",
     ),
     Variable(

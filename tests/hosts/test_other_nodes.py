@@ -237,7 +237,8 @@ def test_secrets_out_of_a_vault_arrive_and_are_shown_to_nobody(watched: Mesh) ->
     assert ALERTS in watched.guard.out("cat /etc/gpu-mesh/apprise.yml")
     assert watched.guard.out("stat -c '%a %U' /etc/gpu-mesh/apprise.yml") == "600 gpu-mesh"
     shown = watched.guard.out(
-        "cat /var/log/gpu-mesh/* /var/lib/gpu-mesh/state.json; journalctl -b --no-pager; gpu-mesh status"
+        "cat /var/log/gpu-mesh/* /var/lib/gpu-mesh/*.json /etc/gpu-mesh/inventory/*; "
+        "journalctl -b --no-pager; gpu-mesh status"
         " || true; runuser -u nobody -- cat /etc/gpu-mesh/inventory/mesh.yml 2>&1 || true"
     )
     for secret in (HEARTBEAT, ALERTS, INDEX, "open sesame"):
@@ -340,6 +341,30 @@ def test_systemd_itself_restarts_a_crashed_ollama_where_that_is_wanted(
     watched.await_healthy("sturdy")
     measured.append(f"drop-in, ollama killed: healthy again {time.monotonic() - begun:.1f} s")
     assert watched.shed.out("systemctl show ollama -p NRestarts --value") == "1"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sudo gpu-mesh status",
+        "gpu-mesh validate",
+        "gpu-mesh recover --dry-run",
+        "gpu-mesh alerts list",
+        "gpu-mesh alerts test",
+        "gpu-mesh best --model a",
+        "systemctl list-timers --no-pager gpu-mesh-logrotate.timer",
+        "systemctl start gpu-mesh-logrotate && journalctl --no-pager -u gpu-mesh-logrotate",
+        "systemctl start gpu-mesh.target",
+        "journalctl --no-pager -u gpu-mesh-check -n 20",
+        "journalctl --no-pager -u gpu-mesh-dashboard | grep DASHBOARD",
+        "tail /var/log/gpu-mesh/gpu-mesh.log",
+    ],
+)
+def test_the_commands_that_the_readme_shows_work_on_the_monitor(watched: Mesh, command: str) -> None:
+    watched.await_healthy("sturdy")
+    done = watched.guard.ssh(command, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout or command.startswith("systemctl start")
 
 
 def test_a_node_with_an_old_polkit_is_refused_with_the_reason(watched: Mesh) -> None:

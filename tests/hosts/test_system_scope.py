@@ -420,7 +420,7 @@ def test_check_mode_shows_what_would_change_and_changes_nothing(watched: Mesh) -
     before = watched.monitor.out(kept)
     with _changed(watched.operator) as inventory:
         inventory["mesh_monitors"]["hosts"]["monitor"]["mesh_monitor_stats_interval"] = 77
-        play = watched.operator.play("site.yml", "--check", "--diff")
+        play = watched.operator.play("playbooks/monitor.yml", "--tags", "configure", "--check", "--diff")
     assert "+OnUnitActiveSec=77s" in play.printed
     assert watched.monitor.out(kept) == before
 
@@ -428,7 +428,7 @@ def test_check_mode_shows_what_would_change_and_changes_nothing(watched: Mesh) -
 def test_a_tunnel_that_left_the_inventory_is_stopped_and_removed(watched: Mesh) -> None:
     with _changed(watched.operator) as inventory:
         del inventory["mesh_nodes"]["hosts"]["rented"]
-        watched.operator.play("playbooks/monitor.yml")
+        watched.operator.play("playbooks/monitor.yml", "--tags", "configure,run")
     assert not _listens(watched.monitor, 8080)
     assert watched.monitor.out("ls /etc/gpu-mesh/tunnels") == ""
     assert watched.monitor.out("systemctl list-units --all --no-legend 'gpu-mesh-tunnel@*'") == ""

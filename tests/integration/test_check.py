@@ -145,6 +145,25 @@ def test_a_canary_that_never_answered_guards_nothing(
     assert site.state().nodes["desk"].failures == 1
 
 
+def test_the_heartbeats_url_may_stand_in_a_file_that_nobody_else_may_read(
+    site: Site, standin: Callable[..., Standin]
+) -> None:
+    secret = site.folder / "heartbeat"
+    site.describe({"desk": {"url": standin().url}}, heartbeat_url=f"@{secret}")
+    site.ok("check")
+    assert any("no such file or directory" in line for line in site.log() if "event=heartbeat_lost" in line)
+    secret.write_text("http://127.0.0.1:9/\n")
+    secret.chmod(0o644)
+    site.ok("check")
+    assert any("can be read by others" in line for line in site.log() if "event=heartbeat_lost" in line)
+    switch = standin()
+    secret.write_text(f"{switch.url}/ping/secret\n")
+    secret.chmod(0o600)
+    site.ok("check")
+    assert list(switch.paths) == ["/ping/secret"]
+    assert "ping" not in "".join(path.read_text() for path in site.state_dir.glob("*.json"))
+
+
 def test_each_check_sends_a_heartbeat_and_says_when_it_could_not_probe(
     site: Site, standin: Callable[..., Standin]
 ) -> None:

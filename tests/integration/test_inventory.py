@@ -252,27 +252,6 @@ def test_validate_gives_roles_the_resolved_mesh(write: Write, capsys: pytest.Cap
     assert document["nodes"][0]["unit"] == "ollama.service"
 
 
-@pytest.mark.parametrize("as_json", [False, True])
-def test_validate_notes_what_is_set_but_has_no_effect(
-    as_json: bool, write: Write, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = write(
-        "mesh.ini",
-        "[mesh_nodes]\nhub\niceland mesh_node_parent=hub\nnorway mesh_node_parent=hub\n"
-        "[mesh_monitors]\nhome mesh_monitor_heartbeat_url=http://one.example.net/x\n",
-    )
-    assert validate.run(paths_of(source), None, as_json=as_json) == 0
-    assert capsys.readouterr().err.splitlines() == [
-        "note: mesh_node_parent has no effect in this version",
-    ]
-
-
-def test_validate_has_nothing_to_note_of_what_works(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    source = write("mesh.ini", "[mesh_nodes]\niceland mesh_node_timeout=4\n")
-    assert validate.run(paths_of(source), None, as_json=False) == 0
-    assert capsys.readouterr().err == ""
-
-
 def test_validate_tells_all_mistakes_at_once(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     source = write("mesh.ini", "[mesh_nodes]\niceland mesh_node_enabled=soon\nnorway mesh_node_unit=x\n")
     assert validate.run(paths_of(source), None, as_json=True) == 2

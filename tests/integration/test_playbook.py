@@ -154,6 +154,46 @@ def test_behind_a_mapped_port_ollama_is_asked_at_its_own(
     assert (report.finding, touched.exists()) == (found, found is Finding.SILENT)
 
 
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[bytes]"]]:
+    """A function that starts what looks like Ollama's runner of a model, and generates."""
+    started = []
+    (tmp_path / "ollama").symlink_to("/bin/bash")
+    (tmp_path / "runner").write_text("while :; do :; done")
+
+    def start() -> "subprocess.Popen[bytes]":
+        started.append(subprocess.Popen(["./ollama", "runner", "--model", "a"], cwd=tmp_path))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("cause", ["stuck_stopping", "cpu_fallback"])
+def test_a_node_that_serves_badly_is_not_restarted_while_it_generates(
+    cause: str,
+    here: tuple[str, ...],
+    standin: Callable[..., Standin],
+    tmp_path: Path,
+    runner: Callable[[], "subprocess.Popen[bytes]"],
+) -> None:
+    what = node(standin().port, recovery_command=f"touch {tmp_path}/restarted")
+    generating = runner()
+    report = run(RESTART, what, here, extra={"gpu_mesh_cause": cause})
+    assert (report.finding, report.done) == (Finding.AT_WORK, False)
+    assert report.said.startswith("a model is generating on its host, and a restart would cut that off")
+    assert not (tmp_path / "restarted").exists()
+    hung = run(RESTART, what, here, extra={"gpu_mesh_cause": "runner_hung"})
+    assert hung.done, "a runner that does not answer is not spared, though it takes time"
+    (tmp_path / "restarted").unlink()
+    generating.kill()
+    generating.wait()
+    assert run(RESTART, what, here, extra={"gpu_mesh_cause": cause}).done
+    assert (tmp_path / "restarted").exists()
+
+
 def test_a_server_whose_model_store_fails_is_restarted_although_it_tells_its_version(
     here: tuple[str, ...], standin: Callable[..., Standin], tmp_path: Path
 ) -> None:

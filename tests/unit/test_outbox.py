@@ -72,7 +72,10 @@ def test_alerts_are_due_per_url_in_order_and_only_where_they_are_wanted() -> Non
     state = state_with(alert(W), alert(C), alert(I))
     targets = [Target("chat"), Target("mail", frozenset({"critical"})), Target("log", frozenset({"web"}))]
     due = outbox.due(state.alerts[::-1], targets, 1000.0)
-    assert {key: [item.id for item in found] for key, found in due.items()} == {"chat": [1, 2], "mail": [2]}
+    assert {key: [item.alert.id for item in found] for key, found in due.items()} == {
+        "chat": [1, 2],
+        "mail": [2],
+    }
 
 
 def test_an_alert_about_the_monitor_itself_concerns_every_url_of_its_level() -> None:
@@ -226,7 +229,9 @@ def test_no_alert_is_done_while_a_url_that_wants_it_neither_has_it_nor_was_given
     for what, which, seconds in steps:
         now += seconds
         due = [
-            (key, item.id) for key, found in outbox.due(state.alerts, targets, now).items() for item in found
+            (key, item.alert.id)
+            for key, found in outbox.due(state.alerts, targets, now).items()
+            for item in found
         ]
         if what == "settle":
             outbox.settle(state, targets, now, whole=True)

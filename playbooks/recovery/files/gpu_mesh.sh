@@ -62,6 +62,31 @@ look() {
   echo "gpu-mesh: looked"
 }
 
+# runner_ticks: the processor time of all of Ollama's runners here, in ticks of the clock.
+runner_ticks() {
+  total=0
+  for process in /proc/[0-9]*; do
+    case $(tr '\000' ' ' <"$process/cmdline" 2>/dev/null) in
+      ollama\ runner\ * | */ollama\ runner\ * | *ollama_llama_server\ *)
+        # The name in brackets may hold anything: what counts stands after the last one.
+        fields=$(sed 's/.*) //' "$process/stat" 2>/dev/null)
+        set -- $fields
+        [ $# -ge 13 ] && total=$((total + ${12} + ${13}))
+        ;;
+    esac
+  done
+  echo "$total"
+}
+
+# runners_at_work: does a model generate here? A runner that waits for work takes next to no processor time; one that
+# generates takes a good part of a core, on a GPU too.
+runners_at_work() {
+  before=$(runner_ticks)
+  sleep 1
+  used=$(($(runner_ticks) - before))
+  [ "$used" -ge "$(($(getconf CLK_TCK 2>/dev/null || echo 100) / 10))" ] && echo "gpu-mesh: at work"
+}
+
 # unit_state SCOPE UNIT: say what systemd knows of the unit; nothing when there is no systemd.
 unit_state() {
   echo "gpu-mesh: uid $(id -u)"

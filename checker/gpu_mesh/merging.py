@@ -1,0 +1,64 @@
+"""Decides which of a node's waiting alerts is sent when one message can say it all. Pure; for outbox.py.
+
+While a chat service is down, a node fails, is repaired, fails again: once the service is back, a burst of old
+news would hide what is true now. So of what waits for one URL, one alert a node is sent and stands for the
+others: that it has recovered, else the worst of what has happened since it last had.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gpu_mesh.durations import moment
+from gpu_mesh.state import Alert, AlertKind, Level, Status
+
+_RANK = {level: rank for rank, level in enumerate(Level)}
+
+
+class Letter(Struct, frozen=True):
+    """What is sent to one URL: an alert, and the others that it stands for."""
+
+    alert: Alert
+    merged: tuple[int, ...] = ()  # their numbers
+
+
+def letters(waiting: Iterable[Alert], unwanted: Iterable[Alert] = ()) -> tuple[Letter, ...]:
+    """Return what one URL is sent, in order of the alerts' numbers.
+
+    Args:
+        waiting: what the URL wants and has not got.
+        unwanted: what it does not want, by which it cannot learn that a node has recovered meanwhile.
+    """
+    by_node: dict[str, list[Alert]] = {}
+    alone = []
+    for alert in sorted(waiting, key=lambda alert: alert.id):
+        if alert.node and alert.kind in (AlertKind.STATUS, AlertKind.RECOVERY):
+            by_node.setdefault(alert.node, []).append(alert)
+        else:
+            alone.append(Letter(alert))
+    ends = {alert.node: alert for alert in sorted(unwanted, key=lambda alert: alert.id) if _is_end(alert)}
+    merged = (_merged(chain, ends.get(node)) for node, chain in by_node.items())
+    return tuple(sorted((*alone, *merged), key=lambda letter: letter.alert.id))
+
+
+def _merged(chain: Sequence[Alert], end: Alert | None) -> Letter:
+    begin = max((place + 1 for place, alert in enumerate(chain[:-1]) if _is_end(alert)), default=0)
+    newest = chain[begin:]
+    lead = newest[-1] if _is_end(newest[-1]) else max(newest, key=lambda each: (_RANK[each.level], each.id))
+    others = [alert for alert in chain if alert.id != lead.id]
+    if not _is_end(lead):
+        lead = replace(lead, tried=_tried(lead, newest))
+    if end and end.id > lead.id:
+        lead = replace(lead, text=f"{lead.text}; healthy again since {moment(end.at)}")
+    return Letter(lead, tuple(alert.id for alert in others))
+
+
+def _tried(lead: Alert, newest: Sequence[Alert]) -> str:
+    """Keep what the alerts of recoveries said that are not sent themselves."""
+    said = [each.text for each in newest if each.kind is AlertKind.RECOVERY and each.id != lead.id]
+    return "; ".join(part for part in (lead.tried, *said) if part)
+
+
+def _is_end(alert: Alert) -> bool:
+    return alert.kind is AlertKind.STATUS and alert.status is Status.HEALTHY and alert.level is Level.INFO
