@@ -62,7 +62,7 @@ def conclude(node: Node, before: NodeState, claim: Claim, ending: Ending) -> Nod
         after,
         cause=refined,
         refined_from=before.refined_from or before.cause,
-        detail=_detail(node, refined, ending),
+        detail=_detail(node, before, refined, ending),
     )
 
 
@@ -92,7 +92,8 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) 
             if past.at >= before.incident_since
         )
         words = diagnose.in_words(cause, node) if cause else "asked for"
-        text, level = f"not restarted: {words}: {ending.words}", Level.ERROR
+        what = "not rebuilt" if ending.action is Action.REBUILD_TUNNEL else "not restarted"
+        text, level = f"{what}: {words}: {ending.words}", Level.ERROR
         if not before.failures:
             level = Level.WARNING  # it serves
         return None if told else _alert(node, before, ending.at, level, cause, text, advice)
@@ -172,10 +173,13 @@ def step_after(node: Node, finding: Finding, cause: Cause | None) -> str:
     return diagnose.next_step(cause, node) if cause else "see what is wrong with it: gpu-mesh status"
 
 
-def _detail(node: Node, cause: Cause, ending: Ending) -> str:
+def _detail(node: Node, before: NodeState, cause: Cause, ending: Ending) -> str:
     words = diagnose.in_words(cause, node)
-    unreachable = ending.finding in (Finding.HOST_DOWN, Finding.NO_ACCESS)
-    return f"{words} ({ending.words})" if unreachable and ending.words else words
+    if ending.finding not in (Finding.HOST_DOWN, Finding.NO_ACCESS):
+        return words
+    found = f"{words} ({ending.words})" if ending.words else words
+    # That the login fails is not what is wrong with the node.
+    return f"{before.detail}; {found}" if cause is Cause.NO_ACCESS and not before.refined_from else found
 
 
 def _alert(

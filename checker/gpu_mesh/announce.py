@@ -62,9 +62,10 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
         news = None if held else due(known, mesh.settings, now)
         if news:
             repair = (repairs or {}).get(node.key) or _under_way(node, known)
-            alert = _alert(node, known, news, repair, tuple(behind.get(node.key, ())), now)
+            others = _others(state, known, news, behind.get(node.key, []))
+            alert = _alert(node, known, news, repair, others, now)
             alerts.queue(state, alert)
-            told = _told(known, news, now)
+            told = _told(known, news, tuple(behind.get(node.key, ())), now)
         by = by if held is Hold.DEPENDENCY else ""
         if (known.held, known.held_by, known.told) != (held, by, told):
             state.nodes[node.key] = replace(known, held=held, held_by=by, told=told)
@@ -143,17 +144,32 @@ def mutes(state: State, node: Node, level: Level, now: float) -> bool:
     return waits or silences.quiet(state.silences, node, level, now) is not None
 
 
-def _told(known: NodeState, news: News, now: float) -> Told | None:
+def _others(state: State, known: NodeState, news: News, behind: list[str]) -> str:
+    """Name the nodes that an alert stands for: those behind a failing one, those that are back with it."""
+    if news is not News.RECOVERED:
+        return f"; so not reached either: {_names(behind)}" if behind else ""
+    told = known.told.behind if known.told else ()
+    back = [key for key in told if key in state.nodes and not state.nodes[key].failures]
+    verb = "is" if len(back) == 1 else "are"
+    return f"; so {verb} {_names(back)}" if back else ""
+
+
+def _names(keys: list[str]) -> str:
+    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
+    return ", ".join(keys[:NAMED]) + more
+
+
+def _told(known: NodeState, news: News, behind: tuple[str, ...], now: float) -> Told | None:
     if news is News.RECOVERED:
         return None
     since = known.told.since if known.told else known.incident_since or known.since
     verdict = known.verdict or Verdict.OK
-    return Told(now, known.status, verdict, since, flapping=known.flapping)
+    before = known.told.behind if known.told else ()
+    named = tuple(dict.fromkeys((*before, *behind)))
+    return Told(now, known.status, verdict, since, flapping=known.flapping, behind=named)
 
 
-def _alert(
-    node: Node, known: NodeState, news: News, repair: str, behind: tuple[str, ...], now: float
-) -> Alert:
+def _alert(node: Node, known: NodeState, news: News, repair: str, others: str, now: float) -> Alert:
     healthy = known.status is Status.HEALTHY
     since = known.told.since if known.told else known.incident_since
     alert = alerts.node_alert(
@@ -161,7 +177,7 @@ def _alert(
         now,
         Level.WARNING if news is News.FLAPPING else LEVELS[known.status],
         AlertKind.STATUS,
-        text=_what_happened(known, news, repair, now) + ("" if healthy else _named(behind)),
+        text=_what_happened(known, news, repair, now) + others,
         next_step="" if healthy or known.cause is None else next_step(known.cause, node),
         status=known.status,
         previous=known.told.status if known.told else None,
@@ -193,13 +209,6 @@ def _what_happened(known: NodeState, news: News, repair: str, now: float) -> str
     if news is News.STILL:
         return f"still offline, for {in_words(now - (told.since if told else known.since))}: {known.detail}"
     return what
-
-
-def _named(behind: tuple[str, ...]) -> str:
-    if not behind:
-        return ""
-    more = f" and {len(behind) - NAMED} more" if len(behind) > NAMED else ""
-    return f"; so not reached either: {', '.join(behind[:NAMED])}{more}"
 
 
 def _under_way(node: Node, known: NodeState) -> str:

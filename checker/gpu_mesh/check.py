@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from gpu_mesh import alerts, deepcheck, meshcache, plan, pool, tick, watch
+from gpu_mesh import alerts, deepcheck, meshcache, plan, pool, recovery, tick, watch
 from gpu_mesh.causes import Action, Verdict
 from gpu_mesh.fold import Folded
 from gpu_mesh.log import Event, Log, Severity, event
@@ -93,6 +93,7 @@ def _check(
         ticked = tick.apply(state, mesh, tick.Sight(seen, heard, offline=offline), began, now)
         raised = tuple(alert for alert in state.alerts if alert.id >= first_new)
         work = any(decision.action is not Action.NONE for decision in plan.plan(mesh, state, now))
+        work = work or any(recovery.is_expired(node, now) for node in state.nodes.values())
         letters = any(alerts.waits(alert) for alert in state.alerts)
     if work:
         paths.recover_wanted.touch()

@@ -21,7 +21,7 @@ def choose(
     """Return the model to ask; None when none is to be asked.
 
     1. Only a model that is loaded, is not about to go, and says its context length.
-    2. One that did not answer is asked at every check, until it does.
+    2. One that did not answer, or whose queue was full, is asked at every check, until it answers.
     3. None where a request has finished since the last check, nor before the interval is over.
 
     Args:
@@ -33,8 +33,8 @@ def choose(
     askable = [model for model in loaded if model.context_length and model.size]
     if not interval or not askable:
         return None
-    silent = (before.refined_from or before.cause) is Cause.RUNNER_HUNG
-    if not silent and (has_moved(before.expiries, loaded) or 0 <= at - before.deep_at < interval):
+    waits = (before.refined_from or before.cause) in (Cause.RUNNER_HUNG, Cause.BUSY)
+    if not waits and (has_moved(before.expiries, loaded) or 0 <= at - before.deep_at < interval):
         return None
     return askable[int(at // interval) % len(askable)]
 

@@ -17,8 +17,9 @@ from gpu_mesh.state import NodeState, State, Status
 _DECAY = 0.5 ** (1 / 120)
 _VALUE = {Verdict.OK: 1.0, Verdict.IMPAIRED: 0.5, Verdict.FAILED: 0.0}
 _HEALTH = {Status.HEALTHY: 1.0, Status.DEGRADED: 0.5}
-_USUAL_SHARE = 0.05
-"""How much one answer moves the running mean: about the last twenty count."""
+_USUAL_SHARE, _SLOW_SHARE = 0.05, 0.0005
+"""How much one answer moves the running mean: about the last twenty count. One that is far too slow hardly
+does, so that a node must stay so for hours until that is usual."""
 
 
 class Counted(Struct, frozen=True):
@@ -58,11 +59,11 @@ def count(before: NodeState, verdict: Verdict, now: float) -> Counted:
     )
 
 
-def usual_ms(before: NodeState, answered_ms: float) -> float:
+def usual_ms(before: NodeState, answered_ms: float, *, slow: bool = False) -> float:
     """Return the running mean of the response time, in milliseconds, with one more answer in it."""
     if not before.usual_ms:
         return answered_ms
-    return before.usual_ms + _USUAL_SHARE * (answered_ms - before.usual_ms)
+    return before.usual_ms + (_SLOW_SHARE if slow else _USUAL_SHARE) * (answered_ms - before.usual_ms)
 
 
 def score(node: NodeState) -> float | None:

@@ -82,6 +82,9 @@ def step(node: Node, settings: Settings, known: NodeState, now: float) -> Step:
     made, tries = acted(attempts), CAUSES[cause].tries if cause else 0
     allowed = tries or settings.recovery_max_attempts
     repaired = sum(attempt.outcome is Outcome.RECOVERED for attempt in attempts)
+    if rung.action is Action.OWN_PLAYBOOK:
+        # The look that was declined has named the cause that it is for.
+        attempts = tuple(each for each in attempts if each.outcome is not Outcome.DECLINED)
     waits = due_after(node, settings, attempts, now)
     if made < allowed and repaired < FLAPS:
         return Step(rung, waits, made, allowed)
@@ -95,13 +98,17 @@ def step(node: Node, settings: Settings, known: NodeState, now: float) -> Step:
 
 
 def counting(known: NodeState) -> tuple[Attempt, ...]:
-    """Return the attempts that count on the ladder of what is wrong now."""
+    """Return the attempts that count on the ladder of what is wrong now.
+
+    A look that ended with nothing done says nothing once the probe shows something else.
+    """
     cause = known.refined_from or known.cause
     impaired = cause is not None and CAUSES[cause].verdict is Verdict.IMPAIRED
     return tuple(
         attempt
         for attempt in known.attempts
         if (attempt.cause is cause if impaired else not attempt.for_impairment)
+        and not (attempt.outcome is Outcome.DECLINED and attempt.cause not in (None, cause))
     )
 
 

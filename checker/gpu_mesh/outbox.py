@@ -137,6 +137,10 @@ def fold(
         return None
     delivery = _after(alert, alert.deliveries.get(target_id, Delivery()), reason, now)
     changed = {alert.id: replace(alert, deliveries={**alert.deliveries, target_id: delivery})}
+    if delivery.progress is Progress.DELIVERED:
+        # The service is back: what else waits for it need not wait any longer.
+        waiting = (each for each in state.alerts if each.id != alert.id and target_id in each.deliveries)
+        changed |= {each.id: _without_wait(each, target_id) for each in waiting}
     if delivery.progress is not Progress.PENDING:
         changed |= {
             each.id: replace(each, deliveries={**each.deliveries, target_id: _merged(each, target_id)})
@@ -146,6 +150,13 @@ def fold(
     targets = tuple(targets)
     _store(state, {key: _closed(each, targets, whole=whole) for key, each in changed.items()})
     return delivery
+
+
+def _without_wait(alert: Alert, target_id: str) -> Alert:
+    delivery = alert.deliveries[target_id]
+    if delivery.progress is not Progress.PENDING or delivery.error == UNTOLD:
+        return alert
+    return replace(alert, deliveries={**alert.deliveries, target_id: replace(delivery, next_at=0.0)})
 
 
 def _merged(alert: Alert, target_id: str) -> Delivery:

@@ -14,7 +14,7 @@ from gpu_mesh.causes import CAUSES, Action, Cause, Verdict
 from gpu_mesh.diagnose import in_words, next_step
 from gpu_mesh.ladder import Rung, Step
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings
-from gpu_mesh.state import Attempt, Claim, NodeState, Outcome, State, Status
+from gpu_mesh.state import Attempt, Claim, Hold, NodeState, Outcome, State, Status
 
 HEALTHY = "healthy"
 """The reason for doing nothing that is good news."""
@@ -114,6 +114,10 @@ def _against(node: Node, state: State, at_work: str, *, force: bool) -> str:
     """Say what in the rest of the mesh stands against a recovery of the node; "": nothing."""
     if brake.holds(state) and not force:
         return "too many nodes fail at once; to repair them all the same: gpu-mesh recover --force"
+    known = state.nodes.get(node.key) or NodeState()
+    leader = state.nodes.get(known.held_by)
+    if leader and known.held is Hold.DEPENDENCY and leader.cause is Cause.HOST_DOWN and leader.failures:
+        return f"{known.held_by} has shown that the host is down"
     if at_work != node.key:
         return f"a recovery of {at_work} is under way on the same machine"
     return ""
@@ -158,7 +162,10 @@ def decide(
     )
     if against:
         return Decision(node.key, Action.NONE, against, known.cause)
-    return Decision(node.key, rung.action, known.detail or "asked for", probed, rung.playbook)
+    own = rung.action is Action.OWN_PLAYBOOK
+    return Decision(
+        node.key, rung.action, known.detail or "asked for", known.cause if own else probed, rung.playbook
+    )
 
 
 def needs_a_person(node: Node, settings: Settings, before: NodeState, now: float) -> bool:

@@ -128,16 +128,18 @@ def ending_of(job: Job, action: Action, report: Report, proof: Proof, at: float)
         proof: what the probes after it showed.
         at: Unix seconds.
     """
-    words = f"{report.said}; but {proof.detail}" if report.done and proof.detail else report.reason
+    own = job.claim.playbook if action is Action.OWN_PLAYBOOK else ""
+    said = report.said or (f"ran {own}" if own and report.done else "")
+    words = f"{said}; but {proof.detail}" if report.done and proof.detail else report.reason
     return Ending(
         at=at,
         action=action,
         outcome=_outcome(report, proof),
         finding=report.finding,
         cause=plan.refine(job.node, job.cause, report.finding),
-        words=words or report.said,
+        words=words or said,
         asked_for=job.cause,
-        playbook=job.claim.playbook if action is Action.OWN_PLAYBOOK else "",
+        playbook=own,
     )
 
 
@@ -176,10 +178,10 @@ def conclude(
         state.nodes[node.key] = replace(before, claim=None)
     if proof.seen is not None and proof.serves:
         if before.last_check <= proof.seen.at:  # else a check has seen the node since
-            recovered = ending.outcome in (Outcome.RECOVERED, Outcome.NOT_RECOVERED)
-            repair = ending.words.partition("; but ")[0] if recovered else ""
             fold(state, node, proof.seen)
-            announce(state, mesh, ending.at, {node.key: repair})
+            announce(state, mesh, ending.at, {node.key: _repair(node, ending)})
+        if ending.outcome is Outcome.NOT_RECOVERED and state.nodes[node.key].cause is job.cause:
+            _tell(state, mesh, node, before, ending)
         return
     known = state.nodes[node.key]
     if before.incident_since and (
@@ -219,6 +221,13 @@ def is_due(decision: Decision) -> bool:
 def is_expired(known: NodeState, now: float) -> bool:
     """Tell whether the node's claim has outlived whoever made it."""
     return known.claim is not None and now >= known.claim.until
+
+
+def _repair(node: Node, ending: Ending) -> str:
+    """Say what a recovery did, for the alert that tells what became of its node."""
+    if ending.outcome is Outcome.NOT_RECOVERED:
+        return f"the {plan.in_words_of(ending.action, node, ending.playbook)} did not help"
+    return ending.words if ending.outcome is Outcome.RECOVERED else ""
 
 
 def _tell(state: State, mesh: Mesh, node: Node, before: NodeState, ending: Ending) -> None:

@@ -153,6 +153,7 @@ class Told(Struct, frozen=True):
     verdict: Verdict
     since: float  # when the trouble began
     flapping: bool = False
+    behind: tuple[str, ...] = ()  # the nodes that it was told to explain
 
 
 class NodeState(Struct, omit_defaults=True, frozen=True):

@@ -102,7 +102,7 @@ def _note_offline(state: State, heard: Mapping[str, str], now: float, *, offline
     elif state.offline_since and not offline:
         lasted = in_words(now - state.offline_since)
         state.offline_since = 0.0
-        text = f"The monitor is online again; the mesh was unwatched for {lasted}"
+        text = f"The monitor is online again; the nodes on other machines were unwatched for {lasted}"
         alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
 
 

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from gpu_mesh import deepcheck, figures, flapping
-from gpu_mesh.causes import Diagnosis, Verdict
+from gpu_mesh.causes import Cause, Diagnosis, Verdict
 from gpu_mesh.diagnose import is_loading
 from gpu_mesh.mesh import Node
 from gpu_mesh.observation import Observation
@@ -101,7 +101,7 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
         state,
         last_ok=seen.at if diagnosis.verdict is Verdict.OK else before.last_ok,
         response_ms=seen.tags.ms,
-        usual_ms=figures.usual_ms(before, seen.tags.ms),
+        usual_ms=figures.usual_ms(before, seen.tags.ms, slow=diagnosis.cause is Cause.SLOW),
         models=seen.models,
         had_models=len(seen.models) or before.had_models,
         loaded=before.loaded if loading else tuple(model.name for model in seen.loaded),

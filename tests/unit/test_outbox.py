@@ -250,3 +250,20 @@ def test_no_alert_is_done_while_a_url_that_wants_it_neither_has_it_nor_was_given
         for item in state.alerts:
             wanting = {(t.id, item.id) for t in targets if outbox.wants(t.tags, item.level, item.tags)}
             assert not item.done or wanting <= received | given_up
+
+
+def test_one_delivered_alert_shows_that_the_service_is_back_and_ends_the_wait_of_the_others() -> None:
+    state, targets = state_with(alert(), alert(C), alert(W)), (Target("chat"), Target("mail"))
+    for number in (1, 2):
+        attempt(state, number, "chat", "503", targets, 1000.0)
+    attempt(state, 2, "mail", "503", targets, 1000.0)
+    assert {key: len(found) for key, found in outbox.due(state.alerts, targets, 1001.0).items()} == {
+        "chat": 1,
+        "mail": 2,
+    }
+    attempt(state, 3, "chat", "", targets, 1001.0)
+    due = outbox.due(state.alerts, targets, 1001.0)
+    assert {key: [item.alert.id for item in found] for key, found in due.items()} == {
+        "chat": [1, 2],
+        "mail": [1, 3],
+    }

@@ -272,7 +272,7 @@ def test_the_refined_cause_becomes_the_nodes() -> None:
     after = aftermath.conclude(DIRECT, claimed, claimed.claim, ending)
     assert (after.cause, after.detail) == (
         Cause.NO_ACCESS,
-        "ssh answers, but the login fails (Permission denied)",
+        "Connection refused; ssh answers, but the login fails (Permission denied)",
     )
 
 
