@@ -82,11 +82,11 @@ ROWS = (
     ),
     Row(
         "http_503",
-        "HTTP 503 again after each restart",
+        "HTTP 503, after the one restart that is allowed too",
         "http_error",
         told="critical",
-        done=(("restart_ollama", "failed", "silent_on_its_host"),) * 2,
-        restarts=2,
+        done=(("restart_ollama", "failed", "silent_on_its_host"),),
+        restarts=1,
         on_node="will {port} FAULT=http_503; fault {port} http_503",
     ),
     Row(

@@ -61,8 +61,8 @@ SETTINGS = {
     "grace": 0,
     "deep_interval": 1,
     "recovery_brake": 0,
-    "recovery_max_attempts": 2,
-    "recovery_backoff": 20,
+    "recovery_max_attempts": 1,
+    "recovery_backoff": 60,
     "recovery_patience": 8,
     "recovery_settle": 8,
 }
