@@ -4,6 +4,7 @@ import time
 
 import machines
 import provision
+from failing import fail_and_mend
 
 
 def test_debian_13_is_provisioned_watched_and_repaired(site: machines.Site, measured: list[str]) -> None:
@@ -19,6 +20,7 @@ def test_debian_13_is_provisioned_watched_and_repaired(site: machines.Site, meas
                     "mesh_monitor_wheels": str(provision.wheels(site, "313")),
                     "mesh_monitor_check_interval": 2,
                     "mesh_monitor_recover_interval": 5,
+                    "mesh_monitor_stats_interval": 5,
                 }
             }
         },
@@ -44,6 +46,7 @@ def test_debian_13_is_provisioned_watched_and_repaired(site: machines.Site, meas
     for unit in ("gpu-mesh-check", "gpu-mesh-deliver", "gpu-mesh-recover", "gpu-mesh-tunnel@node13"):
         line = monitor.out(f"systemd-analyze security --no-pager {unit}.service | tail -n 1")
         assert float(line.split(":")[1].split()[0]) <= 2.0, line
+    fail_and_mend(monitor, "gpu-mesh-stats")
     shown = "systemctl show ollama -p MainPID --value"
     before, begun = node.out(shown), time.monotonic()
     node.ssh(f"kill -KILL {before}")

@@ -9,6 +9,7 @@ from typing import Any
 import machines
 import provision
 import pytest
+from failing import fail_and_mend
 
 SCHEDULES = {"check": 2, "recover": 5, "stats": 5, "dashboard": 5}
 UNITS = ("check", "deliver", "recover", "stats", "dashboard", "logrotate", "failure@x", "tunnel@rented")
@@ -106,6 +107,15 @@ def test_a_second_run_changes_nothing(watched: Mesh, measured: list[str]) -> Non
     play = watched.operator.play("site.yml", "--diff")
     measured.append(f"site.yml again: {play.seconds:.0f} s")
     assert set(play.recap("changed").values()) == {0}, play.printed
+
+
+@pytest.mark.parametrize("unit", ["gpu-mesh-stats", "gpu-mesh-check"])
+def test_a_unit_that_fails_is_told_of_with_its_last_words_and_again_when_it_works(
+    watched: Mesh, unit: str
+) -> None:
+    fail_and_mend(watched.monitor, unit)
+    failed = f"[ERROR] GPU mesh: {unit}.service failed"
+    machines.await_that(lambda: any(failed in subject for subject in watched.mail.subjects), 20, "a mail")
 
 
 def test_every_schedule_ticks(watched: Mesh) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import machines
 import provision
 import pytest
+from failing import fail_and_mend
 
 SYSTEMCTL = "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user"
 USER = "somebody"
@@ -101,6 +102,17 @@ def watched(mesh: Mesh, measured: list[str]) -> Mesh:
     )
     mesh.await_healthy()
     return mesh
+
+
+def test_a_unit_of_the_users_own_systemd_that_fails_is_told_of(watched: Mesh) -> None:
+    fail_and_mend(
+        watched.desk,
+        "gpu-mesh-check",
+        user=USER,
+        systemctl=SYSTEMCTL,
+        units="~/.config/systemd/user",
+        log="~/.local/state/gpu-mesh/log",
+    )
 
 
 def test_one_run_without_root_makes_every_node_healthy(watched: Mesh) -> None:
