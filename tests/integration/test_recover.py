@@ -17,13 +17,17 @@ from msgspec.structs import replace
 from sites import eventually
 
 from gpu_mesh import paths as folders
+from gpu_mesh import recovery
+from gpu_mesh.aftermath import Ending
 from gpu_mesh.causes import Action, Cause, Verdict
 from gpu_mesh.log import Log, Severity
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.observation import Fault, Observation, Reply
+from gpu_mesh.plan import Finding
 from gpu_mesh.recover import Site, recover
+from gpu_mesh.recovery import Job, Proof
 from gpu_mesh.standin import Standin, free_port
-from gpu_mesh.state import Alert, AlertKind, Attempt, Level, NodeState, Outcome, Status, Told
+from gpu_mesh.state import Alert, AlertKind, Attempt, Claim, Level, NodeState, Outcome, Status, Told
 from gpu_mesh.statefile import StateError, StateFile
 
 INVENTORY = "mesh_nodes: {hosts: {gpu1: {ansible_connection: local}, gpu2: {ansible_connection: local}}}\n"
@@ -173,6 +177,35 @@ def test_a_stuck_tunnel_is_rebuilt_after_the_look_and_ollama_is_not_restarted(
     assert world.known().status is Status.HEALTHY
     assert world.runs() == ["tunnel"]
     assert "ran mesh_tunnel_recovery_command" in world.alerts()[0].text
+
+
+def test_a_node_that_serves_again_by_itself_is_left_alone(
+    world: World, standin: Callable[..., Standin]
+) -> None:
+    world.failing()
+    assert recover(world.site(world.node(standin().port, "true"))) == 0
+    assert world.runs() == []
+    assert (world.known().status, world.known().claim, world.known().attempts) == (Status.HEALTHY, None, ())
+    (alert,) = world.alerts()
+    assert alert.text.startswith("recovered after ")
+
+
+def test_a_host_that_cannot_be_reached_is_not_blamed_while_the_monitors_own_network_is_gone(
+    world: World, closed_port: int
+) -> None:
+    world.failing()
+    with world.statefile.update(0.0) as state:
+        state.offline_since = 1.0
+    before = world.known()
+    node = replace(world.node(closed_port, "true"), on_monitor=False)
+    job = Job(node, Claim(0, 1, 1, Action.RESTART_OLLAMA), before, Cause.TIMEOUT)
+    ending = Ending(
+        2.0, Action.RESTART_OLLAMA, Outcome.DECLINED, Finding.HOST_DOWN, Cause.HOST_DOWN, "no route"
+    )
+    with world.statefile.update(2.0) as state:
+        recovery.conclude(state, Mesh((job.node,)), job, ending, Proof(detail="no route"), counts=True)
+    assert world.known() == before
+    assert world.alerts() == []
 
 
 def test_a_recovery_that_does_not_help_warns_waits_and_with_the_last_attempt_calls_a_person(
