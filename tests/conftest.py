@@ -16,6 +16,16 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests have measured or counted (their property ``shown``)."""
+    passed = terminalreporter.getreports("passed")
+    texts = [str(text) for report in passed for name, text in report.user_properties if name == "shown"]
+    if texts:
+        terminalreporter.section("shown")
+    for text in texts:
+        terminalreporter.write_line(f"{text}\n")
+
+
 @pytest.fixture
 def standin() -> Iterator[Callable[..., Standin]]:
     """A function that starts a stand-in Ollama; takes what Standin takes."""

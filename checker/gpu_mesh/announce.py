@@ -48,7 +48,8 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
         now: Unix seconds.
         repairs: what a recovery that has just been proved did, in words, by node.
     """
-    explained = dependencies.explained(state, mesh, now)
+    _let_go(state, mesh, now)
+    explained = dependencies.explained(state, mesh, _resting(state, mesh, now), now)
     behind: dict[str, list[str]] = {}
     for key, other in explained.items():
         behind.setdefault(other, []).append(key)
@@ -56,6 +57,8 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
         known = state.nodes.get(node.key)
         if known is None or not node.enabled:
             continue
+        if state.offline_since and not node.on_monitor:
+            continue  # nobody knows what is true of it now
         by = explained.get(node.key, "")
         held = hold(node, known, state, mesh.settings, by, now)
         told = known.told
@@ -90,7 +93,7 @@ def hold(
     healthy = known.status in (Status.HEALTHY, Status.UNKNOWN)
     if healthy and not known.told and not known.flapping:
         return None
-    if silences.quiet(state.silences, node, LEVELS[known.status], now):
+    if silences.quiet(state.silences, node, _level(known), now):
         return Hold.SILENCE
     if healthy:
         return None
@@ -105,21 +108,25 @@ def hold(
 def due(known: NodeState, settings: Settings, now: float) -> News | None:
     """Return what there is to tell of a node that nothing keeps waiting; None: nothing.
 
-    1. That it flaps, once; then nothing until it has settled, but that it is offline.
+    1. That it flaps, once, when it fails the next time (for only a node that fails is explained by another);
+       then nothing until it has settled, but that it is offline.
     2. That it is healthy again, if people were told that it was not.
     3. That it fails, and each change of its status from then on; that it is impaired, once that has lasted,
-       or at once where it had failed: that is a change, too.
+       or at once where it had failed: that is a change, too. One that answers again before people have heard
+       of it is none to tell of, though it may take more answers until it is healthy.
     4. What had waited for the end of a silence.
     5. That it is still offline, from time to time.
     """
     told, status = known.told, known.status
     if known.flapping:
         if told is None or not told.flapping:
-            return News.FLAPPING
+            if known.verdict is Verdict.FAILED:
+                return News.FLAPPING
+            return News.RECOVERED if told and status is Status.HEALTHY else None
         return News.CHANGE if status is Status.OFFLINE and told.status is not Status.OFFLINE else None
     if status in (Status.HEALTHY, Status.UNKNOWN):
         return News.RECOVERED if told else None
-    lasts = known.failures > 0 or known.impaired >= settings.impaired_checks
+    lasts = known.verdict is Verdict.FAILED or known.impaired >= settings.impaired_checks
     if known.held is Hold.SILENCE:
         return News.SILENCE_OVER if lasts or told else None
     if told is None:
@@ -134,7 +141,8 @@ def due(known: NodeState, settings: Settings, now: float) -> News | None:
     if changed:
         return News.CHANGE
     reminds = settings.reminder_interval and status is Status.OFFLINE
-    return News.STILL if reminds and now - told.at >= settings.reminder_interval else None
+    # A time that far in the future was written before the clock was set back.
+    return News.STILL if reminds and abs(now - told.at) >= settings.reminder_interval else None
 
 
 def mutes(state: State, node: Node, level: Level, now: float) -> bool:
@@ -142,6 +150,55 @@ def mutes(state: State, node: Node, level: Level, now: float) -> bool:
     known = state.nodes.get(node.key) or NodeState()
     waits = known.held in (Hold.DEPENDENCY, Hold.MESH, Hold.GRACE)
     return waits or silences.quiet(state.silences, node, level, now) is not None
+
+
+def _resting(state: State, mesh: Mesh, now: float) -> frozenset[str]:
+    """Return the failing nodes behind tunnels whose alerts rest for a reason of their own."""
+    return frozenset(
+        node.key
+        for node in mesh.nodes
+        if node.enabled
+        and node.tunnel
+        and (known := state.nodes.get(node.key))
+        and known.failures
+        and hold(node, known, state, mesh.settings, "", now) in (Hold.SILENCE, Hold.GRACE)
+    )
+
+
+def _let_go(state: State, mesh: Mesh, now: float) -> None:
+    """Tell of the nodes that are not watched any more while people believe that they fail."""
+    described = {node.key: node for node in mesh.nodes}
+    for key, known in tuple(state.nodes.items()):
+        node, told = described.get(key), known.told
+        if told is None or (node and node.enabled):
+            continue
+        if node and silences.quiet(state.silences, node, Level.INFO, now):
+            continue
+        why = "was disabled in the inventory" if node else "left the inventory"
+        alert = alerts.node_alert(
+            node or _as_last_told(state, key),
+            now,
+            Level.INFO,
+            AlertKind.STATUS,
+            text=f"no longer watched: it {why}, {in_words(now - told.since)} after it began to fail",
+            next_step="",
+            previous=told.status,
+            since=told.since,
+        )
+        alerts.queue(state, alert)
+        state.nodes[key] = replace(known, told=None, held=None, held_by="")
+
+
+def _as_last_told(state: State, key: str) -> Node:
+    """Return as much of a node that left the inventory as it takes to reach whoever was told of it."""
+    last = next((alert for alert in reversed(state.alerts) if alert.node == key), None)
+    return Node(key, last.name if last else key, "", alert_tags=last.tags if last else ())
+
+
+def _level(known: NodeState) -> Level:
+    """Return the level of what there may be to tell of a node."""
+    flaps = known.flapping and known.verdict is Verdict.FAILED and not (known.told and known.told.flapping)
+    return Level.WARNING if flaps else LEVELS[known.status]
 
 
 def _others(state: State, known: NodeState, news: News, behind: list[str]) -> str:
@@ -175,7 +232,7 @@ def _alert(node: Node, known: NodeState, news: News, repair: str, others: str, n
     alert = alerts.node_alert(
         node,
         now,
-        Level.WARNING if news is News.FLAPPING else LEVELS[known.status],
+        _level(known),
         AlertKind.STATUS,
         text=_what_happened(known, news, repair, now) + others,
         next_step="" if healthy or known.cause is None else next_step(known.cause, node),

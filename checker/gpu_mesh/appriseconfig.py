@@ -19,7 +19,7 @@ import apprise
 from apprise.config import ConfigBase
 from msgspec import Struct
 
-from gpu_mesh.appriseentries import Entry, from_text, from_yaml
+from gpu_mesh.appriseentries import Entry, from_text, from_yaml, names_nobody
 from gpu_mesh.mesh import Settings
 from gpu_mesh.outbox import Target
 from gpu_mesh.paths import Paths
@@ -148,8 +148,11 @@ def _parse(path: Path, text: str, notes: tuple[str, ...]) -> Configuration:
         with captured():
             is_yaml = ConfigBase.detect_config_format(text) == apprise.ConfigFormat.YAML
     entries, problems = (from_yaml if is_yaml else from_text)(text)
-    if not entries and not problems:  # perhaps it is just being written
-        empty = f"{path}: it names no URL; if no alert shall go anywhere, delete it"
+    if not entries and not problems:
+        if is_yaml and names_nobody(text):
+            return Configuration(path, notes=notes)
+        # Perhaps it is just being written.
+        empty = f"{path}: it names no URL; if no alert shall go anywhere, write: urls: []"
         return Configuration(path, problems=(empty,), notes=notes)
     channels: list[Channel] = []
     said: list[str] = []

@@ -84,6 +84,12 @@ def from_yaml(text: str) -> tuple[list[Entry], list[Problem]]:
     return entries, problems
 
 
+def names_nobody(text: str) -> bool:
+    """Tell whether a YAML configuration that ``from_yaml`` has read says on purpose that there is no URL."""
+    whole = yaml.safe_load(text)
+    return isinstance(whole, dict) and whole.get("urls") == []
+
+
 def _singles(item: object) -> list[object]:
     """Return an entry as entries of one URL each: a list below a URL stands for several."""
     if isinstance(item, dict):

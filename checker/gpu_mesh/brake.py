@@ -24,14 +24,15 @@ def update(state: State, mesh: Mesh, now: float) -> None:
     """Put the brake on or off, after a check, with one alert for each.
 
     1. On, when more nodes than the setting allows began to fail within WINDOW.
-    2. Off, when no more than that fail, since whenever.
+    2. Off, when no more than that fail, since whenever, or the mesh has become too small.
     """
     nodes = [node for node in mesh.nodes if node.enabled]
     known = [(node, state.nodes[node.key]) for node in nodes if node.key in state.nodes]
     failing = [(node, was) for node, was in known if was.verdict is Verdict.FAILED]
     most = len(nodes) * mesh.settings.recovery_brake / 100
     if state.brake is None:
-        at_once = [node for node, was in failing if now - was.failing_since <= WINDOW]
+        # Of a failure in the future nobody knows, since the clock was set back, how old it is.
+        at_once = [node for node, was in failing if abs(now - was.failing_since) <= WINDOW]
         if mesh.settings.recovery_brake and len(nodes) >= SMALLEST_MESH and len(at_once) > most:
             state.brake = Brake(now)
             keys = ", ".join(node.key for node in at_once)
@@ -43,7 +44,7 @@ def update(state: State, mesh: Mesh, now: float) -> None:
                 "gpu-mesh recover --force",
                 Level.CRITICAL,
             )
-    elif len(failing) <= most or not mesh.settings.recovery_brake:
+    elif len(failing) <= most or len(nodes) < SMALLEST_MESH or not mesh.settings.recovery_brake:
         state.brake = None
         text = f"Nodes are repaired again: {plural(len(failing), 'node')} of {len(nodes)} still failing"
         alerts.raise_monitor_alert(state, now, text, "", Level.INFO)

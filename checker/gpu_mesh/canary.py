@@ -4,7 +4,7 @@ A canary is ``host:port``. One that refuses answers, too: a packet went out and 
 """
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from gpu_mesh.bounds import Allowance, connect, system_resolve
@@ -38,6 +38,17 @@ def answering(canaries: Collection[str]) -> frozenset[str]:
     return frozenset(heard)
 
 
-def boot() -> str:
-    """Return what tells one start of this machine from another."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+def boot(environ: Mapping[str, str]) -> str:
+    """Return what tells one start of this machine from another; "unknown" where it cannot be had.
+
+    The check's unit, from which most of /proc is hidden, has it from systemd, in GPU_MESH_BOOT.
+
+    Args:
+        environ: environment variables.
+    """
+    told = environ.get("GPU_MESH_BOOT", "")
+    try:
+        found = told or Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    except OSError:
+        return "unknown"
+    return found.strip().replace("-", "")  # systemd writes it without them

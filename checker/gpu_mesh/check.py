@@ -1,5 +1,6 @@
 """One tick: probe every node, fold what was seen into the state, say who has work now."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
 
@@ -141,7 +142,9 @@ def _listen(
         return {}, False
     from gpu_mesh import canary, guard  # most meshes have none
 
-    return guard.listen(mesh.settings.canary, known.canaries, nodes, seen, canary.boot(), canary.answering)
+    return guard.listen(
+        mesh.settings.canary, known.canaries, nodes, seen, canary.boot(os.environ), canary.answering
+    )
 
 
 def _version_is_old(state: State, node: Node, now: float) -> bool:

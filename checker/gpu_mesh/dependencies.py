@@ -1,8 +1,10 @@
 """Decides which node's failure explains that of another, whose alert then rests. Pure.
 
 One hop: a node is explained by its ``mesh_node_parent``, or by the first to fail of several nodes behind one
-tunnel host. What explains is named in no more than one alert, that of the explaining node.
+tunnel host. What is explained is named in no more than one alert, that of the explaining node.
 """
+
+from collections.abc import Collection
 
 from gpu_mesh.causes import Cause, Verdict
 from gpu_mesh.mesh import Mesh, Node
@@ -15,16 +17,18 @@ OF_THE_TUNNEL_HOST = frozenset({Cause.TUNNEL_DOWN, Cause.TUNNEL_STUCK, Cause.HOS
 """Causes that several nodes behind one tunnel host share when that host is at fault."""
 
 
-def explained(state: State, mesh: Mesh, now: float) -> dict[str, str]:
+def explained(state: State, mesh: Mesh, resting: Collection[str], now: float) -> dict[str, str]:
     """Return the nodes whose failure another one explains, each with that other's key.
 
     Args:
         state: what is remembered, this check in it.
         mesh: the nodes.
+        resting: nodes whose own alerts rest, so that they speak for no other behind their tunnel host unless
+            people were told of them before.
         now: Unix seconds.
     """
     watched = {node.key: node for node in mesh.nodes if node.enabled and node.key in state.nodes}
-    first = _first_behind_each_tunnel_host(state, watched)
+    first = _first_behind_each_tunnel_host(state, watched, resting)
     found = {}
     for key, node in watched.items():
         known = state.nodes[key]
@@ -41,15 +45,22 @@ def explained(state: State, mesh: Mesh, now: float) -> dict[str, str]:
     return found
 
 
-def _first_behind_each_tunnel_host(state: State, watched: dict[str, Node]) -> dict[str, str]:
-    """Return by tunnel host the node that stands for all: one that people were told of, else the first."""
-    behind: dict[str, list[tuple[bool, float, str]]] = {}
+def _first_behind_each_tunnel_host(
+    state: State, watched: dict[str, Node], resting: Collection[str]
+) -> dict[str, str]:
+    """Return by tunnel host the node that stands for all: one that people were told of, else the first.
+
+    A node that its parent explains stands for nobody: that parent may be behind the same tunnel host.
+    """
+    behind: dict[str, list[tuple[bool, bool, float, str]]] = {}
     for key, node in watched.items():
         known = state.nodes[key]
-        if node.tunnel and _fails(known) and _may_be_the_tunnel_host(known):
-            rank = (known.told is None, known.incident_since, key)
+        if not node.tunnel or not _fails(known) or not _may_be_the_tunnel_host(known):
+            continue
+        if node.parent not in watched or not _fails(state.nodes[node.parent]):
+            rank = (known.told is None, key in resting, known.incident_since, key)
             behind.setdefault(node.tunnel.host, []).append(rank)
-    return {host: min(ranks)[2] for host, ranks in behind.items()}
+    return {host: min(ranks)[3] for host, ranks in behind.items()}
 
 
 def _may_be_the_tunnel_host(known: NodeState) -> bool:
@@ -61,4 +72,7 @@ def _fails(known: NodeState) -> bool:
 
 
 def _just_back(known: NodeState | None, now: float) -> bool:
-    return known is not None and not known.failures and 0 <= now - known.since < AFTERWARDS
+    """Tell whether a node answers again, but not yet as often as it must, or not for long."""
+    if known is None or _fails(known):
+        return False
+    return known.failures > 0 or 0 <= now - known.since < AFTERWARDS

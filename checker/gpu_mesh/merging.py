@@ -50,15 +50,21 @@ def _merged(chain: Sequence[Alert], end: Alert | None) -> Letter:
     if not _is_end(lead):
         lead = replace(lead, tried=_tried(lead, newest))
     if end and end.id > lead.id:
-        lead = replace(lead, text=f"{lead.text}; healthy again since {moment(end.at)}")
+        ended = "healthy again" if end.status is Status.HEALTHY else "no longer watched"
+        lead = replace(lead, text=f"{lead.text}; {ended} since {moment(end.at)}")
     return Letter(lead, tuple(alert.id for alert in others))
 
 
 def _tried(lead: Alert, newest: Sequence[Alert]) -> str:
-    """Keep what the alerts of recoveries said that are not sent themselves."""
-    said = [each.text for each in newest if each.kind is AlertKind.RECOVERY and each.id != lead.id]
+    """Keep what the alerts of recoveries said that are not sent themselves.
+
+    An alert of a node's status says what was tried before it already.
+    """
+    others = [each for each in newest if each.kind is AlertKind.RECOVERY and each.id != lead.id]
+    said = [each.text for each in others if each.id > lead.id or not lead.tried]
     return "; ".join(part for part in (lead.tried, *said) if part)
 
 
 def _is_end(alert: Alert) -> bool:
-    return alert.kind is AlertKind.STATUS and alert.status is Status.HEALTHY and alert.level is Level.INFO
+    """Tell whether it ends what was told before: the node is healthy, or not watched any more."""
+    return alert.kind is AlertKind.STATUS and alert.level is Level.INFO

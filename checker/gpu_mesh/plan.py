@@ -202,6 +202,8 @@ def refine(node: Node, cause: Cause | None, finding: Finding) -> Cause | None:
         return Cause.NO_ACCESS
     if finding is Finding.PORT_TAKEN:
         return Cause.TUNNEL_PORT_TAKEN
+    if finding is Finding.SILENT and cause is Cause.TUNNEL_STUCK:
+        return Cause.TIMEOUT  # it is Ollama that hangs, not the tunnel
     if finding is not Finding.ANSWERS:
         return cause
     if node.tunnel and cause in (Cause.TUNNEL_STUCK, Cause.REMOTE_OLLAMA_DOWN, Cause.TIMEOUT):

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gpu_mesh import brake, deepcheck, ladder, plan, probe, recovery
 from gpu_mesh.aftermath import Ending
-from gpu_mesh.causes import Action
+from gpu_mesh.causes import Action, Cause
 from gpu_mesh.log import Log, Severity, Value, event
 from gpu_mesh.mesh import Mesh, Node
 from gpu_mesh.observation import Observation
@@ -29,6 +30,9 @@ from gpu_mesh.statefile import StateError, StateFile
 
 BETWEEN_PROBES = 0.5
 """Seconds between two looks at a node that should come back."""
+
+SHORT_PROBE = 2.0
+"""Seconds for a probe that is made before anything is done."""
 
 BETWEEN_LOOKS = 1.0
 """Seconds between two looks for further nodes that are due while a recovery is under way."""
@@ -121,7 +125,7 @@ def _recover_one(site: Site, only: str, *, force: bool) -> int:
         return 2
     job = _claim(site, only, force=force)
     if isinstance(job, Job):
-        return 0 if _carry_out(site, job) else 1
+        return 0 if _carry_out(site, job, asked_for=force) else 1
     sys.stdout.write(plan.describe(job, site.mesh))
     return 0 if all(decision.reason == plan.HEALTHY for decision in job) else 1
 
@@ -165,9 +169,21 @@ def _number(job: Job) -> int:
     return ladder.acted(ladder.counting(job.before)) + 1
 
 
-def _carry_out(site: Site, job: Job) -> bool:
-    """Act, prove, conclude; return whether the node serves as it should."""
+def _carry_out(site: Site, job: Job, *, asked_for: bool = False) -> bool:
+    """Act, prove, conclude; return whether the node serves as it should.
+
+    Where the port was closed, systemd may have been faster: one more probe, short, for such a port answers at
+    once, keeps a tunnel that carries requests again from being rebuilt.
+    """
     action = job.claim.action
+    if job.cause in (Cause.REFUSED, Cause.TUNNEL_DOWN) and not asked_for:
+        short = replace(job.node, timeout=min(job.node.timeout, SHORT_PROBE))
+        proof = _prove(site, replace(job, node=short), 0.0)
+        if proof.serves and not proof.detail:
+            nothing = Report(success=True, contacted=job.node.key, said="it serves again by itself")
+            ending = recovery.ending_of(job, action, nothing, proof, site.clock())
+            _conclude(site, job, ending, proof, counts=False)
+            return True
     report = _act(site, job, action)
     if recovery.follow_up(job, report):
         action = Action.REBUILD_TUNNEL

@@ -189,19 +189,26 @@ def conclude(
     """
     node = job.node
     before = state.nodes.get(node.key) or job.before
-    if counts:
+    if state.offline_since and ending.finding is Finding.HOST_DOWN and not node.on_monitor:
+        counts = False  # that a host cannot be reached says nothing of it then
+    # A check that began later saw the node fail again: then this was an attempt, and the next one waits.
+    outdated = proof.seen is not None and before.last_check > proof.seen.at
+    if counts or outdated:
         state.nodes[node.key] = aftermath.conclude(node, before, job.claim, ending)
     elif before.claim == job.claim:
         state.nodes[node.key] = replace(before, claim=None)
     if proof.seen is not None and proof.serves:
-        if before.last_check <= proof.seen.at:  # else a check has seen the node since
+        if not outdated:
             fold(state, node, proof.seen)
             announce(state, mesh, ending.at, {node.key: _repair(node, ending)})
         if not proof.detail or state.nodes[node.key].cause is not job.cause:
             return  # told of with the node's status
     known = state.nodes[node.key]
-    if before.incident_since and (
-        not stopping or ladder.step(node, mesh.settings, known, ending.at).exhausted
+    told = counts or not state.offline_since
+    if (
+        told
+        and before.incident_since
+        and (not stopping or ladder.step(node, mesh.settings, known, ending.at).exhausted)
     ):
         _tell(state, mesh, node, before, ending)
 

@@ -396,6 +396,14 @@ def test_a_file_that_cannot_be_read_keeps_every_alert(site: Site, text: str | No
     assert not site.state.alerts[0].done
 
 
+def test_a_file_that_says_on_purpose_that_there_is_no_url_fails_nothing(site: Site) -> None:
+    site.configure("urls: []\n")
+    site.queue(Level.ERROR)
+    assert site.deliver() == Result()
+    assert "there is no URL to send alerts to" in site.logged
+    assert site.state.alerts[0].done
+
+
 def test_an_alert_that_waits_for_a_url_outlives_a_moment_in_which_the_file_does_not_name_it(
     site: Site, hook: Hook, other_hook: Hook
 ) -> None:

@@ -141,10 +141,11 @@ def test_a_flapping_node_is_told_of_once_and_again_when_it_has_settled() -> None
     told = story.goes(a=".x.x.x.x.x.x." + "." * 20)
     assert levels(told) == [
         "2 [WARNING] A", "3 [INFO] A", "4 [WARNING] A", "5 [INFO] A", "6 [WARNING] A",
-        "7 [WARNING] A", "28 [INFO] A",
+        "7 [INFO] A", "8 [WARNING] A", "28 [INFO] A",
     ]  # fmt: skip
-    assert told[5] == "7 [WARNING] A: flapping: it has failed and answered by turns, and is healthy now"
-    assert told[6].endswith("; it has stopped flapping")
+    flaps = "flapping: it has failed and answered by turns, and is degraded now: Timeout (10s)"
+    assert told[6] == f"8 [WARNING] A: {flaps}"
+    assert told[7].endswith("; it has stopped flapping")
 
 
 def test_a_flapping_node_that_goes_offline_is_told_of_all_the_same() -> None:

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gpu_mesh import alerts, outbox
 from gpu_mesh.merging import letters
@@ -49,6 +50,12 @@ def test_one_alert_stands_for_what_waited(case: str) -> None:
 def test_what_recoveries_said_is_not_lost_with_their_alerts() -> None:
     (letter,) = letters(told("eWWc"))
     assert letter.alert.tried == "repair 2 failed; repair 3 failed"
+
+
+def test_what_the_alert_says_of_recoveries_itself_is_not_said_twice() -> None:
+    error, repair, offline, later = told("eWcW")
+    (letter,) = letters([error, repair, replace(offline, tried="a restart did not help"), later])
+    assert letter.alert.tried == "a restart did not help; repair 4 failed"
 
 
 def test_a_url_that_wants_no_recoveries_learns_from_the_late_alert_that_it_is_over() -> None:

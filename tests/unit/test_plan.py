@@ -169,7 +169,7 @@ def test_a_node_that_is_not_enabled_is_left_out_unless_it_is_named() -> None:
         (DIRECT, Cause.TLS, Finding.ANSWERS, Cause.TLS, NONE),
         (TUNNELLED, Cause.TUNNEL_STUCK, Finding.ANSWERS, Cause.TUNNEL_STUCK, REBUILD),
         (TUNNELLED, Cause.REMOTE_OLLAMA_DOWN, Finding.ANSWERS, Cause.TUNNEL_STUCK, REBUILD),
-        (TUNNELLED, Cause.TUNNEL_STUCK, Finding.SILENT, Cause.TUNNEL_STUCK, NONE),
+        (TUNNELLED, Cause.TUNNEL_STUCK, Finding.SILENT, Cause.TIMEOUT, NONE),
         (TUNNELLED, Cause.TUNNEL_STUCK, Finding.HOST_DOWN, Cause.HOST_DOWN, NONE),
         # A status came back through it, so the tunnel works.
         (TUNNELLED, Cause.HTTP_ERROR, Finding.ANSWERS, Cause.NOT_EXPOSED, NONE),
