@@ -1,15 +1,10 @@
-"""Runs one recovery playbook for one node and reports what came of it. Only this module uses ansible-runner.
-
-ansible-runner's own word for success is not taken: it says so too when no host matched. The node must be
-among those that finished, and not among those that failed or could not be reached.
-"""
+"""Runs one recovery playbook for one node. Only this module uses ansible-runner."""
 
 import contextlib
 import hashlib
 import json
 import math
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -22,30 +17,15 @@ from typing import Any
 import ansible_runner
 import msgspec
 
-from gpu_mesh import lifeline, meshcache
+from gpu_mesh import lifeline, meshcache, playbookreport
 from gpu_mesh.causes import Action
 from gpu_mesh.mesh import Node, Settings
-from gpu_mesh.plaintext import one_line
-from gpu_mesh.plan import Finding
 from gpu_mesh.recovery import Report
-
-LONGEST_REASON = 200
 
 HOLD_MARGIN = 30
 """Seconds that a lease outlasts the time limit of the playbook that takes it."""
 
 _DAY = 86400.0
-
-_HOST_DOWN = re.compile(
-    r"ssh: connect to host|could not resolve|not known|timed out during banner|no route to host",
-    re.IGNORECASE,
-)
-"""What ssh says when it got no connection at all. Everything else it says comes after one."""
-
-_TELLING = re.compile(
-    r"permission denied|verification failed|too many auth|unprotected private|unable to negotiate",
-    re.IGNORECASE,
-)
 
 _BULKY = ("headers", "expected_models", "alert_tags", "groups")
 """Fields of a node that no playbook needs; headers may hold a token."""
@@ -118,7 +98,7 @@ def run(
         events: list[dict[str, Any]] = []
 
         def keep(event: dict[str, Any]) -> bool:
-            if event.get("event") in _JUDGED or _tells(event):
+            if playbookreport.counts(event):
                 events.append(event)
             return False  # not written to disk
 
@@ -142,9 +122,9 @@ def run(
         }.get(runner.status)
         seconds = time.monotonic() - began
         contacted = "the monitor" if on_monitor else node.key
-        report = _judge(playbook, node.key, events, runner.rc, printed, contacted)
+        report = playbookreport.judge(playbook, node.key, events, runner.rc, printed, contacted)
     if own:
-        report = _of_own(report)
+        report = playbookreport.of_own(report)
     if ended:
         reason, stopped = f"the playbook was ended: {ended}", runner.status == "canceled"
         return msgspec.structs.replace(
@@ -164,19 +144,7 @@ def owner(state: Path) -> str:
         machine = b""
     # Hashed, for systemd asks that a machine's id be not told to others.
     told = hashlib.sha256(machine + b"\0" + os.fsencode(state.resolve())).hexdigest()[:8]
-    return f"{plain(os.uname().nodename).replace(' ', '-') or 'monitor'} {told}"
-
-
-def _of_own(report: Report) -> Report:
-    """Judge an operator's own playbook: it may have touched anything, and told nothing."""
-    return msgspec.structs.replace(
-        report,
-        done=report.success and report.finding not in _LEFT_ALONE,
-        looked=report.looked or not report.unreachable,
-    )
-
-
-_LEFT_ALONE = (Finding.LEASED, Finding.CANNOT_LEASE)
+    return f"{playbookreport.plain(os.uname().nodename).replace(' ', '-') or 'monitor'} {told}"
 
 
 def _literal(value: object) -> object:
@@ -186,101 +154,6 @@ def _literal(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _literal(inner) for key, inner in value.items()}
     return [_literal(inner) for inner in value] if isinstance(value, (list, tuple)) else value
-
-
-_JUDGED = ("runner_on_failed", "runner_on_unreachable", "playbook_on_stats")
-
-
-def _tells(event: dict[str, Any]) -> bool:
-    """Tell whether a task that went well left word of the look, or changed something."""
-    result = (event.get("event_data") or {}).get("res") or {}
-    return event.get("event") == "runner_on_ok" and bool(result.get("ansible_stats") or result.get("changed"))
-
-
-def _judge(
-    playbook: Path, key: str, events: list[dict[str, Any]], rc: int | None, printed: str, contacted: str
-) -> Report:
-    stats: dict[str, Any] = {}
-    artifacts: dict[str, Any] = {}
-    reason, finding, unreachable, changed = "", Finding.NONE, False, False
-    for event in events:
-        data = event.get("event_data") or {}
-        result = data.get("res") or {}
-        changed = changed or bool(result.get("changed"))
-        if event["event"] == "playbook_on_stats":
-            stats = data
-        elif event["event"] == "runner_on_ok":
-            # Also here, for a run that is ended has no statistics.
-            artifacts = (result.get("ansible_stats") or {}).get("data") or artifacts
-        elif event["event"] == "runner_on_unreachable":
-            unreachable, words = True, _words(data)
-            contacted = _delegate(data) or contacted
-            finding = Finding.HOST_DOWN if _HOST_DOWN.search(words) else Finding.NO_ACCESS
-            reason = _ssh_reason(words)
-        elif not data.get("ignore_errors"):
-            reason = plain(_words(data))
-    artifacts = stats.get("artifact_data") or artifacts
-    if not unreachable:
-        finding = _finding(artifacts.get("gpu_mesh_finding"))
-    finished = key in (stats.get("ok") or {})
-    failed = key in (stats.get("failures") or {}) or key in (stats.get("dark") or {})
-    success = rc == 0 and finished and not failed and not unreachable
-    if not success and not reason:
-        if "no hosts" in printed or (rc == 0 and not finished):
-            reason = f"no host matched: {key} is not in the group mesh_nodes of the inventory"
-        else:
-            reason = (
-                plain(f"{playbook} cannot be run: {printed}")
-                if printed
-                else f"ansible-playbook ended with {rc}"
-            )
-    return Report(
-        success=success,
-        contacted=contacted,
-        unreachable=unreachable,
-        looked=changed or bool(artifacts),
-        reason="" if success else reason,
-        finding=finding,
-        done=success and artifacts.get("gpu_mesh_done") in (True, "True", "true"),
-        said=plain(str(artifacts.get("gpu_mesh_said") or "")),
-    )
-
-
-def plain(text: str) -> str:
-    """Return the text as one line of at most 200 characters without anything that acts on a terminal."""
-    return one_line(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text), LONGEST_REASON)
-
-
-def _finding(word: object) -> Finding:
-    """Read the playbook's word; an operator's own playbook may use others."""
-    try:
-        return Finding(str(word or ""))
-    except ValueError:
-        return Finding.NONE
-
-
-def _words(data: dict[str, Any]) -> str:
-    """Return the most telling of what a failed task said; Ansible itself has censored no_log."""
-    result = data.get("res") or {}
-    for field in ("msg", "stderr", "stdout", "censored"):
-        words = str(result.get(field) or "").strip()
-        if words and words != "non-zero return code":
-            return words
-    return f"the task «{data.get('task')}» failed"
-
-
-def _ssh_reason(words: str) -> str:
-    """Pick the line that matters: ssh prints warnings and banners before it."""
-    lines = [line for line in words.splitlines() if line.strip()] or [words]
-    telling = [line for line in lines if _HOST_DOWN.search(line) or _TELLING.search(line)]
-    line = (telling or lines)[-1]
-    return plain(re.sub(r"^.*?via ssh: ", "", line))
-
-
-def _delegate(data: dict[str, Any]) -> str:
-    """Return the host that a task was delegated to: when it is unreachable, Ansible blames the node."""
-    delegated = (data.get("res") or {}).get("_ansible_delegated_vars") or {}
-    return str(delegated.get("ansible_delegated_host") or delegated.get("ansible_host") or "")
 
 
 def _here(folder: Path) -> dict[str, str]:

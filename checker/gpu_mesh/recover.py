@@ -17,7 +17,7 @@ from typing import Protocol
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from gpu_mesh import brake, deepcheck, ladder, plan, probe, recovery
+from gpu_mesh import brake, deepcheck, ladder, plan, playbookreport, probe, recovery
 from gpu_mesh.aftermath import Ending
 from gpu_mesh.causes import Action, Cause
 from gpu_mesh.log import Log, Severity, Value, event
@@ -220,7 +220,7 @@ def _act(site: Site, job: Job, action: Action) -> Report:
         )
     except Exception as error:  # noqa: BLE001 - whatever goes wrong, the claim must end in an outcome
         report = Report(
-            success=False, contacted=node.key, reason=playbook.plain(f"{type(error).__name__}: {error}")
+            success=False, contacted=node.key, reason=playbookreport.plain(f"{type(error).__name__}: {error}")
         )
     site.note(
         "recovery_acted",
