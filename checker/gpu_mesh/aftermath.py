@@ -6,7 +6,7 @@ A recovery that helped is told of by the observation that proves it (tick.py); h
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh import alerts, diagnose, durations, ladder, plan
+from gpu_mesh import alerts, claims, diagnose, durations, ladder, plan
 from gpu_mesh.causes import Action, Cause
 from gpu_mesh.mesh import Node, Settings
 from gpu_mesh.plan import Finding
@@ -54,7 +54,7 @@ _NEXT_STEP = {
 
 def conclude(node: Node, before: NodeState, claim: Claim, ending: Ending) -> NodeState:
     """Give the node back, remember the attempt, and keep the cause that the look made precise."""
-    after = plan.concluded(before, claim, ending.attempt())
+    after = claims.concluded(before, claim, ending.attempt())
     refined = ending.cause
     if refined is None or refined is before.cause or not before.failures:
         return after

@@ -31,8 +31,8 @@ def update(state: State, mesh: Mesh, now: float) -> None:
     failing = [(node, was) for node, was in known if was.verdict is Verdict.FAILED]
     most = len(nodes) * mesh.settings.recovery_brake / 100
     if state.brake is None:
-        # Of an incident in the future nobody knows, since the clock was set back, how old it is.
-        at_once = [node for node, was in failing if abs(now - was.incident_since) <= WINDOW]
+        # Of a failure in the future nobody knows, since the clock was set back, how old it is.
+        at_once = [node for node, was in failing if abs(now - was.failing_since) <= WINDOW]
         if mesh.settings.recovery_brake and len(nodes) >= SMALLEST_MESH and len(at_once) > most:
             state.brake = Brake(now)
             keys = ", ".join(node.key for node in at_once)

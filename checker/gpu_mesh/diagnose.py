@@ -42,6 +42,9 @@ _TUNNELLED = _DIRECT | {
     Fault.CLOSED: Cause.REMOTE_OLLAMA_DOWN,
 }
 
+_SILENT = (Fault.READ_TIMEOUT, Fault.RESET, Fault.CLOSED)
+"""What a deep check meets when nothing that Ollama has to say comes back."""
+
 
 def diagnose(node: Node, seen: Observation, before: NodeState) -> Diagnosis:
     """Judge one observation.
@@ -95,12 +98,17 @@ def _cause_of_status(status: int) -> Cause:
 
 
 def _runner_hung(node: Node, seen: Observation, _before: NodeState) -> Diagnosis | None:
-    """No whole answer, or a server error, from a model that is loaded: never while it works or loads."""
+    """No whole answer, or a server error, from a model that is loaded: never while it works or loads.
+
+    Not an answer that is no runner's: of a proxy that lets only GET pass or asks for a login, of a model that
+    makes no text, of a full queue.
+    """
     deep = seen.deep
-    if deep is None or seen.deep_excused or deep.fault in (None, Fault.MONITOR, Fault.UNUSABLE):
+    if deep is None or seen.deep_excused:
         return None
-    if deep.fault is Fault.STATUS and (deep.status < 500 or deep.status == 503):
-        return None  # a proxy that lets only GET pass, a model that makes no text, a full queue
+    failed = deep.fault is Fault.STATUS and deep.status >= 500 and deep.status not in (501, 503)
+    if deep.fault not in _SILENT and not failed:
+        return None
     return _because(Cause.RUNNER_HUNG, node, f"{seen.deep_model}, {deep.detail}".rstrip(", "))
 
 

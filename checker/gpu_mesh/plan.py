@@ -7,20 +7,16 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from gpu_mesh import brake, durations, ladder, silences
+from gpu_mesh import brake, claims, durations, ladder, silences
 from gpu_mesh.causes import CAUSES, Action, Cause, Verdict
 from gpu_mesh.diagnose import in_words, next_step
 from gpu_mesh.ladder import Rung, Step
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings
-from gpu_mesh.state import Attempt, Claim, Hold, NodeState, Outcome, State, Status
+from gpu_mesh.state import Hold, NodeState, State, Status
 
 HEALTHY = "healthy"
 """The reason for doing nothing that is good news."""
-
-KEPT_ATTEMPTS = 20
-"""How many attempts of one incident are remembered; the log has them all."""
 
 
 class Finding(StrEnum):
@@ -32,7 +28,7 @@ class Finding(StrEnum):
     UNIT_DISABLED = "unit_disabled"  # or masked: somebody does not want it to run
     UNIT_MISSING = "unit_missing"
     CANNOT_LOOK = "cannot_look"  # nothing on the host can ask over HTTP
-    AT_WORK = "at_work"  # it generates: a restart for an impairment would cut that off
+    AT_WORK = "at_work"  # it generates, and a restart would cut that off
     PORT_WAS_LISTENING = "port_was_listening"  # the tunnel's, before it was rebuilt
     PORT_WAS_SILENT = "port_was_silent"
     PORT_IS_OURS = "port_is_ours"  # a rebuild would not help: it was only looked at
@@ -57,6 +53,25 @@ REBUILD_HELPS = frozenset(
 
 RESTARTED_THOUGH_IT_ANSWERS = frozenset({Cause.RUNNER_HUNG, Cause.STUCK_STOPPING, Cause.CPU_FALLBACK})
 """The probed causes that an Ollama has which answers on its own host; restart_ollama.yml knows them, too."""
+
+
+IMPAIRED_CHECKS = 3
+"""As many must have shown an impairment before a restart: while it sleeps, a monitor sees nothing."""
+
+HUNG_AT_WORK = 900.0
+"""Seconds for which a runner that does not answer, but uses the processor, may be at a long request: till
+its end, Ollama keeps back one that wants other options than the model was loaded with."""
+
+
+def spares_work(cause: Cause | None, lasted: float) -> bool:
+    """Tell whether what a model generates is worth more than the restart.
+
+    Args:
+        cause: what is wrong.
+        lasted: seconds for which it has been.
+    """
+    served = cause in (Cause.STUCK_STOPPING, Cause.CPU_FALLBACK)
+    return served or (cause is Cause.RUNNER_HUNG and lasted < HUNG_AT_WORK)
 
 
 class Decision(Struct, frozen=True):
@@ -106,7 +121,7 @@ def _machines_at_work(mesh: Mesh, state: State, now: float) -> dict[str, str]:
     return {
         node.machine: node.key
         for node in mesh.nodes
-        if (known := state.nodes.get(node.key)) and settle(known, now).claim is not None
+        if (known := state.nodes.get(node.key)) and claims.settle(known, now).claim is not None
     }
 
 
@@ -145,9 +160,8 @@ def decide(
         now: Unix seconds.
         force: a person asks for it: only a recovery under way and ``mesh_node_recovery: none`` stand against
             it, and the look on the node's host.
-        silenced: why recovery must leave the node alone (silences.against_recovery); "": it need not.
     """
-    known = settle(before, now)
+    known = claims.settle(before, now)
     # What an earlier look made precise is looked at anew: the node may have changed since.
     probed = known.refined_from or known.cause
     step = ladder.step(node, settings, known, now)
@@ -170,7 +184,7 @@ def decide(
 
 def needs_a_person(node: Node, settings: Settings, before: NodeState, now: float) -> bool:
     """Tell whether the node fails, and its ladder was used up before that."""
-    known = settle(before, now)
+    known = claims.settle(before, now)
     step = ladder.step(node, settings, known, now)
     probed = known.refined_from or known.cause
     fails = not (_under_way(known) or _not_failing(node, settings, known, now))
@@ -203,39 +217,6 @@ def follow_up(node: Node, cause: Cause | None, finding: Finding) -> Action:
     """Return what is to be done after a look that ended without a restart; ``cause`` is the refined one."""
     stuck = node.tunnel is not None and cause is Cause.TUNNEL_STUCK and finding is Finding.ANSWERS
     return Action.REBUILD_TUNNEL if stuck else Action.NONE
-
-
-def settle(before: NodeState, now: float) -> NodeState:
-    """Count a claim that expired as a lost attempt: whoever made it died before it could say more.
-
-    One from the future was made by a clock that has been set back since, and must not hold for ever.
-    """
-    claim = before.claim
-    if claim is None or claim.at <= now < claim.until:
-        return before
-    cause = before.refined_from or before.cause
-    lost = Attempt(min(claim.until, now), claim.action, Outcome.LOST, cause=cause, playbook=claim.playbook)
-    return _with_attempt(replace(before, claim=None), lost)
-
-
-def claimed(before: NodeState, decision: Decision, now: float, timeout: float, pid: int) -> NodeState:
-    """Take the node for one recovery.
-
-    Args:
-        before: the node's state, without a live claim.
-        decision: what will be done.
-        now: Unix seconds.
-        timeout: seconds after which the claim expires, should its owner die.
-        pid: the owner.
-    """
-    claim = Claim(now, now + timeout, pid, decision.action, decision.playbook)
-    return replace(settle(before, now), claim=claim)
-
-
-def concluded(before: NodeState, claim: Claim, attempt: Attempt) -> NodeState:
-    """Give the node back and remember the attempt. Somebody else's later claim stays."""
-    freed = replace(before, claim=None) if before.claim == claim else before
-    return _with_attempt(freed, attempt)
 
 
 def clock(at: float) -> str:
@@ -295,12 +276,16 @@ def _not_failing(node: Node, settings: Settings, known: NodeState, now: float) -
 def _not_yet(settings: Settings, known: NodeState, now: float) -> str:
     """Say how long an impairment that a restart helps must still last; a restart ends what is running."""
     lasted, needed = now - known.cause_since, settings.recovery_patience
-    if known.cause is None or CAUSES[known.cause].action is Action.NONE or not 0 <= lasted < needed:
+    if known.cause is None or CAUSES[known.cause].action is Action.NONE:
         return ""
-    return (
-        f"it serves, and is repaired when this has lasted {durations.in_words(needed)}, "
-        f"at {clock(known.cause_since + needed)}"
-    )
+    if lasted < needed:
+        return (
+            f"it serves, and is repaired when this has lasted {durations.in_words(needed)}, "
+            f"at {clock(known.cause_since + needed)}"
+        )
+    if known.impaired < IMPAIRED_CHECKS:
+        return f"it serves, and is repaired when {IMPAIRED_CHECKS} checks in a row have shown this"
+    return ""
 
 
 def _not_helped(node: Node, cause: Cause | None, rung: Rung) -> str:
@@ -324,14 +309,3 @@ def _not_now(node: Node, known: NodeState, step: Step, now: float) -> str:
         number = len(ladder.counting(known))
         return f"waits until {clock(step.due)} ({durations.in_words(step.due - now)}) after attempt {number}"
     return ""
-
-
-def _with_attempt(before: NodeState, attempt: Attempt) -> NodeState:
-    """Append the attempt, if its incident is still open; the oldest that touched nothing goes first."""
-    if not before.incident_since:
-        return before
-    attempts = [*before.attempts, attempt]
-    if len(attempts) > KEPT_ATTEMPTS:
-        untouched = (i for i, each in enumerate(attempts) if each.outcome is Outcome.DECLINED)
-        del attempts[next(untouched, 0)]
-    return replace(before, attempts=tuple(attempts))

@@ -36,6 +36,8 @@ PS_SHARE = (
 
 DEEP_SHARE = 0.75  # of the time left: a model that does not answer leaves some for another look at /api/ps
 
+STEP_SLACK = 0.5  # seconds by which the time between two looks at /api/ps may be measured wrong
+
 Choose = Callable[[tuple[LoadedModel, ...]], LoadedModel | None]
 """Says which of the loaded models is asked for a sign of life: deepcheck.choose."""
 
@@ -165,13 +167,15 @@ def _ask_deep(session: Session, model: LoadedModel, loaded: tuple[LoadedModel, .
     body = msgspec.json.encode(
         {"model": model.name, "stream": False, "options": {"num_ctx": model.context_length}}
     )
+    began = monotonic()
     deep, _, _ = _ask(session, "/api/generate", _Generated, body=body, share=DEEP_SHARE)
     if deep.fault is None or session.left <= 0:
         return deep, False
     again, ps, _ = _ask(session, "/api/ps", _Ps)
     now = _loaded(ps) if ps else ()
     same = expiries(now).keys() == expiries(loaded).keys()
-    return deep, again.fault is not None or not same or has_moved(expiries(loaded), now)
+    served = has_moved(expiries(loaded), now, monotonic() - began, STEP_SLACK)
+    return deep, again.fault is not None or not same or served
 
 
 def _ask(

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -84,17 +84,20 @@ def recover(site: Site, only: str = "", *, force: bool = False) -> int:
         site.note("brake_released", Severity.NOTICE)
     workers = max(1, site.mesh.settings.recovery_concurrency)
     with ThreadPoolExecutor(workers) as pool:
-        busy: set[Future[bool]] = set()
+        busy: dict[Future[bool], str] = {}
         while True:
             # Again and again, for nobody starts a second process while a slow repair keeps this one.
             _take_word(site)
-            while len(busy) < workers and not site.stopping.is_set() and isinstance(job := _claim(site), Job):
-                busy.add(pool.submit(_carry_out, site, job))
+            while len(busy) < workers and not site.stopping.is_set():
+                job = _claim(site, mine=busy.values())
+                if not isinstance(job, Job):
+                    break
+                busy[pool.submit(_carry_out, site, job)] = job.node.key
             if not busy:
                 return 0
-            done, busy = wait(busy, BETWEEN_LOOKS, FIRST_COMPLETED)
-            for each in done:
-                each.result()
+            for done in wait(busy, BETWEEN_LOOKS, FIRST_COMPLETED).done:
+                del busy[done]
+                done.result()
 
 
 def _take_word(site: Site) -> None:
@@ -127,18 +130,24 @@ def _recover_one(site: Site, only: str, *, force: bool) -> int:
     return 0 if all(decision.reason == plan.HEALTHY for decision in job) else 1
 
 
-def _claim(site: Site, only: str = "", *, force: bool = False) -> Job | tuple[Decision, ...]:
-    """Claim the first node that is due; without one, return the decisions that say why."""
+def _claim(
+    site: Site, only: str = "", *, force: bool = False, mine: Collection[str] = ()
+) -> Job | tuple[Decision, ...]:
+    """Claim the first node that is due; without one, return the decisions that say why.
+
+    A node that this process is at already (``mine``) stays so though the clock has jumped past its claim.
+    """
     now = site.clock()
     seen = site.statefile.load()
     decisions = plan.plan(site.mesh, seen, now, only, force=force)
-    expired = any(recovery.is_expired(known, now) for known in seen.nodes.values())
-    if not any(map(recovery.is_due, decisions)) and not expired:
+    expired = any(recovery.is_expired(known, now) for key, known in seen.nodes.items() if key not in mine)
+    due = any(recovery.is_due(each) and each.node not in mine for each in decisions)
+    if not due and not expired:
         return decisions
     with site.statefile.update(now) as state:
         alerts_before = state.next_alert
-        events = recovery.settle(state, site.mesh, now)
-        claimed = recovery.claim(state, site.mesh, now, os.getpid(), only, force=force)
+        events = recovery.settle(state, site.mesh, now, mine)
+        claimed = recovery.claim(state, site.mesh, now, os.getpid(), only, force=force, mine=mine)
     if state.next_alert != alerts_before:
         _leave_word(site)
     site.log.write(events, now)
@@ -203,6 +212,7 @@ def _act(site: Site, job: Job, action: Action) -> Report:
                 "gpu_mesh_owner": playbook.owner(site.paths.state),
                 "gpu_mesh_cause": job.cause or "",
                 "gpu_mesh_attempt": _number(job),
+                "gpu_mesh_spares_work": plan.spares_work(job.cause, job.claim.at - job.before.cause_since),
                 "gpu_mesh_look_only": job.cause not in plan.REBUILD_HELPS,
             },
             own=bool(own),

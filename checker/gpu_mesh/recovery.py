@@ -3,10 +3,12 @@
 recover.py does what lies between: it runs the playbooks and probes. simulate.py does so without a world.
 """
 
+from collections.abc import Collection
+
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh import aftermath, alerts, brake, ladder, plan
+from gpu_mesh import aftermath, alerts, brake, claims, ladder, plan
 from gpu_mesh.aftermath import Ending
 from gpu_mesh.announce import announce, mutes
 from gpu_mesh.causes import Action, Cause, Verdict
@@ -55,7 +57,14 @@ class Proof(Struct, frozen=True):
 
 
 def claim(
-    state: State, mesh: Mesh, now: float, pid: int, only: str = "", *, force: bool = False
+    state: State,
+    mesh: Mesh,
+    now: float,
+    pid: int,
+    only: str = "",
+    *,
+    force: bool = False,
+    mine: Collection[str] = (),
 ) -> Job | tuple[Decision, ...]:
     """Claim the first node that is due; without one, return the decisions that say why.
 
@@ -66,32 +75,40 @@ def claim(
         pid: of the process that will do it.
         only: the key of the one node that is meant; "": all.
         force: see ``plan.plan``.
+        mine: the nodes that this process is at already, whatever the clock says of their claims.
     """
     decisions = plan.plan(mesh, state, now, only, force=force)
-    decision = next(filter(is_due, decisions), None)
+    decision = next((each for each in decisions if is_due(each) and each.node not in mine), None)
     node = decision and mesh.node(decision.node)
     if not decision or not node:
         return decisions
     before = state.nodes.get(node.key) or NodeState()
-    after = plan.claimed(before, decision, now, longest(mesh), pid)
+    after = claims.claimed(before, decision.action, now, longest(mesh), pid, decision.playbook)
     state.nodes[node.key] = after
     assert after.claim is not None  # just made
     return Job(node, after.claim, after, decision.cause)
 
 
-def settle(state: State, mesh: Mesh, now: float) -> list[Event]:
-    """Conclude the recoveries whose process died; a node that left the inventory only loses its claim."""
+def settle(state: State, mesh: Mesh, now: float, mine: Collection[str] = ()) -> list[Event]:
+    """Conclude the recoveries whose process died; a node that left the inventory only loses its claim.
+
+    Args:
+        state: changed in place.
+        mesh: the nodes and the monitor's settings.
+        now: Unix seconds.
+        mine: see ``claim``.
+    """
     events = []
     for key, before in state.nodes.items():
-        if before.claim is None or not is_expired(before, now):
+        if before.claim is None or not is_expired(before, now) or key in mine:
             continue
         claim, node = before.claim, mesh.node(key)
-        state.nodes[key] = plan.settle(before, now)
+        state.nodes[key] = claims.settle(before, now)
         events.append(event("recovery_lost", Severity.WARNING, node=key, action=claim.action, pid=claim.pid))
         if node and before.incident_since:
             words = f"the process that did it ({claim.pid}) ended before it could say more"
             ending = Ending(
-                claim.until,
+                min(claim.until, now),
                 claim.action,
                 Outcome.LOST,
                 cause=before.cause,
@@ -184,9 +201,8 @@ def conclude(
         if not outdated:
             fold(state, node, proof.seen)
             announce(state, mesh, ending.at, {node.key: _repair(node, ending)})
-        if ending.outcome is Outcome.NOT_RECOVERED and state.nodes[node.key].cause is job.cause:
-            _tell(state, mesh, node, before, ending)
-        return
+        if not proof.detail or state.nodes[node.key].cause is not job.cause:
+            return  # told of with the node's status
     known = state.nodes[node.key]
     told = counts or not state.offline_since
     if (
@@ -198,7 +214,11 @@ def conclude(
 
 
 def call_for_help(state: State, mesh: Mesh, now: float) -> None:
-    """Call a person, once in an incident, for each node that fails although its ladder is used up."""
+    """Call a person for each node that fails although its ladder is used up.
+
+    Once in an incident; for an impairment, which comes and goes with the models, once while what was tried
+    counts.
+    """
     if state.offline_since or brake.holds(state):
         return
     for node in mesh.nodes:
@@ -206,11 +226,12 @@ def call_for_help(state: State, mesh: Mesh, now: float) -> None:
         if (
             known
             and not known.called_at
+            and not any(each.called and each.for_impairment for each in ladder.counting(known))
             and plan.needs_a_person(node, mesh.settings, known, now)
             and not mutes(state, node, Level.CRITICAL, now)
         ):
             alerts.queue(state, aftermath.call(node, mesh.settings, known, now))
-            state.nodes[node.key] = replace(known, called_at=now)
+            state.nodes[node.key] = _called(known, now)
 
 
 def longest(mesh: Mesh) -> float:
@@ -227,7 +248,7 @@ def is_due(decision: Decision) -> bool:
 
 def is_expired(known: NodeState, now: float) -> bool:
     """Tell whether the node's claim has outlived whoever made it."""
-    return known.claim is not None and now >= known.claim.until
+    return known.claim is not None and not claims.is_live(known.claim, now)
 
 
 def _repair(node: Node, ending: Ending) -> str:
@@ -244,7 +265,14 @@ def _tell(state: State, mesh: Mesh, node: Node, before: NodeState, ending: Endin
     muted = mutes(state, node, alert.level, ending.at)
     alerts.queue(state, alert, muted=muted)
     if aftermath.is_call(alert) and not muted:
-        state.nodes[node.key] = replace(state.nodes[node.key], called_at=ending.at)
+        state.nodes[node.key] = _called(state.nodes[node.key], ending.at)
+
+
+def _called(known: NodeState, now: float) -> NodeState:
+    """Remember that a person was called, and after which attempts."""
+    counting = ladder.counting(known)
+    attempts = tuple(replace(each, called=each.called or each in counting) for each in known.attempts)
+    return replace(known, called_at=now, attempts=attempts)
 
 
 def _outcome(report: Report, proof: Proof) -> Outcome:

@@ -112,6 +112,7 @@ class Attempt(Struct, frozen=True):
     words: str = ""  # what was found and done, for people
     cause: Cause | None = None  # for which it was made
     playbook: str = ""  # the operator's own
+    called: bool = False  # a person was called after it
 
     @property
     def for_impairment(self) -> bool:
@@ -167,6 +168,7 @@ class NodeState(Struct, omit_defaults=True, frozen=True):
     detail: str = ""
     cause_since: float = 0.0  # of what a probe alone calls the cause
     failures: int = 0  # consecutive
+    failing_since: float = 0.0  # of the first of these
     served: int = 0  # consecutive checks that were ok or impaired
     impaired: int = 0  # consecutive
     incident_since: float = 0.0  # 0.0: none open

@@ -50,11 +50,12 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
         cause_since=(
             0.0
             if diagnosis.cause is None
-            else before.cause_since or seen.at
+            else min(before.cause_since or seen.at, seen.at)  # a clock that was set back makes it no younger
             if diagnosis.cause is probed
             else seen.at
         ),
         failures=failures,
+        failing_since=min(before.failing_since or seen.at, seen.at) if failures else 0.0,
         served=served,
         impaired=impaired,
         incident_since=0.0 if healthy else before.incident_since or seen.at,
@@ -76,12 +77,14 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
 
 
 def _recent(attempts: tuple[Attempt, ...], now: float) -> tuple[Attempt, ...]:
-    """Keep what was tried lately: a node that fails again after each repair is not repaired without end."""
+    """Keep what was tried lately: a node that fails again after each repair is not repaired without end.
+
+    The attempt that a probe has just proved ended after that probe began, so it lies a little in the future.
+    """
     return tuple(
         attempt
         for attempt in attempts
-        if 0
-        <= now - attempt.at
+        if abs(now - attempt.at)
         < (REPAIRS_OF_IMPAIRMENTS_REMEMBERED if attempt.for_impairment else ATTEMPTS_REMEMBERED)
     )
 
@@ -97,6 +100,7 @@ def _status(node: Node, failures: int, impaired: int) -> Status:
 def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeState:
     """Remember what a node that answered said of itself; what a failed one said before stays."""
     loading = is_loading(seen)
+    served = deepcheck.has_moved(before.expiries, seen.loaded, seen.at - before.last_check)
     return replace(
         state,
         last_ok=seen.at if diagnosis.verdict is Verdict.OK else before.last_ok,
@@ -107,7 +111,7 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
         loaded=before.loaded if loading else tuple(model.name for model in seen.loaded),
         loading_since=(before.loading_since or seen.at) if loading else 0.0,
         expiries=before.expiries if loading else deepcheck.expiries(seen.loaded),
-        deep_at=seen.at if seen.deep or deepcheck.has_moved(before.expiries, seen.loaded) else before.deep_at,
+        deep_at=seen.at if seen.deep or served else before.deep_at,
         version=seen.version or before.version,
         version_at=seen.at if seen.version else before.version_at,
     )

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from sites import eventually
@@ -132,3 +133,60 @@ def test_a_real_ollama_that_was_killed_is_restarted_and_recovers(site, closed_po
         assert "recovered after" in site.state().alerts[-1].text
     finally:
         os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+def first(loaded):
+    return loaded[0] if loaded else None
+
+
+def deep(node):
+    return observe(node, time.time(), ask_version=False, trust_env=False, choose=first)
+
+
+def runner_of(server):
+    """Return the process that runs the one loaded model."""
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+    (pid,) = {
+        int(child)
+        for task in children.parents[1].iterdir()
+        for child in (task / "children").read_text().split()
+        if b"runner" in Path(f"/proc/{child}/cmdline").read_bytes()
+    }
+    return pid
+
+
+def test_a_deep_check_leaves_a_real_model_as_it_is_loaded_and_puts_its_end_off(ollama, model):
+    node, server = ollama
+    load(node, model)
+    runner, before = runner_of(server), probe(node).loaded[0]
+    assert eventually(lambda: time.time() + 299 > before.expires_at)  # a second has gone by
+    seen = deep(node)
+    assert (seen.deep.fault, seen.deep.status) == (None, 200)
+    (after,) = probe(node).loaded
+    assert (runner_of(server), after.context_length) == (runner, CONTEXT)
+    assert after.expires_at > before.expires_at
+
+
+def generate(node, model):
+    """Ask for a text without an end, and return the answer as it comes."""
+    options = {"num_ctx": CONTEXT, "num_predict": -1, "temperature": 1.5}
+    body = {"model": model, "prompt": "One, two, three,", "raw": True, "options": options}
+    return urllib.request.urlopen(f"{node.url}/api/generate", json.dumps(body).encode(), timeout=60)
+
+
+@pytest.mark.parametrize("at_first_request", [False, True])
+def test_a_runner_that_stands_still_is_told_from_one_that_is_at_work(ollama, model, at_first_request):
+    node, server = ollama
+    if not at_first_request:
+        load(node, model)
+    with generate(node, model) as answer:
+        assert answer.readline()
+        assert deep(node).deep.fault is None, "one that generates answers"
+        runner = runner_of(server)
+        os.kill(runner, signal.SIGSTOP)
+        try:
+            seen = deep(node)
+        finally:
+            os.kill(runner, signal.SIGCONT)
+        assert (seen.deep.fault, seen.deep_excused) == (Fault.READ_TIMEOUT, False)
+        assert diagnose(node, seen, NodeState()).cause is Cause.RUNNER_HUNG

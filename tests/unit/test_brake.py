@@ -1,10 +1,12 @@
 """When so many nodes fail at once that none is repaired."""
 
 import pytest
+from msgspec.structs import replace
 
-from gpu_mesh import brake
+from gpu_mesh import brake, fold
 from gpu_mesh.causes import Verdict
 from gpu_mesh.mesh import Mesh, Node, Settings
+from gpu_mesh.observation import Fault, Observation, Reply
 from gpu_mesh.state import Level, NodeState, State, Status
 
 NOW = 1_800_000_000.0
@@ -17,7 +19,7 @@ def mesh(number: int, **settings: int) -> Mesh:
 
 
 def failing(since: float) -> NodeState:
-    return NodeState(status=Status.DEGRADED, verdict=Verdict.FAILED, failures=1, incident_since=since)
+    return NodeState(status=Status.DEGRADED, verdict=Verdict.FAILED, failures=1, failing_since=since)
 
 
 def state(*since: float | None) -> State:
@@ -69,3 +71,15 @@ def test_a_released_brake_holds_nothing_and_is_on_again_for_the_next_wave() -> N
     known.nodes = state(NOW + 90, NOW + 90, NOW + 90, None).nodes
     brake.update(known, mesh(4), NOW + 90)
     assert brake.holds(known)
+
+
+def test_nodes_that_were_degraded_for_long_and_fail_at_once_put_the_brake_on() -> None:
+    known = State()
+    for number, models in enumerate([("other",), (), ()]):
+        at, of = NOW + 3600 * number, mesh(4)
+        for node in of.nodes:
+            expecting = replace(node, expected_models=("wanted",))
+            tags = Reply(Fault.REFUSED) if number == 2 else Reply(status=200, ms=40)
+            fold.fold(known, expecting, Observation(node.key, at, tags, models))
+        brake.update(known, of, at)
+        assert brake.holds(known) is (number == 2)

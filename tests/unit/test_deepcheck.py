@@ -24,7 +24,10 @@ DUE = {
         NodeState(deep_at=NOW - EVERY + 1, expiries=SEEN_BEFORE), (MODEL,), False,
     ),
     "one whose end was put off has just served somebody": (
-        NodeState(expiries={"a": NOW + 270}), (MODEL,), False,
+        NodeState(last_check=NOW - 30, expiries={"a": NOW + 280}), (MODEL,), False,
+    ),
+    "one whose end keeps in step with the clock has not finished its first request": (
+        NodeState(last_check=NOW - 30, expiries={"a": NOW + 271}), (MODEL,), True,
     ),
     "one that is new in the list proves nothing yet": (NodeState(expiries={"b": NOW}), (MODEL,), True),
     "one that did not answer is asked again at once": (
@@ -72,6 +75,9 @@ ANSWERS = {
     "a server error": (Reply(Fault.STATUS, 500, "HTTP 500"), False, Cause.RUNNER_HUNG),
     "a full queue": (Reply(Fault.STATUS, 503, "HTTP 503"), False, Cause.BUSY),
     "a proxy that lets nobody post": (Reply(Fault.STATUS, 405, "HTTP 405"), False, None),
+    "a proxy that does not know how to post": (Reply(Fault.STATUS, 501, "HTTP 501"), False, None),
+    "a proxy that asks for a login": (Reply(Fault.REDIRECT, 302, "HTTP 302 Found"), False, None),
+    "a page of a proxy's": (Reply(Fault.NOT_JSON, 200, "HTML instead of JSON"), False, None),
     "a model that makes no text": (Reply(Fault.STATUS, 400, "HTTP 400"), False, None),
     "trouble of the monitor itself": (Reply(Fault.MONITOR), False, None),
 }

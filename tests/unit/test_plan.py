@@ -3,11 +3,11 @@
 import pytest
 from msgspec.structs import replace
 
-from gpu_mesh import aftermath, plan
+from gpu_mesh import aftermath, claims, plan
 from gpu_mesh.aftermath import Ending
 from gpu_mesh.causes import Action, Cause
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
-from gpu_mesh.plan import Decision, Finding
+from gpu_mesh.plan import Finding
 from gpu_mesh.state import Attempt, Claim, Level, NodeState, Outcome, State, Status
 
 NOW = 1_700_000_000.0
@@ -145,7 +145,7 @@ def test_insisting_overrides_neither_a_recovery_under_way_nor_an_owner_who_forbi
 def test_a_claim_that_expired_counts_as_a_lost_attempt() -> None:
     dead = replace(DOWN, claim=Claim(NOW - 100, NOW - 10, 1, RESTART))
     assert decided(DIRECT, dead) == (NONE, "waits until 22:14:15 UTC (55 s) after attempt 1")
-    settled = plan.settle(dead, NOW)
+    settled = claims.settle(dead, NOW)
     assert settled.claim is None
     assert settled.attempts == (Attempt(NOW - 10, RESTART, Outcome.LOST, cause=Cause.REFUSED),)
 
@@ -183,27 +183,27 @@ def test_the_look_makes_the_cause_precise(
 
 
 def test_a_claim_ends_with_its_own_attempt_and_leaves_somebody_elses_alone() -> None:
-    mine = plan.claimed(DOWN, Decision("gpu1", RESTART, ""), NOW, 60, 1)
+    mine = claims.claimed(DOWN, RESTART, NOW, 60, 1)
     assert mine.claim is not None
-    after = plan.concluded(mine, mine.claim, attempt(0))
+    after = claims.concluded(mine, mine.claim, attempt(0))
     assert (after.claim, after.attempts) == (None, (attempt(0),))
     other = replace(mine, claim=Claim(NOW + 61, NOW + 121, 2, RESTART))
-    assert plan.concluded(other, mine.claim, attempt(0)).claim == other.claim
+    assert claims.concluded(other, mine.claim, attempt(0)).claim == other.claim
 
 
 def test_an_attempt_on_a_node_that_came_back_meanwhile_burdens_no_later_incident() -> None:
-    mine = plan.claimed(DOWN, Decision("gpu1", RESTART, ""), NOW, 60, 1)
+    mine = claims.claimed(DOWN, RESTART, NOW, 60, 1)
     assert mine.claim is not None
     back = replace(mine, status=Status.HEALTHY, failures=0, incident_since=0.0)
-    assert plan.concluded(back, mine.claim, attempt(0)).attempts == ()
+    assert claims.concluded(back, mine.claim, attempt(0)).attempts == ()
 
 
 def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
     known = replace(DOWN, attempts=(attempt(9_999),))
     for _ in range(100):
         claim = Claim(NOW, NOW + 1, 1, RESTART)
-        known = plan.concluded(replace(known, claim=claim), claim, attempt(0, Outcome.DECLINED))
-    assert len(known.attempts) == plan.KEPT_ATTEMPTS
+        known = claims.concluded(replace(known, claim=claim), claim, attempt(0, Outcome.DECLINED))
+    assert len(known.attempts) == claims.KEPT_ATTEMPTS
     assert known.attempts[0] == attempt(9_999)
 
 
@@ -266,7 +266,7 @@ def test_what_was_declined_is_told_of_once_in_an_incident() -> None:
 
 
 def test_the_refined_cause_becomes_the_nodes() -> None:
-    claimed = plan.claimed(DOWN, Decision("gpu1", RESTART, ""), NOW, 60, 1)
+    claimed = claims.claimed(DOWN, RESTART, NOW, 60, 1)
     assert claimed.claim is not None
     ending = Ending(NOW, RESTART, Outcome.DECLINED, Finding.NO_ACCESS, Cause.NO_ACCESS, "Permission denied")
     after = aftermath.conclude(DIRECT, claimed, claimed.claim, ending)
@@ -296,5 +296,22 @@ def test_a_node_that_answers_again_is_not_restarted_before_it_counts_as_healthy(
 def test_an_attempt_or_a_claim_from_the_future_holds_nobody_up() -> None:
     assert decided(DIRECT, replace(DOWN, attempts=(attempt(-3e7),)))[0] is RESTART
     claim = Claim(NOW + 3e7, NOW + 3e7 + 100, 4711, RESTART)
-    settled = plan.settle(replace(DOWN, claim=claim), NOW)
+    settled = claims.settle(replace(DOWN, claim=claim), NOW)
     assert (settled.claim, settled.attempts[-1].outcome) == (None, Outcome.LOST)
+
+
+@pytest.mark.parametrize(
+    ("cause", "lasted", "spared"),
+    [
+        (Cause.CPU_FALLBACK, 9999, True),
+        (Cause.STUCK_STOPPING, 9999, True),
+        (Cause.RUNNER_HUNG, 90, True),
+        (Cause.RUNNER_HUNG, 901, False),
+        (Cause.TIMEOUT, 0, False),
+        (None, 0, False),
+    ],
+)
+def test_what_a_model_generates_is_spared_where_its_node_serves_or_may_just_be_at_a_long_request(
+    cause: Cause | None, lasted: float, spared: bool
+) -> None:
+    assert plan.spares_work(cause, lasted) is spared

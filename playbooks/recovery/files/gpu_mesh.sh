@@ -79,12 +79,15 @@ runner_ticks() {
 }
 
 # runners_at_work: does a model generate here? A runner that waits for work takes next to no processor time; one that
-# generates takes a good part of a core, on a GPU too.
+# generates takes a good part of a core, on a GPU too. One that ended meanwhile makes the sum smaller, and proves nothing.
 runners_at_work() {
+  # With hidepid, this user sees neither the first process nor Ollama's.
+  [ -r /proc/1/cmdline ] || { echo "gpu-mesh: at work unseen" && return; }
   before=$(runner_ticks)
   sleep 1
   used=$(($(runner_ticks) - before))
-  [ "$used" -ge "$(($(getconf CLK_TCK 2>/dev/null || echo 100) / 10))" ] && echo "gpu-mesh: at work"
+  [ "$used" -ge 0 ] && [ "$used" -lt "$(($(getconf CLK_TCK 2>/dev/null || echo 100) / 10))" ] && return
+  echo "gpu-mesh: at work"
 }
 
 # unit_state SCOPE UNIT: say what systemd knows of the unit; nothing when there is no systemd.

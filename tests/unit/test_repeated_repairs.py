@@ -1,0 +1,72 @@
+"""What is remembered of a repair that was proved, and what people are told of one that was not."""
+
+import pytest
+
+from gpu_mesh import recovery, tick
+from gpu_mesh.mesh import Mesh, Node
+from gpu_mesh.observation import LoadedModel, Observation, Reply
+from gpu_mesh.plan import Finding
+from gpu_mesh.recovery import Job, Report
+from gpu_mesh.state import Level, Outcome, State
+
+NOW = 1_800_000_000.0
+MESH = Mesh((Node("gpu1", "GPU one", "http://gpu1:11434"),))
+RESTARTED = Report(True, "gpu1", looked=True, done=True, said="restarted", finding=Finding.ANSWERS)
+REFUSED = Report(False, "gpu1", looked=True, reason="authentication required", finding=Finding.ANSWERS)
+NO_ACCESS = Report(False, "gpu1", unreachable=True, reason="permission denied", finding=Finding.NO_ACCESS)
+AT_WORK = Report(True, "gpu1", looked=True, said="a model is generating", finding=Finding.AT_WORK)
+
+
+def on_the_cpu(at: float, *, loaded: bool = True) -> Observation:
+    good = Reply(status=200, ms=40)
+    models = (LoadedModel("a", size=100, expires_at=at + 300),) if loaded else ()
+    return Observation("gpu1", at, good, ("a",), good, models, at)
+
+
+def hours(report: Report, *, unloaded: range = range(0)) -> tuple[State, list[Outcome]]:
+    """Let a model run on the CPU for three hours, each repair ending with this report, as late as real ones.
+
+    In the checks of that number the model is not loaded.
+    """
+    state, outcomes = State(), []
+    for number, at in enumerate(range(int(NOW), int(NOW) + 3 * 3600, 30)):
+        seen = on_the_cpu(at, loaded=number not in unloaded)
+        tick.apply(state, MESH, tick.Sight({"gpu1": seen}), at, at)
+        job = recovery.claim(state, MESH, at + 1, 1)
+        if isinstance(job, Job):
+            proof = recovery.judge(job, on_the_cpu(at + 5, loaded=not report.done))
+            ending = recovery.ending_of(job, job.claim.action, report, proof, at + 6)
+            recovery.conclude(state, MESH, job, ending, proof, counts=True)
+            outcomes.append(ending.outcome)
+    return state, outcomes
+
+
+def test_a_model_that_is_on_the_cpu_again_after_each_restart_is_restarted_for_once() -> None:
+    state, outcomes = hours(RESTARTED)
+    assert outcomes == [Outcome.RECOVERED]
+    assert [alert.level for alert in state.alerts].count(Level.CRITICAL) == 1
+
+
+@pytest.mark.parametrize("report", [RESTARTED, REFUSED])
+def test_nobody_is_called_again_each_time_that_such_a_model_is_loaded(report: Report) -> None:
+    state, outcomes = hours(report, unloaded=range(100, 200))
+    assert len(outcomes) == 1
+    assert [alert.level for alert in state.alerts].count(Level.CRITICAL) == 1
+    assert state.nodes["gpu1"].cause, "it is loaded, and wrong, again"
+
+
+@pytest.mark.parametrize(
+    ("report", "level", "said"),
+    [
+        (REFUSED, Level.CRITICAL, "needs you: restart of ollama.service failed (attempt 1 of 1): authenti"),
+        (NO_ACCESS, Level.WARNING, "not restarted: ssh answers, but the login fails: permission denied"),
+        (AT_WORK, Level.WARNING, "not restarted: A model runs on the CPU: a model is generating"),
+    ],
+)
+def test_a_repair_of_a_node_that_serves_is_told_of_once_when_it_did_not_work(
+    report: Report, level: Level, said: str
+) -> None:
+    state, _ = hours(report)
+    status, repair = state.alerts
+    assert status.text.startswith("degraded: ")
+    assert (repair.level, repair.text[: len(said)]) == (level, said)
