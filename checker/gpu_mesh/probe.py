@@ -74,6 +74,12 @@ class _Generated(Struct):
     done: bool
 
 
+for _shape in (_Tags, _Ps, _Version, _Generated):
+    # msgspec learns a shape when it is first used, and crashes the process when another thread uses it
+    # meanwhile (seen with 0.22): so it is first used here, by one thread.
+    msgspec.json.Decoder(_shape)
+
+
 def ask_none(_loaded: tuple[LoadedModel, ...]) -> None:
     """Choose no model for a deep check."""
 

@@ -5,6 +5,7 @@ after a time, or by itself at a step: when it opens, renames, links or locks a f
 of these there is so little time that the clock alone would hardly ever meet it.
 """
 
+import faulthandler
 import json
 import mmap
 import os
@@ -31,6 +32,7 @@ STEPS = ("open", "os.", "fcntl.", "socket.")
 
 
 def main() -> None:
+    faulthandler.enable()
     folder = Path(sys.argv[1])
     paths = Paths((str(folder / "mesh.yml"),), folder / "config", folder / "state", folder / "state" / "log")
     settings = meshcache.load(paths, None, time.time()).mesh.settings
