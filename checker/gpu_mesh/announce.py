@@ -59,6 +59,8 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
             continue
         if state.offline_since and not node.on_monitor:
             continue  # nobody knows what is true of it now
+        if known.flapping and not mesh.settings.flapping:
+            known = replace(known, flapping=False)
         by = explained.get(node.key, "")
         held = hold(node, known, state, mesh.settings, by, now)
         told = known.told

@@ -128,6 +128,11 @@ _TABLE = (
         "Seconds for which a new node that was never healthy alerts nobody",
     ),
     Variable(
+        "mesh_monitor_flapping",
+        shapes.BOOLEAN,
+        "Whether a node that fails and answers by turns is told of once, and not at each turn",
+    ),
+    Variable(
         "mesh_monitor_reminder_interval",
         shapes.seconds_or_none(2592000),
         "Seconds between two alerts that a node is still offline; 0: none",

@@ -188,8 +188,8 @@ class Matrix:
     def restarts(self, row: Row) -> int:
         """Return how often its Ollama was started since the fault."""
         unit = f"ollama@{self.values(row)['port']}.service"
-        # The fault itself may start it, and is noted down afterwards.
-        since = f"@{self.faulted[row.key]:.6f}"
+        # The fault itself may start it, is noted down afterwards, and reaches the journal a moment later.
+        since = f"@{self.faulted[row.key] + 0.5:.6f}"
         command = [
             *("journalctl", "--directory", self.machine(row).root / "var/log/journal", "--quiet"),
             *("--output=cat", f"--since={since}", f"UNIT={unit}"),

@@ -117,7 +117,13 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
         apprise.write_text(f"urls:\n  - json://{web.address}/{ALERTS}: {{tag: [error, info]}}\n")
         operator.encrypt(secrets, apprise)
         (made.second.root / "etc/pip.conf").write_text(f"[global]\ntrusted-host = {site.address}\n")
-        fast = {"mesh_monitor_recover_interval": 5, "mesh_monitor_recovery_backoff": 5}
+        # Most of these few nodes are made to fail at once, and one after the other again and again.
+        fast = {
+            "mesh_monitor_recover_interval": 5,
+            "mesh_monitor_recovery_backoff": 5,
+            "mesh_monitor_recovery_brake": 0,
+            "mesh_monitor_flapping": False,
+        }
         operator.inventory = {
             "all": {"vars": {"ansible_user": "admin"}},
             "mesh_monitors": {

@@ -66,6 +66,7 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
                         "mesh_monitor_wheels": str(provision.wheels(site, "311")),
                         "mesh_monitor_apprise_source": str(apprise),
                         "mesh_monitor_recovery_backoff": 5,
+                        "mesh_monitor_flapping": False,  # the tests make it fail again and again
                         **settings,
                     }
                 }
@@ -351,17 +352,19 @@ def test_one_command_stops_disables_enables_and_starts_everything_but_the_tunnel
 
 
 def test_a_unit_that_fails_is_told_of_once(watched: Mesh) -> None:
-    run = "/run/systemd/system/gpu-mesh-stats.service.d"
+    run = "/run/systemd/system/gpu-mesh-dashboard.service.d"
     watched.monitor.ssh(
         f"mkdir -p {run} && printf '[Service]\nExecStart=\nExecStart=/bin/false\n' >{run}/broken.conf"
         " && systemctl daemon-reload"
     )
-    told = "journalctl -b -t gpu-mesh-failure -o cat --no-pager | grep -c '^gpu-mesh-stats failed' || true"
+    told = (
+        "journalctl -b -t gpu-mesh-failure -o cat --no-pager | grep -c '^gpu-mesh-dashboard failed' || true"
+    )
     machines.await_that(lambda: watched.monitor.out(told) == "1", 20, "the failure is told of")
-    runs = "journalctl -b -u gpu-mesh-stats -o cat --no-pager | grep -c 'Failed with result' || true"
+    runs = "journalctl -b -u gpu-mesh-dashboard -o cat --no-pager | grep -c 'Failed with result' || true"
     machines.await_that(lambda: int(watched.monitor.out(runs)) >= 3, 40, "it failed three times")
     assert watched.monitor.out(told) == "1"
-    watched.monitor.ssh(f"rm -r {run}; systemctl daemon-reload; systemctl restart gpu-mesh-stats")
+    watched.monitor.ssh(f"rm -r {run}; systemctl daemon-reload; systemctl restart gpu-mesh-dashboard")
 
 
 def test_a_forced_rotation_loses_nothing_and_compresses_old_logs(watched: Mesh) -> None:

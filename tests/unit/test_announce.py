@@ -148,6 +148,13 @@ def test_a_flapping_node_is_told_of_once_and_again_when_it_has_settled() -> None
     assert told[7].endswith("; it has stopped flapping")
 
 
+def test_where_flapping_is_switched_off_each_turn_is_told() -> None:
+    story = Story(plain("a"), flapping=False)
+    assert levels(story.goes(a=".x" * 8)) == [
+        f"{check} [{'INFO' if check % 2 else 'WARNING'}] A" for check in range(2, 17)
+    ]
+
+
 def test_a_flapping_node_that_goes_offline_is_told_of_all_the_same() -> None:
     story = Story(plain("a"))
     story.goes(a=".x.x.x.x")
