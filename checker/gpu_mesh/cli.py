@@ -86,7 +86,7 @@ COMMANDS = {
             _option(
                 "what", choices=("list", "test"), help="list the alerts, or send one test message a level"
             ),
-            _option("--tag", default="", help="test only the URLs with this tag"),
+            _option("--tag", default="", help="test where an alert with this tag would go"),
         ),
     ),
     "silence": _Command(

@@ -5,6 +5,7 @@ The imports inside the functions are the point of this module: each command pays
 
 import argparse
 import os
+import re
 import shlex
 import signal
 import sys
@@ -198,6 +199,7 @@ def silence(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
             )
             wanted = silencecommand.read(wish, _mesh(arguments, paths), author, now)
             said = silencecommand.add(wanted, file, log, now)
+            said = said.replace("gpu-mesh silence", like(arguments, "silence"))
     except ValueError as error:
         raise UsageError(str(error)) from error
     sys.stdout.write(said)
@@ -303,14 +305,17 @@ def _print_json(value: object) -> None:
 
 
 def _tail(path: Path) -> list[str]:
-    """Return the newest lines of the log that tell of more than a check; none where it cannot be read."""
+    """Return the newest lines of the log that tell of news; none where it cannot be read."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 100_000))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return []
-    return [line for line in lines if " event=check " not in line][-LOG_TAIL:]
+    return [line for line in lines if not _ROUTINE.search(line)][-LOG_TAIL:]
+
+
+_ROUTINE = re.compile(r" event=(check|dashboard|mesh|statistics) ")
 
 
 def _log_report(log: Log, of: "Report", lines: list[Event]) -> None:

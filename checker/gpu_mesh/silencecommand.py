@@ -95,10 +95,12 @@ def end(number: int, file: StateFile, log: Log, author: str, now: float) -> str:
         ValueError: there is none of that number.
         StateError: the state may not be written.
     """
+    if not any(each.id == number for each in file.load().silences):
+        raise ValueError(f"there is no silence {number}; see which there are: gpu-mesh silence list")
     with file.update(now) as state:
         before = silences.end(state, number, now)
     if before is None:
-        raise ValueError(f"there is no silence {number}; see which there are: gpu-mesh silence list")
+        return f"Silence {number} has just been forgotten: it ended a day ago\n"
     if before.until <= now:
         return f"Silence {number} ended already, at {until_words(before.until, now)}\n"
     log.write([event("silence_ended", Severity.INFO, id=number, author=author)], now)

@@ -36,7 +36,8 @@ def test_a_silence_is_told_shown_everywhere_and_ended(site, standin):
     said = site.ok("silence", "add", "iceland", "--for", "2d", *REASON, "--no-recovery").splitlines()
     assert said[0].startswith("Silence 1: iceland until ")
     assert said[0].endswith("UTC, by anna: driver update (no recovery)")
-    assert said[1] == "Checks go on. To end it early: gpu-mesh silence end 1"
+    on_the_same_mesh = f"-i {site.inventory} --state-dir {site.state_dir}"
+    assert said[1] == f"Checks go on. To end it early: gpu-mesh {on_the_same_mesh} silence end 1"
     (silence,) = site.state().silences
     assert silence.until - silence.at == 2 * 86400
     assert abs(silence.at - time.time()) < 60
@@ -194,3 +195,10 @@ def test_a_check_loads_time_zones_only_where_a_window_names_one(site, standin, z
     site.check()
     site.program = [sys.executable, "-c", LOADED]
     assert site.ok("check").strip() == f"0 {loaded} False"
+
+
+def test_ending_a_silence_that_there_is_not_leaves_no_state_behind(site):
+    done = site.run("silence", "end", "1")
+    assert done.returncode == 2
+    assert "there is no silence 1" in done.stderr
+    assert not site.state_dir.exists()
