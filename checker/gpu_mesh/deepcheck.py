@@ -23,7 +23,7 @@ def choose(
 ) -> LoadedModel | None:
     """Return the model to ask; None when none is to be asked.
 
-    1. Only a model that is loaded, is not about to go, and says its context length.
+    1. Only a model that is loaded and says its context length.
     2. One that did not answer, or whose queue was full, is asked at every check, until it answers.
     3. None where a request has finished since the last check, nor before the interval is over.
 

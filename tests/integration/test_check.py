@@ -157,11 +157,11 @@ def test_the_heartbeats_url_may_stand_in_a_file_that_nobody_else_may_read(
     site.ok("check")
     assert any("can be read by others" in line for line in site.log() if "event=heartbeat_lost" in line)
     switch = standin()
-    secret.write_text(f"{switch.url}/ping/secret\n")
+    secret.write_text(f"{switch.url}/ping/b7e1c0de\n")
     secret.chmod(0o600)
     site.ok("check")
-    assert list(switch.paths) == ["/ping/secret"]
-    assert "ping" not in "".join(path.read_text() for path in site.state_dir.glob("*.json"))
+    assert list(switch.paths) == ["/ping/b7e1c0de"]
+    assert "b7e1c0de" not in "".join(path.read_text() for path in site.state_dir.glob("*.json"))
 
 
 def test_each_check_sends_a_heartbeat_and_says_when_it_could_not_probe(
