@@ -5,6 +5,7 @@ So each entry is given to it alone, what it logs is captured, and nothing of an 
 and a plain host name. (Apprise's own privacy URL shows paths, headers and topics: which are often secret.)
 """
 
+import difflib
 import hashlib
 import json
 import logging
@@ -16,6 +17,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import apprise
+from apprise import plugins
 from apprise.config import ConfigBase
 from msgspec import Struct
 
@@ -29,6 +31,7 @@ NAMES = ("apprise.yml", "apprise.yaml", "apprise.conf", "apprise.txt")
 LARGEST = 131072  # bytes; Apprise itself reads no more
 REASON_LIMIT = 200
 _LOGGER = logging.getLogger("apprise")
+_TAG = frozenset({"tag", "tags"})
 _COUNTED = re.compile(r"(entry #|on line )\d")
 _CAUSE = re.compile(
     r"\[Errno -?\d+\] [A-Za-z ]+|certificate verify failed|timed out|\(\d{3}, b'[^']{1,80}'\)"
@@ -162,7 +165,7 @@ def _parse(path: Path, text: str, notes: tuple[str, ...]) -> Configuration:
         if service is None:
             problems.append((entry.line, f"Apprise does not accept this entry{_because(reasons)}"))
             continue
-        said += [f"{place}: {reason}" for reason in reasons]
+        said += [f"{place}: {reason}" for reason in (*reasons, *_misspelt_tags(entry.raw, service))]
         channels.append(_channel(entry, service, place, [channel.target.id for channel in channels]))
     return Configuration(
         path,
@@ -197,6 +200,27 @@ def _service(entry: Entry) -> tuple[apprise.NotifyBase | None, list[str]]:
     reasons = [masked(message, secrets) for message in messages if not _COUNTED.search(message)]
     service = services[0] if services else None
     return service if isinstance(service, apprise.NotifyBase) else None, list(dict.fromkeys(reasons))
+
+
+def _misspelt_tags(raw: object, service: apprise.NotifyBase) -> Iterator[str]:
+    """Tell of an option that is nearly a tag, and not the service's own: Apprise drops it without a word."""
+    for key in _options(raw):
+        if key not in _TAG and difflib.get_close_matches(key.lower(), _TAG, cutoff=0.65):
+            details = plugins.details(type(service))  # type: ignore[no-untyped-call] # Apprise leaves it untyped
+            if key not in details["args"] and key not in details["tokens"]:
+                yield f"the option {key} means nothing; if it shall be a tag, write tag:"
+
+
+def _options(raw: object) -> Iterator[str]:
+    if isinstance(raw, dict):
+        for key, value in raw.items():
+            if isinstance(key, str) and "://" not in key:
+                yield key
+            else:
+                yield from _options(value)
+    elif isinstance(raw, list):
+        for item in raw:
+            yield from _options(item)
 
 
 def _channel(entry: Entry, service: apprise.NotifyBase, place: str, taken: list[str]) -> Channel:
@@ -239,7 +263,7 @@ def _strings(raw: object) -> Iterator[str]:
         for key, value in raw.items():
             if isinstance(key, str) and "://" in key:
                 yield key
-            if key not in {"tag", "tags"}:
+            if key not in _TAG:
                 yield from _strings(value)
     elif isinstance(raw, list):
         for item in raw:
@@ -251,5 +275,5 @@ def _strings(raw: object) -> Iterator[str]:
 def _without_tags(raw: object) -> object:
     """Return the entry as it identifies its URL: a change of tags makes no new URL of it."""
     if isinstance(raw, dict):
-        return {str(key): _without_tags(value) for key, value in raw.items() if key not in {"tag", "tags"}}
+        return {str(key): _without_tags(value) for key, value in raw.items() if key not in _TAG}
     return [_without_tags(item) for item in raw] if isinstance(raw, list) else raw

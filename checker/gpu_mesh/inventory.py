@@ -52,13 +52,18 @@ class _Troubles:
 
     def __init__(self) -> None:
         self.failures: list[BaseException] = []  # one for each plugin that tried a source and failed
-        self.losses: list[str] = []
+        self.losses: list[Mistake] = []
 
-    def warning(self, msg: str, *_: object, **__: object) -> None:
+    def warning(self, msg: str, *_: object, obj: object = None, **__: object) -> None:
         if "same name" in msg:  # Ansible takes the name for the group's, in a playbook's limit too
             msg = f"{msg}: rename one of them, or the host's variables go to the group"
+        if "duplicate mapping key" in msg:
+            msg = f"{msg.removesuffix('.')}: only the later value counts"
         if _LOST.search(msg):
-            self.losses.append(msg)
+            # Its YAML inventory names a key in words alone; the key itself knows where it stands.
+            named = sys._getframe(1).f_locals
+            place = _place(obj) or _place(named.get("key")) or _place(named.get("group"))
+            self.losses.append(Mistake(" ".join(msg.split()), place=place))
 
     def error_as_warning(self, msg: object, exception: BaseException, **_: object) -> None:  # noqa: ARG002 - Ansible's
         self.failures.append(exception)
@@ -81,7 +86,7 @@ def read(sources: tuple[str, ...], monitor: str = "") -> Reading:
             hosts = list(_hosts(sources))
     except AnsibleError as error:
         return Reading(mistakes=(_mistake(error, troubles),), files=_other_files())
-    lost = tuple(Mistake(" ".join(text.split())) for text in troubles.losses)
+    lost = tuple(troubles.losses)
     resolved = resolve(hosts, monitor, _machine())
     if isinstance(resolved, Mesh) and not lost:
         return Reading(resolved, files=_other_files())
@@ -125,7 +130,9 @@ def _hosts(sources: tuple[str, ...]) -> Iterator[RawHost]:
     )  # for templates that name other hosts
     for host in inventory.get_hosts():
         groups = tuple(str(group.name) for group in host.get_groups())
-        if {MONITORS, NODES} & set(groups):
+        if not {MONITORS, NODES} & set(groups):
+            yield RawHost(key=str(host.name), groups=groups)
+        else:
             variables = manager.get_vars(host=host)
             templar = Templar(loader=loader, variables=variables)
             yield RawHost(

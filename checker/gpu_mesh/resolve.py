@@ -16,6 +16,7 @@ MONITORS, NODES = "mesh_monitors", "mesh_nodes"
 OLLAMA_PORT = 11434
 _SSH_PORT = 22
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # anything else may be a pattern in a playbook's limit
+_NEARLY = 0.9  # one wrong letter: mesh_node, mesh-nodes; not mesh_nodes_north
 _EVERYBODY = frozenset({"all", "ungrouped"})
 
 
@@ -116,7 +117,10 @@ def resolve(
         monitor: the ``--monitor`` option; "" when it was not given.
         machine: the names of this machine, by which it knows its own host among several monitors.
     """
-    concerned = [_Host(raw) for raw in hosts if {MONITORS, NODES} & set(raw.groups)]
+    everybody = [_Host(raw) for raw in hosts]
+    for host in everybody:
+        _blame_group(host)
+    concerned = [host for host in everybody if {MONITORS, NODES} & set(host.raw.groups)]
     for host in concerned:
         _blame_unknown(host)
     monitors = [host for host in concerned if MONITORS in host.raw.groups]
@@ -130,10 +134,19 @@ def resolve(
         mistakes.append(Mistake(f"no host stands in the group {NODES}: there is nothing to watch"))
     _blame_shared(at_nodes, nodes)
     _blame_parents(at_nodes, nodes)
-    mistakes += [mistake for host in concerned for mistake in host.mistakes]
+    mistakes += [mistake for host in everybody for mistake in host.mistakes]
     if mistakes:
         return tuple(mistakes)
     return Mesh(tuple(nodes), settings, chosen.key if chosen else "")
+
+
+def _blame_group(host: _Host) -> None:
+    """Blame a group that is nearly one of the two: nothing of the host would count, without a word."""
+    absent = {MONITORS, NODES} - set(host.raw.groups)
+    for group in host.raw.groups:
+        for meant in difflib.get_close_matches(group.lower(), absent, cutoff=_NEARLY):
+            problem = f"stands in the group {group}, which means nothing to the mesh; did you mean {meant}?"
+            host.mistakes.append(Mistake(problem, host.key))
 
 
 def _blame_unknown(host: _Host) -> None:

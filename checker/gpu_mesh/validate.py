@@ -43,7 +43,20 @@ def table(mesh: Mesh) -> str:
     ]
     count = f"{len(mesh.nodes)} node{'s' if len(mesh.nodes) != 1 else ''}"
     watcher = f", watched by {mesh.monitor}" if mesh.monitor else ""
-    return "\n".join(aligned(rows)) + f"\n{count}{watcher}, no mistakes\n"
+    told = "".join(f"note: {note}\n" for note in notes(mesh))
+    return "\n".join(aligned(rows)) + f"\n{count}{watcher}, no mistakes\n{told}"
+
+
+def notes(mesh: Mesh) -> tuple[str, ...]:
+    """Return what is no mistake but perhaps not meant: nodes that are asked the same at the same URL."""
+    asked: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
+    for node in mesh.nodes:
+        asked.setdefault((node.url, tuple(sorted(node.headers.items()))), []).append(node.key)
+    return tuple(
+        f"{', '.join(keys)} have the same URL, {url}: one Ollama is watched {len(keys)} times"
+        for (url, _), keys in asked.items()
+        if len(keys) > 1
+    )
 
 
 def _through(node: Node) -> str:
@@ -62,6 +75,7 @@ def _recovery(node: Node) -> str:
 def _document(mesh: Mesh) -> dict[str, Any]:
     return {
         "monitor": mesh.monitor,
+        "notes": notes(mesh),
         "settings": msgspec.to_builtins(mesh.settings),
         "nodes": msgspec.to_builtins(mesh.nodes),
     }

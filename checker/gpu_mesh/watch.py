@@ -119,7 +119,8 @@ def note_gap(state: State, interval: float, nodes: int, began: float, now: float
         state,
         now,
         f"The mesh was unwatched for {in_words(gap)} (since {since}): no check was completed",
-        "was the monitor off or asleep? If not: journalctl -u gpu-mesh-check (in user scope with --user)",
+        "was the monitor off or asleep? If not: journalctl -u gpu-mesh-check (in user scope with --user);"
+        " without systemd, leave the checks to gpu-mesh run",
         Level.WARNING,
     )
 

@@ -374,6 +374,27 @@ def test_a_broken_entry_is_named_by_line_while_the_good_ones_deliver_and_the_ale
 
 
 @pytest.mark.parametrize(
+    ("entry", "option"),
+    [
+        ("json://{hook}: {{tga: ops}}", "tga"),
+        ("json://{hook}: [{{Tag: ops}}]", "Tag"),
+        ("{{'json://{hook}': null, tagz: ops}}", "tagz"),
+        ("json://{hook}: {{tag: error, method: post}}", ""),
+        ("ntfy://{hook}/topic: {{xtags: ops}}", ""),
+    ],
+)
+def test_an_option_that_is_nearly_a_tag_is_told_while_the_url_serves(
+    site: Site, hook: Hook, entry: str, option: str
+) -> None:
+    place = site.configure(f"urls:\n  - {entry}\n".format(hook=hook.address))
+    report, _ = send_test(site.paths, site.settings, site.log, lambda: site.now)
+    told = [line for line in report.splitlines() if line.startswith("note")]
+    note = f"note     {place} line 2: the option {option} means nothing; if it shall be a tag, write tag:"
+    assert told == ([note] if option else [])
+    assert hook.arrived
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("urls:\n  - json://host\n bad: [\n", "line 3: not valid YAML"),

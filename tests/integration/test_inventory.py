@@ -192,6 +192,13 @@ def test_broken_yaml_names_file_and_line(place: str, write: Write) -> None:
     ).startswith(f"{broken}:4: YAML parsing failed")
 
 
+def test_a_key_that_stands_twice_names_file_and_line(write: Write) -> None:
+    url = "      mesh_node_url: http://192.0.2.7:11434\n"
+    source = write("mesh.yml", f"mesh_nodes:\n  hosts:\n    iceland:\n{url}{url}")
+    problem = "Found duplicate mapping key 'mesh_node_url': only the later value counts"
+    assert told_of(source) == f"{source}:5: {problem}"
+
+
 def test_a_source_that_nothing_can_parse_is_no_empty_inventory(write: Write) -> None:
     good = write("good.ini", "[mesh_nodes]\niceland\n")
     bad = write("bad.ini", "[mesh_nodes\niceland\n")
@@ -241,6 +248,19 @@ def test_validate_shows_the_mesh(write: Write, capsys: pytest.CaptureFixture[str
         "iceland  http://127.0.0.1:8080   tunnel to gpu.example.net  systemd ollama.service (not enabled)\n"
         "2 nodes, no mistakes\n"
     )
+
+
+def test_validate_notes_nodes_that_are_one_ollama(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = "norway mesh_node_url=http://192.0.2.7:11434\nfaroe mesh_node_url=http://192.0.2.7:11434\n"
+    gateway = "".join(
+        f'{key} mesh_node_url=http://192.0.2.8:80 mesh_node_headers=\'{{"X-To": "{key}"}}\'\n' for key in "ab"
+    )
+    source = write("mesh.ini", f"[mesh_nodes]\niceland\n{nodes}{gateway}")
+    assert validate.run(paths_of(source), None, as_json=False) == 0
+    note = "norway, faroe have the same URL, http://192.0.2.7:11434: one Ollama is watched 2 times"
+    assert [line for line in capsys.readouterr().out.splitlines() if "note" in line] == [f"note: {note}"]
+    assert validate.run(paths_of(source), None, as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == [note]
 
 
 def test_validate_gives_roles_the_resolved_mesh(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
