@@ -161,6 +161,9 @@ def mesh(site: Site, standin: Callable[..., Standin]) -> list[Standin]:
         },
         # Many checks in a row are killed, which is not what this story tells of.
         check_interval=86400,
+        # Changes that had to wait for each other may come one right after the other.
+        flapping=False,
+        recovery_brake=0,
         alert_templates=str(site.folder / "templates"),
     )
     (site.folder / "templates").mkdir()
@@ -215,7 +218,8 @@ def test_of_a_thousand_ticks_killed_at_random_moments_none_loses_an_alert_or_rep
         driver.end()
     took = time.monotonic() - began
 
-    assert [alert.kind for alert in state.alerts] == [AlertKind.STATUS] * CHANGES
+    assert [alert.text for alert in state.alerts if alert.kind is not AlertKind.STATUS] == []
+    assert len(state.alerts) == CHANGES
     targets = appriseconfig.load(site.paths, Settings(alert_templates=str(site.folder / "templates"))).targets
     table = []
     again_by_kill = Counter[object]()
