@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from sites import Receiver, Site
 
 
@@ -26,3 +27,11 @@ def receiver() -> Iterator[Receiver]:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
         server.shutdown()
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> tuple[str, ...]:
+    """The sources of an inventory whose only node, gpu1, is this machine."""
+    path = tmp_path / "inventory.yml"
+    path.write_text(yaml.safe_dump({"mesh_nodes": {"hosts": {"gpu1": {"ansible_connection": "local"}}}}))
+    return (str(path),)

@@ -18,6 +18,17 @@ from gpu_mesh.standin import free_port
 PASSWORD = "hunter2pass"
 
 
+class Mailbox:
+    """Keeps each mail as it came; to be handed to aiosmtpd."""
+
+    def __init__(self) -> None:
+        self.mails: list[bytes] = []
+
+    async def handle_DATA(self, server: object, session: object, envelope: object) -> str:  # noqa: N802 - aiosmtpd's name
+        self.mails.append(envelope.content)  # type: ignore[attr-defined]
+        return "250 OK"
+
+
 class Mood(Enum):
     """How a receiver treats a message."""
 

@@ -14,6 +14,7 @@ import cmarkgfm
 import pytest
 from aiosmtpd.controller import Controller
 from cmarkgfm.cmark import Options
+from receivers import Mailbox
 
 from gpu_mesh import appriseconfig, delivery
 from gpu_mesh.alertscommand import send_test
@@ -243,15 +244,6 @@ def test_a_service_gets_every_fact_in_its_own_format_and_nothing_that_a_node_sai
     title = at(receiver.message, to_title) if to_title else shown
     assert "❌ [ERROR] Vengeance: degraded: " in title.replace("\\", "")
     assert "\u202e" not in body + title
-
-
-class Mailbox:
-    def __init__(self) -> None:
-        self.mails: list[bytes] = []
-
-    async def handle_DATA(self, server: object, session: object, envelope: object) -> str:  # noqa: N802 - aiosmtpd's name
-        self.mails.append(envelope.content)  # type: ignore[attr-defined]
-        return "250 OK"
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
+from receivers import Mailbox
 
 from gpu_mesh import alerts, appriseconfig, delivery
 from gpu_mesh.alertscommand import list_alerts, send_test
@@ -110,15 +111,6 @@ def root_log() -> Iterator[StringIO]:
     yield text
     root.setLevel(level)
     root.removeHandler(handler)
-
-
-class Mailbox:
-    def __init__(self) -> None:
-        self.mails: list[bytes] = []
-
-    async def handle_DATA(self, server: object, session: object, envelope: object) -> str:  # noqa: N802 - aiosmtpd's name
-        self.mails.append(envelope.content)  # type: ignore[attr-defined]
-        return "250 OK"
 
 
 @pytest.fixture

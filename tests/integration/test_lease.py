@@ -260,13 +260,6 @@ def test_where_nothing_can_be_written_the_lease_is_refused_with_the_reason(open_
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> tuple[str, ...]:
-    path = tmp_path / "inventory.yml"
-    path.write_text(yaml.safe_dump({"mesh_nodes": {"hosts": {"gpu1": {"ansible_connection": "local"}}}}))
-    return (str(path),)
-
-
-@pytest.fixture
 def touched(tmp_path: Path) -> Path:
     return tmp_path / "touched"
 

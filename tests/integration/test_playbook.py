@@ -47,11 +47,6 @@ def inventory(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
 
 
 @pytest.fixture
-def here(inventory: Callable[..., tuple[str, ...]]) -> tuple[str, ...]:
-    return inventory(gpu1={"ansible_connection": "local"})
-
-
-@pytest.fixture
 def server(tmp_path: Path) -> Iterator[Callable[[int], str]]:
     """A function that returns the command which starts an Ollama on that port; it is ended afterwards."""
     pids = tmp_path / "pids"

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml
 from sites import eventually
 
 from gpu_mesh import playbook
@@ -23,13 +22,6 @@ from gpu_mesh.standin import Standin, free_port
 REBUILD = playbook.find(Action.REBUILD_TUNNEL)
 FILES = REBUILD.parent / "files"
 FUNCTIONS = "".join((FILES / name).read_text() for name in ("gpu_mesh.sh", "port.sh"))
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> tuple[str, ...]:
-    path = tmp_path / "inventory.yml"
-    path.write_text(yaml.safe_dump({"mesh_nodes": {"hosts": {"gpu1": {"ansible_connection": "local"}}}}))
-    return (str(path),)
 
 
 @pytest.fixture

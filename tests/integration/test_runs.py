@@ -26,13 +26,6 @@ ROOT = Path(__file__).parents[2]
 HUNG = {"gpu_mesh_cause": "runner_hung"}
 
 
-@pytest.fixture
-def here(tmp_path: Path) -> tuple[str, ...]:
-    path = tmp_path / "inventory.yml"
-    path.write_text(yaml.safe_dump({"mesh_nodes": {"hosts": {"gpu1": {"ansible_connection": "local"}}}}))
-    return (str(path),)
-
-
 def node(port: int, kind: RecoveryKind = RecoveryKind.COMMAND, **fields: Any) -> Node:
     return Node("gpu1", "GPU one", f"http://127.0.0.1:{port}", on_monitor=True, recovery=kind, **fields)
 
