@@ -3,10 +3,12 @@
 A recovery that helped is told of by the observation that proves it (tick.py); here are the others.
 """
 
+import re
+
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh import alerts, claims, diagnose, durations, ladder, plan
+from gpu_mesh import alerts, claims, diagnose, durations, ladder, owncommand, plan
 from gpu_mesh.causes import Action, Cause
 from gpu_mesh.mesh import Node, Settings
 from gpu_mesh.plan import Finding
@@ -43,8 +45,8 @@ _NEXT_STEP = {
     "if not: mesh_node_enabled: false",
     Finding.UNIT_MISSING: "correct mesh_node_recovery or mesh_node_unit of {node}",
     Finding.CANNOT_LOOK: "install curl on the host of {node}",
-    Finding.AT_WORK: "nothing: it is looked at again; to cut off what it generates: restart {unit} by hand",
-    Finding.LEASED: "nothing, if that helps: gpu-mesh status; where nobody is at work any more: "
+    Finding.AT_WORK: "wait, for it is looked at again; or restart {unit} by hand all the same",
+    Finding.LEASED: "wait, and see whether that helps: gpu-mesh status; where nobody is at work any more: "
     "rm -r /var/tmp/gpu-mesh-lease.d/{node}[.@]* there",
     Finding.CANNOT_LEASE: "make it anew on the host that it names: "
     "rm -r /var/tmp/gpu-mesh-lease.d; mkdir -m 1777 /var/tmp/gpu-mesh-lease.d",
@@ -84,7 +86,7 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) 
         return None
     attempt = ending.attempt()
     cause = ending.cause or before.cause
-    advice = step_after(node, ending.finding, cause)
+    advice = step_after(node, ending.finding, cause, ending.words)
     if ending.outcome is Outcome.DECLINED:
         told = any(
             (past.outcome, past.finding) == (attempt.outcome, attempt.finding)
@@ -93,7 +95,7 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) 
         )
         words = diagnose.in_words(cause, node) if cause else "asked for"
         what = "not rebuilt" if ending.action is Action.REBUILD_TUNNEL else "not restarted"
-        text, level = f"{what}: {words}: {ending.words}", Level.ERROR
+        text, level = f"{what}: {_with_what_was_found(words, ending.words)}", Level.ERROR
         if not before.failures:
             level = Level.WARNING  # it serves
         return None if told else _alert(node, before, ending.at, level, cause, text, advice)
@@ -129,7 +131,7 @@ def call(
         else f"; tried again every {durations.in_words(settings.recovery_slow_retry)} meanwhile"
     )
     text = text or f"failed again after {durations.plural(step.made, 'repair')} of late: {known.detail}"
-    advice = advice or step_after(node, Finding.NONE, known.cause)
+    advice = advice or step_after(node, Finding.NONE, known.cause, ladder.last_words(node, known))
     alert = _alert(node, known, now, Level.CRITICAL, known.cause, f"needs you: {text}", f"{advice}{again}")
     return replace(alert, tried=tried(node, known))
 
@@ -141,15 +143,21 @@ def is_call(alert: Alert) -> bool:
 
 def tried(node: Node, known: NodeState, since: float = 0.0) -> str:
     """Say what was tried since then (Unix seconds; 0.0: as far as it counts still), and how it ended."""
-    counts: dict[str, int] = {}
+    counts: dict[str, dict[str, int]] = {}
     for attempt in known.attempts if since else ladder.counting(known):
         if attempt.at < since:
             continue
-        what = plan.in_words_of(attempt.action, node, attempt.playbook)
-        found = f": {attempt.words}" if attempt.outcome is Outcome.DECLINED and attempt.words else ""
-        words = f"{what} {_ENDED[attempt.outcome]}{found}"
-        counts[words] = counts.get(words, 0) + 1
-    return "; ".join(words + (f" ({number} times)" if number > 1 else "") for words, number in counts.items())
+        found = attempt.words if attempt.outcome is Outcome.DECLINED else ""
+        words = ": ".join(filter(None, (_ENDED[attempt.outcome], _LEFT_ALONE.sub("", found))))
+        ended = counts.setdefault(plan.in_words_of(attempt.action, node, attempt.playbook), {})
+        ended[words] = ended.get(words, 0) + 1
+    return "; ".join(
+        f"{what} {', '.join(_times(*each) for each in of.items())}" for what, of in counts.items()
+    )
+
+
+def _times(words: str, number: int) -> str:
+    return f"{words} ({number} times)" if number > 1 else words
 
 
 def in_words(outcome: Outcome) -> str:
@@ -166,11 +174,22 @@ _ENDED = {
 }
 
 
-def step_after(node: Node, finding: Finding, cause: Cause | None) -> str:
-    """Say what a person can do after a look that found this."""
+def step_after(node: Node, finding: Finding, cause: Cause | None, words: str = "") -> str:
+    """Say what a person can do after a recovery whose look found this, and that ended with these words."""
     if finding in _NEXT_STEP:
         return _NEXT_STEP[finding].format(unit=node.unit, node=node.key)
-    return diagnose.next_step(cause, node) if cause else "see what is wrong with it: gpu-mesh status"
+    usual = diagnose.next_step(cause, node) if cause else "see what is wrong with it: gpu-mesh status"
+    return owncommand.correction(node, words, usual)
+
+
+def _with_what_was_found(words: str, found: str) -> str:
+    """Add to a cause what a look found that declined; what is said already is not said again."""
+    more, start = _LEFT_ALONE.sub("", found), words.partition(",")[0]
+    return words + more.removeprefix(start) if more.startswith(start) else f"{words}: {more}"
+
+
+_LEFT_ALONE = re.compile(r"; nothing was (?:restarted|touched)\b")
+"""What the playbooks add for whoever runs them by hand."""
 
 
 def _detail(node: Node, before: NodeState, cause: Cause, ending: Ending) -> str:

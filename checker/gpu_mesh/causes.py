@@ -84,7 +84,7 @@ CAUSES: dict[Cause, CauseFacts] = {
         Verdict.FAILED, _RESTART, "Timeout", "see whether Ollama hangs: {log} on {host}"
     ),
     Cause.HTTP_ERROR: CauseFacts(
-        Verdict.FAILED, _RESTART, "HTTP error", "read Ollama's log: {log} on {host}"
+        Verdict.FAILED, _RESTART, "HTTP error", "see why Ollama fails: {log} on {host}"
     ),
     Cause.RUNNER_HUNG: CauseFacts(
         Verdict.FAILED,
@@ -121,7 +121,7 @@ CAUSES: dict[Cause, CauseFacts] = {
         Verdict.FAILED,
         _NOTHING,
         "The host cannot be reached",
-        "check power, network and sshd of {host}; nothing can be restarted from here",
+        "check power, network and sshd of {host}",
     ),
     Cause.NO_ACCESS: CauseFacts(
         Verdict.FAILED,
@@ -139,13 +139,13 @@ CAUSES: dict[Cause, CauseFacts] = {
         Verdict.FAILED,
         _NOTHING,
         "Access denied",
-        "check mesh_node_headers of {node} and the proxy in front of it; a restart does not help",
+        "check mesh_node_headers of {node} and the proxy in front of it",
     ),
     Cause.NOT_OLLAMA: CauseFacts(
         Verdict.FAILED,
         _NOTHING,
         "Not Ollama that answers there",
-        "check mesh_node_url of {node} and the proxy in front of it; a restart does not help",
+        "check mesh_node_url of {node} and the proxy in front of it",
     ),
     Cause.TLS: CauseFacts(
         Verdict.FAILED,
@@ -166,13 +166,13 @@ CAUSES: dict[Cause, CauseFacts] = {
         Verdict.IMPAIRED,
         _NOTHING,
         "Its queue is full",
-        "nothing: it is working; spread the load, or raise OLLAMA_MAX_QUEUE of {unit} on {host}",
+        "wait, for it is working; or spread the load, or raise OLLAMA_MAX_QUEUE of {unit} on {host}",
     ),
     Cause.LOADING: CauseFacts(
         Verdict.IMPAIRED,
         _NOTHING,
         "A model keeps loading",
-        "nothing for now: a restart would abort the load; if it never ends, check disk and VRAM of {host}",
+        "let it finish, and restart nothing meanwhile; if it never ends, check disk and VRAM of {host}",
     ),
     Cause.STUCK_STOPPING: CauseFacts(
         Verdict.IMPAIRED, _RESTART, "A model does not unload", "restart {unit} on {host} when nobody uses it"

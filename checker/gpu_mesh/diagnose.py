@@ -188,7 +188,7 @@ _SERVICE = {
     RecoveryKind.SYSTEMD: ("{node.unit}", "journalctl -u {node.unit}"),
     RecoveryKind.SYSTEMD_USER: ("{node.unit}", "journalctl --user -u {node.unit}"),
     RecoveryKind.DOCKER: ("the container {node.container}", "docker logs {node.container}"),
-    RecoveryKind.COMMAND: ("Ollama", "Ollama's log"),
-    RecoveryKind.NONE: ("Ollama", "Ollama's log"),
+    RecoveryKind.COMMAND: ("Ollama", "its log"),
+    RecoveryKind.NONE: ("Ollama", "its log"),
 }
 """What runs Ollama there, and what shows its log."""

@@ -112,6 +112,13 @@ def counting(known: NodeState) -> tuple[Attempt, ...]:
     )
 
 
+def last_words(node: Node, known: NodeState) -> str:
+    """Return what came of the last attempt against what is wrong now; "": none, or none could help it."""
+    attempts = counting(known)
+    helps = first_rung(node, known).action is not Action.NONE
+    return attempts[-1].words if attempts and helps else ""
+
+
 def acted(attempts: tuple[Attempt, ...]) -> int:
     """Count the attempts that may have touched something."""
     return sum(attempt.outcome is not Outcome.DECLINED for attempt in attempts)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from gpu_mesh import brake, claims, durations, ladder, silences
+from gpu_mesh import brake, claims, durations, ladder, owncommand, silences
 from gpu_mesh.causes import CAUSES, Action, Cause, Verdict
 from gpu_mesh.diagnose import in_words, next_step
 from gpu_mesh.ladder import Rung, Step
@@ -302,9 +302,10 @@ def _not_helped(node: Node, cause: Cause | None, rung: Rung) -> str:
 def _not_now(node: Node, known: NodeState, step: Step, now: float) -> str:
     waits = now < step.due
     if step.exhausted and (step.over or waits):
-        advice = f"; {next_step(known.cause, node)}" if known.cause else ""
+        usual = next_step(known.cause, node) if known.cause else "see what is wrong with it"
+        advice = owncommand.correction(node, ladder.last_words(node, known), usual)
         again = f"; the next attempt is due at {clock(step.due)}" if not step.over else ""
-        return f"{step.made} of {step.allowed} attempts made: needs a person{advice}{again}"
+        return f"{step.made} of {step.allowed} attempts made: needs a person; {advice}{again}"
     if waits:
         number = len(ladder.counting(known))
         return f"waits until {clock(step.due)} ({durations.in_words(step.due - now)}) after attempt {number}"

@@ -178,7 +178,7 @@ def _next_step(node: Node, known: NodeState) -> str:
     if known.cause is None:
         return ""
     finding = plan.Finding(known.attempts[-1].finding) if known.attempts else plan.Finding.NONE
-    return aftermath.step_after(node, finding, known.cause)
+    return aftermath.step_after(node, finding, known.cause, ladder.last_words(node, known))
 
 
 def _last_recovery(known: NodeState) -> str:

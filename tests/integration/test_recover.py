@@ -228,7 +228,9 @@ def test_a_recovery_that_does_not_help_warns_waits_and_with_the_last_attempt_cal
         "needs you: restart of Ollama failed (attempt 3 of 3): mesh_node_recovery_command was run: "
         "the command ended with status 7: no such model store"
     )
-    assert last.next_step.startswith("see why Ollama stopped")
+    assert last.next_step.startswith(
+        "correct mesh_node_recovery_command of gpu1, which ended with status 7; or see why Ollama stopped"
+    )
     assert [each.outcome for each in world.known().attempts] == [Outcome.FAILED] * 4
 
 

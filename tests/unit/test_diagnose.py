@@ -152,7 +152,7 @@ LOGS = [
     (RecoveryKind.SYSTEMD, "see why Ollama stopped: journalctl -u ollama.service on v"),
     (RecoveryKind.SYSTEMD_USER, "see why Ollama stopped: journalctl --user -u ollama.service on v"),
     (RecoveryKind.DOCKER, "see why Ollama stopped: docker logs ollama on v"),
-    (RecoveryKind.COMMAND, "see why Ollama stopped: Ollama's log on v"),
+    (RecoveryKind.COMMAND, "see why Ollama stopped: its log on v"),
 ]
 
 

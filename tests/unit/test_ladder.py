@@ -172,7 +172,7 @@ def test_the_last_attempt_calls_a_person_who_is_told_what_was_tried() -> None:
     assert alert is not None
     assert alert.level is Level.CRITICAL
     assert alert.text == "needs you: restart of ollama.service did not help (attempt 3 of 3): restarted"
-    assert alert.tried == "restart of ollama.service did not help (2 times); restart of ollama.service failed"
+    assert alert.tried == "restart of ollama.service did not help (2 times), failed"
     assert alert.next_step.endswith("; tried again every 1 h meanwhile")
 
 

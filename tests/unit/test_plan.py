@@ -81,7 +81,7 @@ def test_a_failing_node_gets_what_helps_its_cause(node: Node, cause: Cause | Non
         (
             HANDS_OFF,
             DOWN,
-            "mesh_node_recovery is none; see why Ollama stopped: Ollama's log on gpu1",
+            "mesh_node_recovery is none; see why Ollama stopped: its log on gpu1",
         ),
         (
             DIRECT,
