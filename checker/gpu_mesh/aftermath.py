@@ -131,7 +131,7 @@ def call(
         else f"; tried again every {durations.in_words(settings.recovery_slow_retry)} meanwhile"
     )
     text = text or f"failed again after {durations.plural(step.made, 'repair')} of late: {known.detail}"
-    advice = advice or step_after(node, Finding.NONE, known.cause, ladder.last_words(node, known))
+    advice = advice or step_now(node, known)
     alert = _alert(node, known, now, Level.CRITICAL, known.cause, f"needs you: {text}", f"{advice}{again}")
     return replace(alert, tried=tried(node, known))
 
@@ -180,6 +180,11 @@ def step_after(node: Node, finding: Finding, cause: Cause | None, words: str = "
         return _NEXT_STEP[finding].format(unit=node.unit, node=node.key)
     usual = diagnose.next_step(cause, node) if cause else "see what is wrong with it: gpu-mesh status"
     return owncommand.correction(node, words, usual)
+
+
+def step_now(node: Node, known: NodeState) -> str:
+    """Say what a person can do about what is wrong with the node now, whatever the last look found."""
+    return step_after(node, Finding.NONE, known.cause, ladder.last_words(node, known))
 
 
 def _with_what_was_found(words: str, found: str) -> str:

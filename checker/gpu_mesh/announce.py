@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from gpu_mesh import aftermath, alerts, dependencies, plan, silences
 from gpu_mesh.causes import Verdict
-from gpu_mesh.diagnose import next_step
 from gpu_mesh.durations import in_words, plural
 from gpu_mesh.mesh import Mesh, Node, Settings
 from gpu_mesh.state import Alert, AlertKind, Hold, Level, NodeState, State, Status, Told
@@ -237,7 +236,7 @@ def _alert(node: Node, known: NodeState, news: News, repair: str, others: str, n
         _level(known),
         AlertKind.STATUS,
         text=_what_happened(known, news, repair, now) + others,
-        next_step="" if healthy or known.cause is None else next_step(known.cause, node),
+        next_step="" if healthy or known.cause is None else aftermath.step_now(node, known),
         status=known.status,
         previous=known.told.status if known.told else None,
         cause=known.cause,

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from gpu_mesh import alerts, deepcheck, meshcache, plan, pool, recovery, tick, watch
 from gpu_mesh.causes import Action, Verdict
+from gpu_mesh.durations import plural
 from gpu_mesh.fold import Folded
 from gpu_mesh.log import Event, Log, Severity, event
 from gpu_mesh.mesh import Mesh, Node
@@ -130,7 +131,7 @@ def _send_heartbeat(mesh: Mesh, log: Log, now: float, *, good: bool) -> None:
 def described(change: Folded) -> str:
     """Say in one line what a check of a node showed."""
     after = change.after
-    said = after.detail or f"{after.response_ms or 0:.0f} ms, {len(after.models)} models"
+    said = after.detail or f"{after.response_ms or 0:.0f} ms, {plural(len(after.models), 'model')}"
     return f"{after.status.icon} {change.node.name}: {after.status}, {said}"
 
 

@@ -97,7 +97,7 @@ def recover(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     from gpu_mesh.recover import Site
     from gpu_mesh.recover import recover as work
 
-    site = Site(paths, mesh, file, log)
+    site, seen = Site(paths, mesh, file, log), file.load().nodes.get(only)
     # A playbook has processes of its own, and a claim: they must come to an end, too.
     told: list[int] = []
 
@@ -108,7 +108,9 @@ def recover(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     code = work(site, only, force=arguments.force)
-    if sys.stdout.isatty() and not told:
+    # Of one node that was left alone, why has been said.
+    left_alone = only and file.load().nodes.get(only) == seen
+    if sys.stdout.isatty() and not told and not left_alone:
         for line in plan.describe(plan.plan(mesh, file.load(), time.time(), only), mesh).splitlines():
             sys.stdout.write(f"now {line}\n")
     if signal.SIGTERM in told:  # systemd takes only a death by that signal for a proper end

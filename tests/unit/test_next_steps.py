@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from gpu_mesh import aftermath, diagnose, mended, plan, recovery
+from gpu_mesh import aftermath, announce, diagnose, mended, plan, recovery
 from gpu_mesh.aftermath import Ending
 from gpu_mesh.causes import CAUSES, Action, Cause, Verdict
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
@@ -31,6 +31,7 @@ POD = Node(
 )
 DOWN = NodeState(
     status=Status.OFFLINE,
+    verdict=Verdict.FAILED,
     cause=Cause.REMOTE_OLLAMA_DOWN,
     detail="Ollama behind the tunnel is down",
     failures=7,
@@ -74,6 +75,8 @@ def test_after_a_command_that_failed_it_is_the_command_that_is_to_be_corrected(s
         f"3 of 3 attempts made: needs a person; {step}; the next attempt is due"
     )
     assert report(Mesh((POD,)), state, NOW + 60).nodes[0].next_step == step
+    announce.announce(state, Mesh((POD,), Settings(grace=0)), NOW + 60)
+    assert [alert.next_step for alert in state.alerts] == [step]
 
 
 def test_a_tunnel_s_command_is_named_alone_for_nothing_else_is_known_of_it() -> None:

@@ -1,0 +1,102 @@
+"""What a person at a terminal reads of commands that otherwise run under systemd, and of those for people."""
+
+import os
+import subprocess
+
+import pytest
+
+from gpu_mesh.standin import free_port
+
+
+def at_a_terminal(site, *words):
+    """Run the command with a terminal for its output; return its exit status and what it printed there."""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        site.command(*words), env=site.environment, stdout=theirs, stderr=subprocess.DEVNULL
+    ) as running:
+        os.close(theirs)
+        said = b""
+        while True:
+            try:
+                more = os.read(ours, 65536)
+            except OSError:  # the last one who had it open for writing is gone
+                break
+            if not more:
+                break
+            said += more
+    os.close(ours)
+    return running.returncode, said.decode().replace("\r\n", "\n").splitlines()
+
+
+def mesh(site, standin, failing=1, **settings):
+    """Describe a healthy node, and some that refuse and have a command that does not help."""
+    down = {
+        f"gpu{number}": {
+            "url": f"http://127.0.0.1:{free_port()}",
+            "recovery": "command",
+            "recovery_command": "echo no such model store; exit 7",
+        }
+        for number in range(1, failing + 1)
+    }
+    site.describe({"desk": {"url": standin().url}, **down}, **settings)
+    site.check(3)
+
+
+# Recovery that is held back.
+
+
+def silenced(site):
+    site.ok("silence", "add", "gpu1", "--for", "1h", "--reason", "driver update", "--no-recovery")
+
+
+def tried(site):
+    site.ok("recover")
+
+
+@pytest.mark.parametrize(
+    ("failing", "settings", "first", "reason"),
+    [
+        (1, {}, silenced, "silenced by "),
+        (3, {"recovery_brake": 50}, lambda site: None, "too many nodes fail at once; "),
+        (1, {}, tried, "waits until "),
+        (
+            1,
+            {"recovery_max_attempts": 1},
+            tried,
+            (
+                "1 of 1 attempts made: needs a person; correct mesh_node_recovery_command of gpu1, which "
+                "ended with status 7; or see why Ollama stopped: its log on the monitor; the next attempt is "
+            ),
+        ),
+    ],
+    ids=["a silence", "the brake", "a wait", "the end of the ladder"],
+)
+def test_a_recovery_that_is_held_back_says_why_at_a_terminal_and_is_quiet_elsewhere(
+    site, standin, failing, settings, first, reason
+):
+    mesh(site, standin, failing, **settings)
+    first(site)
+    code, said = at_a_terminal(site, "recover")
+    assert code == 0
+    assert said[0] == "now desk  -: nothing: healthy"
+    assert said[1].startswith(f"now gpu1  refused: nothing: {reason}")
+    assert len(said) == 1 + failing
+    done = site.run("recover")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_of_one_node_it_is_said_once_why_it_is_left_alone(site, standin):
+    mesh(site, standin)
+    silenced(site)
+    code, (said,) = at_a_terminal(site, "recover", "gpu1")
+    assert code == 1
+    assert said.startswith("gpu1  refused: nothing: silenced by ")
+
+
+def test_a_check_at_a_terminal_says_a_line_a_node(site, standin):
+    mesh(site, standin)
+    code, (desk, gpu1) = at_a_terminal(site, "check")
+    assert code == 0
+    assert desk.startswith("🟢 desk: healthy, ")
+    assert desk.endswith(" ms, 1 model")
+    assert gpu1 == "🔴 gpu1: unhealthy, Connection refused"
