@@ -82,6 +82,7 @@ class Decision(Struct, frozen=True):
     reason: str
     cause: Cause | None = None
     playbook: str = ""  # the operator's own, an absolute path
+    due: float = 0.0  # Unix seconds of the next attempt, where only a wait stands against it
 
 
 def plan(
@@ -172,10 +173,11 @@ def decide(
         _under_way(known)
         or ("" if force else _not_failing(node, settings, known, now))
         or _not_helped(node, probed, rung)
-        or ("" if force else _not_now(node, known, step, now))
     )
-    if against:
-        return Decision(node.key, Action.NONE, against, known.cause)
+    wait = "" if against or force else _not_now(node, known, step, now)
+    if against or wait:
+        due = step.due if wait and not step.over else 0.0
+        return Decision(node.key, Action.NONE, against or wait, known.cause, due=due)
     own = rung.action is Action.OWN_PLAYBOOK
     return Decision(
         node.key, rung.action, known.detail or "asked for", known.cause if own else probed, rung.playbook
@@ -304,8 +306,8 @@ def _not_now(node: Node, known: NodeState, step: Step, now: float) -> str:
     if step.exhausted and (step.over or waits):
         usual = next_step(known.cause, node) if known.cause else "see what is wrong with it"
         advice = owncommand.correction(node, ladder.last_words(node, known), usual)
-        again = f"; the next attempt is due at {clock(step.due)}" if not step.over else ""
-        return f"{step.made} of {step.allowed} attempts made: needs a person; {advice}{again}"
+        again = "" if step.over else f", the next attempt is due at {durations.until_words(step.due, now)}"
+        return f"{step.made} of {step.allowed} attempts made: needs a person{again}; {advice}"
     if waits:
         number = len(ladder.counting(known))
         return f"waits until {clock(step.due)} ({durations.in_words(step.due - now)}) after attempt {number}"

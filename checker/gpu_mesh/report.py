@@ -41,6 +41,7 @@ class NodeReport(Struct, frozen=True):
     recovery_attempts: int  # of this incident and the last hour, that may have touched something
     last_recovery: str  # what came of the last one in this incident, in words
     recovery_reason: str  # why nothing is repaired now; "": it will be, or there is nothing to repair
+    next_recovery: float | None  # when the next attempt is due; None: no wait is what stands against it
     alerts_rest: str  # why people are not told of it now; "": they are, or there is nothing to tell
     silenced_until: float | None  # when its alerts are told again; None: they are told now
 
@@ -169,6 +170,7 @@ def _node(
         recovery_attempts=ladder.acted(known.attempts),
         last_recovery=_last_recovery(known),
         recovery_reason=_reason(known, decision),
+        next_recovery=(decision.due if decision else 0.0) or None,
         alerts_rest=_rest(known, silenced, now),
         silenced_until=silenced.until if silenced else None,
     )

@@ -63,10 +63,7 @@ def tried(site):
             1,
             {"recovery_max_attempts": 1},
             tried,
-            (
-                "1 of 1 attempts made: needs a person; correct mesh_node_recovery_command of gpu1, which "
-                "ended with status 7; or see why Ollama stopped: its log on the monitor; the next attempt is "
-            ),
+            "1 of 1 attempts made: needs a person, the next attempt is due at ",
         ),
     ],
     ids=["a silence", "the brake", "a wait", "the end of the ladder"],

@@ -71,9 +71,8 @@ def test_after_a_command_that_failed_it_is_the_command_that_is_to_be_corrected(s
     assert aftermath.call(POD, Settings(), after, NOW + 60).next_step == alert.next_step
     state = State(nodes={"gpu1": after})
     (decision,) = plan.plan(Mesh((POD,)), state, NOW + 60)
-    assert decision.reason.startswith(
-        f"3 of 3 attempts made: needs a person; {step}; the next attempt is due"
-    )
+    assert decision.reason.startswith("3 of 3 attempts made: needs a person, the next attempt is due at ")
+    assert decision.reason.endswith(f"; {step}")
     assert report(Mesh((POD,)), state, NOW + 60).nodes[0].next_step == step
     announce.announce(state, Mesh((POD,), Settings(grace=0)), NOW + 60)
     assert [alert.next_step for alert in state.alerts] == [step]
@@ -186,3 +185,24 @@ def test_what_was_tried_is_counted_by_what_and_by_how_it_ended() -> None:
     assert aftermath.tried(POD, replace(DOWN, attempts=attempts)) == (
         "restart of Ollama failed (2 times), did not help"
     )
+
+
+# When it is tried again.
+
+TRIED = tuple(failed(ago, "x") for ago in (900, 600, 300))
+WAITS = {
+    "after an attempt that failed": (replace(DOWN, attempts=(failed(30, "x"),)), {}, NOW + 35.22),
+    "slowly, once a person was called": (replace(DOWN, attempts=TRIED), {}, NOW + 3300),
+    "never, where that is switched off": (replace(DOWN, attempts=TRIED), {"recovery_slow_retry": 0}, None),
+    "now": (DOWN, {}, None),
+    "a restart would not help": (replace(DOWN, cause=Cause.DNS, attempts=TRIED), {}, None),
+    "it is well": (NodeState(status=Status.HEALTHY, attempts=TRIED), {}, None),
+}
+
+
+@pytest.mark.parametrize("case", WAITS)
+def test_a_report_says_when_the_next_attempt_is_due(case: str) -> None:
+    known, settings, due = WAITS[case]
+    mesh = Mesh((POD,), Settings(**settings))  # type: ignore[arg-type] # seconds
+    (told,) = report(mesh, State(nodes={"gpu1": known}), NOW).nodes
+    assert told.next_recovery == (None if due is None else pytest.approx(due, abs=6))

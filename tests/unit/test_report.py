@@ -110,7 +110,10 @@ def test_the_status_says_why_nothing_more_is_repaired() -> None:
         for number in range(3)
     )
     text = console.status_text(report(MESH, state(WELL, replace(DOWN, attempts=failed)), NOW), [], "")
-    assert "   no repair now: 3 of 3 attempts made: needs a person" in text
+    assert (
+        "   no repair now: 3 of 3 attempts made: needs a person, the next attempt is due at 08:53 UTC\n"
+        in text
+    )
 
 
 def test_the_status_says_that_alerts_reach_nobody() -> None:
