@@ -152,20 +152,39 @@ FACTS = [
 ]
 
 
-@pytest.mark.parametrize("form", Format)
-def test_every_format_says_the_same_in_the_same_order(form: Format) -> None:
-    message = Templates().render(ALERT, form).message
+def said(alert: Alert, form: Format) -> str:
+    """Return the words of a body, without what formats them."""
+    message = Templates().render(alert, form).message
     assert message.format is form
     bare = re.sub(r"<[^>]+>", "\n", message.body) if form is Format.HTML else message.body
-    said = " ".join(re.sub(r"[*`]|^- ", "", bare, flags=re.MULTILINE).split())
-    assert said == " ".join(FACTS)
+    return " ".join(re.sub(r"[*`]|^- ", "", bare, flags=re.MULTILINE).split())
+
+
+@pytest.mark.parametrize("form", Format)
+def test_every_format_says_the_same_in_the_same_order(form: Format) -> None:
+    assert said(ALERT, form) == " ".join(FACTS)
+
+
+@pytest.mark.parametrize("form", Format)
+def test_of_a_node_that_is_healthy_again_it_is_the_trouble_that_lasted(form: Format) -> None:
+    healthy = {
+        "status": Status.HEALTHY,
+        "previous": Status.OFFLINE,
+        "cause": None,
+        "tried": "",
+        "next_step": "",
+    }
+    assert said(replace(ALERT, text="recovered after 1 min 30 s", **healthy), form) == (
+        "recovered after 1 min 30 s Node: Vengeance (vengeance) Status: 🟢 healthy, was offline "
+        "Trouble: from 2025-06-17 11:58:30 UTC, for 1 min 30 s Reported: 2025-06-17 12:00:00 UTC"
+    )
 
 
 @pytest.mark.parametrize("form", Format)
 def test_what_there_is_nothing_to_say_about_is_left_out(form: Format) -> None:
     monitor = Alert(id=1, at=NOON, level=Level.WARNING, kind=AlertKind.MONITOR, text="The disk is full")
     body = Templates().render(monitor, form).message.body
-    for label in ("Node", "Status", "Cause", "Since", "Tried", "Next step"):
+    for label in ("Node", "Status", "Cause", "Since", "Trouble", "Tried", "Next step"):
         assert label not in body
     assert "About:" in body
 
