@@ -1,6 +1,7 @@
 """The work of ``gpu-mesh alerts``: shows the history of alerts; tries each URL with a message a level."""
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from gpu_mesh import outbox
 from gpu_mesh.durations import in_words, moment
 from gpu_mesh.log import Log, Severity, event
 from gpu_mesh.mesh import Settings
+from gpu_mesh.mistakes import InventoryError
 from gpu_mesh.paths import Paths
 from gpu_mesh.plaintext import one_line
 from gpu_mesh.state import Alert, AlertKind, Delivery, Level, Progress, State
@@ -27,18 +29,39 @@ urls:
 """
 
 
-def list_alerts(state: State, now: float) -> str:
+def services(paths: Paths, monitor: str | None) -> dict[str, str]:
+    """Return service and host of each URL by its hash, no secrets; none where their file cannot be read.
+
+    Args:
+        paths: where the configuration is.
+        monitor: whose settings count; with an inventory that cannot be used it is the default ones.
+    """
+    from gpu_mesh import appriseconfig, meshcache  # here, because a history without deliveries needs neither
+
+    try:
+        settings = meshcache.load(paths, monitor, time.time()).mesh.settings
+    except InventoryError:
+        settings = Settings()
+    try:
+        channels = appriseconfig.load(paths, settings).channels
+    except OSError:  # not even whether there is a file may be seen
+        return {}
+    return {channel.target.id: channel.label for channel in channels}
+
+
+def list_alerts(state: State, now: float, known: Mapping[str, str]) -> str:
     """Return the history as a table, the newest last: number, time, level, node, text, delivery to each URL.
 
     Args:
         state: as loaded.
         now: Unix seconds.
+        known: service and host of the URLs by their hashes; of one that is not there the hash alone is shown.
     """
     if not state.alerts:
         return "No alert so far.\n"
     rows: list[tuple[str, ...]] = [("No", "Time", "Level", "Node", "What happened", "Delivery")]
     for alert in sorted(state.alerts, key=lambda alert: alert.id):
-        deliveries = _deliveries(alert, now)
+        deliveries = _deliveries(alert, now, known)
         rows.append(
             (
                 str(alert.id),
@@ -101,8 +124,11 @@ def send_test(
     return "\n".join(lines) + "\n", int(failed or not tried)
 
 
-def _deliveries(alert: Alert, now: float) -> list[str]:
-    said = [f"{key}: {_progress(delivery, now)}" for key, delivery in sorted(alert.deliveries.items())]
+def _deliveries(alert: Alert, now: float, known: Mapping[str, str]) -> list[str]:
+    said = [
+        f"{f'{known[key]} ({key})' if key in known else key}: {_progress(delivery, now)}"
+        for key, delivery in sorted(alert.deliveries.items())
+    ]
     if alert.muted:
         return ["not sent: this node's alerts rested"]
     return said or ["no URL wanted it" if alert.done else "waiting to be sent"]

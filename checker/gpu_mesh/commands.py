@@ -170,12 +170,16 @@ def alerts(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     from gpu_mesh.statefile import StateFile
 
     if arguments.what == "list":
-        sys.stdout.write(alertscommand.list_alerts(StateFile(paths.state, log).load(), time.time()))
+        state = StateFile(paths.state, log).load()
+        sent = any(alert.deliveries for alert in state.alerts)
+        known = alertscommand.services(paths, arguments.monitor) if sent else {}
+        sys.stdout.write(alertscommand.list_alerts(state, time.time(), known))
         return 0
-    text, code = alertscommand.send_test(
-        paths, _mesh(arguments, paths).settings, log, time.time, arguments.tag
-    )
-    sys.stdout.write(text + "\n")
+    # What fails stands in the report: it need not be on standard error, too.
+    file = log if arguments.verbose else Log(paths.log_file, threshold=Severity.ERROR)
+    settings = _mesh(arguments, paths).settings
+    text, code = alertscommand.send_test(paths, settings, file, time.time, arguments.tag)
+    sys.stdout.write(text)
     return code
 
 

@@ -97,3 +97,41 @@ def test_a_check_at_a_terminal_says_a_line_a_node(site, standin):
     assert desk.startswith("🟢 desk: healthy, ")
     assert desk.endswith(" ms, 1 model")
     assert gpu1 == "🔴 gpu1: unhealthy, Connection refused"
+
+
+# Alerts.
+
+
+@pytest.fixture
+def nobody_there(site, standin):
+    """Make alerts go to a web hook that refuses them; return its host, which is no secret."""
+    address = f"127.0.0.1:{free_port()}"
+    site.alerts_go_to(f"json://anna:password99@{address}/pathtoken99")
+    mesh(site, standin)
+    return address
+
+
+def test_a_failed_test_of_alerts_is_told_once(site, nobody_there):
+    done = site.run("alerts", "test")
+    assert done.returncode == 1
+    (said,) = done.stdout.splitlines()
+    assert said.startswith(f"FAILED   JSON json://{nobody_there} (")
+    assert done.stderr == ""
+    (logged,) = [line for line in site.log() if "event=alert_test" in line]
+    assert "level=warning" in logged
+
+
+def test_the_history_names_service_and_host_where_the_configuration_can_be_read(site, nobody_there):
+    site.ok("deliver")
+    by_name = f"JSON json://{nobody_there} ("
+    listed = site.ok("alerts", "list")
+    assert by_name in listed
+    assert "password99" not in listed
+    assert "pathtoken99" not in listed
+    site.inventory.unlink()
+    assert by_name in site.ok("alerts", "list")
+    (site.paths.config / "apprise.yml").unlink()
+    unread = site.ok("alerts", "list")
+    assert "json://" not in unread
+    (key,) = {key for alert in site.state().alerts for key in alert.deliveries}
+    assert f"  {key}: not delivered yet" in unread

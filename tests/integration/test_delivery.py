@@ -20,7 +20,7 @@ from aiosmtpd.smtp import AuthResult
 from receivers import Mailbox
 
 from gpu_mesh import alerts, appriseconfig, delivery
-from gpu_mesh.alertscommand import list_alerts, send_test
+from gpu_mesh.alertscommand import list_alerts, send_test, services
 from gpu_mesh.deliver import Result, deliver
 from gpu_mesh.log import Log
 from gpu_mesh.mesh import Settings
@@ -243,7 +243,7 @@ def test_a_dead_service_keeps_its_alerts_and_gets_them_once_it_is_back(site: Sit
     assert (waiting.attempts, waiting.next_at) == (1, site.now + 30)
     assert "Connection refused" in waiting.error
     assert not site.state.alerts[0].done
-    assert "not delivered yet, 1 attempt, next in 30 s" in list_alerts(site.state, site.now)
+    assert "not delivered yet, 1 attempt, next in 30 s" in list_alerts(site.state, site.now, {})
     back = Hook(port)
     try:
         site.now += 31
@@ -272,7 +272,7 @@ def test_a_service_that_refuses_gets_one_alert_a_run_with_growing_pauses_until_i
     assert "event=alert_given_up" in capfd.readouterr().err
     assert "level=error event=alert_given_up alert=1" in site.logged
     assert "500" in site.logged
-    assert "given up after 4 attempts" in list_alerts(site.state, site.now)
+    assert "given up after 4 attempts" in list_alerts(site.state, site.now, {})
 
 
 def test_a_hung_service_delays_no_other(site: Site, hook: Hook, other_hook: Hook) -> None:
@@ -471,7 +471,7 @@ def test_no_secret_reaches_state_log_or_output(
     result = site.deliver()
     report, exit_code = send_test(site.paths, site.settings, site.log, lambda: site.now)
     out = capfd.readouterr()
-    sys.stdout.write(list_alerts(site.state, site.now))
+    sys.stdout.write(list_alerts(site.state, site.now, services(site.paths, None)))
     assert (result.exit_code, result.delivered, exit_code, box.mails) == (1, 0, 1, [])
     assert result.refused == 6
     written = [
@@ -515,7 +515,7 @@ def test_a_delivery_that_is_killed_repeats_only_what_was_on_its_way(site: Site, 
     assert [alert.done for alert in site.state.alerts] == [True, True, False, False]
     hook.hang_from = 10_000
     [underway] = site.state.alerts[2].deliveries.values()
-    assert "1 attempt" in list_alerts(site.state, site.now)
+    assert "1 attempt" in list_alerts(site.state, site.now, {})
     site.now = underway.next_at
     assert site.deliver() == Result(delivered=2)
     assert hook.arrived == [site.title(Level.ERROR, number) for number in (1, 2, 3, 3, 4)]
@@ -638,10 +638,13 @@ def test_the_test_command_without_a_configuration_shows_how_to_write_one(site: S
 def test_the_history_shows_each_alert_and_where_it_went(site: Site, hook: Hook) -> None:
     site.configure(f"urls:\n  - json://{hook.address}\n")
     site.queue(Level.ERROR, Level.INFO)
-    assert "waiting to be sent" in list_alerts(site.state, site.now)
+    assert "waiting to be sent" in list_alerts(site.state, site.now, {})
     site.deliver()
-    head, first, second = list_alerts(site.state, site.now).splitlines()
+    known = services(site.paths, None)
+    head, first, second = list_alerts(site.state, site.now, known).splitlines()
     assert head.split() == ["No", "Time", "Level", "Node", "What", "happened", "Delivery"]
     assert first.startswith("1   2025-06-15 15:06:40 UTC  ERROR")
-    assert first.endswith(": delivered")
+    ((key, _),) = site.state.alerts[0].deliveries.items()
+    assert first.endswith(f"  JSON json://{hook.address} ({key}): delivered")
+    assert list_alerts(site.state, site.now, {}).splitlines()[1].endswith(f"  {key}: delivered")
     assert second.endswith("no URL wanted it")
