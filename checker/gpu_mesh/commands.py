@@ -338,8 +338,8 @@ def _statistics_event(node: "NodeReport") -> Event:
         score=node.score,
         success_rate=node.success_rate,
         success_rate_24h=node.success_rate_24h,
-        ms=node.response_ms,
+        ms=node.response_ms if node.answers else None,
         usual_ms=node.usual_response_ms,
-        models=len(node.models),
+        models=len(node.models) if node.answers else None,
         failures=node.consecutive_failures,
     )

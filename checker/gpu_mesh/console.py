@@ -40,7 +40,7 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str) -> str:
             f":{node.port}" + (" (tunnel)" if node.tunnel else ""),
             str(node.status) if node.enabled else "disabled",
             _models(node),
-            _milliseconds(node.response_ms) if node.status in (Status.HEALTHY, Status.DEGRADED) else "",
+            _response(node),
         )
         for node in of.nodes
     ]
@@ -74,10 +74,10 @@ def statistics(of: Report) -> str:
             _number(node.score),
             _per_cent(node.success_rate),
             _per_cent(node.success_rate_24h),
-            _milliseconds(node.response_ms),
+            _response(node),
             _milliseconds(node.usual_response_ms),
-            str(len(node.models)),
-            str(len(node.loaded)),
+            str(len(node.models)) if node.answers else "–",
+            str(len(node.loaded)) if node.answers else "–",
             str(node.consecutive_failures),
         )
         for node in of.nodes
@@ -99,7 +99,7 @@ def dashboard(of: Report, recent: tuple[Alert, ...], minutes: int) -> list[str]:
             node.status.icon,
             node.name,
             str(node.status),
-            _milliseconds(node.response_ms),
+            _response(node),
             _per_cent(node.success_rate),
             _number(node.score),
         )
@@ -162,7 +162,11 @@ def _trouble(node: NodeReport) -> list[str]:
 
 
 def _models(node: NodeReport) -> str:
-    return "–" if node.usual_response_ms is None else plural(len(node.models), "model")
+    return plural(len(node.models), "model") if node.answers else "–"
+
+
+def _response(node: NodeReport) -> str:
+    return _milliseconds(node.response_ms if node.answers else None)
 
 
 def _milliseconds(value: float | None) -> str:

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from gpu_mesh import aftermath, alerts, figures, ladder, plan, silences
-from gpu_mesh.causes import Action, Cause
+from gpu_mesh.causes import Action, Cause, Verdict
 from gpu_mesh.durations import clock_time
 from gpu_mesh.mesh import Mesh, Node
 from gpu_mesh.silences import InForce
@@ -28,6 +28,7 @@ class NodeReport(Struct, frozen=True):
     detail: str
     next_step: str
     consecutive_failures: int
+    answers: bool  # in the last check; if not, what it says of itself below is from its last answer
     response_ms: float | None
     usual_response_ms: float | None
     success_rate: float | None
@@ -157,6 +158,7 @@ def _node(
         detail=known.detail,
         next_step=_next_step(node, known),
         consecutive_failures=known.failures,
+        answers=node.enabled and known.verdict in (Verdict.OK, Verdict.IMPAIRED),
         response_ms=known.response_ms,
         usual_response_ms=known.usual_ms or None,
         success_rate=figures.success_rate(known),

@@ -69,7 +69,7 @@ def test_the_status_has_one_line_a_node_then_cause_and_next_step_of_those_in_tro
     assert text.splitlines() == [
         "The monitor runs: checked 12 s ago, every 30 s · 1 of 2 nodes healthy · health 50.0%",
         "🟢  Local GPU  :11434          healthy    2 models  45 ms",
-        "🔴  Iceland    :8080 (tunnel)  unhealthy  –",
+        "🔴  Iceland    :8080 (tunnel)  unhealthy  –         –",
         "   Tunnel down: nothing listens on local port 8080 (3 failures in a row)",
         "   next: see on the monitor: journalctl -u gpu-mesh-tunnel@iceland",
         "",
@@ -151,7 +151,26 @@ def test_the_statistics_have_every_figure_of_every_node() -> None:
         "1",
         "0",
     ]
-    assert lines[3].split() == ["⚪", "Iceland", "unknown", "–", "–", "–", "–", "–", "0", "0", "0"]
+    assert lines[3].split() == ["⚪", "Iceland", "unknown", "–", "–", "–", "–", "–", "–", "–", "0"]
+
+
+@pytest.mark.parametrize(
+    "status", [Status.DEGRADED, Status.UNHEALTHY, Status.OFFLINE], ids=lambda status: status.value
+)
+def test_what_a_node_said_before_it_failed_is_shown_in_no_report_for_people(status: Status) -> None:
+    silent = replace(WELL, status=status, verdict=Verdict.FAILED, cause=Cause.REFUSED, failures=1)
+    told = report(MESH, state(WELL, silent), NOW)
+    row = console.status_text(told, [], "").splitlines()[2]
+    assert row.split() == [status.icon, "Iceland", ":8080", "(tunnel)", status.value, "–", "–"]
+    row = console.statistics(told).splitlines()[3]
+    assert row.split() == [
+        *(status.icon, "Iceland", status.value, "90", "75.0%", "–"),
+        *("–", "40", "ms", "–", "–", "1"),
+    ]
+    row = console.dashboard(told, (), 5)[3]
+    assert row.split() == [status.icon, "Iceland", status.value, "–", "75.0%", "90"]
+    kept = told.nodes[1]
+    assert (kept.answers, kept.response_ms, kept.models) == (False, 45.2, ("a", "b"))
 
 
 def test_the_dashboard_shows_the_alerts_of_the_last_minutes_only() -> None:
