@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gpu_mesh import __version__, commands, paths
+from gpu_mesh import __version__, commands, exits, paths
 from gpu_mesh.log import Log, Severity
 from gpu_mesh.statefile import StateError
 
@@ -39,6 +39,7 @@ class _Command(Struct, frozen=True):
     examples: str
     arguments: tuple[tuple[tuple[str, ...], dict[str, object]], ...] = ()
     verbs: tuple[tuple[str, "_Command"], ...] = ()  # each with arguments of its own
+    usage: str = ""  # where argparse would show as optional what is not
 
 
 def _option(*names: str, **settings: object) -> tuple[tuple[str, ...], dict[str, object]]:
@@ -67,7 +68,7 @@ COMMANDS = {
     ),
     "status": _Command(
         commands.status,
-        "say what is going on; exits 0 healthy, 1 degraded, 2 unhealthy or offline, 3 unknown or stale",
+        "say what is going on, with the exit status of a monitoring plugin",
         "gpu-mesh status\n  gpu-mesh status --json",
         (_JSON,),
     ),
@@ -106,12 +107,19 @@ COMMANDS = {
                         _option("names", nargs="*", metavar="NODE|GROUP", help="whose alerts"),
                         _option("--all", action="store_true", help="everybody's, and the monitor's own"),
                         _option(
-                            "--for", dest="length", default="", metavar="TIME", help="30m, 2h, 1h30m, 1d"
+                            "--for",
+                            dest="length",
+                            default="",
+                            metavar="TIME",
+                            help="how long: 30m, 2h, 1h30m, 1d",
                         ),
                         _option("--reason", default="", help="why; others will read it"),
                         _option("--level", action="append", default=[], help="only this level; repeatable"),
                         _option("--no-recovery", action="store_true", help="nothing is repaired meanwhile"),
                     ),
+                    usage="%(prog)s (NODE|GROUP ... | --all) --for TIME --reason REASON\n"
+                    "       [--level LEVEL ...] [--no-recovery]\n"
+                    "       [-h] [-i SOURCE] [--monitor HOST] [--state-dir DIR] [-v]",
                 ),
             ),
             (
@@ -131,7 +139,7 @@ COMMANDS = {
     ),
     "best": _Command(
         commands.best,
-        "print the URL of the node to use; exits 1 when none is healthy",
+        "print the URL of the node to use",
         "gpu-mesh best --model llama3.2",
         (_option("--model", default="", help="only nodes that have this model"), _JSON),
     ),
@@ -238,7 +246,8 @@ def _add_commands(
             name,
             help=command.summary,
             description=command.summary[0].upper() + command.summary[1:] + ".",
-            epilog=f"examples:\n  {command.examples}",
+            epilog=f"{exits.described(name)}\n\nexamples:\n  {command.examples}",
+            usage=command.usage or None,
             parents=[shared],
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )

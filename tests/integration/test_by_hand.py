@@ -1,10 +1,12 @@
 """What a person at a terminal reads of commands that otherwise run under systemd, and of those for people."""
 
 import os
+import re
 import subprocess
 
 import pytest
 
+from gpu_mesh import cli, exits
 from gpu_mesh.standin import free_port
 
 
@@ -135,3 +137,34 @@ def test_the_history_names_service_and_host_where_the_configuration_can_be_read(
     assert "json://" not in unread
     (key,) = {key for alert in site.state().alerts for key in alert.deliveries}
     assert f"  {key}: not delivered yet" in unread
+
+
+# What the help says.
+
+
+def words_of(site, *words):
+    return subprocess.run(
+        [*site.program, *words, "--help"], env=site.environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_what_a_silence_needs_is_not_shown_as_optional(site):
+    usage, _, rest = words_of(site, "silence", "add").partition("\n\n")
+    first = usage.splitlines()[0]
+    assert first == "usage: gpu-mesh silence add (NODE|GROUP ... | --all) --for TIME --reason REASON"
+    options = re.findall(r"(?m)^  (?:-\w[ \w]*, )?(--[\w-]+)", rest)
+    assert {"--for", "--level", "--state-dir"} <= set(options)
+    short = {"--help": "-h", "--inventory": "-i", "--verbose": "-v"}
+    assert [each for each in options if short.get(each, each) not in usage] == []
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_says_what_it_exits_with(site, command):
+    said = words_of(site, command)
+    codes = re.findall(r"(?m)^  (\d)  \S", said.partition("exit status:\n")[2].partition("\n\n")[0])
+    assert codes[0] == "0"
+    assert ("2" in codes) is (command != "demo")
+
+
+def test_the_exits_that_are_described_are_of_commands_that_there_are():
+    assert set(exits.EXITS) <= set(cli.COMMANDS)
