@@ -1,6 +1,5 @@
 """The work of ``gpu-mesh alerts``: shows the history of alerts; tries each URL with a message a level."""
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -9,7 +8,6 @@ from gpu_mesh import outbox
 from gpu_mesh.durations import in_words, moment
 from gpu_mesh.log import Log, Severity, event
 from gpu_mesh.mesh import Settings
-from gpu_mesh.mistakes import InventoryError
 from gpu_mesh.paths import Paths
 from gpu_mesh.plaintext import one_line
 from gpu_mesh.state import Alert, AlertKind, Delivery, Level, Progress, State
@@ -29,19 +27,10 @@ urls:
 """
 
 
-def services(paths: Paths, monitor: str | None) -> dict[str, str]:
-    """Return service and host of each URL by its hash, no secrets; none where their file cannot be read.
+def services(paths: Paths, settings: Settings) -> dict[str, str]:
+    """Return service and host of each URL by its hash, no secrets; none where their file cannot be read."""
+    from gpu_mesh import appriseconfig  # here, because a history without deliveries needs no Apprise
 
-    Args:
-        paths: where the configuration is.
-        monitor: whose settings count; with an inventory that cannot be used it is the default ones.
-    """
-    from gpu_mesh import appriseconfig, meshcache  # here, because a history without deliveries needs neither
-
-    try:
-        settings = meshcache.load(paths, monitor, time.time()).mesh.settings
-    except InventoryError:
-        settings = Settings()
     try:
         channels = appriseconfig.load(paths, settings).channels
     except OSError:  # not even whether there is a file may be seen

@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -172,7 +173,7 @@ def alerts(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     if arguments.what == "list":
         state = StateFile(paths.state, log).load()
         sent = any(alert.deliveries for alert in state.alerts)
-        known = alertscommand.services(paths, arguments.monitor) if sent else {}
+        known = alertscommand.services(paths, _any_mesh(arguments, paths).settings) if sent else {}
         sys.stdout.write(alertscommand.list_alerts(state, time.time(), known))
         return 0
     # What fails stands in the report: it need not be on standard error, too.
@@ -191,7 +192,8 @@ def silence(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     file, now, author = StateFile(paths.state, log), time.time(), silencecommand.login(os.environ)
     try:
         if arguments.what == "end":
-            said = silencecommand.end(arguments.number, file, log, author, now)
+            mesh = partial(_any_mesh, arguments, paths)
+            said = silencecommand.end(arguments.number, file, log, author, now, mesh)
         elif arguments.what == "list":
             said = silencecommand.table(_mesh(arguments, paths), file.load(), now)
         else:
@@ -293,6 +295,16 @@ def _mesh(arguments: argparse.Namespace, paths: Paths) -> "Mesh":
         return meshcache.load(paths, arguments.monitor, time.time()).mesh
     except InventoryError as error:
         raise UsageError(f"the inventory cannot be used\n{error}") from error
+
+
+def _any_mesh(arguments: argparse.Namespace, paths: Paths) -> "Mesh":
+    """Return the mesh, for what is done without one, too: then it has no nodes and the default settings."""
+    from gpu_mesh.mesh import Mesh
+
+    try:
+        return _mesh(arguments, paths)
+    except UsageError:
+        return Mesh(())
 
 
 def _report(arguments: argparse.Namespace, paths: Paths) -> "tuple[Mesh, State, Report]":

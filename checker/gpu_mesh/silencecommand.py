@@ -3,7 +3,7 @@
 import difflib
 import os
 import pwd
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -88,8 +88,16 @@ def add(wanted: Silence, file: StateFile, log: Log, now: float) -> str:
     return f"{told[0].upper()}{told[1:]}\nChecks go on. To end it early: gpu-mesh silence end {added.id}\n"
 
 
-def end(number: int, file: StateFile, log: Log, author: str, now: float) -> str:
+def end(number: int, file: StateFile, log: Log, author: str, now: float, mesh: Callable[[], Mesh]) -> str:
     """End the silence of that number in the state, note it in the log; return what to tell.
+
+    Args:
+        number: the silence's.
+        file: the state.
+        log: takes that it was ended.
+        author: who ends it.
+        now: Unix seconds.
+        mesh: returns the mesh, which tells what else its nodes are muted by.
 
     Raises:
         ValueError: there is none of that number.
@@ -101,10 +109,17 @@ def end(number: int, file: StateFile, log: Log, author: str, now: float) -> str:
         before = silences.end(state, number, now)
     if before is None:
         return f"Silence {number} has just been forgotten: it ended a day ago\n"
-    if before.until <= now:
-        return f"Silence {number} ended already, at {until_words(before.until, now)}\n"
-    log.write([event("silence_ended", Severity.INFO, id=number, author=author)], now)
-    return f"Silence {number} has ended: alerts of {silences.scope(before)} are told again\n"
+    over = before.until <= now
+    if not over:
+        log.write([event("silence_ended", Severity.INFO, id=number, author=author)], now)
+    left = silences.left(mesh(), state.silences, before, now)
+    said = f"ended already, at {until_words(before.until, now)}" if over else "has ended"
+    if left:
+        lines = "".join(f"\n  {silences.described(each, now)}" for each in left)
+        said += f", but alerts of {silences.scope(before)} still rest because of:{lines}"
+    elif not over:
+        said += f": alerts of {silences.scope(before)} are told again"
+    return f"Silence {number} {said}\n"
 
 
 def table(mesh: Mesh, state: State, now: float) -> str:

@@ -133,6 +133,30 @@ def in_force(mesh: Mesh, silences: Iterable[Silence], now: float) -> tuple[InFor
     )
 
 
+def left(mesh: Mesh, silences: Iterable[Silence], ended: Silence, now: float) -> tuple[InForce, ...]:
+    """Return what is still in force for any of the nodes that a silence meant, of whatever level.
+
+    Args:
+        mesh: for the groups of its nodes, and their maintenance windows.
+        silences: the state's.
+        ended: the silence, which is in force no more.
+        now: Unix seconds.
+    """
+    meant = [node for node in mesh.nodes if _means(ended, node)]
+    keys, groups = {*ended.nodes}, {*ended.groups}
+    keys.update(node.key for node in meant)
+    groups.update(group for node in meant for group in node.groups)
+    everything = not ended.nodes and not ended.groups
+    return tuple(
+        each
+        for each in in_force(mesh, silences, now)
+        if everything
+        or not (each.nodes or each.groups)
+        or not keys.isdisjoint(each.nodes)
+        or not groups.isdisjoint(each.groups)
+    )
+
+
 def described(each: InForce, now: float) -> str:
     """Say in one line what rests, until when, by whom and why, and whether recovery does too."""
     what = f"silence {each.id}" if each.id is not None else "maintenance"

@@ -139,6 +139,38 @@ def test_the_history_names_service_and_host_where_the_configuration_can_be_read(
     assert f"  {key}: not delivered yet" in unread
 
 
+# Silences.
+
+
+def test_a_silence_that_is_ended_says_what_else_mutes_its_nodes(site, standin):
+    mesh(site, standin, failing=2, recovery_brake=0)
+    site.environment["SUDO_USER"] = "anna"
+    for names in (["gpu1"], ["gpu2"], ["mesh_nodes", "--level", "warning"], ["--all"]):
+        site.ok("silence", "add", *names, "--for", "3d", "--reason", "new switch")
+    said = site.ok("silence", "end", "1").splitlines()
+    assert said[0] == "Silence 1 has ended, but alerts of gpu1 still rest because of:"
+    assert [line.partition(" until ")[0] for line in said[1:]] == [
+        "  silence 3: group mesh_nodes, warning only",
+        "  silence 4: everything",
+    ]
+    site.ok("silence", "end", "4")
+    again = site.ok("silence", "end", "1").splitlines()
+    assert again[0].startswith("Silence 1 ended already, at ")
+    assert again[0].endswith(", but alerts of gpu1 still rest because of:")
+    assert again[1:] == said[1:2]
+    site.ok("silence", "end", "3")
+    assert site.ok("silence", "end", "2") == "Silence 2 has ended: alerts of gpu2 are told again\n"
+
+
+def test_an_open_window_is_named_to_whoever_ends_a_silence(site, standin):
+    always = {"days": "daily", "from": "00:00", "to": "24:00", "reason": "backup"}
+    site.describe({"gpu1": {"url": standin().url, "maintenance": [always]}, "gpu2": {}})
+    for name in ("gpu1", "gpu2"):
+        site.ok("silence", "add", name, "--for", "1h", "--reason", "driver update")
+    assert "  maintenance: gpu1 until " in site.ok("silence", "end", "1")
+    assert site.ok("silence", "end", "2").endswith(" are told again\n")
+
+
 # What the help says.
 
 

@@ -471,7 +471,7 @@ def test_no_secret_reaches_state_log_or_output(
     result = site.deliver()
     report, exit_code = send_test(site.paths, site.settings, site.log, lambda: site.now)
     out = capfd.readouterr()
-    sys.stdout.write(list_alerts(site.state, site.now, services(site.paths, None)))
+    sys.stdout.write(list_alerts(site.state, site.now, services(site.paths, site.settings)))
     assert (result.exit_code, result.delivered, exit_code, box.mails) == (1, 0, 1, [])
     assert result.refused == 6
     written = [
@@ -640,7 +640,7 @@ def test_the_history_shows_each_alert_and_where_it_went(site: Site, hook: Hook) 
     site.queue(Level.ERROR, Level.INFO)
     assert "waiting to be sent" in list_alerts(site.state, site.now, {})
     site.deliver()
-    known = services(site.paths, None)
+    known = services(site.paths, site.settings)
     head, first, second = list_alerts(site.state, site.now, known).splitlines()
     assert head.split() == ["No", "Time", "Level", "Node", "What", "happened", "Delivery"]
     assert first.startswith("1   2025-06-15 15:06:40 UTC  ERROR")
