@@ -43,7 +43,6 @@ def run(wish: Wish, *, as_json: bool = False) -> tuple[str, tuple[str, ...]]:
 
     Raises:
         ValueError: the trace, the inventory or a setting cannot be used; tells every mistake, one a line.
-        OSError: the file cannot be read.
     """
     given = {}
     for each in wish.given:
@@ -80,7 +79,10 @@ def _mesh(sources: tuple[str, ...], monitor: str | None) -> Mesh | None:
 
 def _parsed(file: Path) -> tuple[object, dict[tuple[str | int, ...], int]]:
     """Return what the file says, and the line of each of its parts."""
-    text = file.read_bytes()
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"the trace {file} cannot be read: {error.strerror}; name a YAML file") from error
     if len(text) > _LARGEST:
         raise ValueError(f"{file} is larger than {_LARGEST} bytes: that is no trace")
     try:

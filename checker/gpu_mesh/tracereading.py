@@ -2,16 +2,16 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import fields, replace
 
 from gpu_mesh.causes import Cause
 from gpu_mesh.durations import in_words
-from gpu_mesh.mesh import Mesh, Settings
+from gpu_mesh.mesh import Mesh, Node, Settings
 from gpu_mesh.mistakes import Mistake
 from gpu_mesh.outbox import Target
 from gpu_mesh.plan import Finding
@@ -161,11 +161,13 @@ class _Reader:
                 self.blame((), "is missing: the nodes, such as {gpu1: {}}; or name an inventory", "nodes")
             return inventory or Mesh(())
         described = self.part(parts, "nodes", dict[str, dict[str, Any] | None], {})
-        found = resolve([self._host(key, of or {}) for key, of in described.items()])
+        hosts = [self._host(key, of or {}) for key, of in described.items()]
+        found = resolve(hosts)
         if isinstance(found, Mesh):
             return found
         self.mistakes += found
-        return Mesh(())
+        # Enough to tell which names in the rest of the trace are wrong, too.
+        return Mesh(tuple(Node(host.key, host.key, "", groups=host.groups) for host in hosts))
 
     def _host(self, key: str, of: Mapping[str, Any]) -> RawHost:
         """Return a node as an inventory would describe it, so that it is judged as there."""
@@ -212,10 +214,11 @@ class _Reader:
         try:
             return msgspec.convert(value, shape, dec_hook=_decode)
         except msgspec.ValidationError as error:
-            message, _, where = str(error).partition(" - at `$")
-            inside = where.rstrip("`").replace("[...]", "").strip(".")
-            named = (str(place[0]), inside) if len(place) == 1 else (inside,)
-            self.blame(place, _said(message), ".".join(filter(None, named)))
+            for each in dict.fromkeys((str(error), *_of_parts(value, shape))):
+                message, _, where = each.partition(" - at `$")
+                inside = where.rstrip("`").replace("[...]", "").strip(".")
+                named = (str(place[0]), inside) if len(place) == 1 else (inside,)
+                self.blame(place, _said(message), ".".join(filter(None, named)))
             return None
 
 
@@ -239,6 +242,28 @@ def _named(name: str, mesh: Mesh) -> tuple[str, ...]:
     """Return the keys of the nodes that a word means: a key, a group or everybody."""
     exact = tuple(node.key for node in mesh.nodes if node.key == name)
     return exact or tuple(node.key for node in mesh.nodes if name == EVERYBODY or name in node.groups)
+
+
+def _of_parts(value: object, shape: type) -> Iterator[str]:
+    """Yield what msgspec says of each part alone; of the whole it tells the first mistake only."""
+    if isinstance(value, dict) and issubclass(shape, Struct):
+        missing = (each for each in fields(shape) if each.required and each.encode_name not in value)
+        yield from (f"Object missing required field `{each.encode_name}`" for each in missing)
+    for part in _parts(value):
+        try:
+            msgspec.convert(part, shape, dec_hook=_decode)
+        except msgspec.ValidationError as error:
+            if "missing required field" not in str(error):  # another part may have it
+                yield str(error)
+
+
+def _parts(value: object, depth: int = 4) -> Iterator[object]:
+    """Yield a mapping's values one by one, each within the keys that lead to it."""
+    if not depth or not isinstance(value, dict) or not value:
+        yield value
+        return
+    for key, inner in value.items():
+        yield from ({key: part} for part in _parts(inner, depth - 1))
 
 
 def _decode(shape: type, value: object) -> Any:

@@ -82,17 +82,21 @@ def test_settings_come_from_the_inventory_the_trace_and_the_command_line_the_las
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("nowhere.yml",), "gpu-mesh: simulate cannot go on: No such file or directory: nowhere.yml\n"),
+        (
+            ("nowhere.yml",),
+            "gpu-mesh: the trace nowhere.yml cannot be read: No such file or directory; name a YAML file\n",
+        ),
+        (("/",), "gpu-mesh: the trace / cannot be read: Is a directory; name a YAML file\n"),
         (("trace.yml", "--set", "check_interval"), "--set wants NAME=VALUE, such as --set check_interval=10"),
         (("trace.yml", "--set", "check_interval=soon"), "--set: check_interval must be a number of seconds"),
     ],
-    ids=["no file", "no value", "a wrong value"],
+    ids=["no file", "a folder", "no value", "a wrong value"],
 )
 def test_what_cannot_be_used_is_said_with_the_next_step(
     tmp_path: Path, trace: Path, words: tuple[str, ...], said: str
 ) -> None:
     ended = simulate(tmp_path, *(str(trace) if word == "trace.yml" else word for word in words))
-    assert ended.returncode in (1, 2)
+    assert ended.returncode == 2
     assert said in ended.stderr
     assert ended.stdout == ""
 

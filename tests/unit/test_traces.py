@@ -153,6 +153,33 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert len(str(refused.value).splitlines()) == 1 + 6
 
 
+def test_each_mistake_within_a_part_is_told_and_names_are_looked_up_though_the_nodes_are_wrong(
+    tmp_path: Path,
+) -> None:
+    text = (
+        "nodes:\n  gpu1: {timeout: soon, groups: [rented]}\nstory:\n"
+        "  - {at: 1m, nodes: {gpu1: {shows: hnag, restart: hleps, foo: 1}}, monitor: off}\n"
+        "  - {at: 2m, nodes: {rented: hang, gpu7: hang}}\n"
+        "  - {silence: {names: [gpu1], levels: [loud]}}\n"
+        "expect: {calls: many, status: {gpu1: fine}}\n"
+    )
+    with pytest.raises(ValueError, match="the trace cannot be used") as refused:
+        told(tmp_path, text)
+    said = [line.removeprefix(f"{tmp_path}/trace.yml:") for line in str(refused.value).splitlines()[1:]]
+    assert sorted(line.partition(";")[0] for line in said) == [
+        "2: gpu1: mesh_node_timeout must be a number of seconds above 0 and up to 300, not 'soon'",
+        "4: monitor expected `str | null`, got `bool`",
+        "4: nodes there is no field 'foo'",
+        "4: nodes.restart there is no 'hleps'",
+        "4: nodes.shows there is no 'hnag'",
+        "5: there is no node or group 'gpu7'",
+        "6: object missing required field `at`",
+        "6: silence.levels[0] there is no 'loud'",
+        "7: expect.calls expected `int | null`, got `str`",
+        "7: expect.status there is no 'fine'",
+    ]
+
+
 # The documentation.
 
 
