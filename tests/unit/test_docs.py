@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gpu_mesh import causes, report
+from gpu_mesh import causes, report, story
+from gpu_mesh.simulatecommand import Document
 
 DOCS = Path(__file__).parents[2] / "docs"
 DONE = {
@@ -38,3 +39,11 @@ def test_every_field_of_the_json_output_is_documented(shape: type) -> None:
     fields = list(shape.__struct_fields__)
     start = documented.index(fields[0], 4 if shape is report.NodeReport else 0)
     assert documented[start : start + len(fields)] == fields
+
+
+def test_every_field_of_a_simulated_story_is_documented() -> None:
+    whole, counts = (
+        (DOCS / "json.md").read_text(encoding="utf-8").split("## `gpu-mesh simulate")[1].split("### ")
+    )
+    for part, shape in ((whole, Document), (counts, story.Counts)):
+        assert re.findall(r"(?m)^\| `(\w+)` \|", part) == list(shape.__struct_fields__)
