@@ -9,7 +9,7 @@ from gpu_mesh import silences
 from gpu_mesh.causes import Cause
 from gpu_mesh.log import Event, Severity, event
 from gpu_mesh.mesh import Node
-from gpu_mesh.state import Alert, AlertKind, Level, State, Status
+from gpu_mesh.state import Alert, AlertKind, Level, Progress, State, Status
 
 _SEVERITY = {
     Level.INFO: Severity.NOTICE,
@@ -72,6 +72,32 @@ def raise_monitor_alert(
     """Queue an alert about the monitor itself; a silence of everything mutes it."""
     alert = Alert(id=0, at=now, level=level, kind=AlertKind.MONITOR, text=text, next_step=next_step)
     return queue(state, alert, muted=silences.quiet(state.silences, None, level, now) is not None)
+
+
+def is_to_be_told(state: State, told_at: float, level: Level, interval: float, now: float) -> bool:
+    """Tell whether people are to hear now of something about the mesh as a whole that lasts.
+
+    1. Not while a silence of everything mutes it: when that ends, it is told.
+    2. For the first time at once, and again after each interval.
+    3. But not again while nothing that was said of the monitor gets through: that would only become a burst.
+
+    Args:
+        state: what is remembered.
+        told_at: when it was last told; 0.0: not yet.
+        level: the alert's.
+        interval: seconds; 0: once is enough.
+        now: Unix seconds.
+    """
+    if silences.quiet(state.silences, None, level, now):
+        return False
+    if not told_at:
+        return True
+    return 0 < interval <= now - told_at and not any(map(_is_stuck, state.alerts))
+
+
+def _is_stuck(alert: Alert) -> bool:
+    reached = any(way.progress is Progress.DELIVERED for way in alert.deliveries.values())
+    return alert.kind is AlertKind.MONITOR and alert.level is not Level.INFO and waits(alert) and not reached
 
 
 def node_alert(

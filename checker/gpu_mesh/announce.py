@@ -10,7 +10,7 @@ from enum import Enum, auto
 
 from msgspec.structs import replace
 
-from gpu_mesh import aftermath, alerts, dependencies, plan, silences
+from gpu_mesh import aftermath, alerts, dependencies, grace, plan, silences
 from gpu_mesh.causes import Verdict
 from gpu_mesh.durations import in_words, plural
 from gpu_mesh.mesh import Mesh, Node, Settings
@@ -100,10 +100,9 @@ def hold(
         return None
     if explained_by:
         return Hold.DEPENDENCY
-    if state.brake:
+    if state.brake and state.brake.told_at:
         return Hold.MESH
-    fresh = not known.last_ok and not known.told
-    return Hold.GRACE if fresh and 0 <= now - known.first_check < settings.grace else None
+    return Hold.GRACE if grace.is_new(known, settings, now) else None
 
 
 def due(known: NodeState, settings: Settings, now: float) -> News | None:

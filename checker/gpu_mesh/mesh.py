@@ -115,7 +115,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     impaired_checks: int = 3  # an impairment alerts once it has lasted this many checks
     grace: float = 300.0  # for which a node that was never healthy is new, and alerts nobody
     flapping: bool = True  # whether a node that fails and answers by turns is told of once
-    reminder_interval: float = 21600.0  # between two alerts that a node is still offline; 0: none
+    reminder_interval: float = 21600.0  # between two alerts of what still lasts; 0: none
     deep_interval: float = 600.0  # between two deep checks of a node; 0: none
     recovery_max_attempts: int = 3
     recovery_backoff: float = 60.0  # doubled after each attempt of an incident

@@ -211,8 +211,6 @@ class _Run:
     def _deliver(self) -> None:
         """Send what is due; a URL that refuses one is left alone for this time."""
         targets, now = self.trace.targets, self._now
-        if not targets:
-            return
         outbox.settle(self.state, targets, now, whole=True)
         by_id = {target.id: target for target in targets}
         for url, letters in outbox.due(self.state.alerts, targets, now).items():

@@ -135,6 +135,7 @@ class Brake(Struct, frozen=True):
 
     since: float
     released: bool = False  # a person has said that repairs go on all the same
+    told_at: float = 0.0  # when people were last told of it; 0.0: not yet
 
 
 class Hold(StrEnum):
@@ -247,6 +248,7 @@ class State(Struct, omit_defaults=False):
     next_silence: int = 1
     canaries: dict[str, str] = field(default_factory=dict)  # the boot in which each last answered
     offline_since: float = 0.0  # since when the monitor's own network is gone
+    offline_told_at: float = 0.0  # when people were last told of that; 0.0: not yet
     brake: Brake | None = None
     unprobed: int = 0  # how many nodes the monitor itself could not probe in the last check
     inventory_error: str = ""  # why the inventory's newest edit is not in force

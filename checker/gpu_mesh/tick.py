@@ -8,7 +8,7 @@ from gpu_mesh import alerts, brake, recovery, silences, watch
 from gpu_mesh.announce import announce
 from gpu_mesh.durations import in_words, plural
 from gpu_mesh.fold import Folded, fold
-from gpu_mesh.mesh import Mesh
+from gpu_mesh.mesh import Mesh, Settings
 from gpu_mesh.observation import Fault, Observation
 from gpu_mesh.state import Level, State, Tick
 
@@ -56,7 +56,7 @@ def apply(state: State, mesh: Mesh, sight: Sight, began: float, now: float) -> T
         and not (sight.offline and not node.on_monitor)
         and not _is_outdated(state, seen[node.key], now)
     )
-    _note_offline(state, sight.heard, now, offline=sight.offline)
+    _note_offline(state, sight.heard, mesh.settings, now, offline=sight.offline)
     watch.note_gap(state, mesh.settings.check_interval, len(nodes), began, now)
     _note_unprobed(state, unprobed, now)
     _forget_removed(state, mesh, now)
@@ -88,22 +88,33 @@ def _forget_removed(state: State, mesh: Mesh, now: float) -> None:
     }
 
 
-def _note_offline(state: State, heard: Mapping[str, str], now: float, *, offline: bool) -> None:
-    """Alert once that the monitor's network is gone, and once when it is back."""
+def _note_offline(
+    state: State, heard: Mapping[str, str], settings: Settings, now: float, *, offline: bool
+) -> None:
+    """Alert that the monitor's network is gone, again from time to time, and once when it is back.
+
+    A time in the future was noted before the clock was set back, and counts from now.
+    """
     state.canaries |= heard
-    if offline and not state.offline_since:
-        state.offline_since = now
-        alerts.raise_monitor_alert(
-            state,
-            now,
-            "The monitor itself is offline: no remote node answers, and none of its canaries",
-            "check the monitor's own network; nothing is counted against the nodes, and nothing is repaired",
-        )
-    elif state.offline_since and not offline:
-        lasted = in_words(now - state.offline_since)
-        state.offline_since = 0.0
-        text = f"The monitor is online again; the nodes on other machines were unwatched for {lasted}"
-        alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
+    lasted = in_words(now - state.offline_since)
+    if offline:
+        state.offline_since = min(state.offline_since or now, now)
+        told_at = state.offline_told_at = min(state.offline_told_at, now)
+        if alerts.is_to_be_told(state, told_at, Level.ERROR, settings.reminder_interval, now):
+            still = f"still offline, for {lasted}" if told_at else "offline"
+            alerts.raise_monitor_alert(
+                state,
+                now,
+                f"The monitor itself is {still}: no remote node answers, and none of its canaries",
+                "check the monitor's own network; nothing is counted against the nodes, "
+                "and nothing is repaired",
+            )
+            state.offline_told_at = now
+    elif state.offline_since:
+        if state.offline_told_at:
+            text = f"The monitor is online again; the nodes on other machines were unwatched for {lasted}"
+            alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
+        state.offline_since = state.offline_told_at = 0.0
 
 
 def _note_unprobed(state: State, unprobed: Mapping[str, str], now: float) -> None:

@@ -135,7 +135,8 @@ _TABLE = (
     Variable(
         "mesh_monitor_reminder_interval",
         shapes.seconds_or_none(2592000),
-        "Seconds between two alerts that a node is still offline; 0: none",
+        "Seconds between two alerts that a node, or the monitor itself, is still offline, or that most nodes "
+        "still fail; 0: none",
     ),
     Variable(
         "mesh_monitor_deep_interval",

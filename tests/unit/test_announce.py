@@ -229,9 +229,12 @@ def test_a_silence_of_warnings_lets_errors_through() -> None:
 def test_a_silence_of_everything_mutes_what_is_said_of_the_monitor_itself() -> None:
     story = Story(*map(plain, "abcd"))
     story.goes(a=".", b=".", c=".", d=".")
-    silences.add(story.state, Silence(0, story.now, story.now + 3000, "move", "anna"), story.now)
+    silences.add(story.state, Silence(0, story.now, story.now + 75, "move", "anna"), story.now)
+    tick.watch.note_failure(story.state, "gpu-mesh-stats.service", "", (), story.now, user=False)
     assert story.goes(a="xx", b="xx", c="xx", d="..") == []
     assert [alert.muted for alert in story.state.alerts] == [True]
+    # What lasts is told when the silence is over, and of its nodes nobody hears before that.
+    assert levels(story.goes(a="xx", b="xx", c="xx", d="..")) == ["4 [CRITICAL] GPU mesh"]
 
 
 def test_the_alert_of_a_child_is_not_raised_by_a_parent_that_is_not_watched() -> None:

@@ -4,10 +4,10 @@ import pytest
 from msgspec.structs import replace
 from test_announce import NOW, Story, behind, levels, muted, plain
 
-from gpu_mesh import announce, brake
+from gpu_mesh import announce, brake, silences, tick
 from gpu_mesh.merging import letters
 from gpu_mesh.mesh import Mesh, Node
-from gpu_mesh.state import Level
+from gpu_mesh.state import Level, Silence, State
 
 
 def slow_to_heal(key: str, **fields: str) -> Node:
@@ -150,3 +150,26 @@ def test_nodes_that_have_failed_for_long_do_not_put_the_brake_on_when_the_clock_
     story.mesh = Mesh(story.mesh.nodes, replace(story.mesh.settings, recovery_brake=50))
     brake.update(story.state, story.mesh, NOW - 86400)
     assert story.state.brake is None
+
+
+def test_a_node_that_fails_beside_new_ones_is_told_of_before_the_brake_is() -> None:
+    story = Story(*map(plain, "abcd"), grace=120)
+    story.goes(a="......", b="......", c="......", d="......")
+    story.mesh = Mesh((*story.mesh.nodes, *map(plain, "efghi")), story.mesh.settings)
+    told = story.goes(**dict.fromkeys("abc", "......"), d="xxxxxx", **dict.fromkeys("efghi", "xxxxxx"))
+    assert levels(told) == ["7 [WARNING] D", "9 [ERROR] D", "11 [CRITICAL] GPU mesh"]
+
+
+def test_a_monitor_that_stays_offline_says_so_again_and_one_that_is_silenced_when_that_ends() -> None:
+    mesh = Mesh((plain("a"),), replace(Story().mesh.settings, reminder_interval=3600))
+    state, at = State(), NOW
+    silences.add(state, Silence(0, at, at + 60, "new switch", "anna"), at)
+    for later in range(0, 7260, 30):
+        tick.apply(state, mesh, tick.Sight({}, offline=True), at + later, at + later)
+        state.alerts = tuple(replace(alert, done=True) for alert in state.alerts)
+    tick.apply(state, mesh, tick.Sight({}), at + 7260, at + 7260)
+    assert [f"{alert.at - NOW:.0f} {alert.text.partition(':')[0]}" for alert in state.alerts] == [
+        "60 The monitor itself is offline",
+        "3660 The monitor itself is still offline, for 1 h 1 min",
+        "7260 The monitor is online again; the nodes on other machines were unwatched for 2 h 1 min",
+    ]

@@ -83,3 +83,73 @@ def test_nodes_that_were_degraded_for_long_and_fail_at_once_put_the_brake_on() -
             fold.fold(known, expecting, Observation(node.key, at, tags, models))
         brake.update(known, of, at)
         assert brake.holds(known) is (number == 2)
+
+
+def told(known: State) -> list[str]:
+    return [f"{alert.at - NOW:.0f} {alert.level}: {alert.text}" for alert in known.alerts]
+
+
+def deliver(known: State) -> None:
+    """Let a URL take what waits."""
+    known.alerts = tuple(replace(alert, done=True) for alert in known.alerts)
+
+
+def test_a_brake_that_lasts_is_told_again_after_each_interval_but_not_while_nothing_gets_through() -> None:
+    known, of = state(NOW, NOW, NOW, None), mesh(4, reminder_interval=3600)
+    for later in range(0, 3 * 3600 + 31, 30):
+        brake.update(known, of, NOW + later)
+        if not 3600 <= later < 7000:
+            deliver(known)
+    assert told(known) == [
+        "0 critical: 3 of 4 nodes fail at once, so none is repaired: n0, n1, n2",
+        "3600 critical: still 3 of 4 nodes fail, for 1 h, so none is repaired: n0, n1, n2",
+        "7200 critical: still 3 of 4 nodes fail, for 2 h, so none is repaired: n0, n1, n2",
+        "10800 critical: still 3 of 4 nodes fail, for 3 h, so none is repaired: n0, n1, n2",
+    ]
+    waiting = state(NOW, NOW, NOW, None)
+    for later in range(0, 3 * 3600, 30):
+        brake.update(waiting, of, NOW + later)
+    assert len(waiting.alerts) == 1
+    never = state(NOW, NOW, NOW, None)
+    for later in (0, 10**7):
+        brake.update(never, mesh(4, reminder_interval=0), NOW + later)
+        deliver(never)
+    assert len(never.alerts) == 1
+
+
+def test_a_clock_that_is_set_back_neither_keeps_the_brakes_reminder_away_nor_brings_one_at_once() -> None:
+    known, of = state(NOW, NOW, NOW, None), mesh(4, reminder_interval=3600)
+    brake.update(known, of, NOW)
+    deliver(known)
+    for later in range(0, 7230, 30):
+        brake.update(known, of, NOW - 86400 + later)
+        deliver(known)
+    assert [line.partition(",")[0] for line in told(known)[1:]] == [
+        "-82800 critical: still 3 of 4 nodes fail",
+        "-79200 critical: still 3 of 4 nodes fail",
+    ]
+
+
+def new(since: float) -> NodeState:
+    return replace(failing(since), first_check=since)
+
+
+def test_a_fresh_start_holds_repairs_at_once_and_tells_of_it_when_its_nodes_are_not_new_any_more() -> None:
+    known, of = State(nodes={f"n{i}": new(NOW) for i in range(4)}), mesh(4, grace=300)
+    brake.update(known, of, NOW)
+    assert brake.holds(known)
+    assert told(known) == []
+    over = State(nodes=dict(known.nodes), brake=known.brake)
+    brake.update(known, of, NOW + 300)
+    assert told(known) == ["300 critical: 4 of 4 nodes fail at once, so none is repaired: n0, n1, n2, n3"]
+    over.nodes |= state(None, None).nodes
+    brake.update(over, of, NOW + 60)
+    assert (told(over), over.brake) == ([], None), "nobody knew of it"
+
+
+def test_nodes_that_are_new_do_not_make_a_brake_of_those_that_are_not() -> None:
+    known = state(NOW, NOW, NOW, None, None)
+    known.nodes |= {f"n{i}": new(NOW) for i in (5, 6, 7)}
+    brake.update(known, mesh(8, grace=300), NOW)
+    assert brake.holds(known)
+    assert told(known) == []
