@@ -49,9 +49,7 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
     """
     _let_go(state, mesh, now)
     explained = dependencies.explained(state, mesh, _resting(state, mesh, now), now)
-    behind: dict[str, list[str]] = {}
-    for key, other in explained.items():
-        behind.setdefault(other, []).append(key)
+    behind = dependencies.behind(explained)
     for node in mesh.nodes:
         known = state.nodes.get(node.key)
         if known is None or not node.enabled:

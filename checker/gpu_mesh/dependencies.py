@@ -1,10 +1,11 @@
 """Decides which node's failure explains that of another, whose alert then rests. Pure.
 
 One hop: a node is explained by its ``mesh_node_parent``, or by the first to fail of several nodes behind one
-tunnel host. What is explained is named in no more than one alert, that of the explaining node.
+tunnel host. What is explained is named in no more than one alert: that of the explaining node, or where that
+one is explained itself, of the node that speaks for both.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from gpu_mesh.causes import Cause, Verdict
 from gpu_mesh.mesh import Mesh, Node
@@ -42,6 +43,38 @@ def explained(state: State, mesh: Mesh, resting: Collection[str], now: float) ->
         else:
             if known.held is Hold.DEPENDENCY and _just_back(state.nodes.get(known.held_by), now):
                 found[key] = known.held_by
+    return _without_circles(found)
+
+
+def behind(explained: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the nodes that each one speaks for, which it explains itself or through others that fail.
+
+    Args:
+        explained: as the function of that name returns it: it leads in no circle.
+    """
+    found: dict[str, list[str]] = {}
+    for key, other in explained.items():
+        speaker = other
+        while speaker in explained:
+            speaker = explained[speaker]
+        found.setdefault(speaker, []).append(key)
+    return found
+
+
+def _without_circles(explained: Mapping[str, str]) -> dict[str, str]:
+    """Open each circle at one node, so that there always is one that speaks.
+
+    No inventory is accepted in which parents lead in a circle, but what is read here is a cache.
+    """
+    found, looked_at = dict(explained), set[str]()
+    for start in explained:
+        path, key = set[str](), start
+        while key in found and key not in looked_at:
+            looked_at.add(key)
+            path.add(key)
+            key = found[key]
+        if key in path:
+            del found[key]
     return found
 
 
