@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from gpu_mesh import aftermath, alerts, dependencies, grace, plan, silences
 from gpu_mesh.causes import Verdict
-from gpu_mesh.durations import in_words, plural
+from gpu_mesh.durations import lasted, plural
 from gpu_mesh.mesh import Mesh, Node, Settings
 from gpu_mesh.state import Alert, AlertKind, Hold, Level, NodeState, State, Status, Told
 
@@ -139,8 +139,7 @@ def due(known: NodeState, settings: Settings, now: float) -> News | None:
     if changed:
         return News.CHANGE
     reminds = settings.reminder_interval and status is Status.OFFLINE
-    # A time that far in the future was written before the clock was set back.
-    return News.STILL if reminds and abs(now - told.at) >= settings.reminder_interval else None
+    return News.STILL if reminds and now - told.at >= settings.reminder_interval else None
 
 
 def mutes(state: State, node: Node, level: Level, now: float) -> bool:
@@ -178,7 +177,7 @@ def _let_go(state: State, mesh: Mesh, now: float) -> None:
             now,
             Level.INFO,
             AlertKind.STATUS,
-            text=f"no longer watched: it {why}, {in_words(now - told.since)} after it began to fail",
+            text=f"no longer watched: it {why}{lasted(', {} after it began to fail', told.since, now)}",
             next_step="",
             previous=told.status,
             since=told.since,
@@ -250,9 +249,9 @@ def _what_happened(known: NodeState, news: News, repair: str, now: float) -> str
         detail = f": {known.detail}" if known.detail else ""
         return f"flapping: it has failed and answered by turns, and is {known.status} now{detail}"
     if news is News.RECOVERED:
-        lasted = in_words(now - told.since) if told else ""
+        after = lasted(" after {}", told.since, now) if told else ""
         settled = "; it has stopped flapping" if told and told.flapping else ""
-        return f"recovered after {lasted}: {answer}{settled}{did}"
+        return f"recovered{after}: {answer}{settled}{did}"
     if not known.failures and told and told.status in (Status.UNHEALTHY, Status.OFFLINE):
         what = f"answers again ({answer}), but is degraded: {known.detail}{did}"
     elif known.status is Status.DEGRADED:
@@ -262,7 +261,7 @@ def _what_happened(known: NodeState, news: News, repair: str, now: float) -> str
     if news is News.SILENCE_OVER:
         return f"its silence is over, and it is {what}"
     if news is News.STILL:
-        return f"still offline, for {in_words(now - (told.since if told else known.since))}: {known.detail}"
+        return f"still offline{lasted(', for {}', told.since if told else known.since, now)}: {known.detail}"
     return what
 
 

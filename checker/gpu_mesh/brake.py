@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from gpu_mesh import alerts, grace
 from gpu_mesh.causes import Verdict
-from gpu_mesh.durations import in_words, plural
+from gpu_mesh.durations import lasted, plural
 from gpu_mesh.mesh import Mesh
 from gpu_mesh.state import Brake, Level, State
 
@@ -68,7 +68,7 @@ def _tell(state: State, on: Brake, failing: Sequence[str], nodes: int, now: floa
     number = f"{len(failing)} of {nodes} nodes"
     what = f"{number} fail at once"
     if on.told_at:
-        what = f"still {number} fail, for {in_words(now - on.since)}"
+        what = f"still {number} fail{lasted(', for {}', on.since, now)}"
     see = "see what they share (power, network, a change)"
     force = "" if on.released else "; to repair them all the same: gpu-mesh recover --force"
     text = f"{what}{held}: {', '.join(failing)[:200]}"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from gpu_mesh import silences
 from gpu_mesh.alerts import one_line
-from gpu_mesh.durations import clock_time, in_words, plural
+from gpu_mesh.durations import ago, clock_time, lasted, plural
 from gpu_mesh.report import NodeReport, Report, counted_by_level
 from gpu_mesh.state import Alert, Status
 from gpu_mesh.tables import aligned
@@ -20,8 +20,8 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str) -> str:
     """
     lines = [_monitor_line(of, start_command)]
     if of.mesh.offline_since:
-        lasted = in_words(of.at - of.mesh.offline_since)
-        lines.append(f"⚠️ The monitor itself is offline for {lasted}: what follows is what was known before")
+        long = lasted(" for {}", of.mesh.offline_since, of.at)
+        lines.append(f"⚠️ The monitor itself is offline{long}: what follows is what was known before")
     if of.mesh.unprobed:
         lines.append(f"⚠️ The monitor could not probe {plural(of.mesh.unprobed, 'node')}; the log says why")
     if of.mesh.alerts_unheard:
@@ -106,7 +106,7 @@ def dashboard(of: Report, recent: tuple[Alert, ...], minutes: int) -> list[str]:
         for node in of.nodes
     ]
     watching = "NOT WATCHING, last check " if of.mesh.stale else "last check "
-    age = f"{in_words(of.at - of.mesh.last_check)} ago" if of.mesh.last_check else "never"
+    age = ago(of.mesh.last_check, of.at) if of.mesh.last_check else "never"
     return [
         f"{clock_time(of.at)} mesh health {_per_cent(of.mesh.health)}, {_counts(of)}, {watching}{age}",
         *aligned([header, *rows]),
@@ -120,11 +120,11 @@ def _monitor_line(of: Report, start_command: str) -> str:
     mesh = of.mesh
     if mesh.last_check is None:
         return f"⚪ The monitor has not checked anything yet; start it: {start_command}"
-    age = in_words(of.at - mesh.last_check)
+    age = ago(mesh.last_check, of.at)
     if mesh.stale:
-        return f"⚠️ STALE: nobody watches the mesh, the last check was {age} ago; start it: {start_command}"
+        return f"⚠️ STALE: nobody watches the mesh, the last check was {age}; start it: {start_command}"
     parts = [
-        f"The monitor runs: checked {age} ago, every {mesh.interval:g} s",
+        f"The monitor runs: checked {age}, every {mesh.interval:g} s",
         _counts(of),
         f"health {_per_cent(mesh.health)}",
     ]

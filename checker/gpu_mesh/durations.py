@@ -41,6 +41,21 @@ def in_words(seconds: float) -> str:
     return " ".join(f"{number} {unit}" for number, unit in [first, *(part for part in rest if part[0])])
 
 
+def lasted(words: str, since: float, now: float) -> str:
+    """Put a duration into words such as `` for {}``; "" where it is none, for the clock was set back."""
+    return words.format(in_words(now - since)) if round(now - since) > 0 else ""
+
+
+def ago(at: float, now: float) -> str:
+    """Say how long ago something was: ``5 s ago``."""
+    # Less than a second ahead is a process that read the clock a little later.
+    return (
+        f"{in_words(now - at)} ago"
+        if at < now + 1
+        else f"at {moment(at)}, which is still to come by this clock"
+    )
+
+
 def clock_time(at: float) -> str:
     """Say the time of day, in the machine's own zone, of a Unix time: ``14:03:21``."""
     return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")

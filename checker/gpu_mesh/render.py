@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from gpu_mesh import markup
 from gpu_mesh.causes import CAUSES, Cause
-from gpu_mesh.durations import in_words, moment
+from gpu_mesh.durations import lasted, moment
 from gpu_mesh.plaintext import one_line
 from gpu_mesh.state import Alert
 
@@ -156,7 +156,7 @@ def values(alert: Alert, form: Format = Format.TEXT, limit: int = VALUE_LIMITS[0
         "cause_words": _words(alert.cause) if alert.cause else "",
         "at": moment(alert.at),
         "since": moment(alert.since) if alert.since else "",
-        "lasted": f"for {in_words(alert.at - alert.since)}" if alert.since else "",
+        "lasted": lasted("for {}", alert.since, alert.at) if alert.since else "",
         "id": str(alert.id),
         "tags": ", ".join(alert.tags),
     }

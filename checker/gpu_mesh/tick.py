@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from gpu_mesh import alerts, brake, recovery, silences, watch
 from gpu_mesh.announce import announce
-from gpu_mesh.durations import in_words, plural
+from gpu_mesh.durations import lasted, plural
 from gpu_mesh.fold import Folded, fold
 from gpu_mesh.mesh import Mesh, Settings
 from gpu_mesh.observation import Fault, Observation
@@ -96,12 +96,12 @@ def _note_offline(
     A time in the future was noted before the clock was set back, and counts from now.
     """
     state.canaries |= heard
-    lasted = in_words(now - state.offline_since)
+    long = lasted(" for {}", state.offline_since, now)
     if offline:
         state.offline_since = min(state.offline_since or now, now)
         told_at = state.offline_told_at = min(state.offline_told_at, now)
         if alerts.is_to_be_told(state, told_at, Level.ERROR, settings.reminder_interval, now):
-            still = f"still offline, for {lasted}" if told_at else "offline"
+            still = f"still offline,{long}" if told_at else "offline"
             alerts.raise_monitor_alert(
                 state,
                 now,
@@ -112,7 +112,7 @@ def _note_offline(
             state.offline_told_at = now
     elif state.offline_since:
         if state.offline_told_at:
-            text = f"The monitor is online again; the nodes on other machines were unwatched for {lasted}"
+            text = f"The monitor is online again; the nodes on other machines were unwatched{long}"
             alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
         state.offline_since = state.offline_told_at = 0.0
 

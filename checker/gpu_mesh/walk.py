@@ -7,7 +7,7 @@ from gpu_mesh.causes import Cause, Diagnosis, Verdict
 from gpu_mesh.diagnose import is_loading
 from gpu_mesh.mesh import Node
 from gpu_mesh.observation import Observation
-from gpu_mesh.state import Attempt, NodeState, Status
+from gpu_mesh.state import Attempt, NodeState, Status, Told
 
 ATTEMPTS_REMEMBERED = 3600.0
 """Seconds for which the recoveries of an incident that is over still count."""
@@ -27,6 +27,7 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
     4. Without failures, an impaired check makes it degraded, an ok one healthy. An impairment never climbs.
     5. A cause that a look on the host has made precise stays so while the probe shows what it showed then.
     6. An incident opens when the status leaves healthy (or unknown) and closes when it is healthy.
+    7. What began in the future did so before the clock was set back, and counts from this check.
     """
     failed = diagnosis.verdict is Verdict.FAILED
     served = 0 if failed else before.served + 1
@@ -42,7 +43,7 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
     state = replace(
         before,
         status=status,
-        since=before.since if status is before.status else seen.at,
+        since=min(before.since, seen.at) if status is before.status else seen.at,
         verdict=diagnosis.verdict,
         cause=before.cause if refined else diagnosis.cause,
         refined_from=before.refined_from if refined else None,
@@ -50,7 +51,7 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
         cause_since=(
             0.0
             if diagnosis.cause is None
-            else min(before.cause_since or seen.at, seen.at)  # a clock that was set back makes it no younger
+            else min(before.cause_since or seen.at, seen.at)
             if diagnosis.cause is probed
             else seen.at
         ),
@@ -58,7 +59,8 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
         failing_since=min(before.failing_since or seen.at, seen.at) if failures else 0.0,
         served=served,
         impaired=impaired,
-        incident_since=0.0 if healthy else before.incident_since or seen.at,
+        incident_since=0.0 if healthy else min(before.incident_since or seen.at, seen.at),
+        told=_by_this_clock(before.told, seen.at) if before.told else None,
         turns=turns,
         flapping=flapping.is_flapping(turns, before=before.flapping),
         attempts=_recent(before.attempts, seen.at) if healthy else before.attempts,
@@ -87,6 +89,13 @@ def _recent(attempts: tuple[Attempt, ...], now: float) -> tuple[Attempt, ...]:
         if abs(now - attempt.at)
         < (REPAIRS_OF_IMPAIRMENTS_REMEMBERED if attempt.for_impairment else ATTEMPTS_REMEMBERED)
     )
+
+
+def _by_this_clock(told: Told, now: float) -> Told:
+    """Let a time in the future, which was noted before the clock was set back, count from now."""
+    if max(told.at, told.since) <= now:
+        return told
+    return replace(told, at=min(told.at, now), since=min(told.since, now))
 
 
 def _status(node: Node, failures: int, impaired: int) -> Status:

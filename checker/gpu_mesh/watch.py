@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from msgspec.structs import replace
 
 from gpu_mesh import alerts
-from gpu_mesh.durations import in_words, moment
+from gpu_mesh.durations import in_words, lasted, moment
 from gpu_mesh.state import Alert, FailedUnit, Level, State, Tick
 
 STALE_INTERVALS = 3
@@ -38,7 +38,7 @@ def note_failure(
     # An alert in the future was raised before the clock was set back, and silences nothing.
     quiet = 0 <= now - known.alerted_at < QUIET
     state.failed_units[unit] = FailedUnit(
-        since=known.since if known.failing else now,
+        since=min(known.since, now) if known.failing else now,
         at=now,
         alerted_at=known.alerted_at if quiet else now,
         told=not quiet or (known.failing and known.told),
@@ -72,7 +72,7 @@ def note_working(state: State, working: Collection[str], now: float) -> None:
     for unit, known in failing(state).items():
         if unit in working:
             if known.told:
-                text = f"{unit} works again, {in_words(now - known.since)} after it failed"
+                text = f"{unit} works again{lasted(', {} after it failed', known.since, now)}"
                 alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
             state.failed_units[unit] = replace(known, failing=False, told=False)
     state.failed_units = {unit: known for unit, known in state.failed_units.items() if _counts(known, now)}

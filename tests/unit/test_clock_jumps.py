@@ -1,13 +1,20 @@
-"""What a clock that jumps must not bring about: a second repair beside the first, or one too early."""
+"""What a clock that jumps must not bring about: a second repair, one too early, a duration of nothing."""
+
+import re
+from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
+from test_announce import EVERY, Story, levels, plain
 
-from gpu_mesh import claims, fold, recovery
+from gpu_mesh import claims, console, durations, fold, recovery, tick, watch
 from gpu_mesh.causes import Action, Cause, Verdict
 from gpu_mesh.mesh import Mesh, Node
 from gpu_mesh.observation import LoadedModel, Observation, Reply
 from gpu_mesh.recovery import Job
+from gpu_mesh.report import report
 from gpu_mesh.state import Claim, NodeState, State, Status
 
 NOW = 1_800_000_000.0
@@ -51,3 +58,76 @@ def test_an_impairment_that_was_seen_once_is_not_repaired_because_the_clock_jump
         fold.fold(state, NODE, Observation("gpu1", at, good, ("a",), good, (model,), at))
         assert not isinstance(recovery.claim(state, MESH, at + 1, 1), Job)
         at += jumped
+
+
+DAY = 86400.0
+HOUR = 3600.0
+
+
+class Jumping(Story):
+    """A story in which somebody sets the clock."""
+
+    ahead = 0.0
+
+    @property
+    def now(self) -> float:
+        return super().now + self.ahead
+
+
+@pytest.mark.parametrize("back", [600.0, 3 * HOUR, DAY, 30 * DAY])
+def test_a_clock_that_is_set_back_neither_brings_a_reminder_at_once_nor_puts_one_off(back: float) -> None:
+    story = Jumping(plain("a"), reminder_interval=HOUR)
+    story.goes(a=".xxxxx")
+    story.ahead -= back
+    told = story.goes(a="x" * 250)
+    assert levels(told) == ["127 [CRITICAL] A", "247 [CRITICAL] A"]
+    assert "still offline, for 1 h:" in told[0]
+    assert "still offline, for 2 h:" in told[1]
+
+
+def test_what_is_over_in_the_check_that_finds_the_clock_set_back_is_told_without_a_duration() -> None:
+    story = Jumping(plain("a"), plain("b"))
+    story.goes(a=".xxx", b=".xxx")
+    watch.note_failure(story.state, "gpu-mesh-stats.service", "", (), story.now, user=False)
+    tick.apply(story.state, story.mesh, tick.Sight({}, offline=True), story.now, story.now)
+    story.ahead -= DAY
+    story.mesh = Mesh(story.mesh.nodes[:1], story.mesh.settings)
+    watch.note_working(story.state, {"gpu-mesh-stats.service"}, story.now)
+    assert story.state.alerts[-1].text == "gpu-mesh-stats.service works again"
+    assert [line.partition("] ")[2] for line in story.goes(a=".")] == [
+        "GPU mesh: The monitor is online again; the nodes on other machines were unwatched",
+        "B: no longer watched: it left the inventory",
+        "A: recovered: 40 ms, 1 model",
+    ]
+
+
+def test_a_report_says_that_the_last_check_is_to_come_where_the_clock_was_set_back() -> None:
+    state = State()
+    tick.apply(state, MESH, tick.Sight({}), NOW, NOW)
+    assert durations.ago(NOW, NOW) == "0 s ago"
+    lines = console.status_text(report(MESH, state, NOW - DAY), [], "gpu-mesh run").splitlines()
+    assert "the last check was at 2027-01-15 08:00:00 UTC, which is still to come by this clock" in lines[0]
+
+
+jumps = st.lists(st.tuples(st.integers(1, 80), st.floats(-3 * DAY, DAY)), max_size=6)
+
+
+@given(jumps)
+@settings(max_examples=30)
+def test_however_the_clock_jumps_a_node_that_stays_offline_is_told_of_neither_in_bursts_nor_too_rarely(
+    jumps: list[tuple[int, float]],
+) -> None:
+    story, forward = Jumping(plain("a"), reminder_interval=HOUR), [0]
+    story.goes(a=".xxxxx")
+    for checks, jump in [*jumps, (250, 0.0)]:
+        story.goes(a="x" * checks)
+        story.ahead += jump
+        forward += [story.check + 1] * (jump > 0)
+    told = [line for line in story.told if "] A:" in line]
+    at = [int(line.partition(" ")[0]) for line in told[2:]]  # when it was offline, then the reminders
+    for one, other in pairwise(at):
+        assert other - one >= HOUR / EVERY or any(one < check <= other for check in forward)
+    # A clock that is set back can put a reminder off by less than the time that had passed already.
+    assert all(other - one <= (1 + len(jumps)) * (HOUR / EVERY + 1) for one, other in pairwise(at))
+    assert story.check - at[-1] <= HOUR / EVERY
+    assert not [line for line in told if re.search(r"-\d|for 0 s|after 0 s", line)]

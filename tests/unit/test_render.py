@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from gpu_mesh import render
 from gpu_mesh.causes import CAUSES, Cause
-from gpu_mesh.durations import in_words
+from gpu_mesh.durations import in_words, moment
 from gpu_mesh.plaintext import one_line
 from gpu_mesh.render import BODY_LIMIT, Format, Templates
 from gpu_mesh.state import Alert, AlertKind, Level, Status
@@ -313,3 +313,11 @@ def test_a_duration_is_said_in_its_two_largest_units(seconds: float, said: str) 
 def test_a_cut_line_shows_that_it_was_cut() -> None:
     assert one_line("a  b\tc", 10) == "a b c"
     assert one_line("x" * 11, 10) == "x" * 9 + "…"
+
+
+@pytest.mark.parametrize("form", Format)
+def test_what_began_only_now_or_by_another_clock_has_a_beginning_but_no_duration(form: Format) -> None:
+    for since in (ALERT.at, ALERT.at + 86400):
+        body = Templates().render(replace(ALERT, since=since), form).message.body
+        assert moment(since) in body
+        assert f"{moment(since)} (" not in body
