@@ -104,8 +104,13 @@ def _check(
     unprobed = ticked.unprobed
     lines = [line for change in ticked.changes for line in _events(change)]
     lines += [event("not_probed", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]
+    if ticked.let_go:
+        lines.append(event("alerts_let_go", Severity.WARNING, number=ticked.let_go, reason=_MANY_WAIT))
     log.write([*lines, *map(alerts.as_event, raised)], now)
     return Checked(mesh, ticked.changes, tuple(unprobed), raised)
+
+
+_MANY_WAIT = "very many alerts wait; newer ones of the same node and level stand for these"
 
 
 def _working_units(known: State, now: float, *, good: bool) -> frozenset[str]:

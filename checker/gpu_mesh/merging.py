@@ -2,7 +2,8 @@
 
 While a chat service is down, a node fails, is repaired, fails again: once the service is back, a burst of old
 news would hide what is true now. So of what waits for one URL, one alert a node is sent and stands for the
-others: that it has recovered, else the worst of what has happened since it last had.
+others: that it has recovered, else the worst of what has happened since it last had. Where very many wait,
+those that would never be sent are let go: a thousand nodes that come and go raise some 30,000 alerts an hour.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gpu_mesh.durations import moment
-from gpu_mesh.state import Alert, AlertKind, Level, Status
+from gpu_mesh.state import Alert, AlertKind, Level, State, Status
+
+MANY = 1000
+"""So many alerts may wait before those that others stand for are let go."""
 
 _RANK = {level: rank for rank, level in enumerate(Level)}
 
@@ -33,13 +37,40 @@ def letters(waiting: Iterable[Alert], unwanted: Iterable[Alert] = ()) -> tuple[L
     by_node: dict[str, list[Alert]] = {}
     alone = []
     for alert in sorted(waiting, key=lambda alert: alert.id):
-        if alert.node and alert.kind in (AlertKind.STATUS, AlertKind.RECOVERY):
+        if _is_merged_by_node(alert):
             by_node.setdefault(alert.node, []).append(alert)
         else:
             alone.append(Letter(alert))
     ends = {alert.node: alert for alert in sorted(unwanted, key=lambda alert: alert.id) if _is_end(alert)}
     merged = (_merged(chain, ends.get(node)) for node, chain in by_node.items())
     return tuple(sorted((*alone, *merged), key=lambda letter: letter.alert.id))
+
+
+def let_go(state: State, most: int = MANY) -> int:
+    """Where too many alerts wait, take those out of the state that would never be sent; return how many.
+
+    Such a one has a newer one beside it of the same node, kind, level and tags: whichever URL waits for the
+    one waits for the other, and ``letters`` prefers that. What remains is a handful a node, however long a
+    service is down. What the alerts of recoveries said of earlier attempts goes with them.
+
+    Args:
+        state: changed in place; the caller holds the lock and saves it.
+        most: so many may wait before any is taken out.
+    """
+    waiting = [alert for alert in state.alerts if not alert.done and _is_merged_by_node(alert)]
+    if len(waiting) <= most:
+        return 0
+    newest: dict[tuple[object, ...], int] = {}
+    for alert in waiting:
+        sort = (alert.node, alert.kind, alert.level, alert.tags)
+        newest[sort] = max(newest.get(sort, 0), alert.id)
+    gone = {alert.id for alert in waiting} - set(newest.values())
+    state.alerts = tuple(alert for alert in state.alerts if alert.id not in gone)
+    return len(gone)
+
+
+def _is_merged_by_node(alert: Alert) -> bool:
+    return bool(alert.node) and alert.kind in (AlertKind.STATUS, AlertKind.RECOVERY)
 
 
 def _merged(chain: Sequence[Alert], end: Alert | None) -> Letter:

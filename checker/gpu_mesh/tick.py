@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from gpu_mesh import alerts, brake, recovery, silences, watch
+from gpu_mesh import alerts, brake, merging, recovery, silences, watch
 from gpu_mesh.announce import announce
 from gpu_mesh.durations import lasted, plural
 from gpu_mesh.fold import Folded, fold
@@ -29,6 +29,7 @@ class Ticked(Struct, frozen=True):
 
     changes: tuple[Folded, ...]
     unprobed: Mapping[str, str]  # nodes that the monitor itself could not probe, and why
+    let_go: int = 0  # waiting alerts for which newer ones stand
 
 
 def apply(state: State, mesh: Mesh, sight: Sight, began: float, now: float) -> Ticked:
@@ -37,7 +38,8 @@ def apply(state: State, mesh: Mesh, sight: Sight, began: float, now: float) -> T
     1. What the monitor itself could not probe counts for nothing, nor does a remote node while the monitor's
        own network is gone.
     2. What somebody else, a recovery say, has seen since the check began stays.
-    3. Then what concerns the mesh as a whole: the monitor's own trouble, the brake, what people are told.
+    3. Then what concerns the mesh as a whole: the monitor's own trouble, the brake, what people are told, and
+       how much of that may wait.
 
     Args:
         state: changed in place; the caller holds the lock and saves it.
@@ -66,7 +68,7 @@ def apply(state: State, mesh: Mesh, sight: Sight, began: float, now: float) -> T
     recovery.call_for_help(state, mesh, now)
     if len(unprobed) < len(nodes) or not nodes:  # else nobody was watched, and the state grows stale
         state.tick = Tick(began, now - began, mesh.settings.check_interval)
-    return Ticked(changes, unprobed)
+    return Ticked(changes, unprobed, merging.let_go(state))
 
 
 def _is_outdated(state: State, seen: Observation, now: float) -> bool:
