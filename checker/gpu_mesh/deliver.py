@@ -4,9 +4,9 @@
 2. Nothing queued: leave, before Apprise is even imported.
 3. Settle what no URL wants.
 4. Per URL, all at the same time: send what is due in order of the alerts' numbers. Each attempt enters the
-   state before it is made, and its outcome before the next is sent: a kill repeats at most what was on its
-   way, and a state that cannot be saved sends nothing. A URL that refuses one is left alone until that one
-   is due again.
+   state before it is made, and its outcome before the next is sent (that outcome and that next attempt in one
+   write): a kill repeats at most what was on its way, and a state that cannot be saved sends nothing. A URL
+   that refuses one is left alone until that one is due again.
 5. Look again whenever a URL has no more to do, and every second while one is busy, until nothing is due: a
    slow URL delays no other, not even what was raised meanwhile.
 """
@@ -182,21 +182,37 @@ class _Run:
         from gpu_mesh import delivery
 
         assert self._templates is not None
+        sent: tuple[Letter, str] | None = None
         for letter in letters:
-            alert = letter.alert
-            rendered = delivery.worded(channel, alert, self._templates)
-            self._write_once("alert_template_broken", rendered.problems)
-            now = self._clock()
-            with self._file.update(now) as state:
-                begun = outbox.begin(state, alert.id, channel.target, now)
-            if not begun:
+            if not self._enter(channel, sent, letter):
+                sent = None
                 continue
-            reason = delivery.send(channel, alert, rendered.message)
-            configuration, now = self._configured(), self._clock()
-            with self._file.update(now) as state:
+            rendered = delivery.worded(channel, letter.alert, self._templates)
+            self._write_once("alert_template_broken", rendered.problems)
+            sent = letter, delivery.send(channel, letter.alert, rendered.message)
+            if sent[1]:
+                break
+        if sent:
+            self._enter(channel, sent)
+
+    def _enter(self, channel: "Channel", sent: tuple[Letter, str] | None, then: Letter | None = None) -> bool:
+        """Save, in one write, what came of the letter that was sent and that the next one is begun.
+
+        Args:
+            channel: the URL.
+            sent: the letter, and why it was not delivered ("": it was).
+            then: the next one.
+
+        Returns:
+            Whether that one is begun; it may be due no longer.
+        """
+        configuration, now, begun, folded = self._configured(), self._clock(), False, None
+        with self._file.update(now) as state:
+            if sent:
+                letter, reason = sent
                 folded = outbox.fold(
                     state,
-                    alert.id,
+                    letter.alert.id,
                     channel.target.id,
                     reason,
                     configuration.targets,
@@ -204,13 +220,21 @@ class _Run:
                     whole=not configuration.problems,
                     merged=letter.merged,
                 )
-            self._write(_outcome(channel, letter, reason, folded, now))
-            self._outcomes.append(
-                Progress.DELIVERED if not reason else folded.progress if folded else Progress.GIVEN_UP
-            )
-            if reason:
-                self._refusing[channel.target.id] = now + outbox.retry_delay(folded.attempts if folded else 1)
-                return
+            if then:
+                begun = outbox.begin(state, then.alert.id, channel.target, now)
+        if sent:
+            self._note(channel, *sent, folded, now)
+        return begun
+
+    def _note(
+        self, channel: "Channel", letter: Letter, reason: str, folded: Delivery | None, now: float
+    ) -> None:
+        self._write(_outcome(channel, letter, reason, folded, now))
+        self._outcomes.append(
+            Progress.DELIVERED if not reason else folded.progress if folded else Progress.GIVEN_UP
+        )
+        if reason:
+            self._refusing[channel.target.id] = now + outbox.retry_delay(folded.attempts if folded else 1)
 
     def _write(self, *events: Event) -> None:
         self._log.write(events, self._clock())

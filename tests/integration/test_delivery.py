@@ -521,6 +521,32 @@ def test_a_delivery_that_is_killed_repeats_only_what_was_on_its_way(site: Site, 
     assert hook.arrived == [site.title(Level.ERROR, number) for number in (1, 2, 3, 3, 4)]
 
 
+COUNTED = """
+import sys
+saves = []
+def count(name, what):
+    if name == "os.rename" and str(what[1]).endswith("/state.json"):
+        saves.append(what)
+sys.addaudithook(count)
+"""
+
+
+def test_the_outcome_of_an_alert_and_the_attempt_at_the_next_are_saved_in_one_write(
+    site: Site, hook: Hook
+) -> None:
+    site.configure(f"urls:\n  - json://{hook.address}\n")
+    site.queue(*[Level.ERROR] * 4)
+    code = f"{COUNTED}{KILLED}print(len(saves))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(site.paths.state.parent)],
+        timeout=PATIENCE,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("5\n", "")
+    assert hook.arrived == [site.title(Level.ERROR, number) for number in (1, 2, 3, 4)]
+
+
 def test_a_hung_service_does_not_keep_the_process_from_ending(site: Site, hook: Hook) -> None:
     hook.hang_from = 1
     site.configure(f"urls:\n  - json://{hook.address}?rto=600\n")
