@@ -267,7 +267,9 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         keys = ", ".join(node.key for node in mesh.nodes if node.enabled)
         sys.stdout.write(f"Watching {keys} every {mesh.settings.check_interval:g} s; Ctrl-C ends it\n")
         sys.stdout.flush()
-        return foreground.run(paths, arguments.monitor, mesh.settings, log)
+        return foreground.run(
+            paths, arguments.monitor, mesh.settings, log, lambda command: like(arguments, command)
+        )
 
 
 def demo(_arguments: argparse.Namespace, _paths: Paths, _log: Log) -> int:

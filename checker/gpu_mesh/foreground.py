@@ -1,6 +1,7 @@
 """Watches in the foreground: starts the same commands as the systemd units do, at the same intervals.
 
-Each runs as a process of its own, so that one that fails, hangs or is killed takes nothing with it.
+Each runs as a process of its own, so that one that fails, hangs or is killed takes nothing with it. One that
+fails is told of as a failed unit is.
 """
 
 import fcntl
@@ -9,20 +10,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from gpu_mesh import unitfailure
 from gpu_mesh.log import Log, Severity, event
 from gpu_mesh.mesh import Settings
 from gpu_mesh.paths import Paths
+from gpu_mesh.statefile import StateError
 
 POLL = 0.1
 """Seconds between two looks for finished commands and for word of new work."""
 
 PATIENCE = 10.0
 """Seconds that commands have to end once they are told to."""
+
+_KEPT = 4096  # bytes of what a command wrote to standard error, for the alert that it failed
+_CHUNK, _CHUNKS = 65536, 16  # bytes (as much as a pipe holds) and how often they are read in one look
 
 
 class _Job:
@@ -35,6 +41,48 @@ class _Job:
         self.due = time.monotonic() + first
         self.process: subprocess.Popen[bytes] | None = None
         self.failed = False
+        self.may_have_failed = True  # before this process began, say, which nobody has told the end of
+        self._said, self._cut = b"", False
+
+    def start(self, command: Sequence[str], environment: dict[str, str]) -> None:
+        """Start it.
+
+        Raises:
+            OSError: there is no memory, no descriptor or no process left for it.
+        """
+        # A session of its own: Ctrl-C is for this process alone, which tells the others.
+        self.process = subprocess.Popen(
+            command, env=environment, start_new_session=True, stderr=subprocess.PIPE, bufsize=0
+        )
+        assert self.process.stderr is not None  # just asked for
+        os.set_blocking(self.process.stderr.fileno(), False)
+        self._said, self._cut, self.failed = b"", False, False
+
+    def listen(self) -> None:
+        """Pass on what it has written to standard error since the last look, and keep the end of it."""
+        if self.process is None or self.process.stderr is None:
+            return
+        for _ in range(_CHUNKS):
+            chunk = self.process.stderr.read(_CHUNK)
+            if not chunk:  # None: nothing for now
+                return
+            said = self._said + chunk
+            self._said, self._cut = said[-_KEPT:], self._cut or len(said) > _KEPT
+            with suppress(OSError, ValueError, AttributeError):  # ours is closed, or was never there
+                sys.stderr.buffer.write(chunk)
+                sys.stderr.buffer.flush()
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        """What it wrote last, harmless."""
+        # Whole lines alone: of a part nobody could tell whether it is a secret.
+        lines = self._said.decode(errors="replace").splitlines()[int(self._cut) :]
+        return unitfailure.last_of(lines)
+
+    def tell(self, number: int) -> None:
+        """Send it a signal, if it runs."""
+        if self.process is not None:
+            self.process.send_signal(number)
 
     def is_due(self, now: float) -> bool:
         """Tell whether to start it: at its time, or on word of work; after a failure at its time alone."""
@@ -51,7 +99,11 @@ class _Job:
     def ended(self) -> int | None:
         """Return the exit status if the command has ended since the last look."""
         if self.process is None or self.process.poll() is None:
+            self.listen()
             return None
+        self.listen()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
         status, self.process = self.process.returncode, None
         self.failed = status != 0
         return status
@@ -78,7 +130,9 @@ def alone(paths: Paths) -> Iterator[int]:
         yield 0
 
 
-def run(paths: Paths, monitor: str | None, settings: Settings, log: Log) -> int:
+def run(
+    paths: Paths, monitor: str | None, settings: Settings, log: Log, by_hand: Callable[[str], str]
+) -> int:
     """Watch until SIGINT or SIGTERM, then let what runs come to its end.
 
     Args:
@@ -86,6 +140,7 @@ def run(paths: Paths, monitor: str | None, settings: Settings, log: Log) -> int:
         monitor: whose settings count, where the inventory has several monitors.
         settings: the monitor's; their intervals hold until the next start.
         log: the central log.
+        by_hand: returns what a person types to run one of the commands.
     """
     jobs = (
         _Job("check", settings.check_interval),
@@ -113,18 +168,18 @@ def run(paths: Paths, monitor: str | None, settings: Settings, log: Log) -> int:
                 if status:
                     failed = event("command_failed", Severity.ERROR, command=job.name, exit_status=status)
                     log.write([failed], time.time())
+                    _tell(job, _ending(status), paths, log, by_hand)
+                elif status == 0 and job.may_have_failed:
+                    _tell(job, "", paths, log, by_hand)
                 if job.is_due(now):
-                    # A session of its own: Ctrl-C is for this process alone, which tells the others.
                     try:
-                        job.process = subprocess.Popen(
-                            [*command, job.name], env=environment, start_new_session=True
-                        )
-                        job.failed = False
+                        job.start([*command, job.name], environment)
                     except OSError as error:  # no memory, no descriptors, too many processes: for now
                         job.failed = True
                         why = error.strerror or str(error)
                         lost = event("command_not_started", Severity.ERROR, command=job.name, reason=why)
                         log.write([lost], time.time())
+                        _tell(job, f"it could not be started: {why}", paths, log, by_hand)
                     job.started(now)
             time.sleep(POLL)
     finally:
@@ -135,14 +190,43 @@ def run(paths: Paths, monitor: str | None, settings: Settings, log: Log) -> int:
     return 0
 
 
+def _tell(job: _Job, reason: str, paths: Paths, log: Log, by_hand: Callable[[str], str]) -> None:
+    """Queue an alert that a command failed, once an hour, or without a reason that it works again."""
+    name = f"gpu-mesh {job.name}"
+    try:
+        if reason:
+            step = f"see what it says: {by_hand(job.name)}; gpu-mesh run goes on starting it"
+            unitfailure.note(paths, name, reason, job.last_lines, log, next_step=step)
+        else:
+            unitfailure.note_good_run(paths, name, log)
+    except (StateError, OSError) as error:  # what keeps the command from its work may keep us from ours
+        log.write(
+            [event("failure_not_told", Severity.ERROR, command=job.name, reason=str(error))], time.time()
+        )
+    else:
+        job.may_have_failed = bool(reason)
+
+
+def _ending(status: int) -> str:
+    """Say in words how a process ended (as Popen numbers it)."""
+    if status > 0:
+        return unitfailure.ending("exit-code", "exited", str(status))
+    try:
+        name = signal.Signals(-status).name.removeprefix("SIG")
+    except ValueError:  # a real-time signal has no name
+        name = str(-status)
+    return unitfailure.ending("signal", "killed", name)
+
+
 def _end(jobs: tuple[_Job, ...]) -> None:
-    running = [job.process for job in jobs if job.process is not None]
-    for process in running:
-        process.terminate()
+    running = [job for job in jobs if job.process is not None]
+    for job in running:
+        job.tell(signal.SIGTERM)
     deadline = time.monotonic() + PATIENCE
-    for process in running:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    while running and time.monotonic() < deadline:
+        time.sleep(POLL)
+        running = [job for job in running if job.ended() is None]
+    for job in running:
+        job.tell(signal.SIGKILL)
+        while job.ended() is None:
+            time.sleep(POLL)

@@ -2,14 +2,15 @@
 
 The command is for ``gpu-mesh-failure@.service``, which systemd starts when another unit fails. It needs
 neither the inventory nor the network: either may be what is broken. A check comes here only while a unit is
-known to have failed. What cannot be asked is not known, and stops nothing.
+known to have failed. What cannot be asked is not known, and stops nothing. ``gpu-mesh run`` tells by the same
+means of the commands that it starts.
 """
 
 import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from gpu_mesh import alerts, watch
@@ -81,15 +82,53 @@ def tell(paths: Paths, unit: str, log: Log, clock: Callable[[], float] = time.ti
         run.get("MONITOR_EXIT_STATUS", ""),
     )
     said = last_lines(unit, run.get("MONITOR_INVOCATION_ID", ""), user=user)
+    return note(paths, unit, reason, said, log, clock, user=user)
+
+
+def note(
+    paths: Paths,
+    unit: str,
+    reason: str,
+    said: Iterable[str],
+    log: Log,
+    clock: Callable[[], float] = time.time,
+    *,
+    user: bool = False,
+    next_step: str = "",
+) -> bool:
+    """Queue an alert about what failed, unless there was one within the hour; tell whether one was queued.
+
+    Arguments as for ``watch.note_failure``.
+
+    Raises:
+        StateError: the state folder cannot be used.
+    """
     now = clock()
     with StateFile(paths.state, log).update(now) as state:
-        alert = watch.note_failure(state, unit, reason, said, now, user=user)
+        alert = watch.note_failure(state, unit, reason, said, now, user=user, next_step=next_step)
     if alert is None:
         log.write([event("unit_failed", Severity.ERROR, unit=unit, reason=reason)], now)
         return False
     paths.deliver_wanted.touch()
     log.write([alerts.as_event(alert)], now)
     return True
+
+
+def note_good_run(paths: Paths, unit: str, log: Log, clock: Callable[[], float] = time.time) -> None:
+    """Queue an alert that what had failed works again, if that had been told.
+
+    Raises:
+        StateError: the state folder cannot be used.
+    """
+    file, now = StateFile(paths.state, log), clock()
+    if unit not in watch.failing(file.load()):
+        return
+    with file.update(now) as state:
+        first = state.next_alert
+        watch.note_working(state, {unit}, now)
+        raised = [alert for alert in state.alerts if alert.id >= first]
+    paths.deliver_wanted.touch()
+    log.write(map(alerts.as_event, raised), now)
 
 
 def ending(result: str, code: str, status: str) -> str:
@@ -121,8 +160,13 @@ def last_lines(unit: str, invocation: str, *, user: bool) -> tuple[str, ...]:
         ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={4 * LINES}", *matches],
         JOURNAL_PATIENCE,
     )
-    lines = [harmless(line) for line in printed.splitlines()]
-    return tuple([line for line in lines if line][-LINES:])
+    return last_of(printed.splitlines())
+
+
+def last_of(lines: Iterable[str]) -> tuple[str, ...]:
+    """Return the last few lines that say anything, harmless."""
+    said = [harmless(line) for line in lines]
+    return tuple([line for line in said if line][-LINES:])
 
 
 def harmless(line: str) -> str:
@@ -140,6 +184,8 @@ def working(units: Mapping[str, FailedUnit], now: float, *, good: bool) -> froze
         now: Unix seconds.
         good: whether the run of this process is one, if a unit started it.
     """
+    # What is no unit's name is a command of gpu-mesh run, which sees itself how that ends.
+    units = {unit: known for unit, known in units.items() if UNIT.fullmatch(unit)}
     found = {unit for unit in units if good and unit == _own_unit()}
     for user in {known.user for known in units.values()}:
         asked = [unit for unit, known in units.items() if known.user is user]

@@ -22,17 +22,25 @@ FORGOTTEN = 86400.0
 
 
 def note_failure(
-    state: State, unit: str, reason: str, said: Iterable[str], now: float, *, user: bool
+    state: State,
+    unit: str,
+    reason: str,
+    said: Iterable[str],
+    now: float,
+    *,
+    user: bool = False,
+    next_step: str = "",
 ) -> Alert | None:
     """Enter the failure of a unit into the state, with an alert unless there was one within the hour.
 
     Args:
         state: changed in place; the caller holds the lock and saves it.
-        unit: its whole name, ``gpu-mesh-check.service``.
+        unit: its whole name, ``gpu-mesh-check.service``; or a command that gpu-mesh run starts.
         reason: how it ended, in words ("": not known).
         said: its last lines in the journal, each one harmless line.
         now: Unix seconds.
         user: whether it is a unit of the user's own systemd.
+        next_step: what a person can do; "": what helps with a unit.
     """
     known = state.failed_units.get(unit) or FailedUnit(since=now, at=now)
     # An alert in the future was raised before the clock was set back, and silences nothing.
@@ -52,7 +60,7 @@ def note_failure(
         state,
         now,
         f"{unit} failed" + (f": {reason}" if reason else "") + (f"; it said: {lines}" if lines else ""),
-        f"journalctl{own} -u {unit} -n 50; then, once mended: systemctl{own} start {unit}",
+        next_step or f"journalctl{own} -u {unit} -n 50; then, once mended: systemctl{own} start {unit}",
     )
 
 
