@@ -61,7 +61,7 @@ def test_the_sample_mesh_with_nothing_listening_becomes_unhealthy_and_then_offli
     if listens(11434) or listens(8080):
         file = site.inventory / "mesh.yml"
         name, url = "mesh_node_name: Local GPU", f"mesh_node_url: http://127.0.0.1:{closed_port}"
-        text = file.read_text().replace("8080", str(closed_port)).replace(name, f"{name}\n      {url}")
+        text = file.read_text().replace("8080", str(free_port())).replace(name, f"{name}\n      {url}")
         file.write_text(text)
     site.check(3)
     status = site.run("status")
