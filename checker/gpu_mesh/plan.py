@@ -135,7 +135,7 @@ def _against(node: Node, state: State, at_work: str, *, force: bool) -> str:
     if leader and known.held is Hold.DEPENDENCY and leader.cause is Cause.HOST_DOWN and leader.failures:
         return f"{known.held_by} has shown that the host is down"
     if at_work != node.key:
-        return f"a recovery of {at_work} is under way on the same machine"
+        return busy(known, node.key, at_work)
     return ""
 
 
@@ -253,6 +253,13 @@ def describe(decisions: tuple[Decision, ...], mesh: Mesh) -> str:
         would = f"{look}{done}" if doing else "nothing"
         lines.append(f"{decision.node:<{width}}  {decision.cause or '-'}: {would}: {decision.reason}\n")
     return "".join(lines)
+
+
+def busy(known: NodeState, key: str, at_work: str) -> str:
+    """Say that a recovery stands against one of a node: its own, or that of another node on its machine."""
+    if at_work != key:
+        return f"a recovery of {at_work} is under way on the same machine"
+    return _under_way(known) or "a recovery is under way"
 
 
 def _under_way(known: NodeState) -> str:

@@ -1,14 +1,15 @@
 """Carries recoveries out, for `gpu-mesh recover`: claim, look and act by playbook, prove by a probe, tell.
 
 The state is locked only to claim and to conclude. Killed at any instruction in between, the claim stands
-until it expires, so that nothing is restarted twice.
+until it expires, so that nothing is restarted twice; and nobody takes over while this process lives, though
+the claim has expired by a clock that was set forward.
 """
 
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Protocol
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from gpu_mesh import brake, deepcheck, ladder, plan, playbookreport, probe, recovery
+from gpu_mesh import atwork, brake, deepcheck, ladder, plan, playbookreport, probe, recovery
 from gpu_mesh.aftermath import Ending
 from gpu_mesh.causes import Action, Cause
 from gpu_mesh.log import Log, Severity, Value, event
@@ -76,27 +77,28 @@ def recover(site: Site, only: str = "", *, force: bool = False) -> int:
         when there is no such node.
     """
     _take_word(site)
+    at_work = atwork.AtWork(site.paths.state)
     if only:
-        return _recover_one(site, only, force=force)
+        return _recover_one(site, at_work, only, force=force)
     if force:
         with site.statefile.update(site.clock()) as state:
             brake.release(state)
         site.note("brake_released", Severity.NOTICE)
     workers = max(1, site.mesh.settings.recovery_concurrency)
     with ThreadPoolExecutor(workers) as pool:
-        busy: dict[Future[bool], str] = {}
+        busy: set[Future[bool]] = set()
         while True:
             # Again and again, for nobody starts a second process while a slow repair keeps this one.
             _take_word(site)
             while len(busy) < workers and not site.stopping.is_set():
-                job = _claim(site, mine=busy.values())
+                job = _claim(site, at_work)
                 if not isinstance(job, Job):
                     break
-                busy[pool.submit(_carry_out, site, job)] = job.node.key
+                busy.add(pool.submit(_carry_out, site, at_work, job))
             if not busy:
                 return 0
             for done in wait(busy, BETWEEN_LOOKS, FIRST_COMPLETED).done:
-                del busy[done]
+                busy.remove(done)
                 done.result()
 
 
@@ -118,26 +120,26 @@ def _leave_word(site: Site) -> None:
         site.note("word_not_left", Severity.ERROR, file=file, reason=error.strerror)
 
 
-def _recover_one(site: Site, only: str, *, force: bool) -> int:
+def _recover_one(site: Site, at_work: atwork.AtWork, only: str, *, force: bool) -> int:
     if site.mesh.node(only) is None:
         known = ", ".join(node.key for node in site.mesh.nodes) or "none"
         sys.stderr.write(f"the inventory has no node {only}; its nodes: {known}\n")
         return 2
-    job = _claim(site, only, force=force)
+    job = _claim(site, at_work, only, force=force)
     if isinstance(job, Job):
-        return 0 if _carry_out(site, job, asked_for=force) else 1
+        return 0 if _carry_out(site, at_work, job, asked_for=force) else 1
     sys.stdout.write(plan.describe(job, site.mesh))
     return 0 if all(decision.reason == plan.HEALTHY for decision in job) else 1
 
 
 def _claim(
-    site: Site, only: str = "", *, force: bool = False, mine: Collection[str] = ()
+    site: Site, at_work: atwork.AtWork, only: str = "", *, force: bool = False
 ) -> Job | tuple[Decision, ...]:
     """Claim the first node that is due; without one, return the decisions that say why.
 
-    A node that this process is at already (``mine``) stays so though the clock has jumped past its claim.
+    A node that a living process is at stays so though the clock has jumped past its claim.
     """
-    now = site.clock()
+    now, mine = site.clock(), at_work.mine
     seen = site.statefile.load()
     decisions = plan.plan(site.mesh, seen, now, only, force=force)
     expired = any(recovery.is_expired(known, now) for key, known in seen.nodes.items() if key not in mine)
@@ -146,8 +148,11 @@ def _claim(
         return decisions
     with site.statefile.update(now) as state:
         alerts_before = state.next_alert
-        events = recovery.settle(state, site.mesh, now, mine)
-        claimed = recovery.claim(state, site.mesh, now, os.getpid(), only, force=force, mine=mine)
+        busy = at_work.nodes()
+        events = recovery.settle(state, site.mesh, now, busy)
+        claimed = recovery.claim(state, site.mesh, now, os.getpid(), only, force=force, mine=busy)
+        if isinstance(claimed, Job):
+            at_work.begin(claimed.node.key)
     if state.next_alert != alerts_before:
         _leave_word(site)
     site.log.write(events, now)
@@ -169,7 +174,15 @@ def _number(job: Job) -> int:
     return ladder.acted(ladder.counting(job.before)) + 1
 
 
-def _carry_out(site: Site, job: Job, *, asked_for: bool = False) -> bool:
+def _carry_out(site: Site, at_work: atwork.AtWork, job: Job, *, asked_for: bool = False) -> bool:
+    """Do the job, then give the node back; return whether it serves as it should."""
+    try:
+        return _do(site, job, asked_for=asked_for)
+    finally:
+        at_work.end(job.node.key)
+
+
+def _do(site: Site, job: Job, *, asked_for: bool) -> bool:
     """Act, prove, conclude; return whether the node serves as it should.
 
     Where the port was closed, systemd may have been faster: one more probe, short, for such a port answers at

@@ -75,10 +75,10 @@ def claim(
         pid: of the process that will do it.
         only: the key of the one node that is meant; "": all.
         force: see ``plan.plan``.
-        mine: the nodes that this process is at already, whatever the clock says of their claims.
+        mine: the nodes that a living process is at already, whatever the clock says of their claims.
     """
-    decisions = plan.plan(mesh, state, now, only, force=force)
-    decision = next((each for each in decisions if is_due(each) and each.node not in mine), None)
+    decisions = _sparing(mesh, state, mine, plan.plan(mesh, state, now, only, force=force))
+    decision = next((each for each in decisions if is_due(each)), None)
     node = decision and mesh.node(decision.node)
     if not decision or not node:
         return decisions
@@ -232,6 +232,23 @@ def call_for_help(state: State, mesh: Mesh, now: float) -> None:
         ):
             alerts.queue(state, aftermath.call(node, mesh.settings, known, now))
             state.nodes[node.key] = _called(known, now)
+
+
+def _sparing(
+    mesh: Mesh, state: State, mine: Collection[str], decisions: tuple[Decision, ...]
+) -> tuple[Decision, ...]:
+    """Let nothing be done to the nodes that a living process is at, nor beside them on their machines."""
+    machines = {node.machine: node.key for node in mesh.nodes if node.key in mine}
+    spared = []
+    for each in decisions:
+        node = mesh.node(each.node) if machines and is_due(each) else None
+        at_work = node and (node.key if node.key in mine else machines.get(node.machine))
+        if node and at_work:
+            known = state.nodes.get(node.key) or NodeState()
+            spared.append(Decision(node.key, Action.NONE, plan.busy(known, node.key, at_work), each.cause))
+        else:
+            spared.append(each)
+    return tuple(spared)
 
 
 def longest(mesh: Mesh) -> float:

@@ -549,3 +549,25 @@ def test_word_that_cannot_be_left_does_not_stop_a_recovery(world: World, closed_
     assert recover(world.site(world.node(closed_port, "exit 1"))) == 0
     assert (world.known().claim, len(world.alerts())) == (None, 1)
     assert "word_not_left" in world.logged()
+
+
+@pytest.mark.parametrize("command", ["the service", "by hand", "by hand with --force"])
+def test_a_clock_that_jumps_past_the_claim_of_a_process_at_work_brings_no_second_repair(
+    world: World, closed_port: int, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = world.node(closed_port, f"sleep 2; {world.starting(closed_port)}")
+    world.failing()
+    at_work = process(world, node)
+    assert eventually(world.runs)
+    only = "" if command == "the service" else "gpu1"
+    code = recover(world.site(node, ahead=86400.0), only, force=command.endswith("--force"))
+    assert world.runs() == ["gpu1"]
+    if only:
+        assert code == 1
+        assert "gpu1  refused: nothing: a recovery is under way since" in capsys.readouterr().out
+    claim = world.known().claim
+    assert claim is not None
+    assert claim.pid == at_work.pid
+    assert at_work.wait(60) == 0
+    assert (world.known().status, world.known().claim) == (Status.HEALTHY, None)
+    assert [each.outcome for each in world.known().attempts] == [Outcome.RECOVERED]

@@ -131,3 +131,18 @@ def test_however_the_clock_jumps_a_node_that_stays_offline_is_told_of_neither_in
     assert all(other - one <= (1 + len(jumps)) * (HOUR / EVERY + 1) for one, other in pairwise(at))
     assert story.check - at[-1] <= HOUR / EVERY
     assert not [line for line in told if re.search(r"-\d|for 0 s|after 0 s", line)]
+
+
+def test_nothing_is_repaired_beside_a_repair_on_the_same_machine_however_the_clock_jumps() -> None:
+    beside = replace(NODE, key="gpu2", url="http://gpu1:11435")
+    elsewhere = replace(NODE, key="gpu3", url="http://gpu3:11434")
+    state = State(nodes={"gpu1": UNDER_WAY, "gpu2": DOWN, "gpu3": DOWN})
+    decisions = recovery.claim(state, Mesh((NODE, beside)), NOW + DAY, 4711, mine={"gpu1"})
+    assert not isinstance(decisions, Job)
+    assert [each.reason for each in decisions] == [
+        "a recovery is under way since 08:00:00 UTC (process 4711)",
+        "a recovery of gpu1 is under way on the same machine",
+    ]
+    job = recovery.claim(state, Mesh((NODE, beside, elsewhere)), NOW + DAY, 4711, mine={"gpu1"})
+    assert isinstance(job, Job)
+    assert job.node == elsewhere
