@@ -63,13 +63,7 @@ def _zone(value: object) -> str:
     try:
         zoneinfo.ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # unknown, impossible, a folder of zones
-        known = zoneinfo.available_timezones()
-        if not known:
-            raise ShapeError(
-                f"cannot be {quoted(value)}: this machine has no time zone data; "
-                f"install its package tzdata, or give the times in {UTC_NAME}"
-            ) from None
-        near = difflib.get_close_matches(name, known, n=1)
+        near = difflib.get_close_matches(name, zoneinfo.available_timezones(), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ShapeError(f"must be a time zone such as Europe/Berlin, not {quoted(value)}{hint}") from None
     return name

@@ -9,6 +9,7 @@ import copy
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import machines
@@ -110,6 +111,7 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
         made = Mesh(site, operator, web)
         _furnish(made)
         here = made.shed.address
+        later = f"{datetime.now(UTC) + timedelta(days=3):%a}".lower()
         secrets = operator.folder / "group_vars/mesh_monitors.yml"
         secrets.parent.mkdir()
         secrets.write_text(f"mesh_monitor_heartbeat_url: http://{web.address}/{HEARTBEAT}\n")
@@ -149,6 +151,10 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
                         "mesh_node_url": f"http://{here}:11435",
                         "mesh_node_recovery": "docker",
                         "mesh_node_container": CONTAINER,
+                        # Closed today; its zone must be known on a machine without the package tzdata.
+                        "mesh_node_maintenance": [
+                            {"days": [later], "from": "03:00", "to": "05:00", "zone": "Europe/Berlin"}
+                        ],
                     },
                     "lent": {
                         "ansible_host": here,
