@@ -28,6 +28,10 @@ class StateError(Exception):
     """The state folder cannot be used; the message says what to do."""
 
 
+class OtherSchemaError(ValueError):
+    """The file is whole, and another version of the program wrote it."""
+
+
 class _Schema(msgspec.Struct):
     schema: int
 
@@ -36,12 +40,13 @@ def decode(data: bytes) -> State:
     """Decode a state file.
 
     Raises:
-        ValueError: it is damaged, or another version of the program wrote it.
+        OtherSchemaError: another version of the program wrote it.
+        ValueError: it is damaged.
     """
     try:
         schema = msgspec.json.decode(data, type=_Schema).schema
         if schema != SCHEMA:
-            raise ValueError(f"it has schema {schema}, this version reads {SCHEMA}")
+            raise OtherSchemaError(f"it has schema {schema}, this version reads {SCHEMA}")
         return msgspec.json.decode(data, type=State)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
@@ -130,22 +135,23 @@ class StateFile:
                     ) from None
             time.sleep(_LOCK_PAUSE)
 
-    def _read(self) -> tuple[State, str]:
-        """Return the best state there is, and what is wrong with the newest file ("": nothing)."""
-        damage = ""
+    def _read(self) -> tuple[State, ValueError | None]:
+        """Return the best state there is, and what is wrong with the newest file."""
+        damage: ValueError | None = None
         for path in (self._path, self._previous):
             try:
                 return decode(path.read_bytes()), damage
             except FileNotFoundError:
                 continue
             except ValueError as error:
-                damage = damage or str(error)
+                damage = damage or error
         return State(), damage
 
     def _reload(self, now: float) -> State:
         state, damage = self._read()
         if damage:
-            aside = self._path.with_name(f"state.damaged-{int(now)}.json")
+            other = isinstance(damage, OtherSchemaError)
+            aside = self._path.with_name(f"state.{'other-version' if other else 'damaged'}-{int(now)}.json")
             if self._path.exists():
                 self._path.replace(aside)
             self._log.write(
@@ -154,18 +160,22 @@ class StateFile:
                         "state_set_aside",
                         Severity.ERROR,
                         file=str(aside),
-                        reason=damage,
+                        reason=str(damage),
                         known_nodes=len(state.nodes),
                     )
                 ],
                 now,
             )
+            what = "is of another version of gpu-mesh" if other else "was damaged"
+            goes_on = "goes on from the copy before it" if state.nodes else "starts anew"
             alerts.raise_monitor_alert(
                 state,
                 now,
-                f"The state file was damaged ({damage}) and is set aside as {aside}; "
-                + ("monitoring goes on from the copy before it" if state.nodes else "monitoring starts anew"),
-                "look for a full or failing disk; the file may be deleted once looked at",
+                f"The state file {what} ({damage}) and is set aside as {aside}; monitoring {goes_on}",
+                "to have its silences and history back, install the version that wrote it and, while "
+                f"gpu-mesh.target is stopped: mv {aside} {self._path}"
+                if other
+                else "look for a full or failing disk; the file may be deleted once looked at",
             )
         return state
 

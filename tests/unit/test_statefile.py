@@ -65,7 +65,6 @@ DAMAGE = {
     "half a file": b'{"schema": 1, "nodes": {',
     "no JSON": b"\x00\xff\x00",
     "JSON of another shape": b'{"schema": 1, "nodes": 3}',
-    "a newer version's": b'{"schema": 99}',
     "no schema": b"{}",
     "deep nesting": b"[" * 100_000,
 }
@@ -85,6 +84,27 @@ def test_a_damaged_file_is_set_aside_with_an_alert_and_the_copy_before_it_goes_o
     assert "event=state_set_aside" in (tmp_path / "log/gpu-mesh.log").read_text()
     with file.update(NOW) as state:
         assert len(state.alerts) == 1
+
+
+def test_a_state_that_another_version_wrote_is_set_aside_whole_and_how_to_put_it_back_is_told(
+    file: StateFile, tmp_path: Path
+) -> None:
+    save_twice(file)
+    for name in ("state.json", "state.previous.json"):
+        (tmp_path / "state" / name).write_text('{"schema": 99, "nodes": "of a shape to come"}')
+    with file.update(NOW) as state:
+        (alert,) = state.alerts
+    aside = tmp_path / "state/state.other-version-1800000000.json"
+    assert aside.read_text() == '{"schema": 99, "nodes": "of a shape to come"}'
+    assert "is of another version of gpu-mesh (it has schema 99, this version reads 1)" in alert.text
+    assert alert.text.endswith("monitoring starts anew")
+    assert f"mv {aside} {tmp_path}/state/state.json" in alert.next_step
+
+
+def test_a_field_that_a_later_version_has_added_is_passed_over() -> None:
+    later = encode(State(inventory_error="kept")).replace(b'"schema": 1,', b'"schema": 1, "later": [7],')
+    assert b"later" in later
+    assert decode(later) == State(inventory_error="kept")
 
 
 def test_with_both_copies_damaged_monitoring_starts_anew(file: StateFile, tmp_path: Path) -> None:
