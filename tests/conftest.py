@@ -1,9 +1,12 @@
 """Real servers on loopback for every test that wants one."""
 
+import os
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -29,6 +32,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("shown")
     for text in texts:
         terminalreporter.write_line(f"{text}\n")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where programs under test put temporary files: what a test kills cannot remove its own.
+
+    The name is short, for ssh keeps a socket below it, and a socket's name has a hundred letters at most.
+    """
+    tmp_path_factory.getbasetemp()  # pytest's own stay where they are, to be looked at
+    with tempfile.TemporaryDirectory(prefix="gmt-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)  # some tests are about other users
+        os.environ["TMPDIR"] = folder
+        tempfile.tempdir = None
+        yield Path(folder)
+        del os.environ["TMPDIR"]
+        tempfile.tempdir = None
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import ctypes
 import functools
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -246,10 +247,12 @@ def _other_files() -> tuple[str, ...]:
 def _end_with(parent: int) -> None:
     """When the process that asked has ended, end too, with the inventory script that is waited for.
 
-    A stop of the service kills the one that asked at once, and this session is none of its own.
+    A stop of the service kills the one that asked at once, and this session is none of its own. Ansible's
+    temporary files are in a folder that was made for this process alone (reading.py).
     """
 
     def end(*_: object) -> None:
+        shutil.rmtree(os.environ["ANSIBLE_LOCAL_TEMP"], ignore_errors=True)
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)

@@ -118,14 +118,17 @@ def test_a_script_that_hangs_is_ended_with_its_children(write: Write, tmp_path: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_whoever_is_stopped_while_a_script_runs_leaves_nobody_behind(
+def test_whoever_is_stopped_while_a_script_runs_leaves_nobody_and_nothing_behind(
     number: int, write: Write, tmp_path: Path
 ) -> None:
     source = write("mesh.sh", f"#!/bin/sh\necho started > {tmp_path}/started\nsleep 600\n", 0o755)
     program = "import sys; from gpu_mesh import reading; reading.read((sys.argv[1],), None)"
     mark = f"MARK={tmp_path}"
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     asking = subprocess.Popen(
-        [sys.executable, "-c", program, str(source)], env={**os.environ, "MARK": str(tmp_path)}
+        [sys.executable, "-c", program, str(source)],
+        env={**os.environ, "MARK": str(tmp_path), "TMPDIR": str(temporary)},
     )
     try:
         assert eventually((tmp_path / "started").exists)
@@ -133,6 +136,7 @@ def test_whoever_is_stopped_while_a_script_runs_leaves_nobody_behind(
         asking.send_signal(number)
         asking.wait()
         assert eventually(lambda: not processes_with(mark), 10.0)
+        assert list(temporary.iterdir()) == []
     finally:
         asking.kill()
         asking.wait()
