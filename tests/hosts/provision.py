@@ -22,6 +22,8 @@ import machines
 import yaml
 from aiosmtpd.controller import Controller
 
+from gpu_mesh import __version__
+
 CHECKOUT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 STANDIN = ("__init__.py", "standin.py", "standin_faults.py")
@@ -49,6 +51,36 @@ def wheels(site: machines.Site, python: str) -> Path:
     for wheel in kept.glob("*.whl"):
         shutil.copy(wheel, folder / wheel.name)
     return folder
+
+
+def newer(site: machines.Site, version: str, wheels: Path) -> tuple[Path, Path]:
+    """Return a checkout of a later version, and a folder with its wheel and all that it needs.
+
+    Its state has one field more, as that of any later version may have.
+
+    Args:
+        site: in whose folder both are made.
+        version: the later one.
+        wheels: the folder for the version of this checkout.
+    """
+    checkout, folder = site.folder / f"checkout-{version}", site.folder / f"wheels-{version}"
+    shutil.copytree(CHECKOUT, checkout, ignore=shutil.ignore_patterns(".*", "tests", "docs", "bench"))
+    for name, old, new in (
+        ("pyproject.toml", f'version = "{__version__}"', f'version = "{version}"'),
+        ("checker/gpu_mesh/__init__.py", f'"{__version__}"', f'"{version}"'),
+        (
+            "checker/gpu_mesh/state.py",
+            "    next_silence: int = 1\n",
+            "    next_silence: int = 1\n    later: int = 7\n",
+        ),
+    ):
+        text = (checkout / name).read_text()
+        assert text.count(old) == 1, name
+        (checkout / name).write_text(text.replace(old, new))
+    shutil.copytree(wheels, folder, ignore=shutil.ignore_patterns("gpu_mesh-*"), copy_function=os.link)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "wheel", "--no-deps"]
+    subprocess.run([*pip, "--no-build-isolation", "-w", folder, checkout], check=True)
+    return checkout, folder
 
 
 def bring_standin(machine: machines.Machine) -> None:
@@ -108,6 +140,7 @@ class Operator:
     def __init__(self, site: machines.Site, folder: Path) -> None:
         self.site = site
         self.folder = folder
+        self.checkout = CHECKOUT
         self.inventory: dict[str, Any] = {}
         self.environ: dict[str, str] = {}
         folder.mkdir(exist_ok=True)
@@ -130,11 +163,11 @@ class Operator:
         begun = time.monotonic()
         done = subprocess.run(
             [BIN / "ansible-playbook", "-i", self.folder / "mesh.yml", *arguments],
-            cwd=CHECKOUT,
+            cwd=self.checkout,
             env={
                 **os.environ,
                 "ANSIBLE_SSH_ARGS": f"-F {self.site.ssh_config}",
-                "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+                "ANSIBLE_CONFIG": str(self.checkout / "ansible.cfg"),
                 "ANSIBLE_NOCOLOR": "1",
                 "PATH": f"{BIN}:{os.environ['PATH']}",
                 **self.environ,
@@ -154,8 +187,11 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.subjects: list[str] = []
+        self.closed = False  # takes nothing now; who sends shall come again
 
     async def handle_DATA(self, server: object, session: object, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        if self.closed:
+            return "451 come again later"
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
         self.subjects.append(str(message["Subject"]))
         return "250 OK"
