@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from gpu_mesh import __version__, commands, exits, paths
+from gpu_mesh import __version__, commands, exits, paths, reportcommands
 from gpu_mesh.log import Log, Severity
 from gpu_mesh.statefile import StateError
 
@@ -67,18 +67,18 @@ COMMANDS = {
         ),
     ),
     "status": _Command(
-        commands.status,
+        reportcommands.status,
         "say what is going on, with the exit status of a monitoring plugin",
         "gpu-mesh status\n  gpu-mesh status --json",
         (_JSON,),
     ),
     "dashboard": _Command(
-        commands.dashboard,
+        reportcommands.dashboard,
         "print the dashboard",
         "gpu-mesh dashboard\n  gpu-mesh dashboard --watch",
         (_option("--watch", action="store_true", help="draw it again and again until Ctrl-C"),),
     ),
-    "stats": _Command(commands.stats, "print the statistics", "gpu-mesh stats --json", (_JSON,)),
+    "stats": _Command(reportcommands.stats, "print the statistics", "gpu-mesh stats --json", (_JSON,)),
     "alerts": _Command(
         commands.alerts,
         "show the history of alerts, or send a test",
@@ -138,7 +138,7 @@ COMMANDS = {
         ),
     ),
     "best": _Command(
-        commands.best,
+        reportcommands.best,
         "print the URL of the node to use",
         "gpu-mesh best --model llama3.2",
         (_option("--model", default="", help="only nodes that have this model"), _JSON),
