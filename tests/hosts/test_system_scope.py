@@ -41,8 +41,16 @@ class Mesh:
             subjects = enumerate(self.mail.subjects[since:], since + 1)
             return next((number for number, subject in subjects if f"{word}] {node}:" in subject), 0)
 
-        machines.await_that(at, seconds, f"a mail with [{word}] about {node}; {self.mail.subjects[since:]}")
+        try:
+            machines.await_that(at, seconds, f"a mail with [{word}] about {node}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; there were {self.mail.subjects[since:]}") from None
         return at()
+
+    def await_quiet(self) -> None:
+        """Wait until nothing is being sent: Apprise pauses between two mails, and what waits is merged."""
+        state = "systemctl show gpu-mesh-deliver -p ActiveState --value"
+        machines.await_that(lambda: self.monitor.out(state) == "inactive", 60, "all is delivered")
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +204,7 @@ def test_ollama_that_fails_is_noticed_told_of_restarted_over_ssh_and_well_again(
     watched: Mesh, measured: list[str], node: str, fault: Callable[[machines.Machine], None]
 ) -> None:
     watched.await_healthy()
+    watched.await_quiet()
     machine = {"plain": watched.plain, "rented": watched.rented}[node]
     before = machine.out("systemctl show ollama -p MainPID --value")
     mails, begun = len(watched.mail.subjects), time.monotonic()
@@ -267,6 +276,7 @@ def test_a_tunnel_that_fails_is_noticed_told_of_rebuilt_and_its_node_well_again(
     watched: Mesh, measured: list[str], fault: Callable[[Mesh], None]
 ) -> None:
     watched.await_healthy()
+    watched.await_quiet()
     unit = "gpu-mesh-tunnel@rented.service"
     before = watched.monitor.out(f"systemctl show {unit} -p MainPID --value")
     ollama = watched.rented.out("systemctl show ollama -p MainPID --value")
