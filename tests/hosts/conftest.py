@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import machines
@@ -50,12 +49,14 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
     report = yield
     if report.failed:
-        for opened in _SITES:
-            for machine in opened.machines.values():
-                report.sections.append((f"journal of {machine.name}", machine.journal()))
-                log = machine.root / "var/log/gpu-mesh/gpu-mesh.log"
-                if log.exists():
-                    report.sections.append((f"{Path(log).name} of {machine.name}", log.read_text()[-6000:]))
+        running = [machine for opened in _SITES for machine in opened.machines.values() if machine.running]
+        for machine in running:
+            report.sections.append((f"journal of {machine.name}", machine.journal()))
+            log = machine.root / "var/log/gpu-mesh/gpu-mesh.log"
+            if log.exists():
+                report.sections.append((f"{log.name} of {machine.name}", log.read_text()[-6000:]))
+        # Who has only the end of a long output has the reason too.
+        report.sections.append((f"why {item.name} failed", call.excinfo.exconly()[-2000:]))
     return report
 
 

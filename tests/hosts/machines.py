@@ -153,6 +153,11 @@ class Machine:
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
             )
 
+    @property
+    def running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._nspawn is not None and self._nspawn.poll() is None
+
     def await_ssh(self) -> None:
         """Wait until it answers by ssh."""
         await_that(self._answers, BOOT, f"{self.name} answers by ssh; it wrote: {self.console()}")
@@ -205,7 +210,7 @@ class Machine:
 
     def halt(self) -> None:
         """End it at once, as a power cut does."""
-        if self._nspawn is None or self._nspawn.poll() is not None:
+        if self._nspawn is None or not self.running:
             return
         for leader in _children(self._nspawn.pid):
             with contextlib.suppress(ProcessLookupError):
