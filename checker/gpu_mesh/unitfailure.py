@@ -10,8 +10,11 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+
+import msgspec
+from msgspec import Struct, field
 
 from gpu_mesh import alerts, watch
 from gpu_mesh.log import Log, Severity, event
@@ -154,13 +157,43 @@ def last_lines(unit: str, invocation: str, *, user: bool) -> tuple[str, ...]:
         user: whether it is a unit of the user's own systemd.
     """
     # By what a unit's own processes wrote: what systemd says of it is in the reason already.
-    matches = [f"_SYSTEMD_USER_UNIT={unit}" if user else f"_SYSTEMD_UNIT={unit}"]
-    matches += [f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else []
+    matches = [f"_SYSTEMD_UNIT={unit}"]
+    if user:
+        # The journal names no user's unit where the process had ended before it looked at what that wrote.
+        matches = [f"_SYSTEMD_USER_UNIT={unit}", "+", *matches, f"_UID={os.getuid()}"]
     printed = _output(
-        ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={4 * LINES}", *matches],
+        ["journalctl", "--quiet", "--no-pager", "--output=json", "--all", f"--lines={4 * LINES}", *matches],
         JOURNAL_PATIENCE,
     )
-    return last_of(printed.splitlines())
+    return last_of(_lines_of_run(printed.splitlines(), invocation))
+
+
+class _Entry(Struct):
+    """What is read of an entry of the journal (systemd.journal-fields(7))."""
+
+    message: str | list[int] | None = field(default=None, name="MESSAGE")  # bytes, where it is no text
+    invocation: str = field(default="", name="_SYSTEMD_INVOCATION_ID")
+
+
+def _lines_of_run(printed: Sequence[str], invocation: str) -> tuple[str, ...]:
+    """Return the lines of one run of a unit ("": of whichever was last), oldest first.
+
+    The journal does not know the run either where the process had ended before: such an entry belongs to the
+    run when no other run wrote after it.
+    """
+    lines: list[str] = []
+    for text in reversed(printed):
+        try:
+            entry = msgspec.json.decode(text, type=_Entry)
+        except msgspec.MsgspecError:
+            continue
+        invocation = invocation or entry.invocation
+        if entry.invocation not in ("", invocation):
+            break
+        message = entry.message or ""
+        said = message if isinstance(message, str) else bytes(message).decode(errors="replace")
+        lines += reversed(said.splitlines())
+    return tuple(reversed(lines))
 
 
 def last_of(lines: Iterable[str]) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ from gpu_mesh.statefile import StateFile
 
 CHECK = "gpu-mesh-check.service"
 DELIVER = "gpu-mesh-deliver.service"
+RUN = "0123456789abcdef0123456789abcdef"
+EARLIER = "fedcba9876543210fedcba9876543210"
 
 PROGRAM = """\
 #!{python}
@@ -46,6 +48,19 @@ class Systemd:
 
     def says(self, name: str, text: str) -> None:
         (self.folder / f"{name}.answer").write_text(text)
+
+    def journal(self, *entries: tuple[str, object]) -> None:
+        """Answer ``journalctl``: the run that wrote ("": not known) and the message."""
+        self.says(
+            "journalctl",
+            "".join(
+                json.dumps(
+                    {"MESSAGE": message, "_PID": "7"} | ({"_SYSTEMD_INVOCATION_ID": run} if run else {})
+                )
+                + "\n"
+                for run, message in entries
+            ),
+        )
 
     def shows(self, *units: tuple[str, str, str, float]) -> None:
         """Answer ``systemctl show``: unit, ActiveState, Result, and the seconds since it ended."""
@@ -77,7 +92,7 @@ def as_systemd_calls(site: Site, unit: str, result: str, code: str, status: str)
         "MONITOR_SERVICE_RESULT": result,
         "MONITOR_EXIT_CODE": code,
         "MONITOR_EXIT_STATUS": status,
-        "MONITOR_INVOCATION_ID": "0123456789abcdef0123456789abcdef",
+        "MONITOR_INVOCATION_ID": RUN,
     }
 
 
@@ -97,10 +112,12 @@ def test_a_unit_that_failed_is_told_through_apprise_with_its_last_lines_and_no_s
 ) -> None:
     site.describe({"desk": {"url": standin().url}})
     site.alerts_go_to(receiver.url)
-    systemd.says(
-        "journalctl",
-        "gone before\nTraceback (most recent call last):\n\n"
-        "requests.exceptions.ConnectionError: https://ops:hunter2@example.net/ \x1b[31mrefused\n",
+    systemd.journal(
+        (RUN, "gone before"),
+        (RUN, "Traceback (most recent call last):"),
+        (RUN, None),
+        (RUN, ["two of them", "in one entry"]),
+        (RUN, list(b"requests.exceptions.ConnectionError: https://ops:hunter2@example.net/ \x1b[31mrefused")),
     )
     called = as_systemd_calls(site, CHECK, "exit-code", "exited", "1")
     done = site.run("failed", CHECK, env=called)
@@ -116,10 +133,10 @@ def test_a_unit_that_failed_is_told_through_apprise_with_its_last_lines_and_no_s
             "journalctl",
             "--quiet",
             "--no-pager",
-            "--output=cat",
+            "--output=json",
+            "--all",
             "--lines=12",
             f"_SYSTEMD_UNIT={CHECK}",
-            "_SYSTEMD_INVOCATION_ID=0123456789abcdef0123456789abcdef",
         ]
     ]
     assert site.paths.deliver_wanted.exists()
@@ -128,6 +145,29 @@ def test_a_unit_that_failed_is_told_through_apprise_with_its_last_lines_and_no_s
     assert [title.partition(";")[0] for title in receiver.titles] == [
         f"❌ [ERROR] GPU mesh: {CHECK} failed: exit status 1"
     ]
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        pytest.param(
+            [(EARLIER, "was well"), (RUN, "no disk")], "no disk", id="the run before said other words"
+        ),
+        pytest.param(
+            [(EARLIER, "was well"), (RUN, "no disk"), ("", "giving up")],
+            "no disk | giving up",
+            id="a process had ended before the journal looked which run it was of",
+        ),
+        pytest.param([("", "no disk"), (EARLIER, "was well")], "", id="the run said nothing"),
+    ],
+)
+def test_the_last_lines_are_those_of_the_run_that_failed(
+    site: Site, systemd: Systemd, entries: list[tuple[str, object]], said: str
+) -> None:
+    systemd.journal(*entries)
+    site.ok("failed", CHECK, env=as_systemd_calls(site, CHECK, "exit-code", "exited", "3"))
+    told = f"{CHECK} failed: exit status 3" + (f"; it said: {said}" if said else "")
+    assert [alert.text for alert in site.state().alerts] == [told]
 
 
 def test_a_unit_is_told_once_an_hour_whoever_calls_and_needs_no_inventory(
@@ -152,7 +192,8 @@ def test_a_unit_of_the_users_own_systemd_is_asked_for_there(
     site: Site, standin: Callable[..., Standin], systemd: Systemd
 ) -> None:
     site.ok("failed", "--user", DELIVER)
-    assert systemd.asked[0][-1] == f"_SYSTEMD_USER_UNIT={DELIVER}"
+    matches = [f"_SYSTEMD_USER_UNIT={DELIVER}", "+", f"_SYSTEMD_UNIT={DELIVER}", f"_UID={os.getuid()}"]
+    assert systemd.asked[0][-4:] == matches
     assert "journalctl --user -u" in site.state().alerts[0].next_step
     site.describe({"desk": {"url": standin().url}})
     site.check()
