@@ -124,6 +124,7 @@ def test_debian_13_is_provisioned_watched_and_repaired(mesh: Mesh, measured: lis
     mesh.await_status("node13", "healthy")
     measured.append(f"Debian 13, ollama killed: serving again {time.monotonic() - begun:.1f} s")
     monitor.reboot()
+    mesh.await_tick()
     mesh.await_status("node13", "healthy")
 
 
