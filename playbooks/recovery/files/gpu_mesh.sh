@@ -62,20 +62,53 @@ look() {
   echo "gpu-mesh: looked"
 }
 
-# runner_ticks: the processor time of all of Ollama's runners here, in ticks of the clock.
-runner_ticks() {
-  total=0
+# ollama_runners: a line for each process here that runs a model: its number, and the processor time it has taken, in
+# ticks of the clock. A runner is found by descent from a process named ollama, for its own name is another in each
+# generation: ollama_llama_server, then `ollama runner`, since Ollama 0.30 llama-server. One whose server has ended is
+# found by these names. Read by the shell itself: a host may run a thousand processes.
+ollama_runners() {
+  processes='' servers=' ' runners=' '
   for process in /proc/[0-9]*; do
-    case $(tr '\000' ' ' <"$process/cmdline" 2>/dev/null) in
-      ollama\ runner\ * | */ollama\ runner\ * | *ollama_llama_server\ *)
-        # The name in brackets may hold anything: what counts stands after the last one.
-        fields=$(sed 's/.*) //' "$process/stat" 2>/dev/null)
-        set -- $fields
-        [ $# -ge 13 ] && total=$((total + ${12} + ${13}))
+    read -r stat 2>/dev/null <"$process/stat" || continue
+    name=${stat#*(}
+    # The name in brackets may hold anything: what counts stands after the last one.
+    name=${name%)*} number=${process#/proc/}
+    set -- ${stat##*) }
+    [ $# -ge 13 ] || continue
+    processes="$processes $number:$2:$((${12} + ${13}))"
+    case $name in
+      llama-server | ollama_llama_se) runners="$runners$number " ;; # the kernel keeps 15 letters of a name
+      ollama | .ollama-wrapped)
+        servers="$servers$number "
+        case $(tr '\000' ' ' <"$process/cmdline" 2>/dev/null) in
+          *ollama\ runner\ *) runners="$runners$number " ;;
+        esac
         ;;
     esac
   done
-  echo "$total"
+  grew=yes
+  while [ -n "$grew" ]; do
+    grew=''
+    for process in $processes; do
+      number=${process%%:*} parent=${process#*:} parent=${parent%%:*}
+      case $servers$runners in *" $parent "*) ;; *) continue ;; esac
+      case $runners in *" $number "*) continue ;; esac
+      runners="$runners$number " grew=yes
+    done
+  done
+  for process in $processes; do
+    number=${process%%:*}
+    case $runners in *" $number "*) echo "$number ${process##*:}" ;; esac
+  done
+}
+
+# runner_ticks: the processor time of all of Ollama's runners here, in ticks of the clock.
+runner_ticks() {
+  ollama_runners | {
+    total=0
+    while read -r number ticks; do total=$((total + ticks)); done
+    echo "$total"
+  }
 }
 
 # runners_at_work: does a model generate here? A runner that waits for work takes next to no processor time; one that
