@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.mistakes import Mistake
-from gpu_mesh.shapes import TEXT, ShapeError, authority, is_host, quoted
+from gpu_mesh.shapes import TEXT, ShapeError, authority, host_with_port, is_host, quoted, without_brackets
 from gpu_mesh.variables import ROLE_VARIABLES, VARIABLES, is_known
 
 MONITORS, NODES = "mesh_monitors", "mesh_nodes"
@@ -97,7 +97,7 @@ class _Host:
         return given
 
     def address(self) -> str:
-        return self.plain("ansible_host") or self.key
+        return without_brackets(self.plain("ansible_host") or self.key)
 
     def endpoint(self) -> tuple[str, str]:
         """Where ssh reaches it. Machines behind forwarded ports share an address, not a port."""
@@ -179,6 +179,7 @@ def _node(host: _Host, monitor: _Host | None) -> Node:
         )
         host.mistakes.append(Mistake(f"{problem}; its address may stand in ansible_host", host.key))
     given = host.fields("mesh_node_")
+    _blame_port_of_address(host)
     tunnel = _tunnel(host)
     on_monitor = host.is_local() or (monitor is not None and host.endpoint() == monitor.endpoint())
     if "url" not in given:
@@ -196,12 +197,25 @@ def _node(host: _Host, monitor: _Host | None) -> Node:
     return node
 
 
+def _blame_port_of_address(host: _Host) -> None:
+    """Blame a port in ``ansible_host``: ssh would take it for a part of the name, and so would a URL."""
+    if parts := host_with_port(host.address()):
+        alone, port = parts
+        url = f"http://{authority(alone, int(port))}"
+        message = (
+            f"must be a host alone, {alone}: Ollama's port stands in mesh_node_url ({url}), "
+            "ssh's in ansible_port"
+        )
+        host.blame("ansible_host", message)
+
+
 def _default_url(host: _Host, tunnel: Tunnel | None, *, on_monitor: bool) -> str:
     if tunnel or on_monitor:
         return f"http://127.0.0.1:{tunnel.local_port if tunnel else OLLAMA_PORT}"
     address = host.address()
     if not is_host(address) and not host.has("mesh_node_url") and host.is_right("ansible_host"):
         host.blame("ansible_host", "is no host's name or address: correct it, or give mesh_node_url")
+        return ""
     return f"http://{authority(address, OLLAMA_PORT)}"
 
 

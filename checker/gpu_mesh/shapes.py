@@ -5,6 +5,7 @@ meant, yes and no where a truth is, a comma-separated string where a list is.
 """
 
 import difflib
+import ipaddress
 import math
 import re
 from collections.abc import Callable
@@ -19,9 +20,9 @@ from gpu_mesh.mesh import LAST_RUNG
 
 _TRUTHS = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 _SHOWN = 60  # characters of a wrong value that a message repeats
-_HOST = re.compile(
-    r"[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_.])?"
-)  # no leading dash: ssh takes it as an option
+_NAME_OF_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")  # "-a" would be an option of ssh
+_NUMBERS = re.compile(r"([0-9]+\.)*[0-9]+")  # names do not end so (RFC 1123, 2.1): an IPv4 address is meant
+_WITH_PORT = re.compile(r"([^:\[\]]+|\[[^\[\]]+\]):([0-9]{1,5})")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _SECRET_HEADER = re.compile(
     r"auth|cookie|token|secret|passw|pwd|credential|signature|session|jwt|api[-_]?key|access[-_]?key|key$",
@@ -64,7 +65,24 @@ def quoted(value: object) -> str:
 
 def is_host(text: str) -> bool:
     """Tell whether the text can be a host's name or address (an IPv6 address without brackets)."""
-    return _HOST.fullmatch(text) is not None
+    if ":" not in text and not _NUMBERS.fullmatch(text):
+        return _NAME_OF_HOST.fullmatch(text) is not None
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text  # a zone, which no URL can carry
+
+
+def host_with_port(text: str) -> tuple[str, str] | None:
+    """Take apart a host and the port behind it; None: it is no host with a port."""
+    found = _WITH_PORT.fullmatch(text)
+    return (without_brackets(found[1]), found[2]) if found and is_host(without_brackets(found[1])) else None
+
+
+def without_brackets(text: str) -> str:
+    """Return a host as it is outside of URLs: an IPv6 address may stand in brackets."""
+    return text[1:-1] if text.startswith("[") and text.endswith("]") else text
 
 
 def authority(host: str, port: int) -> str:
@@ -148,7 +166,9 @@ def _list_of(read_one: Callable[[object], str]) -> Callable[[object], tuple[str,
 
 
 def _host(value: object) -> str:
-    text = _text(value).removeprefix("[").removesuffix("]")
+    text = without_brackets(_text(value))
+    if parts := host_with_port(text):
+        raise ShapeError(f"must be a host alone, {parts[0]}: port {parts[1]} stands in a variable of its own")
     if not is_host(text):
         raise ShapeError
     return text

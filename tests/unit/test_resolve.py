@@ -1,6 +1,7 @@
 """What an inventory means, and what is wrong with one. A new mistake is a new file in inventories/wrong/."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -60,6 +61,8 @@ def test_text_and_typed_values_mean_the_same(name: str) -> None:
         ("by_name.example.net", "http://by_name.example.net:11434", False),
         ("by_address", "http://192.0.2.7:11434", False),
         ("by_ipv6", "http://[fd00::7]:11434", False),
+        ("by_ipv6_in_brackets", "http://[fd00::8]:11434", False),
+        ("by_mapped_ipv4", "http://[::ffff:10.0.0.5]:11434", False),
         ("local", "http://127.0.0.1:11434", True),
         ("same_host", "http://127.0.0.1:11434", True),
         ("monitor", "http://127.0.0.1:11434", True),
@@ -159,6 +162,26 @@ def test_a_number_with_more_digits_than_python_prints_is_an_ordinary_mistake(nam
     found = resolve([RawHost("iceland", ("mesh_nodes", "mesh_monitors"), {name: RawVariable(10**5000)})])
     assert isinstance(found, tuple)
     assert name in {mistake.variable for mistake in found}
+
+
+hosts = st.from_regex(r"\A\[?[0-9a-f:.]{1,12}\]?(:[0-9]{1,6})?\Z") | st.sampled_from(
+    ["10.0.0.9:11434", "[fd00::9]:22", "fd00::9", "::ffff:10.0.0.5", "[::1]", "::1]", "a:", ":1", "a:b"]
+)
+
+
+@given(
+    st.sampled_from(["ansible_host", "mesh_tunnel_host", "mesh_node_url", "mesh_tunnel_remote_host"]), hosts
+)
+def test_where_an_accepted_node_is_can_always_be_read(name: str, host: str) -> None:
+    values = {"mesh_tunnel_host": "gpu.example.net", "mesh_tunnel_local_port": 8080, name: host}
+    if not name.startswith("mesh_tunnel_"):
+        values = {name: f"http://{host}" if name == "mesh_node_url" else host}
+    found = resolve([RawHost("iceland", ("mesh_nodes",), {k: RawVariable(v) for k, v in values.items()})])
+    if isinstance(found, Mesh):
+        (node,) = found.nodes
+        assert node.machine
+        assert urlsplit(node.url).hostname
+        assert urlsplit(node.url).port != 0
 
 
 anything = st.recursive(
