@@ -86,7 +86,7 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) 
         return None
     attempt = ending.attempt()
     cause = ending.cause or before.cause
-    advice = step_after(node, ending.finding, cause, ending.words)
+    next_step = step_after(node, ending.finding, cause, ending.words)
     if ending.outcome is Outcome.DECLINED:
         told = any(
             (past.outcome, past.finding) == (attempt.outcome, attempt.finding)
@@ -98,7 +98,7 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) 
         text, level = f"{what}: {_with_what_was_found(words, ending.words)}", Level.ERROR
         if not before.failures:
             level = Level.WARNING  # it serves
-        return None if told else _alert(node, before, ending.at, level, cause, text, advice)
+        return None if told else _alert(node, before, ending.at, level, cause, text, next_step)
     if before.called_at:
         return None
     after = replace(before, claim=None, attempts=(*before.attempts, attempt))
@@ -106,13 +106,13 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) 
     what = f"{plan.in_words_of(ending.action, node, ending.playbook)} {_ENDED[ending.outcome]}"
     text = f"{what} (attempt {step.made} of {max(step.made, step.allowed)}): {ending.words}"
     if step.exhausted:
-        return call(node, settings, after, ending.at, text, advice)
-    advice = f"nothing yet: the next attempt is due at {plan.clock(step.due)}; or {advice}"
-    return _alert(node, before, ending.at, Level.WARNING, cause, text, advice)
+        return call(node, settings, after, ending.at, text, next_step)
+    next_step = f"nothing yet: the next attempt is due at {plan.clock(step.due)}; or {next_step}"
+    return _alert(node, before, ending.at, Level.WARNING, cause, text, next_step)
 
 
 def call(
-    node: Node, settings: Settings, known: NodeState, now: float, text: str = "", advice: str = ""
+    node: Node, settings: Settings, known: NodeState, now: float, text: str = "", next_step: str = ""
 ) -> Alert:
     """Return the alert that calls a person: nothing that is left to be tried is likely to help.
 
@@ -122,7 +122,7 @@ def call(
         known: the node's state, all attempts in it.
         now: Unix seconds.
         text: what was tried last; "": the ladder had been used up before the node failed again.
-        advice: what a person can do; "": what the cause says.
+        next_step: what a person can do; "": what the cause says.
     """
     step = ladder.step(node, settings, known, now)
     again = (
@@ -131,8 +131,8 @@ def call(
         else f"; tried again every {durations.in_words(settings.recovery_slow_retry)} meanwhile"
     )
     text = text or f"failed again after {durations.plural(step.made, 'repair')} of late: {known.detail}"
-    advice = advice or step_now(node, known)
-    alert = _alert(node, known, now, Level.CRITICAL, known.cause, f"needs you: {text}", f"{advice}{again}")
+    next_step = next_step or step_now(node, known)
+    alert = _alert(node, known, now, Level.CRITICAL, known.cause, f"needs you: {text}", f"{next_step}{again}")
     return replace(alert, tried=tried(node, known))
 
 

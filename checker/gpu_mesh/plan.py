@@ -312,9 +312,9 @@ def _not_now(node: Node, known: NodeState, step: Step, now: float) -> str:
     waits = now < step.due
     if step.exhausted and (step.over or waits):
         usual = next_step(known.cause, node) if known.cause else "see what is wrong with it"
-        advice = owncommand.correction(node, ladder.last_words(node, known), usual)
+        usual_step = owncommand.correction(node, ladder.last_words(node, known), usual)
         again = "" if step.over else f", the next attempt is due at {durations.until_words(step.due, now)}"
-        return f"{step.made} of {step.allowed} attempts made: needs a person{again}; {advice}"
+        return f"{step.made} of {step.allowed} attempts made: needs a person{again}; {usual_step}"
     if waits:
         number = len(ladder.counting(known))
         return f"waits until {clock(step.due)} ({durations.in_words(step.due - now)}) after attempt {number}"
