@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpu_mesh.standin import Standin
+from gpu_mesh.standin.server import Standin
 
 BUDGET = 1.5
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from gpu_mesh.standin import Standin, free_port
+from gpu_mesh.standin.server import Standin, free_port
 
 # How long an example takes is the machine's affair: no test asserts a time.
 settings.register_profile("untimed", deadline=None)

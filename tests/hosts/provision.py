@@ -26,7 +26,7 @@ from gpu_mesh import __version__
 
 CHECKOUT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-STANDIN = ("__init__.py", "standin.py", "standin_faults.py")
+STANDIN = ("__init__.py", *(f"standin/{name}.py" for name in ("__init__", "__main__", "server", "faults")))
 
 
 def wheels(site: machines.Site, python: str) -> Path:
@@ -69,7 +69,7 @@ def newer(site: machines.Site, version: str, wheels: Path) -> tuple[Path, Path]:
         ("pyproject.toml", f'version = "{__version__}"', f'version = "{version}"'),
         ("checker/gpu_mesh/__init__.py", f'"{__version__}"', f'"{version}"'),
         (
-            "checker/gpu_mesh/state.py",
+            "checker/gpu_mesh/domain/state.py",
             "    next_silence: int = 1\n",
             "    next_silence: int = 1\n    later: int = 7\n",
         ),
@@ -88,6 +88,7 @@ def bring_standin(machine: machines.Machine) -> None:
     package = machine.root / "opt/ollama/gpu_mesh"
     package.mkdir(parents=True, exist_ok=True)
     for name in STANDIN:
+        (package / name).parent.mkdir(exist_ok=True)
         shutil.copy(CHECKOUT / "checker/gpu_mesh" / name, package / name)
 
 

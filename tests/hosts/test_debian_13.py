@@ -226,8 +226,8 @@ def test_an_upgrade_keeps_what_is_known_while_the_checks_go_on(lived: Lived, mea
 NO_WAIT = """
 import time
 from pathlib import Path
-from gpu_mesh.log import Log
-from gpu_mesh.statefile import StateFile
+from gpu_mesh.system.log import Log
+from gpu_mesh.storage.state_file import StateFile
 from msgspec.structs import replace
 with StateFile(Path("/var/lib/gpu-mesh"), Log(Path("/dev/null"))).update(time.time()) as state:
     state.alerts = tuple(

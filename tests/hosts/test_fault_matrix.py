@@ -1,4 +1,4 @@
-"""The fault matrix: every row of faults.py at once, each on a node of its own, under the real units.
+"""The fault matrix: every row of probe/faults.py at once, each on a node of its own, under the real units.
 
 All nodes but one share a machine and have an address each, so that the checker takes them for hosts of their
 own. The table of what was found and done is written to $GPU_MESH_REPORT, else to tests/hosts/report.
@@ -19,8 +19,8 @@ import trustme
 import yaml
 from faults import PRELUDE, ROWS, SHARED, WELL, Row
 
-from gpu_mesh.state import Alert, NodeState, State, Status
-from gpu_mesh.statefile import decode
+from gpu_mesh.domain.state import Alert, NodeState, State, Status
+from gpu_mesh.storage.state_file import decode
 
 NODES = (SHARED, *ROWS, WELL)
 REPORT = Path(os.environ.get("GPU_MESH_REPORT", Path(__file__).parent / "report"))
@@ -31,7 +31,7 @@ HOST=0.0.0.0 FAULT=none DELAY=0 TLS=''
 sleep $DELAY
 set -- --port "$1" --host "$HOST" --models a,b --loaded a --fault "$FAULT" --control
 exec python3 -c 'import ssl, sys
-from gpu_mesh import standin
+from gpu_mesh.standin import server as standin
 if sys.argv[1]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(f"/etc/standin/{sys.argv[1]}.pem")
@@ -325,7 +325,7 @@ def _pretend(matrix: Matrix, row: Row, changes: str) -> None:
     """Change what is remembered of a node, for what would take minutes."""
     (matrix.monitor.root / "opt/pretend.py").write_text(
         "import time, pathlib, msgspec\n"
-        "from gpu_mesh import log, statefile\n"
+        "from gpu_mesh.system import log\nfrom gpu_mesh.storage import state_file as statefile\n"
         "file = statefile.StateFile(pathlib.Path('/var/lib/gpu-mesh'), log.Log(pathlib.Path('/dev/null')))\n"
         "with file.update(time.time()) as state:\n"
         f"    known = state.nodes['{row.key}']\n"

@@ -259,8 +259,8 @@ FORGET = """
 import time
 from pathlib import Path
 from msgspec.structs import replace
-from gpu_mesh.log import Log
-from gpu_mesh.statefile import StateFile
+from gpu_mesh.system.log import Log
+from gpu_mesh.storage.state_file import StateFile
 with StateFile(Path("/var/lib/gpu-mesh"), Log(Path("/dev/null"))).update(time.time()) as state:
     state.nodes = {key: replace(node, attempts=()) for key, node in state.nodes.items()}
 """

@@ -19,14 +19,15 @@ from pathlib import Path
 
 from apprise.plugins.email.base import NotifyEmail
 
-from gpu_mesh import appriseconfig, delivery, meshcache
-from gpu_mesh.check import check
-from gpu_mesh.deliver import deliver
-from gpu_mesh.log import Log
-from gpu_mesh.mesh import Settings
-from gpu_mesh.paths import Paths
-from gpu_mesh.render import Templates
-from gpu_mesh.state import Alert, AlertKind, Level
+from gpu_mesh.delivery import apprise_config, sender
+from gpu_mesh.delivery.render import Templates
+from gpu_mesh.delivery.worker import deliver
+from gpu_mesh.domain.mesh import Settings
+from gpu_mesh.domain.state import Alert, AlertKind, Level
+from gpu_mesh.inventory import cache
+from gpu_mesh.monitor.check import check
+from gpu_mesh.system.log import Log
+from gpu_mesh.system.paths import Paths
 
 STEPS = ("open", "os.", "fcntl.", "socket.")
 
@@ -35,7 +36,7 @@ def main() -> None:
     faulthandler.enable()
     folder = Path(sys.argv[1])
     paths = Paths((str(folder / "mesh.yml"),), folder / "config", folder / "state", folder / "state" / "log")
-    settings = meshcache.load(paths, None, time.time()).mesh.settings
+    settings = cache.load(paths, None, time.time()).mesh.settings
     log = Log(paths.log_file)
     _load_all(paths, settings)
     counter = mmap.mmap(-1, 4)
@@ -63,8 +64,8 @@ def _load_all(paths: Paths, settings: Settings) -> None:
     # Apprise pauses between two mails, out of courtesy towards servers that are not the test's own.
     NotifyEmail.request_rate_per_sec = 0
     templates = Templates(settings.alert_templates)
-    for channel in appriseconfig.load(paths, settings).channels:
-        delivery.worded(channel, Alert(0, 0.0, Level.ERROR, AlertKind.TEST, "x"), templates)
+    for channel in apprise_config.load(paths, settings).channels:
+        sender.worded(channel, Alert(0, 0.0, Level.ERROR, AlertKind.TEST, "x"), templates)
 
 
 def _run(work: Callable[[], object], after: float | None, step: int | None, counter: mmap.mmap) -> object:

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult
 
-from gpu_mesh.standin import free_port
+from gpu_mesh.standin.server import free_port
 
 PASSWORD = "hunter2pass"
 

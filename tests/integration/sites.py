@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from gpu_mesh.paths import Paths
-from gpu_mesh.state import State
-from gpu_mesh.statefile import decode
+from gpu_mesh.domain.state import State
+from gpu_mesh.storage.state_file import decode
+from gpu_mesh.system.paths import Paths
 
 PATIENCE = 40.0  # seconds until a condition that should come true counts as failed
 FOREIGN = ("GPU_MESH", "XDG_", "PYTHON")

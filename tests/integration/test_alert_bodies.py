@@ -16,16 +16,16 @@ from aiosmtpd.controller import Controller
 from cmarkgfm.cmark import Options
 from receivers import Mailbox
 
-from gpu_mesh import appriseconfig, delivery
-from gpu_mesh.alertscommand import send_test
-from gpu_mesh.appriseconfig import Channel
-from gpu_mesh.causes import Cause
-from gpu_mesh.log import Log
-from gpu_mesh.mesh import Settings
-from gpu_mesh.paths import Paths
-from gpu_mesh.render import Format, Templates
-from gpu_mesh.standin import free_port
-from gpu_mesh.state import Alert, AlertKind, Level, Status
+from gpu_mesh.cli.alerts import send_test
+from gpu_mesh.delivery import apprise_config, sender
+from gpu_mesh.delivery.apprise_config import Channel
+from gpu_mesh.delivery.render import Format, Templates
+from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.mesh import Settings
+from gpu_mesh.domain.state import Alert, AlertKind, Level, Status
+from gpu_mesh.standin.server import free_port
+from gpu_mesh.system.log import Log
+from gpu_mesh.system.paths import Paths
 
 SPACE = "\u200b"
 SAID = (
@@ -113,16 +113,16 @@ def channel_to(url: str, folder: Path) -> Channel:
     file = folder / "apprise.yml"
     file.write_text(f"urls:\n  - {url}\n")
     file.chmod(0o600)
-    loaded = appriseconfig.load(paths, Settings())
+    loaded = apprise_config.load(paths, Settings())
     assert loaded.problems == ()
     [channel] = loaded.channels
     return channel
 
 
 def send(channel: Channel, templates: Templates | None = None) -> None:
-    rendered = delivery.worded(channel, ALERT, templates or Templates())
+    rendered = sender.worded(channel, ALERT, templates or Templates())
     assert rendered.problems == ()
-    assert delivery.send(channel, ALERT, rendered.message) == ""
+    assert sender.send(channel, ALERT, rendered.message) == ""
 
 
 def text_of(html: str) -> str:
@@ -220,7 +220,7 @@ def test_a_service_gets_every_fact_in_its_own_format_and_nothing_that_a_node_sai
 ) -> None:
     url, to_title, to_body, form = SERVICES[name]
     channel = _on_loopback(channel_to(url.format(port=receiver.port), tmp_path), receiver.port)
-    assert delivery.format_for(channel.service) is form
+    assert sender.format_for(channel.service) is form
     send(channel)
     body = at(receiver.message, to_body)
     assert not re.search(r"@\w|<[@!#]|\]\(", body)

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from gpu_mesh import cli, exits
-from gpu_mesh.standin import free_port
+from gpu_mesh.cli import exits, main
+from gpu_mesh.standin.server import free_port
 
 
 def at_a_terminal(site, *words):
@@ -190,7 +190,7 @@ def test_what_a_silence_needs_is_not_shown_as_optional(site):
     assert [each for each in options if short.get(each, each) not in usage] == []
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", main.COMMANDS)
 def test_every_command_says_what_it_exits_with(site, command):
     said = words_of(site, command)
     codes = re.findall(r"(?m)^  (\d)  \S", said.partition("exit status:\n")[2].partition("\n\n")[0])
@@ -199,4 +199,4 @@ def test_every_command_says_what_it_exits_with(site, command):
 
 
 def test_the_exits_that_are_described_are_of_commands_that_there_are():
-    assert set(exits.EXITS) <= set(cli.COMMANDS)
+    assert set(exits.EXITS) <= set(main.COMMANDS)

@@ -14,9 +14,9 @@ from pathlib import Path
 from msgspec.structs import replace
 from sites import Site, eventually
 
-from gpu_mesh.log import Log
-from gpu_mesh.standin import Standin
-from gpu_mesh.statefile import StateFile
+from gpu_mesh.standin.server import Standin
+from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.system.log import Log
 
 
 def test_what_the_monitor_itself_could_not_probe_counts_for_nothing_and_fails_the_check(

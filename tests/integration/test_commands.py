@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from sites import eventually
 
-from gpu_mesh import fold
-from gpu_mesh.log import Log
-from gpu_mesh.mesh import Node
-from gpu_mesh.observation import Observation, Reply
-from gpu_mesh.standin import free_port
-from gpu_mesh.state import Level, Status
-from gpu_mesh.statefile import StateFile
+from gpu_mesh.diagnosis import evaluate
+from gpu_mesh.domain.mesh import Node
+from gpu_mesh.domain.observation import Observation, Reply
+from gpu_mesh.domain.state import Level, Status
+from gpu_mesh.standin.server import free_port
+from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.system.log import Log
 
 SAMPLE = Path(__file__).parents[2] / "inventory"
 HEAVY = ("ansible", "ansible_runner", "apprise", "jinja2", "yaml")
@@ -202,7 +202,7 @@ def test_a_node_that_a_recovery_looked_at_meanwhile_is_not_counted_twice(site, s
         assert eventually(lambda: slow.connections > asked)
         with StateFile(site.state_dir, Log(site.paths.log_file)).update(time.time()) as state:
             seen = Observation("slow", time.time(), Reply(status=200))
-            fold.fold(state, Node("slow", "slow", slow.url), seen)
+            evaluate.fold(state, Node("slow", "slow", slow.url), seen)
         slow.fault = "none"
         assert checking.wait(30) == 0
     assert (site.state().nodes["slow"].checks, site.state().nodes["other"].checks) == (2, 2)
@@ -213,7 +213,7 @@ PROGRAM = """
 import sys
 started = []
 sys.addaudithook(lambda name, args: started.append(args[0]) if name == "subprocess.Popen" else None)
-from gpu_mesh.cli import main
+from gpu_mesh.cli.main import main
 code = main(sys.argv[1:])
 loaded = {name.partition(".")[0] for name in sys.modules} & set({heavy})
 print(code, sorted(loaded), len(started))
@@ -312,7 +312,7 @@ def test_somebody_who_may_not_write_the_state_is_told_the_right_command(site, st
 OWNER = """
 import os, sys
 from pathlib import Path
-from gpu_mesh import cli
+from gpu_mesh.cli import main as cli
 cli._become_owner(Path(sys.argv[1]))
 print(os.getuid(), os.getgid(), os.getgroups(), os.environ["HOME"])
 """

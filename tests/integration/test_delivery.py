@@ -19,16 +19,17 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 from receivers import Mailbox
 
-from gpu_mesh import alerts, appriseconfig, delivery
-from gpu_mesh.alertscommand import list_alerts, send_test, services
-from gpu_mesh.deliver import Result, deliver
-from gpu_mesh.log import Log
-from gpu_mesh.mesh import Settings
-from gpu_mesh.paths import Paths
-from gpu_mesh.render import Message
-from gpu_mesh.standin import free_port
-from gpu_mesh.state import Alert, AlertKind, Level, Progress, State
-from gpu_mesh.statefile import StateFile
+from gpu_mesh.alerting import alerts
+from gpu_mesh.cli.alerts import list_alerts, send_test, services
+from gpu_mesh.delivery import apprise_config, sender
+from gpu_mesh.delivery.render import Message
+from gpu_mesh.delivery.worker import Result, deliver
+from gpu_mesh.domain.mesh import Settings
+from gpu_mesh.domain.state import Alert, AlertKind, Level, Progress, State
+from gpu_mesh.standin.server import free_port
+from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.system.log import Log
+from gpu_mesh.system.paths import Paths
 
 SECRETS = ("hunter2pass", "pathtoken99", "headertoken77", "querytoken55", "brokentoken33")
 PATIENCE = 20.0  # seconds until a condition that should come true counts as failed
@@ -317,17 +318,17 @@ def test_what_is_due_while_one_service_hangs_goes_to_the_others_at_once(
 def test_a_service_that_does_not_answer_in_time_counts_as_a_failure(site: Site, hook: Hook) -> None:
     hook.hang_from = 1
     site.configure(f"urls:\n  - json://{hook.address}?rto=60\n")
-    [channel] = appriseconfig.load(site.paths, site.settings).channels
+    [channel] = apprise_config.load(site.paths, site.settings).channels
     alert = Alert(id=1, at=site.now, level=Level.ERROR, kind=AlertKind.TEST, text="x")
-    assert delivery.send(channel, alert, Message("title", "body"), limit=0.5) == "no answer within 0.5 s"
+    assert sender.send(channel, alert, Message("title", "body"), limit=0.5) == "no answer within 0.5 s"
 
 
 def test_what_a_node_wrote_arrives_as_it_is(site: Site, hook: Hook) -> None:
     site.configure(f"urls:\n  - json://{hook.address}?emojis=yes\n")
-    [channel] = appriseconfig.load(site.paths, site.settings).channels
+    [channel] = apprise_config.load(site.paths, site.settings).channels
     alert = Alert(id=1, at=site.now, level=Level.ERROR, kind=AlertKind.TEST, text="x")
     title = r"a\nb \x41 :fire: <b> &amp; {{ 7 * 7 }}"
-    assert delivery.send(channel, alert, Message(title, "body")) == ""
+    assert sender.send(channel, alert, Message(title, "body")) == ""
     assert hook.answered == [title]
 
 
@@ -490,10 +491,10 @@ def test_no_secret_reaches_state_log_or_output(
 KILLED = """
 import sys, time
 from pathlib import Path
-from gpu_mesh.deliver import deliver
-from gpu_mesh.log import Log
-from gpu_mesh.mesh import Settings
-from gpu_mesh.paths import Paths
+from gpu_mesh.delivery.worker import deliver
+from gpu_mesh.system.log import Log
+from gpu_mesh.domain.mesh import Settings
+from gpu_mesh.system.paths import Paths
 folder = Path(sys.argv[1])
 paths = Paths((), folder / "etc", folder / "state", folder / "log")
 deliver(paths, Settings(), Log(paths.log_file), time.time)
@@ -551,7 +552,7 @@ def test_a_hung_service_does_not_keep_the_process_from_ending(site: Site, hook: 
     hook.hang_from = 1
     site.configure(f"urls:\n  - json://{hook.address}?rto=600\n")
     site.queue(Level.ERROR)
-    code = f"from gpu_mesh import delivery\ndelivery.send.__defaults__ = (0.3,)\n{KILLED}"
+    code = f"from gpu_mesh.delivery import sender\nsender.send.__defaults__ = (0.3,)\n{KILLED}"
     process = subprocess.run([sys.executable, "-c", code, str(site.paths.state.parent)], timeout=PATIENCE)
     assert process.returncode == 0
     assert "no answer within 0.3 s" in site.logged
@@ -604,8 +605,8 @@ def test_a_broken_template_of_the_operator_is_told_once_and_the_alert_goes_out(
 
 def test_the_id_of_a_url_survives_another_run_and_a_change_of_its_tags(site: Site) -> None:
     code = (
-        "import sys; from pathlib import Path; from gpu_mesh import appriseconfig as c\n"
-        "from gpu_mesh.mesh import Settings; from gpu_mesh.paths import Paths\n"
+        "import sys; from pathlib import Path; from gpu_mesh.delivery import apprise_config as c\n"
+        "from gpu_mesh.domain.mesh import Settings; from gpu_mesh.system.paths import Paths\n"
         "p = Path(sys.argv[1]); print(c.load(Paths((), p, p, p), Settings()).targets[0].id)"
     )
     seen = set()
@@ -653,7 +654,7 @@ def test_the_test_command_without_a_configuration_shows_how_to_write_one(site: S
     assert str(site.paths.config / "apprise.yml") in report
     example = report[report.index("version: 1") :]
     site.configure(example)
-    loaded = appriseconfig.load(site.paths, site.settings)
+    loaded = apprise_config.load(site.paths, site.settings)
     assert loaded.problems == ()
     assert [sorted(channel.target.tags) for channel in loaded.channels] == [
         ["critical"],

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sites import Site, end_all_with, eventually, processes_with
 
-from gpu_mesh import foreground
-from gpu_mesh.standin import Standin
+from gpu_mesh.monitor import foreground
+from gpu_mesh.standin.server import Standin
 
 
 @contextmanager

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from sites import end_all_with, eventually, processes_with
 
-from gpu_mesh import reading, validate
-from gpu_mesh.mesh import Mesh
-from gpu_mesh.mistakes import describe
-from gpu_mesh.paths import Paths
+from gpu_mesh.cli import validate
+from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.inventory import reader
+from gpu_mesh.inventory.mistakes import describe
+from gpu_mesh.system.paths import Paths
 
 Write = Callable[..., Path]
 SCRIPT = """#!/bin/sh
@@ -41,13 +42,13 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 def mesh_of(*sources: Path) -> Mesh:
-    found = reading.read(tuple(map(str, sources)), None)
+    found = reader.read(tuple(map(str, sources)), None)
     assert found.mesh is not None, describe(found.mistakes)
     return found.mesh
 
 
 def told_of(*sources: Path) -> str:
-    found = reading.read(tuple(map(str, sources)), None)
+    found = reader.read(tuple(map(str, sources)), None)
     assert found.mesh is None
     return describe(found.mistakes)
 
@@ -109,7 +110,7 @@ def test_a_script_that_fails_is_told_with_its_status(write: Write) -> None:
 
 def test_a_script_that_hangs_is_ended_with_its_children(write: Write, tmp_path: Path) -> None:
     source = write("mesh.sh", f"#!/bin/sh\necho $$ > {tmp_path}/pid\nsleep 600\n", 0o755)
-    found = reading.read((str(source),), None, limit=5.0)
+    found = reader.read((str(source),), None, limit=5.0)
     told = "reading the inventory took longer than 5 s: an inventory script may hang"
     assert describe(found.mistakes) == f"{source}: {told}"
     pid = (tmp_path / "pid").read_text(encoding="utf-8").strip()
@@ -122,7 +123,7 @@ def test_whoever_is_stopped_while_a_script_runs_leaves_nobody_and_nothing_behind
     number: int, write: Write, tmp_path: Path
 ) -> None:
     source = write("mesh.sh", f"#!/bin/sh\necho started > {tmp_path}/started\nsleep 600\n", 0o755)
-    program = "import sys; from gpu_mesh import reading; reading.read((sys.argv[1],), None)"
+    program = "import sys; from gpu_mesh.inventory import reader; reader.read((sys.argv[1],), None)"
     mark = f"MARK={tmp_path}"
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -172,7 +173,7 @@ def test_a_vault_is_opened_with_the_password_file(
         monkeypatch.setenv("ANSIBLE_VAULT_PASSWORD_FILE", str(password))
     else:
         write("ansible.cfg", f"[defaults]\nvault_password_file = {password}\n")
-    found = reading.read((str(source),), None)
+    found = reader.read((str(source),), None)
     assert found.mesh is not None, describe(found.mistakes)
     assert found.mesh.nodes[0].timeout == 4.0
     assert str(password) in found.files

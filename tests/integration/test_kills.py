@@ -22,11 +22,11 @@ import trustme
 from receivers import Hook, Inbox, Mail, Mood
 from sites import Site, eventually
 
-from gpu_mesh import appriseconfig, outbox
-from gpu_mesh.mesh import Settings
-from gpu_mesh.standin import Standin
-from gpu_mesh.state import Alert, AlertKind, NodeState, Progress, State
-from gpu_mesh.statefile import decode
+from gpu_mesh.delivery import apprise_config, outbox
+from gpu_mesh.domain.mesh import Settings
+from gpu_mesh.domain.state import Alert, AlertKind, NodeState, Progress, State
+from gpu_mesh.standin.server import Standin
+from gpu_mesh.storage.state_file import decode
 
 KILLS = int(os.environ.get("GPU_MESH_KILLS", "1000"))
 NODES = 6
@@ -220,7 +220,9 @@ def test_of_a_thousand_ticks_killed_at_random_moments_none_loses_an_alert_or_rep
 
     assert [alert.text for alert in state.alerts if alert.kind is not AlertKind.STATUS] == []
     assert len(state.alerts) == CHANGES
-    targets = appriseconfig.load(site.paths, Settings(alert_templates=str(site.folder / "templates"))).targets
+    targets = apprise_config.load(
+        site.paths, Settings(alert_templates=str(site.folder / "templates"))
+    ).targets
     table = []
     again_by_kill = Counter[object]()
     for name, target in zip(NAMES, targets, strict=True):

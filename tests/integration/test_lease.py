@@ -15,12 +15,12 @@ import msgspec
 import pytest
 import yaml
 
-from gpu_mesh import playbook
-from gpu_mesh.causes import Action
-from gpu_mesh.mesh import Node, RecoveryKind, Settings, Tunnel
-from gpu_mesh.plan import Finding
-from gpu_mesh.playbook import Report
-from gpu_mesh.standin import free_port
+from gpu_mesh.domain.causes import Action
+from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.hosts import playbook
+from gpu_mesh.hosts.playbook import Report
+from gpu_mesh.planning.plan import Finding
+from gpu_mesh.standin.server import free_port
 
 RESTART = playbook.find(Action.RESTART_OLLAMA)
 REBUILD = playbook.find(Action.REBUILD_TUNNEL)

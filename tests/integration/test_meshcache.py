@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gpu_mesh import meshcache
-from gpu_mesh.mistakes import InventoryError
-from gpu_mesh.paths import Paths
+from gpu_mesh.inventory import cache
+from gpu_mesh.inventory.mistakes import InventoryError
+from gpu_mesh.system.paths import Paths
 
 NOW = 1_700_000_000.0
 GOOD = "[mesh_nodes]\niceland\n"
@@ -48,9 +48,9 @@ def cache_of(paths: Paths) -> Path:
 
 
 def test_the_sources_are_read_once_while_nothing_changes(paths: Paths) -> None:
-    first = meshcache.load(paths, None, NOW)
+    first = cache.load(paths, None, NOW)
     assert first.fresh
-    later = meshcache.load(paths, None, NOW + 86400)
+    later = cache.load(paths, None, NOW + 86400)
     assert not later.fresh
     assert later.mesh == first.mesh
 
@@ -91,10 +91,10 @@ def test_a_change_that_could_matter_is_read(
     if as_folder:
         paths = Paths((str(source_of(paths).parent),), paths.config, paths.state, paths.log)
     folder = paths.config / "inventory"
-    meshcache.load(paths, None, NOW)
+    cache.load(paths, None, NOW)
     change(folder)
-    assert meshcache.load(paths, None, NOW + 30).fresh
-    assert not meshcache.load(paths, None, NOW + 60).fresh
+    assert cache.load(paths, None, NOW + 30).fresh
+    assert not cache.load(paths, None, NOW + 60).fresh
 
 
 @pytest.mark.parametrize("name", ["other.ini", "group_vars/all.yml", "group_vars/mesh_nodes/more.yml"])
@@ -102,61 +102,61 @@ def test_files_that_come_change_and_go_in_a_folder_are_noticed(name: str, paths:
     folder = source_of(paths).parent
     paths = Paths((str(folder),), paths.config, paths.state, paths.log)
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    meshcache.load(paths, None, NOW)
+    cache.load(paths, None, NOW)
     text = "[mesh_nodes]\nnorway\n" if name.endswith("ini") else "mesh_node_timeout: 4\n"
     for content in (text, text + "# more\n", None):
         if content is None:
             (folder / name).unlink()
         else:
             (folder / name).write_text(content, encoding="utf-8")
-        assert meshcache.load(paths, None, NOW).fresh
-        assert not meshcache.load(paths, None, NOW).fresh
+        assert cache.load(paths, None, NOW).fresh
+        assert not cache.load(paths, None, NOW).fresh
 
 
 def test_a_new_vault_password_is_noticed(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     password = paths.config / "password"
     password.write_text("correct horse\n", encoding="utf-8")
     monkeypatch.setenv("ANSIBLE_VAULT_PASSWORD_FILE", str(password))
-    meshcache.load(paths, None, NOW)
+    cache.load(paths, None, NOW)
     password.write_text("battery staple\n", encoding="utf-8")
-    assert meshcache.load(paths, None, NOW).fresh
+    assert cache.load(paths, None, NOW).fresh
     assert b"battery" not in cache_of(paths).read_bytes()
 
 
 def test_an_ansible_cfg_that_ansible_refuses_is_told_and_its_mending_noticed(paths: Paths) -> None:
-    good = meshcache.load(paths, None, NOW).mesh
+    good = cache.load(paths, None, NOW).mesh
     write("../elsewhere/ansible.cfg", "no section\n")(source_of(paths).parent)
-    broken = meshcache.load(paths, None, NOW)
+    broken = cache.load(paths, None, NOW)
     assert broken.mesh == good
     assert f"Error reading config file ({Path.cwd() / 'ansible.cfg'})" in broken.error
     assert "no section\n" not in broken.error
     write("../elsewhere/ansible.cfg", "[defaults]\n")(source_of(paths).parent)
-    assert meshcache.load(paths, None, NOW).error == ""
+    assert cache.load(paths, None, NOW).error == ""
 
 
 def test_another_monitor_or_source_is_another_question(paths: Paths) -> None:
     source_of(paths).write_text(GOOD + "[mesh_monitors]\na\nb\n", encoding="utf-8")
-    assert meshcache.load(paths, "a", NOW).mesh.monitor == "a"
-    assert meshcache.load(paths, "b", NOW).mesh.monitor == "b"
+    assert cache.load(paths, "a", NOW).mesh.monitor == "a"
+    assert cache.load(paths, "b", NOW).mesh.monitor == "b"
 
 
 def test_a_broken_edit_keeps_the_last_good_mesh_until_it_is_mended(paths: Paths) -> None:
-    good = meshcache.load(paths, None, NOW).mesh
+    good = cache.load(paths, None, NOW).mesh
     source_of(paths).write_text(BROKEN, encoding="utf-8")
     told = f"{source_of(paths)}:2: iceland: "
     told += "mesh_node_timeout must be a number of seconds above 0 and up to 300, not 'soon'"
-    broken = meshcache.load(paths, None, NOW + 30)
-    assert broken == meshcache.Loaded(good, told, fresh=True)
-    assert meshcache.load(paths, None, NOW + 60) == meshcache.Loaded(good, told, fresh=False)
+    broken = cache.load(paths, None, NOW + 30)
+    assert broken == cache.Loaded(good, told, fresh=True)
+    assert cache.load(paths, None, NOW + 60) == cache.Loaded(good, told, fresh=False)
     source_of(paths).write_text(GOOD + "norway\n", encoding="utf-8")
-    mended = meshcache.load(paths, None, NOW + 90)
+    mended = cache.load(paths, None, NOW + 90)
     assert (mended.error, len(mended.mesh.nodes)) == ("", 2)
 
 
 def test_an_inventory_that_vanishes_leaves_the_last_good_mesh(paths: Paths) -> None:
-    good = meshcache.load(paths, None, NOW).mesh
+    good = cache.load(paths, None, NOW).mesh
     source_of(paths).unlink()
-    gone = meshcache.load(paths, None, NOW + 30)
+    gone = cache.load(paths, None, NOW + 30)
     assert gone.mesh == good
     assert "there is no such inventory" in gone.error
 
@@ -164,19 +164,19 @@ def test_an_inventory_that_vanishes_leaves_the_last_good_mesh(paths: Paths) -> N
 def test_without_any_good_mesh_all_mistakes_are_raised_and_read_once(paths: Paths) -> None:
     source_of(paths).write_text(BROKEN, encoding="utf-8")
     with pytest.raises(InventoryError, match="mesh_node_timeout"):
-        meshcache.load(paths, None, NOW)
+        cache.load(paths, None, NOW)
     written = cache_of(paths).stat().st_mtime_ns
     with pytest.raises(InventoryError, match="mesh_node_timeout"):
-        meshcache.load(paths, None, NOW + 30)
+        cache.load(paths, None, NOW + 30)
     assert cache_of(paths).stat().st_mtime_ns == written
 
 
 def test_another_inventorys_last_good_mesh_is_not_used(paths: Paths) -> None:
-    meshcache.load(paths, None, NOW)
+    cache.load(paths, None, NOW)
     other = paths.config / "other.ini"
     other.write_text(BROKEN, encoding="utf-8")
     with pytest.raises(InventoryError):
-        meshcache.load(Paths((str(other),), paths.config, paths.state, paths.log), None, NOW)
+        cache.load(Paths((str(other),), paths.config, paths.state, paths.log), None, NOW)
 
 
 def asked_with(paths: Paths, *sources: str) -> Paths:
@@ -184,27 +184,27 @@ def asked_with(paths: Paths, *sources: str) -> Paths:
 
 
 def test_a_command_on_another_inventory_leaves_the_last_good_mesh_alone(paths: Paths) -> None:
-    good = meshcache.load(paths, None, NOW).mesh
+    good = cache.load(paths, None, NOW).mesh
     source_of(paths).write_text(BROKEN, encoding="utf-8")
     for other in (
         asked_with(paths, str(paths.config / "no")),
         asked_with(paths, *paths.inventory, "norway,"),
     ):
         with pytest.raises(InventoryError):
-            meshcache.load(other, None, NOW)
+            cache.load(other, None, NOW)
     with pytest.raises(InventoryError):
-        meshcache.load(paths, "nobody", NOW)
-    assert meshcache.load(paths, None, NOW).mesh == good
+        cache.load(paths, "nobody", NOW)
+    assert cache.load(paths, None, NOW).mesh == good
 
 
 @pytest.mark.parametrize(
     "spelling", ["{}/inventory/./mesh.ini", "../inventory//mesh.ini", "{}/state/../inventory/mesh.ini"]
 )
 def test_another_spelling_of_the_same_path_is_the_same_question(spelling: str, paths: Paths) -> None:
-    good = meshcache.load(paths, None, NOW).mesh
+    good = cache.load(paths, None, NOW).mesh
     source_of(paths).write_text(BROKEN, encoding="utf-8")
     spelt = asked_with(paths, spelling.format(paths.config))
-    assert meshcache.load(spelt, None, NOW).mesh == good
+    assert cache.load(spelt, None, NOW).mesh == good
     assert len(list(paths.state.iterdir())) == 1
 
 
@@ -213,10 +213,10 @@ def test_a_link_that_a_deployment_swaps_stays_the_same_question(paths: Paths) ->
     link = paths.config / "current.ini"
     link.symlink_to(source_of(paths))
     linked = asked_with(paths, str(link))
-    good = meshcache.load(linked, None, NOW).mesh
+    good = cache.load(linked, None, NOW).mesh
     link.unlink()
     link.symlink_to(paths.config / "broken.ini")
-    assert meshcache.load(linked, None, NOW).mesh == good
+    assert cache.load(linked, None, NOW).mesh == good
 
 
 def test_caches_that_nobody_asked_for_in_a_week_are_removed(paths: Paths) -> None:
@@ -225,18 +225,18 @@ def test_caches_that_nobody_asked_for_in_a_week_are_removed(paths: Paths) -> Non
     for file, days in ((service, 6), (by_hand, 8), (kept, 400)):
         file.write_bytes(b"{}")
         os.utime(file, (NOW - days * 86400, NOW - days * 86400))
-    meshcache.load(paths, None, NOW)
+    cache.load(paths, None, NOW)
     assert service.exists()
     assert kept.exists()
     assert not by_hand.exists()
 
 
 def test_a_cache_in_use_grows_no_older_than_a_day(paths: Paths) -> None:
-    meshcache.load(paths, None, NOW)
+    cache.load(paths, None, NOW)
     file = cache_of(paths)
     os.utime(file, (NOW, NOW))
     for seconds, since in ((3600, 0), (90_000, 90_000)):
-        assert not meshcache.load(paths, None, NOW + seconds).fresh
+        assert not cache.load(paths, None, NOW + seconds).fresh
         assert file.stat().st_mtime == NOW + since
 
 
@@ -256,49 +256,49 @@ def test_what_changes_unseen_is_read_again_after_a_time(
     source.write_text(text, encoding="utf-8")
     source.chmod(mode)
     paths = Paths((str(source),), paths.config, paths.state, paths.log)
-    meshcache.load(paths, None, NOW)
-    assert not meshcache.load(paths, None, NOW + 299).fresh
-    assert meshcache.load(paths, None, NOW + 300).fresh
-    assert meshcache.load(paths, None, NOW).fresh, "a clock that was set back must not hold it for ever"
+    cache.load(paths, None, NOW)
+    assert not cache.load(paths, None, NOW + 299).fresh
+    assert cache.load(paths, None, NOW + 300).fresh
+    assert cache.load(paths, None, NOW).fresh, "a clock that was set back must not hold it for ever"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
 def test_a_cache_that_somebody_else_put_there_is_not_trusted(paths: Paths) -> None:
-    mesh = meshcache.load(paths, None, NOW).mesh
+    mesh = cache.load(paths, None, NOW).mesh
     planted = cache_of(paths).read_bytes().replace(b"iceland", b"somehow")
     cache_of(paths).write_bytes(planted)
-    assert meshcache.load(paths, None, NOW).mesh != mesh, "the test's own way of planting works"
+    assert cache.load(paths, None, NOW).mesh != mesh, "the test's own way of planting works"
     os.chown(cache_of(paths), 12345, 12345)
-    loaded = meshcache.load(paths, None, NOW)
+    loaded = cache.load(paths, None, NOW)
     assert (loaded.fresh, loaded.mesh) == (True, mesh)
-    assert not meshcache.load(paths, None, NOW).fresh, "and it is replaced by one of our own"
+    assert not cache.load(paths, None, NOW).fresh, "and it is replaced by one of our own"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"mesh": 1}'])
 def test_a_spoilt_cache_is_read_over(content: bytes, paths: Paths) -> None:
-    meshcache.load(paths, None, NOW)
+    cache.load(paths, None, NOW)
     cache_of(paths).write_bytes(content)
-    assert meshcache.load(paths, None, NOW).fresh
-    assert not meshcache.load(paths, None, NOW).fresh
+    assert cache.load(paths, None, NOW).fresh
+    assert not cache.load(paths, None, NOW).fresh
 
 
 def test_the_cache_is_the_owners_and_the_groups(paths: Paths) -> None:
-    meshcache.load(paths, None, NOW)
+    cache.load(paths, None, NOW)
     assert stat.S_IMODE(cache_of(paths).stat().st_mode) == 0o640
     assert list(paths.state.iterdir()) == [cache_of(paths)]
 
 
 def test_where_the_cache_cannot_be_written_the_mesh_is_read_all_the_same(paths: Paths) -> None:
     nowhere = Paths(paths.inventory, paths.config, source_of(paths), paths.log)  # a file is no folder
-    assert meshcache.load(nowhere, None, NOW).fresh
-    assert meshcache.load(nowhere, None, NOW).fresh
+    assert cache.load(nowhere, None, NOW).fresh
+    assert cache.load(nowhere, None, NOW).fresh
 
 
 def test_a_tick_whose_inventory_is_unchanged_loads_neither_ansible_nor_yaml(paths: Paths) -> None:
-    meshcache.load(paths, None, NOW)
+    cache.load(paths, None, NOW)
     program = (
-        "import sys; from pathlib import Path; from gpu_mesh import meshcache;"
-        "from gpu_mesh.paths import Paths;"
+        "import sys; from pathlib import Path; from gpu_mesh.inventory import cache as meshcache;"
+        "from gpu_mesh.system.paths import Paths;"
         f"p = Path({str(paths.config)!r});"
         f"loaded = meshcache.load(Paths(({paths.inventory[0]!r},), p, p / 'state', p / 'log'), None, {NOW});"
         "assert not loaded.fresh;"

@@ -11,14 +11,14 @@ import trustme
 from receivers import Hook, Mail, Mood
 from sites import Site
 
-from gpu_mesh import recovery
-from gpu_mesh.check import check
-from gpu_mesh.deliver import deliver
-from gpu_mesh.log import Log
-from gpu_mesh.plan import Finding
-from gpu_mesh.recovery import Job, Proof, Report
-from gpu_mesh.standin import Standin, free_port
-from gpu_mesh.statefile import StateFile
+from gpu_mesh.delivery.worker import deliver
+from gpu_mesh.monitor.check import check
+from gpu_mesh.planning.plan import Finding
+from gpu_mesh.recovery import lifecycle
+from gpu_mesh.recovery.lifecycle import Job, Proof, Report
+from gpu_mesh.standin.server import Standin, free_port
+from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.system.log import Log
 
 MINUTE = 60.0
 START = 1_750_000_000.0
@@ -63,7 +63,7 @@ class Story:
             self.mail.now = self.chat.now = (self.now - START) / MINUTE
             mesh = check(self.site.paths, None, self.log, lambda: self.now).mesh
             with self.file.update(self.now) as state:
-                while isinstance(job := recovery.claim(state, mesh, self.now, pid=1), Job):
+                while isinstance(job := lifecycle.claim(state, mesh, self.now, pid=1), Job):
                     # What the playbooks report of a host to which ssh does not connect.
                     report = Report(
                         success=False,
@@ -73,8 +73,8 @@ class Story:
                         reason=f"ssh: connect to host {HOST} port 22: Connection timed out",
                     )
                     proof = Proof(detail="not probed")
-                    ending = recovery.ending_of(job, job.claim.action, report, proof, self.now)
-                    recovery.conclude(state, mesh, job, ending, proof, counts=True)
+                    ending = lifecycle.ending_of(job, job.claim.action, report, proof, self.now)
+                    lifecycle.conclude(state, mesh, job, ending, proof, counts=True)
                     self.declined += 1
             assert deliver(self.site.paths, mesh.settings, self.log, lambda: self.now).exit_code == 0
 

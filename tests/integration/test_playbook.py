@@ -21,12 +21,12 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from gpu_mesh import lifeline, playbook
-from gpu_mesh.causes import Action
-from gpu_mesh.mesh import Node, RecoveryKind, Settings, Tunnel
-from gpu_mesh.plan import Finding
-from gpu_mesh.playbook import Report
-from gpu_mesh.standin import Standin, free_port
+from gpu_mesh.domain.causes import Action
+from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.hosts import playbook, reaper
+from gpu_mesh.hosts.playbook import Report
+from gpu_mesh.planning.plan import Finding
+from gpu_mesh.standin.server import Standin, free_port
 
 RESTART = playbook.find(Action.RESTART_OLLAMA)
 REBUILD = playbook.find(Action.REBUILD_TUNNEL)
@@ -241,7 +241,7 @@ def _has_mark(environ: Path, own: str) -> bool:
     try:
         # A process that has ended but was not waited for yet has an empty environment.
         found = environ.read_bytes()
-        return f"{lifeline.MARK}=".encode() in found and own.encode() in found
+        return f"{reaper.MARK}=".encode() in found and own.encode() in found
     except OSError:
         return False
 

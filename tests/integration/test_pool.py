@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from gpu_mesh.mesh import Node
-from gpu_mesh.observation import Fault, Observation, Reply
-from gpu_mesh.pool import observe_all
-from gpu_mesh.probe import observe
+from gpu_mesh.domain.mesh import Node
+from gpu_mesh.domain.observation import Fault, Observation, Reply
+from gpu_mesh.probe.ollama import observe
+from gpu_mesh.probe.pool import observe_all
 
 
 def never(_: Node) -> bool:

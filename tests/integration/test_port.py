@@ -12,12 +12,12 @@ import msgspec
 import pytest
 from sites import eventually
 
-from gpu_mesh import playbook
-from gpu_mesh.causes import Action
-from gpu_mesh.mesh import Node, RecoveryKind, Settings, Tunnel
-from gpu_mesh.plan import Finding
-from gpu_mesh.playbook import Report
-from gpu_mesh.standin import Standin, free_port
+from gpu_mesh.domain.causes import Action
+from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.hosts import playbook
+from gpu_mesh.hosts.playbook import Report
+from gpu_mesh.planning.plan import Finding
+from gpu_mesh.standin.server import Standin, free_port
 
 REBUILD = playbook.find(Action.REBUILD_TUNNEL)
 FILES = REBUILD.parent / "files"

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import pytest
 
-from gpu_mesh.mesh import Node
-from gpu_mesh.observation import Fault, LoadedModel
-from gpu_mesh.probe import ask_none, observe
+from gpu_mesh.domain.mesh import Node
+from gpu_mesh.domain.observation import Fault, LoadedModel
+from gpu_mesh.probe.ollama import ask_none, observe
 
 TIMEOUT = 1.2  # seconds
 

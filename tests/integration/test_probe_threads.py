@@ -5,7 +5,7 @@ import sys
 
 PROGRAM = """
 import os, sys, threading
-from gpu_mesh import probe
+from gpu_mesh.probe import ollama as probe
 
 BODIES = {
     probe._Tags: b'{"models": [{"name": "a"}]}',

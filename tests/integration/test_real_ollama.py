@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from sites import eventually
 
-from gpu_mesh.causes import Cause, Verdict
-from gpu_mesh.diagnose import diagnose
-from gpu_mesh.mesh import Node
-from gpu_mesh.observation import Fault
-from gpu_mesh.probe import observe
-from gpu_mesh.state import NodeState
+from gpu_mesh.diagnosis.diagnose import diagnose
+from gpu_mesh.domain.causes import Cause, Verdict
+from gpu_mesh.domain.mesh import Node
+from gpu_mesh.domain.observation import Fault
+from gpu_mesh.domain.state import NodeState
+from gpu_mesh.probe.ollama import observe
 
 pytestmark = [
     pytest.mark.real_ollama,

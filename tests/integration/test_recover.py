@@ -16,19 +16,19 @@ import pytest
 from msgspec.structs import replace
 from sites import eventually
 
-from gpu_mesh import paths as folders
-from gpu_mesh import recovery
-from gpu_mesh.aftermath import Ending
-from gpu_mesh.causes import Action, Cause, Verdict
-from gpu_mesh.log import Log, Severity
-from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
-from gpu_mesh.observation import Fault, Observation, Reply
-from gpu_mesh.plan import Finding
-from gpu_mesh.recover import Site, recover
-from gpu_mesh.recovery import Job, Proof
-from gpu_mesh.standin import Standin, free_port
-from gpu_mesh.state import Alert, AlertKind, Attempt, Claim, Level, NodeState, Outcome, Status, Told
-from gpu_mesh.statefile import StateError, StateFile
+from gpu_mesh.domain.causes import Action, Cause, Verdict
+from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.domain.observation import Fault, Observation, Reply
+from gpu_mesh.domain.state import Alert, AlertKind, Attempt, Claim, Level, NodeState, Outcome, Status, Told
+from gpu_mesh.planning.aftermath import Ending
+from gpu_mesh.planning.plan import Finding
+from gpu_mesh.recovery import lifecycle
+from gpu_mesh.recovery.lifecycle import Job, Proof
+from gpu_mesh.recovery.worker import Site, recover
+from gpu_mesh.standin.server import Standin, free_port
+from gpu_mesh.storage.state_file import StateError, StateFile
+from gpu_mesh.system import paths as folders
+from gpu_mesh.system.log import Log, Severity
 
 INVENTORY = "mesh_nodes: {hosts: {gpu1: {ansible_connection: local}, gpu2: {ansible_connection: local}}}\n"
 
@@ -204,7 +204,7 @@ def test_a_host_that_cannot_be_reached_is_not_blamed_while_the_monitors_own_netw
         2.0, Action.RESTART_OLLAMA, Outcome.DECLINED, Finding.HOST_DOWN, Cause.HOST_DOWN, "no route"
     )
     with world.statefile.update(2.0) as state:
-        recovery.conclude(state, Mesh((job.node,)), job, ending, Proof(detail="no route"), counts=True)
+        lifecycle.conclude(state, Mesh((job.node,)), job, ending, Proof(detail="no route"), counts=True)
     assert world.known() == before
     assert world.alerts() == []
 
@@ -295,10 +295,11 @@ def test_a_node_that_does_not_exist_is_named_with_those_that_do(
 
 RUN = """
 import json, sys, msgspec
-from gpu_mesh import paths, recover
-from gpu_mesh.log import Log
-from gpu_mesh.mesh import Mesh
-from gpu_mesh.statefile import StateFile
+from gpu_mesh.recovery import worker as recover
+from gpu_mesh.system import paths
+from gpu_mesh.system.log import Log
+from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.storage.state_file import StateFile
 inventory, state, mesh = sys.argv[1:]
 found = paths.find({}, (inventory,), state, as_root=False)
 log = Log(found.log_file)

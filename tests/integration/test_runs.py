@@ -14,12 +14,12 @@ import pytest
 import yaml
 from sites import eventually
 
-from gpu_mesh import playbook
-from gpu_mesh.causes import Action
-from gpu_mesh.mesh import Node, RecoveryKind, Settings
-from gpu_mesh.plan import Finding
-from gpu_mesh.playbook import Report
-from gpu_mesh.standin import Standin
+from gpu_mesh.domain.causes import Action
+from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings
+from gpu_mesh.hosts import playbook
+from gpu_mesh.hosts.playbook import Report
+from gpu_mesh.planning.plan import Finding
+from gpu_mesh.standin.server import Standin
 
 RESTART = playbook.find(Action.RESTART_OLLAMA)
 ROOT = Path(__file__).parents[2]
@@ -134,8 +134,8 @@ def test_the_sample_of_an_own_playbook_takes_the_lease_and_does_its_work_once(
 RUN = """
 import sys, msgspec
 from pathlib import Path
-from gpu_mesh import playbook
-from gpu_mesh.mesh import Node, Settings
+from gpu_mesh.hosts import playbook
+from gpu_mesh.domain.mesh import Node, Settings
 path, inventory = sys.argv[1:]
 playbook.run(Path(path), Node("gpu1", "one", "http://127.0.0.1:1", on_monitor=True), Settings(), (inventory,))
 """

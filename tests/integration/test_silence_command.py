@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gpu_mesh.standin import free_port
+from gpu_mesh.standin.server import free_port
 
 REASON = ("--reason", "driver update")
 EXAMPLE = "such as gpu-mesh silence add iceland --for 2h --reason 'driver update'"
@@ -183,7 +183,7 @@ def test_an_open_window_is_shown_and_holds_recovery_back(site, standin):
 
 LOADED = """
 import sys
-from gpu_mesh.cli import main
+from gpu_mesh.cli.main import main
 code = main(sys.argv[1:])
 print(code, "zoneinfo" in sys.modules, "difflib" in sys.modules)
 """

@@ -103,7 +103,8 @@ def test_what_cannot_be_used_is_said_with_the_next_step(
 
 def test_what_decides_loads_neither_yaml_nor_requests() -> None:
     program = (
-        "import sys, gpu_mesh.simulate, gpu_mesh.tracereading; print({'yaml', 'requests'} & {*sys.modules})"
+        "import sys; from gpu_mesh.simulation import simulator, trace_parser;"
+        "print({'yaml', 'requests'} & {*sys.modules})"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ended.stdout == "set()\n"

@@ -9,7 +9,7 @@ import time
 import pytest
 import requests
 
-from gpu_mesh.standin_faults import FAULTS
+from gpu_mesh.standin.faults import FAULTS
 
 
 def test_the_program_says_where_it_listens_and_ends_at_once_when_told_to():

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from sites import Receiver, Site, end_all_with, eventually, processes_with
 
-from gpu_mesh.standin import free_port
-from gpu_mesh.state import Status
+from gpu_mesh.domain.state import Status
+from gpu_mesh.standin.server import free_port
 
 
 @contextmanager

@@ -12,10 +12,10 @@ import time
 import pytest
 import trustme
 
-from gpu_mesh.bounds import system_resolve
-from gpu_mesh.mesh import Node
-from gpu_mesh.observation import Fault
-from gpu_mesh.probe import observe
+from gpu_mesh.domain.mesh import Node
+from gpu_mesh.domain.observation import Fault
+from gpu_mesh.probe.ollama import observe
+from gpu_mesh.probe.sockets import system_resolve
 
 TIMEOUT = 1.2  # seconds
 
@@ -45,8 +45,8 @@ def test_a_name_server_that_never_answers_holds_a_probe_no_longer_than_its_timeo
 def test_a_name_server_that_never_answers_does_not_keep_the_process_from_ending():
     script = """
 import threading
-from gpu_mesh.mesh import Node
-from gpu_mesh.probe import observe
+from gpu_mesh.domain.mesh import Node
+from gpu_mesh.probe.ollama import observe
 node = Node(key="a", name="A", url="http://gpu.example", timeout=0.3)
 silent = lambda host, port: threading.Event().wait()
 print(observe(node, 0.0, ask_version=False, trust_env=False, resolve=silent).tags.fault)

@@ -13,10 +13,10 @@ import pytest
 from msgspec.structs import replace
 from sites import Receiver, Site, eventually
 
-from gpu_mesh.log import Log
-from gpu_mesh.standin import Standin
-from gpu_mesh.state import FailedUnit, Level, State
-from gpu_mesh.statefile import StateFile
+from gpu_mesh.domain.state import FailedUnit, Level, State
+from gpu_mesh.standin.server import Standin
+from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.system.log import Log
 
 CHECK = "gpu-mesh-check.service"
 DELIVER = "gpu-mesh-deliver.service"
@@ -261,8 +261,8 @@ def test_while_no_unit_failed_a_check_asks_nobody_and_loads_nothing_for_it(
     site.check()
     site.program.insert(1, "-v")  # names each module as it is loaded
     loaded = site.run("check").stderr
-    assert "gpu_mesh.watch" in loaded
-    assert "gpu_mesh.unitfailure" not in loaded
+    assert "gpu_mesh.alerting.monitor_alerts" in loaded
+    assert "gpu_mesh.monitor.unit_failures" not in loaded
     assert systemd.asked == []
 
 

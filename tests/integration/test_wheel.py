@@ -11,7 +11,7 @@ import pytest
 from sites import end_all_with, eventually
 
 from gpu_mesh import __version__
-from gpu_mesh.standin import free_port
+from gpu_mesh.standin.server import free_port
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("checker", "playbooks", "pyproject.toml", "README.md", "LICENSE")
@@ -47,7 +47,7 @@ def installed(tmp_path_factory) -> Path:
 
 def test_the_wheel_brings_its_playbooks_and_templates_and_not_the_tests(installed):
     (package,) = installed.parents[1].glob("lib/python*/site-packages/gpu_mesh")
-    assert {path.name for path in (package / "templates").iterdir()} == {
+    assert {path.name for path in (package / "delivery" / "templates").iterdir()} == {
         "alert_title.txt.j2",
         "alert_body.txt.j2",
         "alert_body.md.j2",

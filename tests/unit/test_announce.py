@@ -3,11 +3,14 @@
 import pytest
 from msgspec.structs import replace
 
-from gpu_mesh import alerts, flapping, silences, tick
-from gpu_mesh.announce import NAMED
-from gpu_mesh.mesh import Mesh, Node, Settings, Tunnel
-from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
-from gpu_mesh.state import Level, Silence, State
+from gpu_mesh.alerting import alerts, monitor_alerts
+from gpu_mesh.alerting.node_alerts import NAMED
+from gpu_mesh.diagnosis import flapping
+from gpu_mesh.domain.mesh import Mesh, Node, Settings, Tunnel
+from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
+from gpu_mesh.domain.state import Level, Silence, State
+from gpu_mesh.monitor import tick
+from gpu_mesh.silences import silences
 
 NOW = 1_800_000_000.0
 EVERY = 30.0
@@ -230,7 +233,7 @@ def test_a_silence_of_everything_mutes_what_is_said_of_the_monitor_itself() -> N
     story = Story(*map(plain, "abcd"))
     story.goes(a=".", b=".", c=".", d=".")
     silences.add(story.state, Silence(0, story.now, story.now + 75, "move", "anna"), story.now)
-    tick.watch.note_failure(story.state, "gpu-mesh-stats.service", "", (), story.now, user=False)
+    monitor_alerts.note_failure(story.state, "gpu-mesh-stats.service", "", (), story.now, user=False)
     assert story.goes(a="xx", b="xx", c="xx", d="..") == []
     assert [alert.muted for alert in story.state.alerts] == [True]
     # What lasts is told when the silence is over, and of its nodes nobody hears before that.

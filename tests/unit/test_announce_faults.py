@@ -4,10 +4,13 @@ import pytest
 from msgspec.structs import replace
 from test_announce import NOW, Story, behind, levels, muted, plain
 
-from gpu_mesh import announce, brake, silences, tick
-from gpu_mesh.merging import letters
-from gpu_mesh.mesh import Mesh, Node
-from gpu_mesh.state import Level, Silence, State
+from gpu_mesh.alerting import node_alerts
+from gpu_mesh.alerting.merging import letters
+from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.domain.state import Level, Silence, State
+from gpu_mesh.monitor import tick
+from gpu_mesh.recovery import brake
+from gpu_mesh.silences import silences
 
 
 def slow_to_heal(key: str, **fields: str) -> Node:
@@ -117,7 +120,7 @@ def test_while_the_monitor_is_offline_nobody_is_reminded_of_remote_nodes() -> No
     story = Story(plain("a"), reminder_interval=60)
     story.goes(a=".xxxxx")
     story.state.offline_since = story.now
-    announce.announce(story.state, story.mesh, story.now + 600)
+    node_alerts.announce(story.state, story.mesh, story.now + 600)
     assert levels(story.told)[-1] == "6 [CRITICAL] A"
     assert len(story.state.alerts) == 3
 

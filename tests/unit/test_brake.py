@@ -3,11 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
-from gpu_mesh import brake, fold
-from gpu_mesh.causes import Verdict
-from gpu_mesh.mesh import Mesh, Node, Settings
-from gpu_mesh.observation import Fault, Observation, Reply
-from gpu_mesh.state import Level, NodeState, State, Status
+from gpu_mesh.diagnosis import evaluate
+from gpu_mesh.domain.causes import Verdict
+from gpu_mesh.domain.mesh import Mesh, Node, Settings
+from gpu_mesh.domain.observation import Fault, Observation, Reply
+from gpu_mesh.domain.state import Level, NodeState, State, Status
+from gpu_mesh.recovery import brake
 
 NOW = 1_800_000_000.0
 
@@ -80,7 +81,7 @@ def test_nodes_that_were_degraded_for_long_and_fail_at_once_put_the_brake_on() -
         for node in of.nodes:
             expecting = replace(node, expected_models=("wanted",))
             tags = Reply(Fault.REFUSED) if number == 2 else Reply(status=200, ms=40)
-            fold.fold(known, expecting, Observation(node.key, at, tags, models))
+            evaluate.fold(known, expecting, Observation(node.key, at, tags, models))
         brake.update(known, of, at)
         assert brake.holds(known) is (number == 2)
 

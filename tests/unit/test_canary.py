@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gpu_mesh import canary
+from gpu_mesh.probe import canary
 
 KERNELS = Path("/proc/sys/kernel/random/boot_id")
 

@@ -9,13 +9,19 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from test_announce import EVERY, Story, levels, plain
 
-from gpu_mesh import claims, console, durations, fold, recovery, tick, watch
-from gpu_mesh.causes import Action, Cause, Verdict
-from gpu_mesh.mesh import Mesh, Node
-from gpu_mesh.observation import LoadedModel, Observation, Reply
-from gpu_mesh.recovery import Job
-from gpu_mesh.report import report
-from gpu_mesh.state import Claim, NodeState, State, Status
+from gpu_mesh.alerting import monitor_alerts
+from gpu_mesh.diagnosis import evaluate
+from gpu_mesh.domain.causes import Action, Cause, Verdict
+from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.domain.observation import LoadedModel, Observation, Reply
+from gpu_mesh.domain.state import Claim, NodeState, State, Status
+from gpu_mesh.monitor import tick
+from gpu_mesh.planning import claims
+from gpu_mesh.recovery import lifecycle
+from gpu_mesh.recovery.lifecycle import Job
+from gpu_mesh.reporting import console
+from gpu_mesh.reporting.report import report
+from gpu_mesh.text import humanize
 
 NOW = 1_800_000_000.0
 NODE = Node("gpu1", "GPU one", "http://gpu1:11434")
@@ -36,18 +42,18 @@ def test_a_claim_outlives_a_clock_that_is_set_back_by_less_than_it_may_last(jump
     assert UNDER_WAY.claim is not None
     assert claims.is_live(UNDER_WAY.claim, NOW + jump) is live
     state = State(nodes={"gpu1": UNDER_WAY})
-    events = recovery.settle(state, MESH, NOW + jump)
+    events = lifecycle.settle(state, MESH, NOW + jump)
     assert (state.nodes["gpu1"].claim is not None, not events) == (live, live)
 
 
 @pytest.mark.parametrize("jump", [-3600, 3600])
 def test_a_process_does_not_begin_a_second_repair_beside_its_own_however_the_clock_jumps(jump: float) -> None:
     state = State(nodes={"gpu1": UNDER_WAY})
-    assert recovery.settle(state, MESH, NOW + jump, mine={"gpu1"}) == []
-    assert not isinstance(recovery.claim(state, MESH, NOW + jump, 4711, mine={"gpu1"}), Job)
+    assert lifecycle.settle(state, MESH, NOW + jump, mine={"gpu1"}) == []
+    assert not isinstance(lifecycle.claim(state, MESH, NOW + jump, 4711, mine={"gpu1"}), Job)
     assert state.nodes["gpu1"] == UNDER_WAY
     # Not even where a person has taken the claim away meanwhile.
-    assert not isinstance(recovery.claim(State(nodes={"gpu1": DOWN}), MESH, NOW, 4711, mine={"gpu1"}), Job)
+    assert not isinstance(lifecycle.claim(State(nodes={"gpu1": DOWN}), MESH, NOW, 4711, mine={"gpu1"}), Job)
 
 
 @pytest.mark.parametrize("jumped", [-86400, 86400])
@@ -55,8 +61,8 @@ def test_an_impairment_that_was_seen_once_is_not_repaired_because_the_clock_jump
     state, at = State(), NOW
     for _ in range(2):
         good, model = Reply(status=200, ms=40), LoadedModel("a", size=100, expires_at=at + 300)
-        fold.fold(state, NODE, Observation("gpu1", at, good, ("a",), good, (model,), at))
-        assert not isinstance(recovery.claim(state, MESH, at + 1, 1), Job)
+        evaluate.fold(state, NODE, Observation("gpu1", at, good, ("a",), good, (model,), at))
+        assert not isinstance(lifecycle.claim(state, MESH, at + 1, 1), Job)
         at += jumped
 
 
@@ -88,11 +94,11 @@ def test_a_clock_that_is_set_back_neither_brings_a_reminder_at_once_nor_puts_one
 def test_what_is_over_in_the_check_that_finds_the_clock_set_back_is_told_without_a_duration() -> None:
     story = Jumping(plain("a"), plain("b"))
     story.goes(a=".xxx", b=".xxx")
-    watch.note_failure(story.state, "gpu-mesh-stats.service", "", (), story.now, user=False)
+    monitor_alerts.note_failure(story.state, "gpu-mesh-stats.service", "", (), story.now, user=False)
     tick.apply(story.state, story.mesh, tick.Sight({}, offline=True), story.now, story.now)
     story.ahead -= DAY
     story.mesh = Mesh(story.mesh.nodes[:1], story.mesh.settings)
-    watch.note_working(story.state, {"gpu-mesh-stats.service"}, story.now)
+    monitor_alerts.note_working(story.state, {"gpu-mesh-stats.service"}, story.now)
     assert story.state.alerts[-1].text == "gpu-mesh-stats.service works again"
     assert [line.partition("] ")[2] for line in story.goes(a=".")] == [
         "GPU mesh: The monitor is online again; the nodes on other machines were unwatched",
@@ -104,7 +110,7 @@ def test_what_is_over_in_the_check_that_finds_the_clock_set_back_is_told_without
 def test_a_report_says_that_the_last_check_is_to_come_where_the_clock_was_set_back() -> None:
     state = State()
     tick.apply(state, MESH, tick.Sight({}), NOW, NOW)
-    assert durations.ago(NOW, NOW) == "0 s ago"
+    assert humanize.ago(NOW, NOW) == "0 s ago"
     lines = console.status_text(report(MESH, state, NOW - DAY), [], "gpu-mesh run").splitlines()
     assert "the last check was at 2027-01-15 08:00:00 UTC, which is still to come by this clock" in lines[0]
 
@@ -137,12 +143,12 @@ def test_nothing_is_repaired_beside_a_repair_on_the_same_machine_however_the_clo
     beside = replace(NODE, key="gpu2", url="http://gpu1:11435")
     elsewhere = replace(NODE, key="gpu3", url="http://gpu3:11434")
     state = State(nodes={"gpu1": UNDER_WAY, "gpu2": DOWN, "gpu3": DOWN})
-    decisions = recovery.claim(state, Mesh((NODE, beside)), NOW + DAY, 4711, mine={"gpu1"})
+    decisions = lifecycle.claim(state, Mesh((NODE, beside)), NOW + DAY, 4711, mine={"gpu1"})
     assert not isinstance(decisions, Job)
     assert [each.reason for each in decisions] == [
         "a recovery is under way since 08:00:00 UTC (process 4711)",
         "a recovery of gpu1 is under way on the same machine",
     ]
-    job = recovery.claim(state, Mesh((NODE, beside, elsewhere)), NOW + DAY, 4711, mine={"gpu1"})
+    job = lifecycle.claim(state, Mesh((NODE, beside, elsewhere)), NOW + DAY, 4711, mine={"gpu1"})
     assert isinstance(job, Job)
     assert job.node == elsewhere

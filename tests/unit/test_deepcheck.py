@@ -2,12 +2,12 @@
 
 import pytest
 
-from gpu_mesh import deepcheck, fold
-from gpu_mesh.causes import Cause, Verdict
-from gpu_mesh.diagnose import diagnose
-from gpu_mesh.mesh import Node
-from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
-from gpu_mesh.state import NodeState, State, Status
+from gpu_mesh.diagnosis import deep_check, evaluate
+from gpu_mesh.diagnosis.diagnose import diagnose
+from gpu_mesh.domain.causes import Cause, Verdict
+from gpu_mesh.domain.mesh import Node
+from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
+from gpu_mesh.domain.state import NodeState, State, Status
 
 NOW = 1_800_000_000.0
 EVERY = 600.0
@@ -47,16 +47,16 @@ DUE = {
 @pytest.mark.parametrize("case", DUE)
 def test_a_deep_check_is_due_only_where_nothing_else_proves_life(case: str) -> None:
     before, loaded, due = DUE[case]
-    assert (deepcheck.choose(before, loaded, NOW, EVERY) is not None) is due
+    assert (deep_check.choose(before, loaded, NOW, EVERY) is not None) is due
 
 
 def test_an_interval_of_zero_switches_deep_checks_off() -> None:
-    assert deepcheck.choose(NodeState(), (MODEL,), NOW, 0.0) is None
+    assert deep_check.choose(NodeState(), (MODEL,), NOW, 0.0) is None
 
 
 def test_several_models_take_turns() -> None:
     models = (MODEL, LoadedModel("b", 1, 1, NOW, 2048))
-    asked = {deepcheck.choose(NodeState(), models, NOW + n * EVERY, EVERY) for n in range(2)}
+    asked = {deep_check.choose(NodeState(), models, NOW + n * EVERY, EVERY) for n in range(2)}
     assert asked == set(models)
 
 
@@ -97,7 +97,7 @@ def test_a_model_that_stays_silent_makes_its_node_unhealthy_until_it_answers() -
     hung = Reply(Fault.READ_TIMEOUT, detail="no answer within 7 s")
     for number, reply in enumerate([None, hung, hung, hung, Reply(status=200)]):
         at = NOW + 30 * number
-        asked = deepcheck.choose(state.nodes.get("gpu1") or NodeState(), (MODEL,), at, EVERY)
+        asked = deep_check.choose(state.nodes.get("gpu1") or NodeState(), (MODEL,), at, EVERY)
         assert asked is MODEL or number == 0
-        statuses.append(fold.fold(state, NODE, seen(reply, at=at)).after.status)
+        statuses.append(evaluate.fold(state, NODE, seen(reply, at=at)).after.status)
     assert statuses == [Status.HEALTHY, *[Status.DEGRADED] * 2, Status.UNHEALTHY, Status.HEALTHY]

@@ -5,12 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_announce import NOW, Story, behind, levels, plain
 
-from gpu_mesh import dependencies, plan, tick
-from gpu_mesh.causes import Cause, Verdict
-from gpu_mesh.mesh import Mesh, Node, Settings, Tunnel
-from gpu_mesh.observation import Fault, Observation, Reply
-from gpu_mesh.report import report
-from gpu_mesh.state import Hold, Level, NodeState, State, Status
+from gpu_mesh.alerting import inhibition
+from gpu_mesh.domain.causes import Cause, Verdict
+from gpu_mesh.domain.mesh import Mesh, Node, Settings, Tunnel
+from gpu_mesh.domain.observation import Fault, Observation, Reply
+from gpu_mesh.domain.state import Hold, Level, NodeState, State, Status
+from gpu_mesh.monitor import tick
+from gpu_mesh.planning import plan
+from gpu_mesh.reporting.report import report
 
 
 def chain(**settings: float) -> Story:
@@ -104,8 +106,8 @@ def test_whatever_parents_and_state_say_no_node_is_explained_by_itself_and_each_
                 held_by=held_by,
             )
     mesh = Mesh(tuple(nodes), Settings(grace=0, recovery_brake=0))
-    explained = dependencies.explained(state, mesh, (), NOW)
-    spoken_for = dependencies.behind(explained)
+    explained = inhibition.explained(state, mesh, (), NOW)
+    spoken_for = inhibition.behind(explained)
     assert sorted(key for keys in spoken_for.values() for key in keys) == sorted(explained)
     assert spoken_for.keys().isdisjoint(explained)
 

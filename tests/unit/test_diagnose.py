@@ -2,11 +2,11 @@
 
 import pytest
 
-from gpu_mesh.causes import CAUSES, Cause, Verdict
-from gpu_mesh.diagnose import diagnose, in_words, next_step
-from gpu_mesh.mesh import Node, RecoveryKind, Tunnel
-from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
-from gpu_mesh.state import NodeState
+from gpu_mesh.diagnosis.diagnose import diagnose, in_words, next_step
+from gpu_mesh.domain.causes import CAUSES, Cause, Verdict
+from gpu_mesh.domain.mesh import Node, RecoveryKind, Tunnel
+from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
+from gpu_mesh.domain.state import NodeState
 
 PLAIN = Node(key="vengeance", name="Vengeance", url="http://100.64.0.7:11434")
 TUNNELLED = Node(

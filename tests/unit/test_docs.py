@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gpu_mesh import causes, report, story
-from gpu_mesh.simulatecommand import Document
+from gpu_mesh.cli.simulate import Document
+from gpu_mesh.domain import causes
+from gpu_mesh.reporting import report
+from gpu_mesh.simulation import story
 
 DOCS = Path(__file__).parents[2] / "docs"
 DONE = {

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gpu_mesh import figures
-from gpu_mesh.causes import Verdict
-from gpu_mesh.mesh import Mesh, Node
-from gpu_mesh.state import NodeState, State, Status
+from gpu_mesh.diagnosis import uptime
+from gpu_mesh.domain.causes import Verdict
+from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.domain.state import NodeState, State, Status
 
 HOUR = 3600.0
 
@@ -16,42 +16,40 @@ HOUR = 3600.0
 def counted(*checks: tuple[float, Verdict]) -> NodeState:
     node = NodeState()
     for at, verdict in checks:
-        figures_now = figures.count(node, verdict, at)
+        figures_now = uptime.count(node, verdict, at)
         node = replace(node, **{name: getattr(figures_now, name) for name in figures_now.__struct_fields__})
     return node
 
 
 def test_a_node_never_checked_has_no_figures() -> None:
     node = NodeState()
-    assert (figures.score(node), figures.success_rate(node), figures.success_rate_24h(node, 0.0)) == (
-        None,
-    ) * 3
+    assert (uptime.score(node), uptime.success_rate(node), uptime.success_rate_24h(node, 0.0)) == (None,) * 3
 
 
 def test_an_impaired_check_counts_as_served_but_only_half_towards_the_score() -> None:
     node = counted((0.0, Verdict.IMPAIRED))
-    assert figures.success_rate(node) == 100
-    assert figures.score(node) == 50
+    assert uptime.success_rate(node) == 100
+    assert uptime.score(node) == 50
 
 
 def test_a_failure_a_day_ago_is_forgotten_by_the_daily_rate_alone() -> None:
     node = counted((0.0, Verdict.FAILED), (24 * HOUR, Verdict.OK))
-    assert figures.success_rate_24h(node, 24 * HOUR) == 100
-    assert figures.success_rate(node) == 50
+    assert uptime.success_rate_24h(node, 24 * HOUR) == 100
+    assert uptime.success_rate(node) == 50
 
 
 def test_the_daily_rate_of_a_node_not_checked_for_a_day_is_unknown() -> None:
-    assert figures.success_rate_24h(counted((0.0, Verdict.OK)), 25 * HOUR) is None
+    assert uptime.success_rate_24h(counted((0.0, Verdict.OK)), 25 * HOUR) is None
 
 
 def test_counters_from_far_in_the_future_are_emptied_once_the_clock_is_right() -> None:
     node = counted((90_000 * HOUR, Verdict.FAILED), (50 * HOUR, Verdict.OK))
-    assert figures.success_rate_24h(node, 50 * HOUR) == 100
+    assert uptime.success_rate_24h(node, 50 * HOUR) == 100
 
 
 def test_a_clock_set_back_neither_empties_the_counters_nor_fails() -> None:
     node = counted((50 * HOUR, Verdict.OK), (49 * HOUR, Verdict.FAILED))
-    assert figures.success_rate_24h(node, 50 * HOUR) == 50
+    assert uptime.success_rate_24h(node, 50 * HOUR) == 50
 
 
 @given(st.lists(st.tuples(st.integers(0, 100), st.sampled_from(Verdict)), max_size=80))
@@ -61,7 +59,7 @@ def test_the_daily_rate_is_that_of_the_last_24_hours(checks: list[tuple[int, Ver
     last = checks[-1][0] if checks else 0
     recent = [verdict is not Verdict.FAILED for hour, verdict in checks if hour > last - 24]
     expected = 100 * sum(recent) / len(recent) if recent else None
-    assert figures.success_rate_24h(node, last * HOUR) == (
+    assert uptime.success_rate_24h(node, last * HOUR) == (
         None if expected is None else pytest.approx(expected)
     )
 
@@ -98,14 +96,14 @@ BEST = {
 @pytest.mark.parametrize("case", BEST)
 def test_the_best_node(case: str) -> None:
     nodes, model, expected = BEST[case]
-    chosen = figures.best(MESH, State(nodes=nodes), model)
+    chosen = uptime.best(MESH, State(nodes=nodes), model)
     assert (chosen.key if chosen else None) == expected
 
 
 def test_mesh_health_is_the_mean_over_the_enabled_nodes() -> None:
     state = State(nodes={"a": known(1), "b": known(1, status=Status.DEGRADED), "off": known(1)})
-    assert figures.mesh_health(MESH, state) == pytest.approx(100 * (1 + 0.5 + 0) / 3)
+    assert uptime.mesh_health(MESH, state) == pytest.approx(100 * (1 + 0.5 + 0) / 3)
 
 
 def test_a_mesh_without_enabled_nodes_has_no_health() -> None:
-    assert figures.mesh_health(Mesh((node("off", enabled=False),)), State()) is None
+    assert uptime.mesh_health(Mesh((node("off", enabled=False),)), State()) is None

@@ -5,13 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gpu_mesh import aftermath, ladder, plan, recovery
-from gpu_mesh.aftermath import Ending
-from gpu_mesh.causes import Action, Cause, Verdict
-from gpu_mesh.ladder import Rung
-from gpu_mesh.mesh import Mesh, Node, Settings, Tunnel
-from gpu_mesh.plan import Finding
-from gpu_mesh.state import Attempt, Brake, Claim, Level, NodeState, Outcome, State, Status
+from gpu_mesh.domain.causes import Action, Cause, Verdict
+from gpu_mesh.domain.mesh import Mesh, Node, Settings, Tunnel
+from gpu_mesh.domain.state import Attempt, Brake, Claim, Level, NodeState, Outcome, State, Status
+from gpu_mesh.planning import aftermath, ladder, plan
+from gpu_mesh.planning.aftermath import Ending
+from gpu_mesh.planning.ladder import Rung
+from gpu_mesh.planning.plan import Finding
+from gpu_mesh.recovery import lifecycle
 
 NOW = 1_800_000_000.0
 NODE = Node("gpu1", "GPU one", "http://gpu1:11434")
@@ -184,8 +185,8 @@ def test_a_slow_retry_that_does_not_help_either_is_no_news() -> None:
 def test_a_node_that_fails_again_after_its_ladder_is_used_up_calls_a_person_once() -> None:
     mesh = Mesh((NODE,))
     state = State(nodes={"gpu1": after(*(tried(900, Outcome.RECOVERED),) * 3)})
-    recovery.call_for_help(state, mesh, NOW)
-    recovery.call_for_help(state, mesh, NOW + 30)
+    lifecycle.call_for_help(state, mesh, NOW)
+    lifecycle.call_for_help(state, mesh, NOW + 30)
     (alert,) = state.alerts
     assert alert.level is Level.CRITICAL
     assert alert.text == "needs you: failed again after 3 repairs of late: Timeout (10s)"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_mesh.log import Log, Severity, event, logfmt
+from gpu_mesh.system.log import Log, Severity, event, logfmt
 
 PAIR = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^ "=\\]*)(?: |$)')
 ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)")
@@ -131,7 +131,7 @@ def test_a_log_that_cannot_be_written_is_said_once_and_stops_nothing(tmp_path, c
 WRITER = """
 import sys
 from pathlib import Path
-from gpu_mesh.log import Log, Severity, event
+from gpu_mesh.system.log import Log, Severity, event
 log = Log(Path(sys.argv[1]))
 log.write([event("bad", Severity.ERROR), event("changed", Severity.NOTICE)], 0.0)
 """

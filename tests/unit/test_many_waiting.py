@@ -6,9 +6,10 @@ from msgspec.structs import replace
 from test_announce import Story, plain
 from test_merging import send, told
 
-from gpu_mesh import alerts, merging, outbox
-from gpu_mesh.outbox import Target
-from gpu_mesh.state import Level, State
+from gpu_mesh.alerting import alerts, merging
+from gpu_mesh.delivery import outbox
+from gpu_mesh.delivery.outbox import Target
+from gpu_mesh.domain.state import Level, State
 
 TAGS = [*Level, "gpu", "web"]
 targets = st.lists(st.frozensets(st.sampled_from(TAGS), max_size=4), min_size=1, max_size=3)

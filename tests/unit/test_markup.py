@@ -10,13 +10,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gpu_mesh import markup
-from gpu_mesh.causes import CAUSES, Cause
-from gpu_mesh.diagnose import next_step
-from gpu_mesh.mesh import Node, Tunnel
-from gpu_mesh.plaintext import one_line
-from gpu_mesh.render import BODY_LIMIT, Format, Templates
-from gpu_mesh.state import Alert, AlertKind, Level, Status
+from gpu_mesh.delivery import markup
+from gpu_mesh.delivery.render import BODY_LIMIT, Format, Templates
+from gpu_mesh.diagnosis.diagnose import next_step
+from gpu_mesh.domain.causes import CAUSES, Cause
+from gpu_mesh.domain.mesh import Node, Tunnel
+from gpu_mesh.domain.state import Alert, AlertKind, Level, Status
+from gpu_mesh.text.sanitize import one_line
 
 ALERT = Alert(
     id=7,

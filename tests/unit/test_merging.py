@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gpu_mesh import alerts, outbox
-from gpu_mesh.merging import letters
-from gpu_mesh.outbox import Target
-from gpu_mesh.state import Alert, AlertKind, Level, Progress, State, Status
+from gpu_mesh.alerting import alerts
+from gpu_mesh.alerting.merging import letters
+from gpu_mesh.delivery import outbox
+from gpu_mesh.delivery.outbox import Target
+from gpu_mesh.domain.state import Alert, AlertKind, Level, Progress, State, Status
 
 STATUS = {
     "w": (Level.WARNING, Status.DEGRADED),

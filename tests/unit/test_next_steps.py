@@ -8,16 +8,20 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from gpu_mesh import aftermath, announce, diagnose, mended, plan, recovery
-from gpu_mesh.aftermath import Ending
-from gpu_mesh.causes import CAUSES, Action, Cause, Verdict
-from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
-from gpu_mesh.observation import Observation, Reply
-from gpu_mesh.plan import Finding
-from gpu_mesh.recovery import Job, Proof
-from gpu_mesh.report import report
-from gpu_mesh.shown import Effect, Facts, Show
-from gpu_mesh.state import Attempt, Claim, Level, NodeState, Outcome, State, Status
+from gpu_mesh.alerting import node_alerts
+from gpu_mesh.diagnosis import diagnose
+from gpu_mesh.domain.causes import CAUSES, Action, Cause, Verdict
+from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.domain.observation import Observation, Reply
+from gpu_mesh.domain.state import Attempt, Claim, Level, NodeState, Outcome, State, Status
+from gpu_mesh.planning import aftermath, plan
+from gpu_mesh.planning.aftermath import Ending
+from gpu_mesh.planning.plan import Finding
+from gpu_mesh.recovery import lifecycle
+from gpu_mesh.recovery.lifecycle import Job, Proof
+from gpu_mesh.reporting.report import report
+from gpu_mesh.simulation import fake_recovery
+from gpu_mesh.simulation.fake_probe import Effect, Facts, Show
 
 NOW = 1_700_000_000.0
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks/recovery"
@@ -74,7 +78,7 @@ def test_after_a_command_that_failed_it_is_the_command_that_is_to_be_corrected(s
     assert decision.reason.startswith("3 of 3 attempts made: needs a person, the next attempt is due at ")
     assert decision.reason.endswith(f"; {step}")
     assert report(Mesh((POD,)), state, NOW + 60).nodes[0].next_step == step
-    announce.announce(state, Mesh((POD,), Settings(grace=0)), NOW + 60)
+    node_alerts.announce(state, Mesh((POD,), Settings(grace=0)), NOW + 60)
     assert [alert.next_step for alert in state.alerts] == [step]
 
 
@@ -138,8 +142,8 @@ def endings(node: Node, before: NodeState, cause: Cause) -> Iterator[Ending]:
         for look in (None, *Finding):
             for effect in Effect:
                 facts = Facts(SHOWS.get(cause, Show.OK), look=look, restart=effect, rebuild=effect)
-                done, _ = mended.act(node, facts, action, cause, 120.0)
-                yield recovery.ending_of(job, action, done, still, NOW)
+                done, _ = fake_recovery.act(node, facts, action, cause, 120.0)
+                yield lifecycle.ending_of(job, action, done, still, NOW)
     for words, _ in ANSWERS if node.recovery is RecoveryKind.COMMAND else ():
         words = f"mesh_node_recovery_command was run: {words}"
         yield Ending(NOW, Action.RESTART_OLLAMA, Outcome.FAILED, Finding.SILENT, cause, words, cause)

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_mesh import alerts, outbox, statefile
-from gpu_mesh.outbox import Ending, Target
-from gpu_mesh.state import Alert, AlertKind, Delivery, Level, Progress, State
+from gpu_mesh.alerting import alerts
+from gpu_mesh.delivery import outbox
+from gpu_mesh.delivery.outbox import Ending, Target
+from gpu_mesh.domain.state import Alert, AlertKind, Delivery, Level, Progress, State
+from gpu_mesh.storage import state_file
 
 HOUR = 3600.0
 I_ONLY = frozenset({"info"})
@@ -28,7 +30,7 @@ def state_with(*queued: Alert) -> State:
 def attempt(
     state: State, number: int, key: str, reason: str, targets: tuple[Target, ...], now: float
 ) -> Delivery | None:
-    """Send an alert to a URL that wants it, the way deliver.py does."""
+    """Send an alert to a URL that wants it, the way delivery/worker.py does."""
     outbox.begin(state, number, Target(key), now)
     return outbox.fold(state, number, key, reason, targets, now, whole=True)
 
@@ -246,7 +248,7 @@ def test_no_alert_is_done_while_a_url_that_wants_it_neither_has_it_nor_was_given
                 folded = outbox.fold(state, number, key, reason, targets, now, whole=True)
                 if folded and folded.progress is Progress.GIVEN_UP:
                     given_up.add((key, number))
-        state = statefile.decode(statefile.encode(state))  # each step is another process
+        state = state_file.decode(state_file.encode(state))  # each step is another process
         for item in state.alerts:
             wanting = {(t.id, item.id) for t in targets if outbox.wants(t.tags, item.level, item.tags)}
             assert not item.done or wanting <= received | given_up

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gpu_mesh import paths
-from gpu_mesh.paths import Paths, find
+from gpu_mesh.system import paths
+from gpu_mesh.system.paths import Paths, find
 
 FILE = """\
 # written by the role

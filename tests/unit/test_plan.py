@@ -3,12 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
-from gpu_mesh import aftermath, claims, plan
-from gpu_mesh.aftermath import Ending
-from gpu_mesh.causes import Action, Cause
-from gpu_mesh.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
-from gpu_mesh.plan import Finding
-from gpu_mesh.state import Attempt, Claim, Level, NodeState, Outcome, State, Status
+from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.domain.state import Attempt, Claim, Level, NodeState, Outcome, State, Status
+from gpu_mesh.planning import aftermath, claims, plan
+from gpu_mesh.planning.aftermath import Ending
+from gpu_mesh.planning.plan import Finding
 
 NOW = 1_700_000_000.0
 DIRECT = Node("gpu1", "GPU one", "http://gpu1:11434")

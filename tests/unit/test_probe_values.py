@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpu_mesh.probe import _Tags, decode, plain, unix_seconds
+from gpu_mesh.probe.ollama import _Tags, decode, plain, unix_seconds
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from gpu_mesh import render
-from gpu_mesh.causes import CAUSES, Cause
-from gpu_mesh.durations import in_words, moment
-from gpu_mesh.plaintext import one_line
-from gpu_mesh.render import BODY_LIMIT, Format, Templates
-from gpu_mesh.state import Alert, AlertKind, Level, Status
+from gpu_mesh.delivery import render
+from gpu_mesh.delivery.render import BODY_LIMIT, Format, Templates
+from gpu_mesh.domain.causes import CAUSES, Cause
+from gpu_mesh.domain.state import Alert, AlertKind, Level, Status
+from gpu_mesh.text.humanize import in_words, moment
+from gpu_mesh.text.sanitize import one_line
 
 NOON = 1_750_161_600.0  # 2025-06-17 12:00:00 UTC
 ALERT = Alert(

@@ -2,12 +2,13 @@
 
 import pytest
 
-from gpu_mesh import recovery, tick
-from gpu_mesh.mesh import Mesh, Node
-from gpu_mesh.observation import LoadedModel, Observation, Reply
-from gpu_mesh.plan import Finding
-from gpu_mesh.recovery import Job, Report
-from gpu_mesh.state import Level, Outcome, State
+from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.domain.observation import LoadedModel, Observation, Reply
+from gpu_mesh.domain.state import Level, Outcome, State
+from gpu_mesh.monitor import tick
+from gpu_mesh.planning.plan import Finding
+from gpu_mesh.recovery import lifecycle
+from gpu_mesh.recovery.lifecycle import Job, Report
 
 NOW = 1_800_000_000.0
 MESH = Mesh((Node("gpu1", "GPU one", "http://gpu1:11434"),))
@@ -32,11 +33,11 @@ def hours(report: Report, *, unloaded: range = range(0)) -> tuple[State, list[Ou
     for number, at in enumerate(range(int(NOW), int(NOW) + 3 * 3600, 30)):
         seen = on_the_cpu(at, loaded=number not in unloaded)
         tick.apply(state, MESH, tick.Sight({"gpu1": seen}), at, at)
-        job = recovery.claim(state, MESH, at + 1, 1)
+        job = lifecycle.claim(state, MESH, at + 1, 1)
         if isinstance(job, Job):
-            proof = recovery.judge(job, on_the_cpu(at + 5, loaded=not report.done))
-            ending = recovery.ending_of(job, job.claim.action, report, proof, at + 6)
-            recovery.conclude(state, MESH, job, ending, proof, counts=True)
+            proof = lifecycle.judge(job, on_the_cpu(at + 5, loaded=not report.done))
+            ending = lifecycle.ending_of(job, job.claim.action, report, proof, at + 6)
+            lifecycle.conclude(state, MESH, job, ending, proof, counts=True)
             outcomes.append(ending.outcome)
     return state, outcomes
 

@@ -3,11 +3,22 @@
 import pytest
 from msgspec.structs import replace
 
-from gpu_mesh import console
-from gpu_mesh.causes import Action, Cause, Verdict
-from gpu_mesh.mesh import Mesh, Node, Tunnel
-from gpu_mesh.report import exit_status, port, recent_alerts, report
-from gpu_mesh.state import Alert, AlertKind, Attempt, Claim, Level, NodeState, Outcome, State, Status, Tick
+from gpu_mesh.domain.causes import Action, Cause, Verdict
+from gpu_mesh.domain.mesh import Mesh, Node, Tunnel
+from gpu_mesh.domain.state import (
+    Alert,
+    AlertKind,
+    Attempt,
+    Claim,
+    Level,
+    NodeState,
+    Outcome,
+    State,
+    Status,
+    Tick,
+)
+from gpu_mesh.reporting import console
+from gpu_mesh.reporting.report import exit_status, port, recent_alerts, report
 
 NOW = 1_800_000_000.0
 LOCAL = Node(key="local", name="Local GPU", url="http://127.0.0.1:11434", on_monitor=True)

@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_mesh import inventory
-from gpu_mesh.mesh import Mesh, Node
-from gpu_mesh.mistakes import Mistake, describe
-from gpu_mesh.resolve import RawHost, RawVariable, resolve
-from gpu_mesh.variables import ROLE_VARIABLES, VARIABLES
+from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.inventory import ansible_reader
+from gpu_mesh.inventory.mistakes import Mistake, describe
+from gpu_mesh.inventory.resolve import RawHost, RawVariable, resolve
+from gpu_mesh.inventory.variables import ROLE_VARIABLES, VARIABLES
 
 HERE = Path(__file__).parent / "inventories"
 WRONG = sorted(file for file in (HERE / "wrong").iterdir() if file.suffix != ".txt")
 
 
 def mesh_of(name: str, monitor: str = "") -> Mesh:
-    reading = inventory.read((str(HERE / "right" / name),), monitor)
+    reading = ansible_reader.read((str(HERE / "right" / name),), monitor)
     assert reading.mesh is not None, describe(reading.mistakes)
     return reading.mesh
 
@@ -31,7 +31,7 @@ def node_of(mesh: Mesh, key: str) -> Node:
 
 @pytest.mark.parametrize("file", WRONG, ids=lambda file: file.stem)
 def test_a_wrong_inventory_is_told_with_host_variable_and_place(file: Path) -> None:
-    reading = inventory.read((str(file),))
+    reading = ansible_reader.read((str(file),))
     assert reading.mesh is None
     told = describe(reading.mistakes).replace(f"{file.parent}/", "")
     assert told == file.with_suffix(".txt").read_text(encoding="utf-8").rstrip("\n")
@@ -116,7 +116,7 @@ def test_a_template_is_worked_out_for_each_host() -> None:
 
 
 def test_the_sample_inventory_describes_a_local_and_a_tunnelled_node() -> None:
-    reading = inventory.read((str(HERE.parents[2] / "inventory"),))
+    reading = ansible_reader.read((str(HERE.parents[2] / "inventory"),))
     assert reading.mesh is not None, describe(reading.mistakes)
     assert [(node.key, node.url) for node in reading.mesh.nodes] == [
         ("local", "http://127.0.0.1:11434"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gpu_mesh.variables import is_known
+from gpu_mesh.inventory.variables import is_known
 
 ROLES = sorted((Path(__file__).parents[2] / "roles").iterdir())
 

@@ -8,11 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gpu_mesh import durations, plan, silences, statefile
-from gpu_mesh.causes import Action, Cause
-from gpu_mesh.mesh import Day, Mesh, Node, Window
-from gpu_mesh.silences import Quiet
-from gpu_mesh.state import Level, NodeState, Silence, State, Status
+from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.mesh import Day, Mesh, Node, Window
+from gpu_mesh.domain.state import Level, NodeState, Silence, State, Status
+from gpu_mesh.planning import plan
+from gpu_mesh.silences import silences
+from gpu_mesh.silences.silences import Quiet
+from gpu_mesh.storage import state_file
+from gpu_mesh.text import humanize
 
 NOW = 1_750_514_400.0  # Saturday, 2025-06-21 14:00 UTC
 MINUTE, DAY = 60.0, 86400.0
@@ -139,7 +142,7 @@ def test_silences_are_numbered_end_early_and_are_forgotten_a_day_later() -> None
     assert [each.id for each in silences.remembered(state.silences, NOW + DAY + MINUTE)] == [2]
     silences.add(state, UPDATE, NOW + 2 * DAY)
     assert [each.id for each in state.silences] == [3]
-    assert statefile.decode(statefile.encode(state)) == state
+    assert state_file.decode(state_file.encode(state)) == state
 
 
 def test_nodes_that_share_a_window_are_shown_as_one() -> None:
@@ -166,7 +169,7 @@ def test_nodes_that_share_a_window_are_shown_as_one() -> None:
     ],
 )
 def test_a_duration_is_read_as_people_write_it(text: str, seconds: float) -> None:
-    assert durations.parse(text, silences.LONGEST) == seconds
+    assert humanize.parse(text, silences.LONGEST) == seconds
 
 
 @pytest.mark.parametrize(
@@ -186,13 +189,13 @@ def test_a_duration_is_read_as_people_write_it(text: str, seconds: float) -> Non
 )
 def test_what_is_no_duration_is_told_with_how_to_write_it(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(problem)}$"):
-        durations.parse(text, silences.LONGEST)
+        humanize.parse(text, silences.LONGEST)
 
 
 @given(st.text())
 def test_whatever_is_written_is_a_duration_within_bounds_or_a_mistake(text: str) -> None:
     try:
-        seconds = durations.parse(text, silences.LONGEST)
+        seconds = humanize.parse(text, silences.LONGEST)
     except ValueError:
         return
     assert 60 <= seconds <= silences.LONGEST
@@ -212,5 +215,5 @@ def test_a_long_list_of_names_is_cut_in_a_line() -> None:
 
 
 def test_an_end_on_another_day_is_told_with_its_date() -> None:
-    assert durations.until_words(NOW + 5 * MINUTE, NOW) == "14:05 UTC"
-    assert durations.until_words(NOW + DAY, NOW) == "2025-06-22 14:00 UTC"
+    assert humanize.until_words(NOW + 5 * MINUTE, NOW) == "14:05 UTC"
+    assert humanize.until_words(NOW + DAY, NOW) == "2025-06-22 14:00 UTC"

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpu_mesh import statefile
-from gpu_mesh.log import Log
-from gpu_mesh.mesh import Node
-from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
-from gpu_mesh.state import NodeState, State
-from gpu_mesh.statefile import StateError, StateFile, decode, encode
-from gpu_mesh.tick import fold
+from gpu_mesh.domain.mesh import Node
+from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
+from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.monitor.tick import fold
+from gpu_mesh.storage import state_file
+from gpu_mesh.storage.state_file import StateError, StateFile, decode, encode
+from gpu_mesh.system.log import Log
 
 NOW = 1_800_000_000.0
 
@@ -137,9 +137,9 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_names_it(tmp_path: Path) 
 ADD = """
 import sys
 from pathlib import Path
-from gpu_mesh.log import Log
-from gpu_mesh.state import NodeState
-from gpu_mesh.statefile import StateFile
+from gpu_mesh.system.log import Log
+from gpu_mesh.domain.state import NodeState
+from gpu_mesh.storage.state_file import StateFile
 from msgspec.structs import replace
 file = StateFile(Path(sys.argv[1]), Log(Path(sys.argv[1], "log")))
 for turn in range(int(sys.argv[2])):
@@ -202,7 +202,7 @@ def holder(file: StateFile, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_lock_that_nobody_lets_go_of_is_an_error_that_names_it(
     file: StateFile, tmp_path: Path, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(statefile, "LOCK_LIMIT", 0.2)
+    monkeypatch.setattr(state_file, "LOCK_LIMIT", 0.2)
     os.kill(holder.pid, signal.SIGSTOP)
     lock = tmp_path / "state/state.lock"
     with pytest.raises(StateError, match=rf"{lock} locked for 0.2 s; .*fuser -v {lock}"), file.update(NOW):

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gpu_mesh import plan, shown, story, trace
-from gpu_mesh.causes import Cause
-from gpu_mesh.simulatecommand import Wish, run
+from gpu_mesh.cli.simulate import Wish, run
+from gpu_mesh.domain.causes import Cause
+from gpu_mesh.planning import plan
+from gpu_mesh.simulation import fake_probe, story, trace
 
 ROOT = Path(__file__).parents[2]
 TRACES = sorted((ROOT / "tests/traces").glob("*.yml"))
@@ -191,7 +192,7 @@ def test_the_example_of_the_documentation_prints_what_stands_there(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("heading", "words"),
-    [("## What a node shows", shown.MEANING), ("## What a repair brings", shown.EFFECTS)],
+    [("## What a node shows", fake_probe.MEANING), ("## What a repair brings", fake_probe.EFFECTS)],
     ids=["shows", "effects"],
 )
 def test_every_word_is_documented_as_the_program_has_it(heading: str, words: dict[str, str]) -> None:

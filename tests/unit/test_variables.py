@@ -4,8 +4,8 @@ from pathlib import Path
 
 from msgspec.structs import fields
 
-from gpu_mesh.mesh import Node, Settings, Tunnel
-from gpu_mesh.variables import VARIABLES, markdown
+from gpu_mesh.domain.mesh import Node, Settings, Tunnel
+from gpu_mesh.inventory.variables import VARIABLES, markdown
 
 DERIVED = {"key", "groups", "tunnel", "on_monitor"}  # a node's, from elsewhere in the inventory
 
@@ -20,5 +20,5 @@ def test_every_field_of_the_mesh_has_its_variable() -> None:
 def test_the_documentation_lists_the_table() -> None:
     document = Path(__file__).parents[2] / "docs/variables.md"
     assert document.read_text(encoding="utf-8").endswith(markdown()), (
-        "docs/variables.md is not what gpu_mesh.variables.markdown() writes: replace its tables by that"
+        "docs/variables.md differs from what gpu_mesh.inventory.variables.markdown() writes: put that there"
     )

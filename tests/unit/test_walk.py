@@ -4,12 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_mesh import alerts, causes, figures, fold, state
-from gpu_mesh.announce import announce
-from gpu_mesh.causes import Action
-from gpu_mesh.mesh import Mesh, Node, Settings
-from gpu_mesh.observation import Fault, LoadedModel, Observation, Reply
-from gpu_mesh.state import Attempt, Outcome
+from gpu_mesh.alerting import alerts
+from gpu_mesh.alerting.node_alerts import announce
+from gpu_mesh.diagnosis import evaluate, uptime
+from gpu_mesh.domain import causes, state
+from gpu_mesh.domain.causes import Action
+from gpu_mesh.domain.mesh import Mesh, Node, Settings
+from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
+from gpu_mesh.domain.state import Attempt, Outcome
 
 NODE = Node(key="iceland", name="Iceland", url="http://10.0.0.7:11434")
 
@@ -31,7 +33,7 @@ def walk(checks: str, node: Node = NODE, start: float = NOW) -> tuple[str, list[
     mesh = Mesh((node,), Settings(grace=0))
     for number, what in enumerate(checks.split(), start=1):
         at, before = start + 30.0 * number, mesh_state.next_alert
-        icons.append(fold.fold(mesh_state, node, seen(what, at)).after.status.icon)
+        icons.append(evaluate.fold(mesh_state, node, seen(what, at)).after.status.icon)
         announce(mesh_state, mesh, at)
         raised = [alert for alert in mesh_state.alerts if alert.id >= before]
         told += [f"{number} {alerts.one_line(alert)}" for alert in raised]
@@ -145,13 +147,13 @@ def test_thresholds_are_the_nodes_own() -> None:
 def test_recoveries_of_the_last_hour_still_count_in_the_next_incident_and_older_ones_do_not() -> None:
     old, new = (Attempt(NOW - age, Action.RESTART_OLLAMA, Outcome.RECOVERED) for age in (3700, 60))
     mesh_state = state.State(nodes={"iceland": state.NodeState(attempts=(old, new))})
-    assert fold.fold(mesh_state, NODE, seen(OK, NOW)).after.attempts == (new,)
+    assert evaluate.fold(mesh_state, NODE, seen(OK, NOW)).after.attempts == (new,)
 
 
 def test_what_a_node_said_before_it_failed_is_remembered() -> None:
     mesh_state = state.State()
-    fold.fold(mesh_state, NODE, seen(OK, NOW))
-    after = fold.fold(mesh_state, NODE, seen(FAIL, NOW + 30)).after
+    evaluate.fold(mesh_state, NODE, seen(OK, NOW))
+    after = evaluate.fold(mesh_state, NODE, seen(FAIL, NOW + 30)).after
     assert (after.models, after.response_ms, after.last_ok) == (("a", "b", "c"), 45, NOW)
 
 
@@ -160,7 +162,7 @@ def test_the_alert_names_cause_next_step_and_the_nodes_own_tags() -> None:
         key="iceland", name="Iceland", url="http://10.0.0.7:11434", alert_tags=("night",), groups=("rented",)
     )
     mesh_state = state.State()
-    fold.fold(mesh_state, node, seen(FAIL, NOW + 30))
+    evaluate.fold(mesh_state, node, seen(FAIL, NOW + 30))
     announce(mesh_state, Mesh((node,), Settings(grace=0)), NOW + 30)
     (alert,) = mesh_state.alerts
     assert alert.cause is causes.Cause.TIMEOUT
@@ -186,7 +188,7 @@ def test_whatever_happens_every_status_follows_from_the_failures_left(story: str
     mesh_state = state.State()
     failures = served = 0
     for number, what in enumerate(story.split()):
-        after = fold.fold(mesh_state, node, seen(what, NOW + 30.0 * number)).after
+        after = evaluate.fold(mesh_state, node, seen(what, NOW + 30.0 * number)).after
         served = 0 if what == FAIL else served + 1
         failures = failures + 1 if what == FAIL else 0 if served >= node.healthy_threshold else failures
         expected = (
@@ -206,7 +208,7 @@ def test_whatever_happens_no_incident_that_was_told_ends_untold_and_no_end_is_to
     mesh = Mesh((node,), Settings(grace=0))
     for number, what in enumerate(story.split()):
         at, before = NOW + 30.0 * number, mesh_state.next_alert
-        after = fold.fold(mesh_state, node, seen(what, at)).after
+        after = evaluate.fold(mesh_state, node, seen(what, at)).after
         announce(mesh_state, mesh, at)
         for alert in mesh_state.alerts:
             if alert.id >= before and alert.level is state.Level.INFO:
@@ -223,10 +225,10 @@ def test_the_score_is_the_weighted_mean_of_the_checks(story: str) -> None:
     mesh_state = state.State()
     values = []
     for number, what in enumerate(story.split()):
-        fold.fold(mesh_state, NODE, seen(what, NOW + 30.0 * number))
+        evaluate.fold(mesh_state, NODE, seen(what, NOW + 30.0 * number))
         values.append({OK: 1.0, CPU: 0.5, FAIL: 0.0}[what])
     if not values:
         return
     weights = [0.5 ** ((len(values) - 1 - place) / 120) for place in range(len(values))]
     expected = 100 * sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
-    assert figures.score(mesh_state.nodes["iceland"]) == pytest.approx(expected)
+    assert uptime.score(mesh_state.nodes["iceland"]) == pytest.approx(expected)

@@ -2,9 +2,10 @@
 
 import pytest
 
-from gpu_mesh import unitfailure, watch
-from gpu_mesh.state import Alert, AlertKind, FailedUnit, Level, State, Tick
-from gpu_mesh.statefile import decode, encode
+from gpu_mesh.alerting import monitor_alerts
+from gpu_mesh.domain.state import Alert, AlertKind, FailedUnit, Level, State, Tick
+from gpu_mesh.monitor import unit_failures
+from gpu_mesh.storage.state_file import decode, encode
 
 NOON = 1_750_161_600.0  # 2025-06-17 12:00:00 UTC
 MINUTE = 60.0
@@ -13,11 +14,13 @@ DELIVER = "gpu-mesh-deliver.service"
 
 
 def fail(state: State, minute: float, unit: str = CHECK) -> Alert | None:
-    return watch.note_failure(state, unit, "exit status 2", ("it broke",), NOON + minute * MINUTE, user=False)
+    return monitor_alerts.note_failure(
+        state, unit, "exit status 2", ("it broke",), NOON + minute * MINUTE, user=False
+    )
 
 
 def well(state: State, minute: float, *units: str) -> None:
-    watch.note_working(state, units, NOON + minute * MINUTE)
+    monitor_alerts.note_working(state, units, NOON + minute * MINUTE)
 
 
 def texts(state: State) -> list[str]:
@@ -27,7 +30,7 @@ def texts(state: State) -> list[str]:
 def test_a_failed_unit_is_told_with_its_ending_its_last_lines_and_the_command_to_look_with() -> None:
     state = State()
     said = ("first line", "second line")
-    alert = watch.note_failure(state, CHECK, "exit status 2", said, NOON, user=False)
+    alert = monitor_alerts.note_failure(state, CHECK, "exit status 2", said, NOON, user=False)
     assert state.alerts == (alert,)
     assert alert is not None
     assert (alert.kind, alert.level, alert.node) == (AlertKind.MONITOR, Level.ERROR, "")
@@ -36,7 +39,7 @@ def test_a_failed_unit_is_told_with_its_ending_its_last_lines_and_the_command_to
 
 
 def test_a_unit_of_the_users_own_systemd_is_looked_at_with_the_users_own_commands() -> None:
-    alert = watch.note_failure(State(), CHECK, "", (), NOON, user=True)
+    alert = monitor_alerts.note_failure(State(), CHECK, "", (), NOON, user=True)
     assert alert is not None
     assert alert.text == f"{CHECK} failed"
     assert alert.next_step == (
@@ -55,7 +58,7 @@ def test_units_are_told_each_on_its_own() -> None:
     assert fail(state, 0)
     assert fail(state, 1, DELIVER)
     well(state, 2, DELIVER)
-    assert list(watch.failing(state)) == [CHECK]
+    assert list(monitor_alerts.failing(state)) == [CHECK]
 
 
 def test_a_unit_that_works_again_is_told_once_with_how_long_it_did_not() -> None:
@@ -93,7 +96,7 @@ def test_a_unit_that_works_is_forgotten_after_the_hour_and_one_that_is_gone_afte
     assert state.failed_units == {}
     fail(state, 100)
     well(state, 100 + 23 * 60)
-    assert list(watch.failing(state)) == [CHECK]
+    assert list(monitor_alerts.failing(state)) == [CHECK]
     well(state, 100 + 25 * 60)
     assert state.failed_units == {}
     assert len(state.alerts) == 3  # and nobody is told that it works
@@ -130,12 +133,12 @@ def test_the_state_remembers_a_failed_unit_and_reads_one_from_before_there_were_
 def test_the_mesh_was_unwatched_when_no_check_was_completed_for_more_than_three_intervals(
     before: Tick, seconds: float, expected: float
 ) -> None:
-    assert watch.unwatched(before, NOON + seconds, 30) == expected
+    assert monitor_alerts.unwatched(before, NOON + seconds, 30) == expected
 
 
 def test_a_gap_is_told_with_its_length_and_beginning() -> None:
     state = State(tick=Tick(NOON, 0, 30))
-    watch.note_gap(state, 30, 2, NOON + 840, NOON + 841)
+    monitor_alerts.note_gap(state, 30, 2, NOON + 840, NOON + 841)
     (alert,) = state.alerts
     assert (alert.level, alert.kind) == (Level.WARNING, AlertKind.MONITOR)
     assert alert.text == (
@@ -147,7 +150,7 @@ def test_a_gap_is_told_with_its_length_and_beginning() -> None:
 @pytest.mark.parametrize(("unprobed", "told"), [(0, True), (1, True), (2, False), (3, False)])
 def test_checks_that_could_probe_no_node_did_run_and_leave_no_gap(unprobed: int, told: bool) -> None:
     state = State(tick=Tick(NOON, 0, 30), unprobed=unprobed)
-    watch.note_gap(state, 30, 2, NOON + 840, NOON + 841)
+    monitor_alerts.note_gap(state, 30, 2, NOON + 840, NOON + 841)
     assert bool(state.alerts) is told
 
 
@@ -165,7 +168,7 @@ def test_checks_that_could_probe_no_node_did_run_and_leave_no_gap(unprobed: int,
     ],
 )
 def test_the_ending_of_a_unit_is_said_in_words(result: str, code: str, status: str, expected: str) -> None:
-    assert unitfailure.ending(result, code, status) == expected
+    assert unit_failures.ending(result, code, status) == expected
 
 
 @pytest.mark.parametrize(
@@ -182,18 +185,18 @@ def test_the_ending_of_a_unit_is_said_in_words(result: str, code: str, status: s
         ("Authorization: Bearer hunter2", "Authorization: …"),
         ("api_key=hunter2 tail", "api_key=… tail"),
         ("https://user:hunter2@" + "x" * 5000, "https://…"),
-        ("a" * 5000, "a" * (unitfailure.LINE_LIMIT - 1) + "…"),
+        ("a" * 5000, "a" * (unit_failures.LINE_LIMIT - 1) + "…"),
     ],
 )
 def test_a_line_of_the_journal_is_harmless_bounded_and_without_secrets(line: str, expected: str) -> None:
-    assert unitfailure.harmless(line) == expected
+    assert unit_failures.harmless(line) == expected
 
 
 @pytest.mark.parametrize("unit", ["--help", "-x.service", "", "a b.service", "../x", "x" * 300, "a\nb"])
 def test_what_could_be_an_option_or_a_path_is_no_unit(unit: str) -> None:
-    assert not unitfailure.UNIT.fullmatch(unit)
+    assert not unit_failures.UNIT.fullmatch(unit)
 
 
 def test_every_unit_of_the_roles_is_one() -> None:
     for unit in (CHECK, "gpu-mesh-tunnel@rented-1.service", "gpu-mesh-tunnel@a\\x2db.service"):
-        assert unitfailure.UNIT.fullmatch(unit)
+        assert unit_failures.UNIT.fullmatch(unit)

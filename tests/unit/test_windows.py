@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_mesh import inventory
-from gpu_mesh.mesh import Day, Node, Window
-from gpu_mesh.windows import open_windows, window_at
+from gpu_mesh.domain.mesh import Day, Node, Window
+from gpu_mesh.inventory import ansible_reader
+from gpu_mesh.silences.windows import open_windows, window_at
 
 HOUR = 3600.0
 BERLIN = "Europe/Berlin"
@@ -95,7 +95,7 @@ def test_a_window_in_a_zone_that_the_machine_has_lost_stays_closed() -> None:
 
 READ_A_ZONE = """
 import zoneinfo
-from gpu_mesh.maintenance import MAINTENANCE
+from gpu_mesh.inventory.maintenance import MAINTENANCE
 zoneinfo.reset_tzpath(to=())
 window = {"days": "daily", "from": "03:00", "to": "05:00"}
 print(MAINTENANCE.read([{**window, "zone": "Europe/Berlin"}])[0].zone)
@@ -136,7 +136,7 @@ mesh_nodes:
         iceland:
 """
     )
-    read = inventory.read((str(mesh),)).mesh
+    read = ansible_reader.read((str(mesh),)).mesh
     assert read is not None
     assert {node.key: node.maintenance for node in read.nodes} == {
         "desk": (),

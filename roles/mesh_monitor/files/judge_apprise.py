@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from gpu_mesh import appriseconfig
-from gpu_mesh.mesh import Settings
-from gpu_mesh.paths import Paths
+from gpu_mesh.delivery import apprise_config
+from gpu_mesh.domain.mesh import Settings
+from gpu_mesh.system.paths import Paths
 
 here = Path(sys.argv[1])
-found = appriseconfig.load(
+found = apprise_config.load(
     Paths(inventory=(), config=here.parent, state=here.parent, log=here.parent),
     Settings(apprise_config=str(here)),
 )

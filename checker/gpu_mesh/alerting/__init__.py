@@ -1,0 +1,1 @@
+"""Which alerts there are, and which are held back."""

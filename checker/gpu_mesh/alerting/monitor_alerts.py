@@ -1,0 +1,137 @@
+"""Decides what is said of the monitor itself: of its units that failed, and of a gap between checks. Pure.
+
+The world is asked by unit_failures.py, for the command of ``gpu-mesh-failure@.service`` and for the check.
+"""
+
+from collections.abc import Collection, Iterable
+
+from msgspec.structs import replace
+
+from gpu_mesh.alerting import alerts
+from gpu_mesh.domain.state import Alert, FailedUnit, Level, State, Tick
+from gpu_mesh.text.humanize import in_words, lasted, moment
+
+STALE_INTERVALS = 3
+"""A last check older than this many intervals means that nobody is watching."""
+
+QUIET = 3600.0
+"""Seconds between two alerts about one unit, at least."""
+
+FORGOTTEN = 86400.0
+"""Seconds after which a unit that neither fails nor works any more is forgotten: it is off, or gone."""
+
+
+def note_failure(
+    state: State,
+    unit: str,
+    reason: str,
+    said: Iterable[str],
+    now: float,
+    *,
+    user: bool = False,
+    next_step: str = "",
+) -> Alert | None:
+    """Enter the failure of a unit into the state, with an alert unless there was one within the hour.
+
+    Args:
+        state: changed in place; the caller holds the lock and saves it.
+        unit: its whole name, ``gpu-mesh-check.service``; or a command that gpu-mesh run starts.
+        reason: how it ended, in words ("": not known).
+        said: its last lines in the journal, each one harmless line.
+        now: Unix seconds.
+        user: whether it is a unit of the user's own systemd.
+        next_step: what a person can do; "": what helps with a unit.
+    """
+    known = state.failed_units.get(unit) or FailedUnit(since=now, at=now)
+    # An alert in the future was raised before the clock was set back, and silences nothing.
+    quiet = 0 <= now - known.alerted_at < QUIET
+    state.failed_units[unit] = FailedUnit(
+        since=min(known.since, now) if known.failing else now,
+        at=now,
+        alerted_at=known.alerted_at if quiet else now,
+        told=not quiet or (known.failing and known.told),
+        user=user,
+    )
+    if quiet:
+        return None
+    own = " --user" if user else ""
+    lines = " | ".join(said)
+    return alerts.raise_monitor_alert(
+        state,
+        now,
+        f"{unit} failed" + (f": {reason}" if reason else "") + (f"; it said: {lines}" if lines else ""),
+        next_step or f"journalctl{own} -u {unit} -n 50; then, once mended: systemctl{own} start {unit}",
+    )
+
+
+def failing(state: State) -> dict[str, FailedUnit]:
+    """Return the units that failed and have not been seen to work since."""
+    return {unit: known for unit, known in state.failed_units.items() if known.failing}
+
+
+def note_working(state: State, working: Collection[str], now: float) -> None:
+    """Alert of each failed unit that works again, if its failure was told; forget what is long over.
+
+    Args:
+        state: changed in place; the caller holds the lock and saves it.
+        working: units that have run well since they failed.
+        now: Unix seconds.
+    """
+    for unit, known in failing(state).items():
+        if unit in working:
+            if known.told:
+                text = f"{unit} works again{lasted(', {} after it failed', known.since, now)}"
+                alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
+            state.failed_units[unit] = replace(known, failing=False, told=False)
+    state.failed_units = {unit: known for unit, known in state.failed_units.items() if _counts(known, now)}
+
+
+def _counts(known: FailedUnit, now: float) -> bool:
+    if known.failing:
+        return abs(now - known.at) < FORGOTTEN
+    return abs(now - known.alerted_at) < QUIET
+
+
+def unwatched(before: Tick, now: float, interval: float) -> float:
+    """Return for how many seconds nobody had checked the mesh when this check began; 0.0: it was watched.
+
+    It was watched when no more than three intervals lie between the end of the last check and the beginning
+    of this one, before the very first check, and as far as can be known after the clock was set back.
+
+    Args:
+        before: the last completed check.
+        now: Unix seconds, when this check began.
+        interval: seconds between checks; where the inventory has just shortened it, the one before counts.
+    """
+    gap = now - _end(before)
+    return gap if before.at and gap > STALE_INTERVALS * max(interval, before.interval) else 0.0
+
+
+def note_gap(state: State, interval: float, nodes: int, began: float, now: float) -> None:
+    """Alert that the mesh was unwatched, before this check enters itself into the state.
+
+    While the monitor could not probe any node its checks leave no tick, but they did run, and that was told.
+
+    Args:
+        state: changed in place; the caller holds the lock and saves it.
+        interval: seconds between checks.
+        nodes: how many the check is for.
+        began: Unix seconds, when this check began.
+        now: Unix seconds.
+    """
+    gap = unwatched(state.tick, began, interval)
+    if not gap or 0 < nodes <= state.unprobed:
+        return
+    since = moment(_end(state.tick))
+    alerts.raise_monitor_alert(
+        state,
+        now,
+        f"The mesh was unwatched for {in_words(gap)} (since {since}): no check was completed",
+        "was the monitor off or asleep? If not: journalctl -u gpu-mesh-check (in user scope with --user);"
+        " without systemd, leave the checks to gpu-mesh run",
+        Level.WARNING,
+    )
+
+
+def _end(of: Tick) -> float:
+    return of.at + of.seconds

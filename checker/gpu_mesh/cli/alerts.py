@@ -1,0 +1,181 @@
+"""The work of ``gpu-mesh alerts``: shows the history of alerts; tries each URL with a message a level."""
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from gpu_mesh.delivery import outbox
+from gpu_mesh.domain.mesh import Settings
+from gpu_mesh.domain.state import Alert, AlertKind, Delivery, Level, Progress, State
+from gpu_mesh.system.log import Log, Severity, event
+from gpu_mesh.system.paths import Paths
+from gpu_mesh.text.humanize import in_words, moment
+from gpu_mesh.text.sanitize import one_line
+from gpu_mesh.text.table import aligned
+
+if TYPE_CHECKING:
+    from gpu_mesh.delivery.apprise_config import Channel
+    from gpu_mesh.delivery.render import Templates
+
+EXAMPLE = """\
+version: 1
+urls:
+  - mailto://USER:PASSWORD@example.com?to=ops@example.com:
+      tag: critical
+  - ntfy://ntfy.example.com/TOPIC:
+      tag: warning, error, critical
+"""
+
+
+def services(paths: Paths, settings: Settings) -> dict[str, str]:
+    """Return service and host of each URL by its hash, no secrets; none where their file cannot be read."""
+    from gpu_mesh.delivery import (
+        apprise_config,  # here, because a history without deliveries needs no Apprise
+    )
+
+    try:
+        channels = apprise_config.load(paths, settings).channels
+    except OSError:  # not even whether there is a file may be seen
+        return {}
+    return {channel.target.id: channel.label for channel in channels}
+
+
+def list_alerts(state: State, now: float, known: Mapping[str, str]) -> str:
+    """Return the history as a table, the newest last: number, time, level, node, text, delivery to each URL.
+
+    Args:
+        state: as loaded.
+        now: Unix seconds.
+        known: service and host of the URLs by their hashes; of one that is not there the hash alone is shown.
+    """
+    if not state.alerts:
+        return "No alert so far.\n"
+    rows: list[tuple[str, ...]] = [("No", "Time", "Level", "Node", "What happened", "Delivery")]
+    for alert in sorted(state.alerts, key=lambda alert: alert.id):
+        deliveries = _deliveries(alert, now, known)
+        rows.append(
+            (
+                str(alert.id),
+                moment(alert.at),
+                alert.level.upper(),
+                one_line(alert.node, 40) or "-",
+                one_line(alert.text, 80),
+                deliveries[0],
+            )
+        )
+        rows += [("", "", "", "", "", more) for more in deliveries[1:]]
+    return "".join(f"{line}\n" for line in aligned(rows))
+
+
+def send_test(
+    paths: Paths, settings: Settings, log: Log, clock: Callable[[], float], tag: str = ""
+) -> tuple[str, int]:
+    """Send a test message of each level straight to every URL that wants it, past the outbox.
+
+    Args:
+        paths: where the configuration is.
+        settings: the monitor's.
+        log: takes each outcome.
+        clock: returns Unix seconds.
+        tag: "": every URL is tried at its levels; else only those that an alert with this tag reaches.
+
+    Returns:
+        A report for people, and the exit code: 1 when a URL failed, a part of the configuration cannot be
+        used, or there was no URL to try.
+    """
+    from gpu_mesh.delivery import apprise_config  # here, because the list needs no Apprise
+    from gpu_mesh.delivery.render import Format, Templates
+
+    configuration = apprise_config.load(paths, settings)
+    place = apprise_config.expected_place(paths, settings)
+    lines = [f"PROBLEM  {text}" for text in configuration.problems]
+    lines += [f"note     {text}" for text in configuration.notes]
+    if not configuration.channels and configuration.problems:
+        return "\n".join(lines) + "\n", 1
+    if not configuration.channels:
+        lines += [f"There is no URL to send alerts to. Write {place} (chmod 600), for example:", "", EXAMPLE]
+        return "\n".join(lines), 1
+    alerts = tuple(_test_alert(level, clock(), tag) for level in Level)
+    templates = Templates(settings.alert_templates)
+    broken = [text for form in Format for text in templates.render(alerts[0], form).problems]
+    lines += [f"PROBLEM  {text}" for text in dict.fromkeys(broken)]
+    failed = any(line.startswith("PROBLEM") for line in lines)
+    tried = False
+    with ThreadPoolExecutor(min(len(configuration.channels), 32)) as pool:
+        reports = pool.map(lambda channel: _try(channel, alerts, templates, tag), configuration.channels)
+        for channel, (sent, reason) in zip(configuration.channels, reports, strict=True):
+            failed = failed or bool(reason)
+            tried = tried or bool(sent or reason)
+            lines.append(_report(channel, sent, reason))
+            severity = Severity.WARNING if reason else Severity.INFO
+            fields = {"target": channel.target.id, "service": channel.label, "reason": reason}
+            log.write([event("alert_test", severity, levels=",".join(sent), **fields)], clock())
+    if not tried:
+        lines.append(f"No URL in {place} wants an alert with the tag {tag}")
+    return "\n".join(lines) + "\n", int(failed or not tried)
+
+
+def _deliveries(alert: Alert, now: float, known: Mapping[str, str]) -> list[str]:
+    said = [
+        f"{f'{known[key]} ({key})' if key in known else key}: {_progress(delivery, now)}"
+        for key, delivery in sorted(alert.deliveries.items())
+    ]
+    if alert.muted:
+        return ["not sent: this node's alerts rested"]
+    return said or ["no URL wanted it" if alert.done else "waiting to be sent"]
+
+
+def _progress(delivery: Delivery, now: float) -> str:
+    if delivery.progress is Progress.DELIVERED:
+        return "delivered"
+    if delivery.progress is Progress.MERGED:
+        return "merged into a newer one of this node"
+    tries = f"{delivery.attempts} attempt{'s' if delivery.attempts != 1 else ''}"
+    reason = one_line(delivery.error, 120)
+    if delivery.progress is Progress.GIVEN_UP:
+        return f"given up after {tries}: {reason}"
+    wait = delivery.next_at - now
+    next_try = f"next in {in_words(wait)}" if wait >= 1 else "next try is due"
+    return f"not delivered yet, {tries}, {next_try}: {reason}"
+
+
+def _test_alert(level: Level, now: float, tag: str) -> Alert:
+    return Alert(
+        id=0,
+        at=now,
+        level=level,
+        kind=AlertKind.TEST,
+        text=f"This is a test of alerts of the level {level.value}",
+        next_step="none: nothing is wrong",
+        tags=(tag,) if tag else (),
+    )
+
+
+def _wanted(target: outbox.Target, alerts: Iterable[Alert], tag: str) -> list[Alert]:
+    tags = (tag,) if tag else tuple(target.tags)
+    return [alert for alert in alerts if outbox.wants(target.tags, alert.level, tags)]
+
+
+def _try(
+    channel: "Channel", alerts: tuple[Alert, ...], templates: "Templates", tag: str
+) -> tuple[list[Level], str]:
+    """Return the levels that were delivered, and why the next one was not ("": all were)."""
+    from gpu_mesh.delivery import sender
+
+    sent: list[Level] = []
+    for alert in _wanted(channel.target, alerts, tag):
+        reason = sender.send(channel, alert, sender.worded(channel, alert, templates).message)
+        if reason:
+            return sent, f"{alert.level.value}: {reason}"
+        sent.append(alert.level)
+    return sent, ""
+
+
+def _report(channel: "Channel", sent: list[Level], reason: str) -> str:
+    what = f"{channel.label} ({channel.target.id}, {channel.place})"
+    levels = ", ".join(level.value for level in sent)
+    if reason:
+        return f"FAILED   {what}: {reason}" + (f" (delivered: {levels})" if sent else "")
+    if not sent:
+        return f"not sent {what}: its tags are {', '.join(sorted(channel.target.tags))}"
+    return f"ok       {what}: {levels}"

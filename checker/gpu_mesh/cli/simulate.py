@@ -1,0 +1,127 @@
+"""The work of ``gpu-mesh simulate``: reads a trace, and the inventory where it is wanted; tells the story."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+from msgspec import Struct
+
+from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.inventory import reader
+from gpu_mesh.inventory.mistakes import Mistake, describe
+from gpu_mesh.simulation import simulator, story
+from gpu_mesh.simulation.trace_parser import TraceError, read
+
+_LARGEST = 1_000_000  # bytes of a trace
+
+
+class Wish(Struct, frozen=True):
+    """What the command line asks for."""
+
+    file: Path
+    given: tuple[str, ...] = ()  # NAME=VALUE
+    named: tuple[str, ...] = ()  # the inventory that the command line names; (): none
+    usual: tuple[str, ...] = ()  # the inventory that is used where the trace has no nodes
+    monitor: str | None = None  # whose settings count
+
+
+class Document(Struct, frozen=True):
+    """The story as ``--json`` writes it."""
+
+    schema: int
+    about: str
+    seconds: float
+    checks: int
+    happenings: tuple[story.Happening, ...]
+    counts: story.Counts
+    unmet: tuple[str, ...]
+
+
+def run(wish: Wish, *, as_json: bool = False) -> tuple[str, tuple[str, ...]]:
+    """Return the story in words, and what the trace expects and did not come.
+
+    Raises:
+        ValueError: the trace, the inventory or a setting cannot be used; tells every mistake, one a line.
+    """
+    given = {}
+    for each in wish.given:
+        name, sign, value = each.partition("=")
+        if not sign or not name:
+            raise ValueError(f"--set wants NAME=VALUE, such as --set check_interval=10, not {each!r}")
+        given[name.strip().removeprefix("mesh_monitor_")] = value.strip()
+    document, lines = _parsed(wish.file)
+    has_nodes = isinstance(document, dict) and document.get("nodes") is not None
+    inventory = _mesh(wish.named if has_nodes else wish.usual, wish.monitor)
+    try:
+        trace = read(document, str(wish.file), lines, inventory, given)
+    except TraceError as error:
+        raise ValueError(f"the trace cannot be used\n{describe(error.mistakes)}") from error
+    told = simulator.tell(trace)
+    unmet = story.unmet(trace.expected, told)
+    if not as_json:
+        return story.table(told, trace.about), unmet
+    whole = Document(
+        story.SCHEMA, trace.about, told.seconds, told.checks, told.happenings, story.count(told), unmet
+    )
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n", unmet
+
+
+def _mesh(sources: tuple[str, ...], monitor: str | None) -> Mesh | None:
+    """Return the mesh of an inventory; None without one."""
+    if not sources:
+        return None
+    found = reader.read(sources, monitor)
+    if found.mesh is None:
+        raise ValueError(f"the inventory cannot be used\n{describe(found.mistakes)}")
+    return found.mesh
+
+
+def _parsed(file: Path) -> tuple[object, dict[tuple[str | int, ...], int]]:
+    """Return what the file says, and the line of each of its parts."""
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"the trace {file} cannot be read: {error.strerror}; name a YAML file") from error
+    if len(text) > _LARGEST:
+        raise ValueError(f"{file} is larger than {_LARGEST} bytes: that is no trace")
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or "it cannot be decoded"
+        place = f"{file}:{mark.line + 1}" if mark else str(file)
+        raise ValueError(f"the trace cannot be used\n{place}: no YAML: {what}") from error
+    twice = list(_twice(root, file)) if root else []
+    if twice:
+        raise ValueError(f"the trace cannot be used\n{describe(twice)}")
+    return document, dict(_lines(root)) if root else {}
+
+
+def _lines(node: yaml.Node, at: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    """Yield the line of each part and of what it consists of."""
+    yield at, node.start_mark.line + 1
+    if len(at) == 2:
+        return
+    for key, inner, line in _inner(node):
+        yield from _lines(inner, (*at, key))
+        yield (*at, key), line
+
+
+def _inner(node: yaml.Node) -> Iterator[tuple[str | int, yaml.Node, int]]:
+    if isinstance(node, yaml.MappingNode):
+        yield from ((key.value, value, key.start_mark.line + 1) for key, value in node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        yield from ((number, each, each.start_mark.line + 1) for number, each in enumerate(node.value))
+
+
+def _twice(node: yaml.Node, file: Path) -> Iterator[Mistake]:
+    """Yield each key that a mapping has twice: YAML would take the last, and say nothing."""
+    seen: set[Any] = set()
+    for key, inner, line in _inner(node):
+        if key in seen:
+            yield Mistake(f"{key!r} stands there twice", place=f"{file}:{line}")
+        seen.add(key)
+        yield from _twice(inner, file)

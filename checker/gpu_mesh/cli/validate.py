@@ -1,0 +1,85 @@
+"""The ``validate`` command: read the inventory anew, show the mesh or every mistake."""
+
+import sys
+from typing import Any
+
+import msgspec
+
+from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind
+from gpu_mesh.inventory import reader
+from gpu_mesh.inventory.mistakes import describe
+from gpu_mesh.system.paths import Paths
+from gpu_mesh.text.table import aligned
+
+SCHEMA = 1
+
+
+def run(paths: Paths, monitor: str | None, *, as_json: bool) -> int:
+    """Print the resolved mesh and return 0; or print the mistakes and return 2.
+
+    Args:
+        paths: where the sources are.
+        monitor: the ``--monitor`` option.
+        as_json: print one JSON object instead, whether right or wrong.
+    """
+    found = reader.read(paths.inventory, monitor)
+    if found.mesh is None:
+        if as_json:
+            _write_json({"schema": SCHEMA, "mistakes": msgspec.to_builtins(found.mistakes)})
+        sys.stderr.write(describe(found.mistakes) + "\n")
+        return 2
+    if as_json:
+        _write_json({"schema": SCHEMA, **_document(found.mesh)})
+    else:
+        sys.stdout.write(table(found.mesh))
+    return 0
+
+
+def table(mesh: Mesh) -> str:
+    """Render the mesh for a person, one line a node."""
+    rows = [
+        ("NODE", "URL", "THROUGH", "RECOVERY"),
+        *((node.key, node.url, _through(node), _recovery(node)) for node in mesh.nodes),
+    ]
+    count = f"{len(mesh.nodes)} node{'s' if len(mesh.nodes) != 1 else ''}"
+    watcher = f", watched by {mesh.monitor}" if mesh.monitor else ""
+    told = "".join(f"note: {note}\n" for note in notes(mesh))
+    return "\n".join(aligned(rows)) + f"\n{count}{watcher}, no mistakes\n{told}"
+
+
+def notes(mesh: Mesh) -> tuple[str, ...]:
+    """Return what is no mistake but perhaps not meant: nodes that are asked the same at the same URL."""
+    asked: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
+    for node in mesh.nodes:
+        asked.setdefault((node.url, tuple(sorted(node.headers.items()))), []).append(node.key)
+    return tuple(
+        f"{', '.join(keys)} have the same URL, {url}: one Ollama is watched {len(keys)} times"
+        for (url, _), keys in asked.items()
+        if len(keys) > 1
+    )
+
+
+def _through(node: Node) -> str:
+    return f"tunnel to {node.tunnel.host}" if node.tunnel else "-"
+
+
+def _recovery(node: Node) -> str:
+    target = {
+        RecoveryKind.SYSTEMD: node.unit,
+        RecoveryKind.SYSTEMD_USER: node.unit,
+        RecoveryKind.DOCKER: node.container,
+    }.get(node.recovery, "")
+    return f"{node.recovery} {target}".rstrip() + ("" if node.enabled else " (not enabled)")
+
+
+def _document(mesh: Mesh) -> dict[str, Any]:
+    return {
+        "monitor": mesh.monitor,
+        "notes": notes(mesh),
+        "settings": msgspec.to_builtins(mesh.settings),
+        "nodes": msgspec.to_builtins(mesh.nodes),
+    }
+
+
+def _write_json(document: dict[str, Any]) -> None:
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")

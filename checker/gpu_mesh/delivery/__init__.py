@@ -1,0 +1,1 @@
+"""Sends alerts. The only room that reads the alert credentials."""

@@ -1,0 +1,99 @@
+"""Splits an Apprise configuration, YAML or text, into entries with their lines. For apprise_config.py. Pure.
+
+Whether an entry is any good is for Apprise to say. What is told here never quotes the file: it holds secrets.
+"""
+
+import re
+
+import yaml
+from msgspec import Struct
+
+Problem = tuple[int, str]  # line, and what is wrong there
+
+_TOP_KEYS = frozenset({"version", "asset", "tag", "tags", "groups", "urls", "include"})
+_NO_INCLUDE = "include is not supported: put the URLs into this file"
+
+
+class Entry(Struct, frozen=True):
+    """One URL with its options."""
+
+    line: int
+    content: str  # a configuration that holds this entry alone
+    raw: object  # the URL, or a mapping of it and its options
+    yaml: bool
+
+
+def from_text(text: str) -> tuple[list[Entry], list[Problem]]:
+    """Split a text configuration: a URL a line, perhaps with ``tags=`` before it."""
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    lines = [(number, line) for number, line in lines if line and line[0] not in "#;"]
+    problems = [(number, _NO_INCLUDE) for number, line in lines if line.lower().startswith("include")]
+    groups = [line for _, line in lines if "=" in line and "://" not in line]
+    entries = [
+        Entry(number, "\n".join([*groups, line]), re.sub(r"^[^:/]*=\s*", "", line), yaml=False)
+        for number, line in lines
+        if "://" in line and not line.lower().startswith("include")
+    ]
+    problems += [
+        (number, "neither a URL (schema://...) nor a group (name=tag,tag)")
+        for number, line in lines
+        if "://" not in line and "=" not in line and not line.lower().startswith("include")
+    ]
+    return entries, problems
+
+
+def from_yaml(text: str) -> tuple[list[Entry], list[Problem]]:
+    """Split a YAML configuration: an item of ``urls`` each, and each item of a list below a URL."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        whole = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = re.sub(r"(['\"]).*?\1", "***", error.problem or "it cannot be read")  # it quotes the file
+        return [], [(mark.line + 1 if mark else 1, f"not valid YAML: {what}")]
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        return [], [(1, f"not valid YAML ({type(error).__name__})")]
+    if whole is None:
+        return [], []
+    if not isinstance(whole, dict) or not isinstance(root, yaml.MappingNode):
+        return [], [(1, "not an Apprise configuration: expected a mapping with the key urls")]
+    problems: list[Problem] = []
+    line_of = {
+        key.value: key.start_mark.line + 1 for key, _ in root.value if isinstance(key, yaml.ScalarNode)
+    }
+    for key in whole:
+        if key not in _TOP_KEYS:
+            shown = key if isinstance(key, str) and re.fullmatch(r"[A-Za-z_-]{1,20}", key) else "***"
+            problems.append(
+                (line_of.get(str(key), 1), f"unknown key {shown} (URLs stand in a list under urls)")
+            )
+    if "include" in whole:
+        problems.append((line_of["include"], _NO_INCLUDE))
+    urls = whole.get("urls")
+    nodes = next((value for key, value in root.value if key.value == "urls"), None)
+    if urls is None:
+        return [], problems
+    if not isinstance(urls, list) or not isinstance(nodes, yaml.SequenceNode):
+        return [], [*problems, (line_of["urls"], "urls is not a list")]
+    shared = {key: value for key, value in whole.items() if key not in {"urls", "include"}}
+    entries = [
+        Entry(node.start_mark.line + 1, yaml.safe_dump({**shared, "urls": [single]}), single, yaml=True)
+        for item, node in zip(urls, nodes.value, strict=True)
+        for single in _singles(item)
+    ]
+    return entries, problems
+
+
+def names_nobody(text: str) -> bool:
+    """Tell whether a YAML configuration that ``from_yaml`` has read says on purpose that there is no URL."""
+    whole = yaml.safe_load(text)
+    return isinstance(whole, dict) and whole.get("urls") == []
+
+
+def _singles(item: object) -> list[object]:
+    """Return an entry as entries of one URL each: a list below a URL stands for several."""
+    if isinstance(item, dict):
+        for key, value in item.items():
+            if isinstance(key, str) and "://" in key and isinstance(value, list) and value:
+                return [{**item, key: [single]} for single in value]
+    return [item]

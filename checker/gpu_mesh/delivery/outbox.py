@@ -1,0 +1,251 @@
+"""Decides which alert is due for which URL, when to try again, and when nothing is left to do. Pure.
+
+A URL is known here by the hash that worker.py gives it and by its tags; no URL ever comes near the state.
+Whatever is folded is folded by the alert's number, into the state as it is by then.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gpu_mesh.alerting import merging
+from gpu_mesh.alerting.merging import Letter
+from gpu_mesh.domain.state import Alert, Delivery, Level, Progress, State
+
+FIRST_RETRY = 30.0
+"""Seconds until the second attempt; doubled after each further one."""
+
+LONGEST_RETRY = 1800.0
+"""Seconds between two attempts, at most."""
+
+EXPIRY = 86400.0
+"""An attempt that fails when the alert is this many seconds old was the last one."""
+
+UNTOLD = "no answer is noted yet"
+"""What is said of an attempt that was begun; it counts as failed until ``fold`` says otherwise."""
+
+LEVEL_TAGS = frozenset(level.value for level in Level)
+UNASKED_LEVELS = LEVEL_TAGS - {Level.INFO.value}
+"""The levels that a URL without level tags gets."""
+
+
+class Target(Struct, frozen=True):
+    """A URL of the Apprise configuration, as far as deciding needs it."""
+
+    id: str  # hash of the URL
+    tags: frozenset[str] = frozenset()
+
+
+class Ending(StrEnum):
+    """Why nothing more is done for an alert."""
+
+    FINISHED = "finished"  # each URL has it or was given up
+    UNMATCHED = "unmatched"  # no URL wants it
+    EXPIRED = "expired"  # the configuration stayed broken, or without a URL that waits, until it was too old
+
+
+class Settled(Struct, frozen=True):
+    """An alert that came to its end without a last attempt."""
+
+    alert: Alert
+    ending: Ending
+
+
+def wants(tags: frozenset[str], level: Level, alert_tags: Iterable[str]) -> bool:
+    """Tell whether a URL with these tags gets an alert of this level and these tags.
+
+    Level tags choose levels (none: warning and above); any other tag must be shared with the alert. An alert
+    about the monitor or the whole mesh has no tags and concerns everybody.
+    """
+    lowered = frozenset(tag.lower() for tag in tags)
+    levels = lowered & LEVEL_TAGS or UNASKED_LEVELS
+    others = lowered - LEVEL_TAGS
+    shared = {tag.lower() for tag in alert_tags}
+    return level.value in levels and (not others or not shared or bool(others & shared))
+
+
+def retry_delay(attempts: int) -> float:
+    """Seconds to wait after that many failed attempts."""
+    return float(min(FIRST_RETRY * 2 ** min(attempts - 1, 16), LONGEST_RETRY))
+
+
+def due(alerts: Iterable[Alert], targets: Iterable[Target], now: float) -> dict[str, tuple[Letter, ...]]:
+    """Return what is to be sent now, by target and in order of the alerts' numbers."""
+    known = tuple(alerts)
+    by_target = {target.id: _letters(known, target, now) for target in targets}
+    return {key: found for key, found in by_target.items() if found}
+
+
+def _letters(alerts: tuple[Alert, ...], target: Target, now: float) -> tuple[Letter, ...]:
+    waiting = [alert for alert in alerts if not alert.done and _waits_for(alert, target)]
+    if not waiting:
+        return ()
+    unwanted = (alert for alert in alerts if not wants(target.tags, alert.level, alert.tags))
+    return tuple(
+        letter for letter in merging.letters(waiting, unwanted) if _is_due(letter.alert, target, now)
+    )
+
+
+def begin(state: State, alert_id: int, target: Target, now: float) -> bool:
+    """Enter an attempt into the state as it is now, before it is made.
+
+    A process that dies on the way, or cannot save the outcome, is followed by a next attempt after the usual
+    wait, not at once and again and again; nothing is lost.
+
+    Returns:
+        False when the alert is no longer due there; nothing was entered.
+    """
+    alert = next((alert for alert in state.alerts if alert.id == alert_id and not alert.done), None)
+    if alert is None or not _is_due(alert, target, now):
+        return False
+    attempts = alert.deliveries.get(target.id, Delivery()).attempts + 1
+    delivery = Delivery(attempts=attempts, next_at=now + retry_delay(attempts), error=UNTOLD)
+    _store(state, {alert.id: replace(alert, deliveries={**alert.deliveries, target.id: delivery})})
+    return True
+
+
+def fold(
+    state: State,
+    alert_id: int,
+    target_id: str,
+    reason: str,
+    targets: Iterable[Target],
+    now: float,
+    *,
+    whole: bool,
+    merged: tuple[int, ...] = (),
+) -> Delivery | None:
+    """Enter the outcome of an attempt that was begun into the state as it is now.
+
+    Args:
+        state: changed in place.
+        alert_id: the alert that was sent.
+        target_id: where to.
+        reason: why it was not delivered, without secrets; "": it was.
+        targets: all that the configuration names.
+        now: Unix seconds.
+        whole: whether ``targets`` is complete; with a part of the configuration broken, no alert is done.
+        merged: the numbers of the alerts for which this one stands there.
+
+    Returns:
+        The delivery as it stands now; None when the alert is no longer in the state.
+    """
+    alert = next((alert for alert in state.alerts if alert.id == alert_id), None)
+    if alert is None:
+        return None
+    delivery = _after(alert, alert.deliveries.get(target_id, Delivery()), reason, now)
+    changed = {alert.id: replace(alert, deliveries={**alert.deliveries, target_id: delivery})}
+    if delivery.progress is Progress.DELIVERED:
+        # The service is back: what else waits for it need not wait any longer.
+        waiting = (each for each in state.alerts if each.id != alert.id and target_id in each.deliveries)
+        changed |= {each.id: _without_wait(each, target_id) for each in waiting}
+    if delivery.progress is not Progress.PENDING:
+        changed |= {
+            each.id: replace(each, deliveries={**each.deliveries, target_id: _merged(each, target_id)})
+            for each in state.alerts
+            if each.id in merged
+        }
+    targets = tuple(targets)
+    _store(state, {key: _closed(each, targets, whole=whole) for key, each in changed.items()})
+    return delivery
+
+
+def _without_wait(alert: Alert, target_id: str) -> Alert:
+    delivery = alert.deliveries[target_id]
+    if delivery.progress is not Progress.PENDING or delivery.error == UNTOLD:
+        return alert
+    return replace(alert, deliveries={**alert.deliveries, target_id: replace(delivery, next_at=0.0)})
+
+
+def _merged(alert: Alert, target_id: str) -> Delivery:
+    delivery = alert.deliveries.get(target_id, Delivery())
+    waits = delivery.progress is Progress.PENDING
+    return replace(delivery, progress=Progress.MERGED, next_at=0.0) if waits else delivery
+
+
+def _closed(alert: Alert, targets: tuple[Target, ...], *, whole: bool) -> Alert:
+    open_ones = _pending(alert, targets) or _misses_a_target(alert, targets)
+    return replace(alert, done=alert.done or (whole and not open_ones))
+
+
+def settlements(
+    alerts: Iterable[Alert], targets: tuple[Target, ...], now: float, *, whole: bool
+) -> tuple[Settled, ...]:
+    """Return the alerts for which nothing is left to do although no attempt says so.
+
+    With a whole configuration: those that no URL wants, or whose last open URL wants them no longer. With a
+    broken one, or one in which a URL is missing that still waits, an alert waits until it is too old.
+    """
+    endings = ((alert, _ending(alert, targets, now, whole=whole)) for alert in alerts if not alert.done)
+    return tuple(Settled(alert, ending) for alert, ending in endings if ending)
+
+
+def settle(state: State, targets: tuple[Target, ...], now: float, *, whole: bool) -> tuple[Settled, ...]:
+    """Mark the alerts that ``settlements`` finds as done, and return them."""
+    found = settlements(state.alerts, targets, now, whole=whole)
+    _store(state, {item.alert.id: _ended(item.alert) for item in found})
+    return found
+
+
+def _waits_for(alert: Alert, target: Target) -> bool:
+    pending = alert.deliveries.get(target.id, Delivery()).progress is Progress.PENDING
+    return pending and wants(target.tags, alert.level, alert.tags)
+
+
+def _is_due(alert: Alert, target: Target, now: float) -> bool:
+    if not _waits_for(alert, target):
+        return False
+    delivery = alert.deliveries.get(target.id, Delivery())
+    # A time further away than any back-off was written before the clock was set back.
+    return not now < delivery.next_at <= now + LONGEST_RETRY
+
+
+def _after(alert: Alert, delivery: Delivery, reason: str, now: float) -> Delivery:
+    if delivery.progress is not Progress.PENDING:
+        return delivery
+    if not reason:
+        return Delivery(progress=Progress.DELIVERED, attempts=delivery.attempts)
+    if now - alert.at >= EXPIRY:
+        return Delivery(progress=Progress.GIVEN_UP, attempts=delivery.attempts, error=reason)
+    return replace(delivery, next_at=now + retry_delay(delivery.attempts), error=reason)
+
+
+def _pending(alert: Alert, targets: Iterable[Target]) -> bool:
+    return any(
+        wants(target.tags, alert.level, alert.tags)
+        and alert.deliveries.get(target.id, Delivery()).progress is Progress.PENDING
+        for target in targets
+    )
+
+
+def _misses_a_target(alert: Alert, targets: tuple[Target, ...]) -> bool:
+    """Tell whether a URL that waits for the alert is not there: perhaps the file is just being written."""
+    known = {target.id for target in targets}
+    return any(
+        delivery.progress is Progress.PENDING and key not in known
+        for key, delivery in alert.deliveries.items()
+    )
+
+
+def _ending(alert: Alert, targets: tuple[Target, ...], now: float, *, whole: bool) -> Ending | None:
+    if _pending(alert, targets):
+        return None
+    if not whole or _misses_a_target(alert, targets):
+        return Ending.EXPIRED if now - alert.at >= EXPIRY else None
+    wanted = any(wants(target.tags, alert.level, alert.tags) for target in targets)
+    return Ending.FINISHED if wanted else Ending.UNMATCHED
+
+
+def _ended(alert: Alert) -> Alert:
+    given_up = {
+        key: replace(delivery, progress=Progress.GIVEN_UP)
+        for key, delivery in alert.deliveries.items()
+        if delivery.progress is Progress.PENDING
+    }
+    return replace(alert, done=True, deliveries={**alert.deliveries, **given_up})
+
+
+def _store(state: State, changed: dict[int, Alert]) -> None:
+    state.alerts = tuple(changed.get(alert.id, alert) for alert in state.alerts)

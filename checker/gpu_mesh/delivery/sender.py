@@ -1,0 +1,103 @@
+"""Words one alert for one URL and sends it through Apprise, within a time limit.
+
+For worker.py and the alerts command. A body is written in the format that Apprise gives to the service, so
+that Apprise neither converts nor escapes it again.
+"""
+
+import threading
+from queue import Empty, SimpleQueue
+
+import apprise
+
+from gpu_mesh.delivery.apprise_config import Channel, captured, masked
+from gpu_mesh.delivery.render import BODY_LIMIT, Format, Message, Rendered, Templates
+from gpu_mesh.domain.state import Alert, Level, Status
+
+SEND_LIMIT = 20.0
+"""Seconds that one alert may take at one URL, Apprise's own pause between two messages included."""
+
+_FORMATS = {
+    apprise.NotifyFormat.TEXT: Format.TEXT,
+    apprise.NotifyFormat.MARKDOWN: Format.MARKDOWN,
+    apprise.NotifyFormat.HTML: Format.HTML,
+}
+_NAMES = {ours: theirs for theirs, ours in _FORMATS.items()}
+
+_MARKDOWN_AS_TEXT = frozenset({"discord", "fluxer", "guilded", "mmost", "revolt", "zulip"})
+"""Services that show Markdown in what Apprise sends them as text."""
+
+_TITLE_IN_BODY = frozenset({"discord", "fluxer", "guilded", "revolt"})
+"""Services that have titles by Apprise's account, but show them as the first line of the body."""
+
+_TYPES = {
+    Level.INFO: apprise.NotifyType.INFO,
+    Level.WARNING: apprise.NotifyType.WARNING,
+    Level.ERROR: apprise.NotifyType.FAILURE,
+    Level.CRITICAL: apprise.NotifyType.FAILURE,
+}
+
+
+def format_for(service: apprise.NotifyBase) -> Format:
+    """Return what a body for the service is written in: ``format=`` of its URL, else what it shows."""
+    form = _FORMATS[service.resolve_format(None)]
+    return Format.MARKDOWN if form is Format.TEXT and _is_one_of(_MARKDOWN_AS_TEXT, service) else form
+
+
+def worded(channel: Channel, alert: Alert, templates: Templates) -> Rendered:
+    """Render an alert in the format, and if possible in the length, that the service of the URL takes."""
+    return templates.render(alert, format_for(channel.service), channel.service.body_maxlen or BODY_LIMIT)
+
+
+def send(channel: Channel, alert: Alert, message: Message, limit: float = SEND_LIMIT) -> str:
+    """Send an alert, as ``worded`` for this URL, and wait for the answer, at most ``limit`` seconds.
+
+    What hangs longer stays behind in a daemon thread; other URLs, and the end of the process, do not wait.
+
+    Returns:
+        "" when the service took it; else why not, in at most 200 characters without secrets.
+    """
+    answer: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(
+        target=lambda: answer.put(_notify(channel, alert, message)), name=channel.target.id, daemon=True
+    ).start()
+    try:
+        return answer.get(timeout=limit)
+    except Empty:
+        return f"no answer within {limit:g} s"
+
+
+def _notify(channel: Channel, alert: Alert, message: Message) -> str:
+    one = apprise.Apprise(asset=channel.service.asset)
+    one.add(channel.service)
+    with captured() as said:
+        try:
+            taken = bool(
+                one.notify(
+                    body=message.body,
+                    title=message.heading if _shows_title_in_body(channel.service) else message.title,
+                    notify_type=_type(alert),
+                    body_format=_NAMES[message.format],
+                    interpret_escapes=False,
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - a plugin can raise anything; it is one URL's failure
+            return masked(f"{type(error).__name__}: {error}", channel.secrets)
+    if taken:
+        return ""
+    return (
+        masked("; ".join(dict.fromkeys(said)), channel.secrets) or "the service refused it without a reason"
+    )
+
+
+def _shows_title_in_body(service: apprise.NotifyBase) -> bool:
+    return service.title_maxlen <= 0 or _is_one_of(_TITLE_IN_BODY, service)
+
+
+def _is_one_of(schemas: frozenset[str], service: apprise.NotifyBase) -> bool:
+    known: set[str] = service.schemas()  # type: ignore[no-untyped-call] # Apprise gives it no type
+    return not schemas.isdisjoint(known)
+
+
+def _type(alert: Alert) -> apprise.NotifyType:
+    recovered = alert.level is Level.INFO and alert.status is Status.HEALTHY
+    return apprise.NotifyType.SUCCESS if recovered else _TYPES[alert.level]

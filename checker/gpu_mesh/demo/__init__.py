@@ -1,0 +1,1 @@
+"""A mesh on loopback that fails and is repaired before your eyes."""

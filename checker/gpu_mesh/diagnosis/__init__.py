@@ -1,0 +1,1 @@
+"""From an observation to a cause, and from causes to a status."""

@@ -1,0 +1,194 @@
+"""Names the cause of what a probe saw, as far as a probe alone can tell. Pure.
+
+The look on the host makes some causes precise later (plan.py): from outside, an Ollama that is not exposed
+and one that is not running both refuse.
+"""
+
+from gpu_mesh.domain.causes import CAUSES, Cause, Diagnosis, Verdict
+from gpu_mesh.domain.mesh import Node, RecoveryKind
+from gpu_mesh.domain.observation import Fault, Observation, Reply
+from gpu_mesh.domain.state import NodeState
+
+LOADING_PATIENCE = 300.0
+"""Seconds that a model may load before it is worth a word: Ollama's own OLLAMA_LOAD_TIMEOUT is 5 minutes."""
+
+STOPPING_PATIENCE = 300.0
+"""Seconds past ``expires_at`` after which a model that is still loaded is stuck."""
+
+SLOW_FACTOR, SLOW_MS, SLOW_SAMPLES = 5.0, 1000.0, 20
+"""An answer is slow at this many times the node's usual time, from this time on, once that many are known."""
+
+_DIRECT = {
+    Fault.DNS: Cause.DNS,
+    Fault.REFUSED: Cause.REFUSED,
+    Fault.NO_ROUTE: Cause.HOST_DOWN,
+    Fault.CONNECT_TIMEOUT: Cause.TIMEOUT,
+    Fault.READ_TIMEOUT: Cause.TIMEOUT,
+    Fault.TLS: Cause.TLS,
+    Fault.RESET: Cause.HTTP_ERROR,
+    Fault.CLOSED: Cause.HTTP_ERROR,
+    Fault.REDIRECT: Cause.NOT_OLLAMA,
+    Fault.NOT_JSON: Cause.NOT_OLLAMA,
+    Fault.TOO_LARGE: Cause.NOT_OLLAMA,
+    Fault.UNUSABLE: Cause.MISCONFIGURED,
+    Fault.MONITOR: Cause.MONITOR,
+}
+
+_TUNNELLED = _DIRECT | {
+    Fault.REFUSED: Cause.TUNNEL_DOWN,
+    Fault.CONNECT_TIMEOUT: Cause.TUNNEL_STUCK,
+    Fault.READ_TIMEOUT: Cause.TUNNEL_STUCK,
+    Fault.RESET: Cause.REMOTE_OLLAMA_DOWN,
+    Fault.CLOSED: Cause.REMOTE_OLLAMA_DOWN,
+}
+
+_SILENT = (Fault.READ_TIMEOUT, Fault.RESET, Fault.CLOSED)
+"""What a deep check meets when nothing that Ollama has to say comes back."""
+
+
+def diagnose(node: Node, seen: Observation, before: NodeState) -> Diagnosis:
+    """Judge one observation.
+
+    Args:
+        node: the node as the inventory describes it.
+        seen: what the probe saw.
+        before: what is remembered of the node from the checks before this one.
+    """
+    if seen.tags.fault is not None:
+        return _failed(node, seen.tags, seen.tags.fault)
+    for judge in (_runner_hung, _busy, _models_missing, _stuck_stopping, _loading, _cpu_fallback, _slow):
+        impairment = judge(node, seen, before)
+        if impairment is not None:
+            return impairment
+    return Diagnosis(Verdict.OK)
+
+
+def in_words(cause: Cause, node: Node) -> str:
+    """Say the cause as the start of a sentence."""
+    return _filled(CAUSES[cause].words, node)
+
+
+def next_step(cause: Cause, node: Node) -> str:
+    """Say what a person can do about it."""
+    return _filled(CAUSES[cause].next_step, node)
+
+
+def is_loading(seen: Observation) -> bool:
+    """Tell whether a model is being loaded: /api/ps waits for it, /api/tags has just answered."""
+    return seen.ps is not None and seen.ps.fault is Fault.READ_TIMEOUT
+
+
+def _failed(node: Node, reply: Reply, fault: Fault) -> Diagnosis:
+    if fault is Fault.STATUS:
+        cause = _cause_of_status(reply.status)
+    else:
+        cause = (_TUNNELLED if node.tunnel else _DIRECT)[fault]
+    if fault in (Fault.CONNECT_TIMEOUT, Fault.READ_TIMEOUT):
+        number = f"{node.timeout:g}s"
+    else:
+        number = "" if fault is Fault.REFUSED else reply.detail
+    return _because(cause, node, number)
+
+
+def _cause_of_status(status: int) -> Cause:
+    """A restart helps a server that fails (5xx), not a proxy that refuses or one that knows no such path."""
+    if status in (401, 403):
+        return Cause.FORBIDDEN
+    return Cause.HTTP_ERROR if status >= 500 else Cause.NOT_OLLAMA
+
+
+def _runner_hung(node: Node, seen: Observation, _before: NodeState) -> Diagnosis | None:
+    """No whole answer, or a server error, from a model that is loaded: never while it works or loads.
+
+    Not an answer that is no runner's: of a proxy that lets only GET pass or asks for a login, of a model that
+    makes no text, of a full queue.
+    """
+    deep = seen.deep
+    if deep is None or seen.deep_excused:
+        return None
+    failed = deep.fault is Fault.STATUS and deep.status >= 500 and deep.status not in (501, 503)
+    if deep.fault not in _SILENT and not failed:
+        return None
+    return _because(Cause.RUNNER_HUNG, node, f"{seen.deep_model}, {deep.detail}".rstrip(", "))
+
+
+def _busy(node: Node, seen: Observation, _before: NodeState) -> Diagnosis | None:
+    if seen.deep and seen.deep.fault is Fault.STATUS and seen.deep.status == 503:
+        return _because(Cause.BUSY, node, seen.deep.detail)
+    return None
+
+
+def _models_missing(node: Node, seen: Observation, before: NodeState) -> Diagnosis | None:
+    have = {name for model in seen.models for name in (model, model.removesuffix(":latest"))}
+    missing = [name for name in node.expected_models or () if name not in have]
+    if missing:
+        return _because(Cause.MODELS_MISSING, node, ", ".join(missing))
+    if node.expected_models is None and not seen.models and before.had_models:
+        return _because(Cause.MODELS_MISSING, node, f"0 left of {before.had_models}")
+    return None
+
+
+def _stuck_stopping(node: Node, seen: Observation, _before: NodeState) -> Diagnosis | None:
+    clock = seen.node_clock or seen.at
+    for model in seen.loaded:
+        overdue = clock - model.expires_at
+        if model.expires_at and overdue > STOPPING_PATIENCE:
+            return _because(Cause.STUCK_STOPPING, node, f"{model.name}, {overdue / 60:.0f} min overdue")
+    return None
+
+
+def _loading(node: Node, seen: Observation, before: NodeState) -> Diagnosis | None:
+    lasted = seen.at - before.loading_since
+    if is_loading(seen) and before.loading_since and lasted > LOADING_PATIENCE:
+        return _because(Cause.LOADING, node, f"{lasted / 60:.0f} min")
+    return None
+
+
+def _cpu_fallback(node: Node, seen: Observation, _before: NodeState) -> Diagnosis | None:
+    for model in seen.loaded:
+        if node.expects_gpu and model.size_vram < model.size:
+            share = 100 * model.size_vram / model.size
+            return _because(Cause.CPU_FALLBACK, node, f"{model.name}, {share:.0f}% in VRAM")
+    return None
+
+
+def _slow(node: Node, seen: Observation, before: NodeState) -> Diagnosis | None:
+    usual, now = before.usual_ms, seen.tags.ms
+    if before.successes >= SLOW_SAMPLES and now >= SLOW_MS and now >= SLOW_FACTOR * usual:
+        return _because(Cause.SLOW, node, f"{now:.0f} ms, usually {usual:.0f} ms")
+    return None
+
+
+def _because(cause: Cause, node: Node, number: str) -> Diagnosis:
+    words = in_words(cause, node)
+    return Diagnosis(CAUSES[cause].verdict, cause, f"{words} ({number})" if number else words)
+
+
+def _filled(template: str, node: Node) -> str:
+    tunnel = node.tunnel
+    host = tunnel.host if tunnel else "the monitor" if node.on_monitor else node.key
+    port = tunnel.local_port if tunnel else node.url.rpartition(":")[2]
+    unit, log = _SERVICE[node.recovery]
+    return template.format(
+        node=node.key,
+        url=node.url,
+        unit=unit.format(node=node),
+        log=log.format(node=node),
+        tunnel_log=(
+            "what mesh_tunnel_recovery_command says"
+            if tunnel and tunnel.recovery_command
+            else f"journalctl -u gpu-mesh-tunnel@{node.key}"
+        ),
+        host=host,
+        port=port,
+    )
+
+
+_SERVICE = {
+    RecoveryKind.SYSTEMD: ("{node.unit}", "journalctl -u {node.unit}"),
+    RecoveryKind.SYSTEMD_USER: ("{node.unit}", "journalctl --user -u {node.unit}"),
+    RecoveryKind.DOCKER: ("the container {node.container}", "docker logs {node.container}"),
+    RecoveryKind.COMMAND: ("Ollama", "its log"),
+    RecoveryKind.NONE: ("Ollama", "its log"),
+}
+"""What runs Ollama there, and what shows its log."""

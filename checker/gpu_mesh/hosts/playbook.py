@@ -1,0 +1,229 @@
+"""Runs one recovery playbook for one node. Only this module uses ansible-runner."""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ansible_runner
+import msgspec
+
+from gpu_mesh.domain.causes import Action
+from gpu_mesh.domain.mesh import Node, Settings
+from gpu_mesh.hosts import playbook_result, reaper
+from gpu_mesh.inventory import cache
+from gpu_mesh.recovery.lifecycle import Report
+
+HOLD_MARGIN = 30
+"""Seconds that a lease outlasts the time limit of the playbook that takes it."""
+
+_DAY = 86400.0
+
+_BULKY = ("headers", "expected_models", "alert_tags", "groups")
+"""Fields of a node that no playbook needs; headers may hold a token."""
+
+
+def find(action: Action, folder: str = "") -> Path:
+    """Return the action's playbook: the operator's own, else the wheel's, else the checkout's.
+
+    Args:
+        action: what is to be done.
+        folder: the setting ``mesh_monitor_recovery_playbooks``; "": none.
+
+    Raises:
+        FileNotFoundError: there is none, which only a broken installation explains.
+    """
+    package = Path(__file__).resolve().parents[1]
+    folders = [Path(folder)] if folder else []
+    folders += [package / "playbooks", package.parents[1] / "playbooks" / "recovery"]
+    for candidate in folders:
+        path = candidate / f"{action.value}.yml"
+        if path.is_file():
+            return path.absolute()
+    raise FileNotFoundError(f"no playbook {action.value}.yml in {', '.join(map(str, folders))}")
+
+
+def run(
+    playbook: Path,
+    node: Node,
+    settings: Settings,
+    inventory: tuple[str, ...],
+    *,
+    on_monitor: bool = False,
+    extra: Mapping[str, Any] | None = None,
+    own: bool = False,
+    timeout: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Report:
+    """Run a playbook for one node.
+
+    Args:
+        playbook: its absolute path.
+        node: the node; its resolved values reach the playbook as ``gpu_mesh_node``.
+        settings: the monitor's.
+        inventory: the sources in Ansible's sense.
+        on_monitor: act here over a local connection, whatever the inventory says of the node: for its tunnel.
+        extra: further extra vars: ``gpu_mesh_urls`` (of all nodes), ``gpu_mesh_owner`` (of the lease),
+            ``gpu_mesh_cause``, ``gpu_mesh_attempt``, ``gpu_mesh_cooldown`` (seconds), ``gpu_mesh_look_only``,
+            ``gpu_mesh_spares_work``.
+        own: it is an operator's own, which need not tell what it did: having gone through is enough.
+        timeout: seconds; None: the settings' ``recovery_timeout``.
+        stop: asked twice a second; once it is true, the playbook is ended with all its processes.
+    """
+    limit = settings.recovery_timeout if timeout is None else timeout
+    began = time.monotonic()
+    local = on_monitor or node.on_monitor
+    with _private_folder() as folder:
+        values = {
+            "gpu_mesh_node": {k: v for k, v in msgspec.to_builtins(node).items() if k not in _BULKY},
+            "gpu_mesh_scope": settings.scope.value,
+            "gpu_mesh_monitor": "localhost",
+            "gpu_mesh_hold": math.ceil(limit) + HOLD_MARGIN,
+            "gpu_mesh_tasks": str(find(Action.RESTART_OLLAMA).parent / "tasks"),
+            **(_here(folder) if local else {}),
+            **(extra or {}),
+        }
+        # Written to a file, for ansible-runner puts what it is handed into the process list.
+        (folder / "env/extravars").write_text(json.dumps(_literal(values)), encoding="utf-8")
+        (folder / "env/settings").write_text(json.dumps({"pexpect_timeout": 0.5}), encoding="utf-8")
+        mark = uuid.uuid4().hex
+        events: list[dict[str, Any]] = []
+
+        def keep(event: dict[str, Any]) -> bool:
+            if playbook_result.counts(event):
+                events.append(event)
+            return False  # not written to disk
+
+        with reaper.tied(mark, folder):
+            runner = ansible_runner.run(
+                private_data_dir=str(folder),
+                project_dir=str(playbook.parent),
+                playbook=str(playbook),
+                inventory=[_absolute(source) for source in inventory],
+                limit=node.key,
+                envvars=_environment(folder, mark),
+                event_handler=keep,
+                quiet=True,
+                timeout=max(1, round(limit)),
+                cancel_callback=stop,
+            )
+            printed = _tail(folder)
+        ended = {
+            "timeout": f"it took longer than {limit:g} s",
+            "canceled": "the recovery was told to stop",
+        }.get(runner.status)
+        seconds = time.monotonic() - began
+        contacted = "the monitor" if on_monitor else node.key
+        report = playbook_result.judge(playbook, node.key, events, runner.rc, printed, contacted)
+    if own:
+        report = playbook_result.of_own(report)
+    if ended:
+        reason, stopped = f"the playbook was ended: {ended}", runner.status == "canceled"
+        return msgspec.structs.replace(
+            report, success=False, done=False, stopped=stopped, reason=reason, seconds=seconds
+        )
+    return msgspec.structs.replace(report, seconds=seconds)
+
+
+def owner(state: Path) -> str:
+    """Return whose the leases are that a monitor with this state folder takes: ``monitor-2 1f0c9a3e``.
+
+    The second word tells apart monitors of one name, be it on two machines or on this one.
+    """
+    try:
+        machine = Path("/etc/machine-id").read_bytes().strip()
+    except OSError:
+        machine = b""
+    # Hashed, for systemd asks that a machine's id be not told to others.
+    told = hashlib.sha256(machine + b"\0" + os.fsencode(state.resolve())).hexdigest()[:8]
+    return f"{playbook_result.plain(os.uname().nodename).replace(' ', '-') or 'monitor'} {told}"
+
+
+def _literal(value: object) -> object:
+    """Mark each string as one that is no template: what the inventory said is resolved already."""
+    if isinstance(value, str):
+        return {"__ansible_unsafe": value}
+    if isinstance(value, Mapping):
+        return {key: _literal(inner) for key, inner in value.items()}
+    return [_literal(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _here(folder: Path) -> dict[str, str]:
+    """Return the connection variables that act on this very host, with this very Python."""
+    return {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "ansible_remote_tmp": str(folder / "tmp"),
+    }
+
+
+def _absolute(source: str) -> str:
+    """Make a path absolute, for the run has another working directory; a host list such as ``a,`` stays."""
+    return str(Path(source).absolute()) if Path(source).exists() else source
+
+
+def _environment(folder: Path, mark: str) -> dict[str, str]:
+    """Return what differs from our own environment.
+
+    ANSIBLE_CONFIG names the file by which the inventory was read, for the run has another working directory.
+    The control path is a Unix socket, so its folder's name must be short.
+    """
+    config = cache.ansible_config(os.environ)
+    return {
+        reaper.MARK: mark,
+        **({"ANSIBLE_CONFIG": config} if config else {}),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "ANSIBLE_HOST_KEY_CHECKING": "True",  # ansible-runner switches it off otherwise
+        "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "cp"),
+        "ANSIBLE_RETRY_FILES_ENABLED": "False",
+        "ANSIBLE_NOCOWS": "True",
+        "ANSIBLE_NOCOLOR": "True",
+        "ANSIBLE_FORCE_COLOR": "False",
+        "ANSIBLE_LOCALHOST_WARNING": "False",
+        "ANSIBLE_DEPRECATION_WARNINGS": "False",
+    }
+
+
+_PARTS = ("env", "tmp", "cp")
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[Path]:
+    _sweep(time.time())
+    folder = Path(tempfile.mkdtemp(prefix="gm-"))  # 0700 by mkdtemp's promise
+    try:
+        for name in _PARTS:
+            (folder / name).mkdir(mode=0o700)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(now: float) -> None:
+    """Remove what runs left behind that were killed more than a day ago."""
+    for folder in Path(tempfile.gettempdir()).glob("gm-*"):
+        with contextlib.suppress(OSError):
+            seen = folder.lstat()
+            own = seen.st_uid == os.geteuid() and not folder.is_symlink()
+            if own and now - seen.st_mtime > _DAY and all((folder / part).is_dir() for part in _PARTS):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tail(folder: Path) -> str:
+    """Return ansible-playbook's last words: an error from before any task is told nowhere else."""
+    for path in folder.glob("artifacts/*/stdout"):
+        text = path.read_text(encoding="utf-8", errors="replace")[-4000:]
+        lines = [line for line in text.splitlines() if line.strip()]
+        at = next((i for i, line in enumerate(lines) if "ERROR" in line), max(0, len(lines) - 2))
+        return " ".join(lines[at : at + 2])
+    return ""

@@ -1,0 +1,148 @@
+"""Judges what ansible-runner told of one playbook. Pure.
+
+ansible-runner's own word for success is not taken: it says so too when no host matched. The node must be
+among those that finished, and not among those that failed or could not be reached.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from gpu_mesh.planning.plan import Finding
+from gpu_mesh.recovery.lifecycle import Report
+from gpu_mesh.text.sanitize import one_line
+
+LONGEST_REASON = 200
+
+_HOST_DOWN = re.compile(
+    r"ssh: connect to host|could not resolve|not known|timed out during banner|no route to host",
+    re.IGNORECASE,
+)
+"""What ssh says when it got no connection at all. Everything else it says comes after one."""
+
+_TELLING = re.compile(
+    r"permission denied|verification failed|too many auth|unprotected private|unable to negotiate",
+    re.IGNORECASE,
+)
+
+_JUDGED = ("runner_on_failed", "runner_on_unreachable", "playbook_on_stats")
+
+_LEFT_ALONE = (Finding.LEASED, Finding.CANNOT_LEASE)
+
+
+def counts(event: dict[str, Any]) -> bool:
+    """Tell whether an event of ansible-runner's is one that the others here need."""
+    return event.get("event") in _JUDGED or _tells(event)
+
+
+def _tells(event: dict[str, Any]) -> bool:
+    """Tell whether a task that went well left word of the look, or changed something."""
+    result = (event.get("event_data") or {}).get("res") or {}
+    return event.get("event") == "runner_on_ok" and bool(result.get("ansible_stats") or result.get("changed"))
+
+
+def judge(
+    playbook: Path, key: str, events: list[dict[str, Any]], rc: int | None, printed: str, contacted: str
+) -> Report:
+    """Say what came of a run.
+
+    Args:
+        playbook: the playbook.
+        key: the node's.
+        events: those of ansible-runner's that count.
+        rc: ansible-playbook's exit status.
+        printed: its last words.
+        contacted: the host that was to be acted on.
+    """
+    stats: dict[str, Any] = {}
+    artifacts: dict[str, Any] = {}
+    reason, finding, unreachable, changed = "", Finding.NONE, False, False
+    for event in events:
+        data = event.get("event_data") or {}
+        result = data.get("res") or {}
+        changed = changed or bool(result.get("changed"))
+        if event["event"] == "playbook_on_stats":
+            stats = data
+        elif event["event"] == "runner_on_ok":
+            # Also here, for a run that is ended has no statistics.
+            artifacts = (result.get("ansible_stats") or {}).get("data") or artifacts
+        elif event["event"] == "runner_on_unreachable":
+            unreachable, words = True, _words(data)
+            contacted = _delegate(data) or contacted
+            finding = Finding.HOST_DOWN if _HOST_DOWN.search(words) else Finding.NO_ACCESS
+            reason = _ssh_reason(words)
+        elif not data.get("ignore_errors"):
+            reason = plain(_words(data))
+    artifacts = stats.get("artifact_data") or artifacts
+    if not unreachable:
+        finding = _finding(artifacts.get("gpu_mesh_finding"))
+    finished = key in (stats.get("ok") or {})
+    failed = key in (stats.get("failures") or {}) or key in (stats.get("dark") or {})
+    success = rc == 0 and finished and not failed and not unreachable
+    if not success and not reason:
+        if "no hosts" in printed or (rc == 0 and not finished):
+            reason = f"no host matched: {key} is not in the group mesh_nodes of the inventory"
+        else:
+            reason = (
+                plain(f"{playbook} cannot be run: {printed}")
+                if printed
+                else f"ansible-playbook ended with {rc}"
+            )
+    return Report(
+        success=success,
+        contacted=contacted,
+        unreachable=unreachable,
+        looked=changed or bool(artifacts),
+        reason="" if success else reason,
+        finding=finding,
+        done=success and artifacts.get("gpu_mesh_done") in (True, "True", "true"),
+        said=plain(str(artifacts.get("gpu_mesh_said") or "")),
+    )
+
+
+def plain(text: str) -> str:
+    """Return the text as one line of at most 200 characters without anything that acts on a terminal."""
+    return one_line(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text), LONGEST_REASON)
+
+
+def _finding(word: object) -> Finding:
+    """Read the playbook's word; an operator's own playbook may use others."""
+    try:
+        return Finding(str(word or ""))
+    except ValueError:
+        return Finding.NONE
+
+
+def _words(data: dict[str, Any]) -> str:
+    """Return the most telling of what a failed task said; Ansible itself has censored no_log."""
+    result = data.get("res") or {}
+    for field in ("msg", "stderr", "stdout", "censored"):
+        words = str(result.get(field) or "").strip()
+        if words and words != "non-zero return code":
+            return words
+    return f"the task «{data.get('task')}» failed"
+
+
+def _ssh_reason(words: str) -> str:
+    """Pick the line that matters: ssh prints warnings and banners before it."""
+    lines = [line for line in words.splitlines() if line.strip()] or [words]
+    telling = [line for line in lines if _HOST_DOWN.search(line) or _TELLING.search(line)]
+    line = (telling or lines)[-1]
+    return plain(re.sub(r"^.*?via ssh: ", "", line))
+
+
+def _delegate(data: dict[str, Any]) -> str:
+    """Return the host that a task was delegated to: when it is unreachable, Ansible blames the node."""
+    delegated = (data.get("res") or {}).get("_ansible_delegated_vars") or {}
+    return str(delegated.get("ansible_delegated_host") or delegated.get("ansible_host") or "")
+
+
+def of_own(report: Report) -> Report:
+    """Judge an operator's own playbook: it may have touched anything, and told nothing."""
+    return replace(
+        report,
+        done=report.success and report.finding not in _LEFT_ALONE,
+        looked=report.looked or not report.unreachable,
+    )

@@ -1,0 +1,278 @@
+"""Read the inventory as Ansible itself does. The only module that loads Ansible; inventory/reader.py runs it.
+
+Sources may be INI, YAML, folders, plugin configurations and scripts; group_vars, host_vars and vault work as
+in ``ansible-inventory``. But a source that cannot be parsed is a mistake, never an empty inventory.
+"""
+
+import ctypes
+import functools
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from ansible import constants
+from ansible.cli import CLI
+from ansible.errors import AnsibleError
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar
+from ansible.utils.display import Display
+from ansible.vars.hostvars import HostVars
+from ansible.vars.manager import VariableManager
+from msgspec.structs import replace
+
+from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.inventory.mistakes import Mistake
+from gpu_mesh.inventory.reader import Reading
+from gpu_mesh.inventory.resolve import MONITORS, NODES, RawHost, RawVariable, resolve
+
+try:
+    from ansible._internal._datatag._tags import Origin
+except ImportError:  # before ansible-core 2.19 a value does not know where it stands
+    Origin = None
+
+_OF_CONNECTION = frozenset({"ansible_host", "ansible_connection", "ansible_port"})
+# Warnings that something written is not used, or counts for somebody else.
+_LOST = re.compile("skipping|duplicate|same name", re.IGNORECASE)
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+_SELF_DESCRIBING = (".yml", ".yaml", ".json")
+
+
+class _Troubles:
+    """What Ansible would only have warned of while it read the sources."""
+
+    def __init__(self) -> None:
+        self.failures: list[BaseException] = []  # one for each plugin that tried a source and failed
+        self.losses: list[Mistake] = []
+
+    def warning(self, msg: str, *_: object, obj: object = None, **__: object) -> None:
+        if "same name" in msg:  # Ansible takes the name for the group's, in a playbook's limit too
+            msg = f"{msg}: rename one of them, or the host's variables go to the group"
+        if "duplicate mapping key" in msg:
+            msg = f"{msg.removesuffix('.')}: only the later value counts"
+        if _LOST.search(msg):
+            # Its YAML inventory names a key in words alone; the key itself knows where it stands.
+            named = sys._getframe(1).f_locals
+            place = _place(obj) or _place(named.get("key")) or _place(named.get("group"))
+            self.losses.append(Mistake(" ".join(msg.split()), place=place))
+
+    def error_as_warning(self, msg: object, exception: BaseException, **_: object) -> None:  # noqa: ARG002 - Ansible's
+        self.failures.append(exception)
+
+
+def read(sources: tuple[str, ...], monitor: str = "") -> Reading:
+    """Read the sources and resolve them.
+
+    Args:
+        sources: inventory sources in Ansible's sense.
+        monitor: the ``--monitor`` option; "" when it was not given.
+    """
+    missing = [_missing(source) for source in sources]
+    mistakes = [mistake for mistake in missing if mistake]
+    if mistakes:
+        return Reading(mistakes=tuple(mistakes))
+    troubles = _Troubles()
+    try:
+        with _listening(troubles):
+            hosts = list(_hosts(sources))
+    except AnsibleError as error:
+        return Reading(mistakes=(_mistake(error, troubles),), files=_other_files())
+    lost = tuple(troubles.losses)
+    resolved = resolve(hosts, monitor, _machine())
+    if isinstance(resolved, Mesh) and not lost:
+        return Reading(resolved, files=_other_files())
+    found = lost if isinstance(resolved, Mesh) else lost + resolved
+    everywhere = ", ".join(sources)
+    placed = (replace(it, place=it.place or everywhere) for it in found)
+    return Reading(mistakes=tuple(placed), files=_other_files())
+
+
+def _missing(source: str) -> Mistake | None:
+    path = Path(source)
+    if "," in source:  # a list of hosts
+        return None
+    if not path.exists():
+        return Mistake("there is no such inventory; name one with -i, or in GPU_MESH_INVENTORY", place=source)
+    if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
+        return Mistake("this user may not read it", place=source)
+    return None
+
+
+@contextmanager
+def _listening(troubles: _Troubles) -> Iterator[None]:
+    """Hear what Ansible tells people, which it tells in no other way."""
+    display = Display()
+    display.warning, display.error_as_warning = troubles.warning, troubles.error_as_warning
+    try:
+        yield
+    finally:
+        del display.warning, display.error_as_warning
+
+
+def _hosts(sources: tuple[str, ...]) -> Iterator[RawHost]:
+    loader = DataLoader()
+    loader.set_vault_secrets(_start())
+    constants.INVENTORY_ANY_UNPARSED_IS_FAILED = True
+    inventory = InventoryManager(loader=loader, sources=list(sources))
+    manager = VariableManager(loader=loader, inventory=inventory)
+    manager.safe_basedir = False  # a group_vars folder in the working directory is none of ours
+    HostVars(
+        inventory=inventory, variable_manager=manager, loader=loader
+    )  # for templates that name other hosts
+    for host in inventory.get_hosts():
+        groups = tuple(str(group.name) for group in host.get_groups())
+        if not {MONITORS, NODES} & set(groups):
+            yield RawHost(key=str(host.name), groups=groups)
+        else:
+            variables = manager.get_vars(host=host)
+            templar = Templar(loader=loader, variables=variables)
+            yield RawHost(
+                key=str(host.name),
+                groups=groups,
+                variables={
+                    str(name): _variable(templar, name, value)
+                    for name, value in variables.items()
+                    if name.startswith("mesh_") or name in _OF_CONNECTION
+                },
+            )
+
+
+@functools.cache
+def _start() -> Any:
+    """Start Ansible up; return the secrets that ansible.cfg and the environment name. Once in a process."""
+    init_plugin_loader()  # finds what comes in collections
+    return CLI.setup_vault_secrets(
+        DataLoader(), vault_ids=list(constants.DEFAULT_VAULT_IDENTITY_LIST), auto_prompt=False
+    )
+
+
+def _variable(templar: Any, name: str, value: object) -> RawVariable:
+    place = _place(value) or _place(name)
+    try:
+        return RawVariable(_plain(templar.template(value)), place)
+    except AnsibleError as error:
+        return RawVariable(place=place, error=f"cannot be worked out: {_words(error)}")
+
+
+def _plain(value: object) -> object:
+    """Take Ansible's tags off a value."""
+    if isinstance(value, dict):
+        return {_plain(key): _plain(content) for key, content in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(item) for item in value]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+def _origin(value: object) -> Any:
+    return None if Origin is None else value if isinstance(value, Origin) else Origin.get_tag(value)
+
+
+def _place(value: object) -> str:
+    origin = _origin(value)
+    if origin is None or not origin.path:
+        return ""
+    return f"{origin.path}:{origin.line_num}" if origin.line_num else str(origin.path)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _place_of(error: BaseException) -> str:
+    """Return the most exact place that the error or one behind it names."""
+    places = [_place(getattr(link, "obj", None)) for link in _chain(error)]
+    place = max(places, key=lambda place: (_has_line(place), bool(place)))
+    line = 0 if _has_line(place) else max(map(_ini_line, _chain(error)))
+    return f"{place}:{line}" if place and line else place
+
+
+def _has_line(place: str) -> bool:
+    return re.search(r":\d+$", place) is not None
+
+
+def _ini_line(error: BaseException) -> int:
+    """Return the line at which Ansible's INI parser gave up, which it does not tell; 0: not known."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        lines, text = frame.f_locals.get("lines"), frame.f_locals.get("line")
+        if frame.f_code.co_name == "_parse" and isinstance(lines, list) and isinstance(text, str):
+            return next((number for number, line in enumerate(lines, 1) if line.strip() == text), 0)
+    return 0
+
+
+def _words(error: BaseException) -> str:
+    """Return the error's message in one line, without what it quotes of the file: that may be a password."""
+    quoting = re.sub(r"(?s)(, got: .*|(?<=Error parsing host definition) '.*':)", "", str(error))
+    return " ".join(quoting.split()).removesuffix(".")
+
+
+def _mistake(error: AnsibleError, troubles: _Troubles) -> Mistake:
+    """Choose, among the failures of all plugins that tried a source, the one that a person can use."""
+    tried = [
+        failure for failure in troubles.failures if "no root 'plugin' key" not in _words(failure)
+    ]  # a YAML inventory that is no plugin's configuration
+    if not tried:
+        return Mistake(_words(error), place=_place_of(error))
+    source = _words(error).rpartition(" ")[2]
+    named = source.endswith(_SELF_DESCRIBING) or os.access(source, os.X_OK)
+    chosen = tried[0 if named else -1]  # Ansible tries INI last
+    return Mistake(_words(chosen), place=_place_of(chosen) or source)
+
+
+def _machine() -> frozenset[str]:
+    name = socket.gethostname()
+    return frozenset({name, name.partition(".")[0], socket.getfqdn()})
+
+
+def _other_files() -> tuple[str, ...]:
+    named = [identity.rpartition("@")[2] for identity in constants.DEFAULT_VAULT_IDENTITY_LIST]
+    files = [constants.CONFIG_FILE, constants.DEFAULT_VAULT_PASSWORD_FILE, *named]
+    return tuple(str(Path(file).expanduser().absolute()) for file in files if file and Path(file).exists())
+
+
+def _end_with(parent: int) -> None:
+    """When the process that asked has ended, end too, with the inventory script that is waited for.
+
+    A stop of the service kills the one that asked at once, and this session is none of its own. Ansible's
+    temporary files are in a folder that was made for this process alone (inventory/reader.py).
+    """
+
+    def end(*_: object) -> None:
+        shutil.rmtree(os.environ["ANSIBLE_LOCAL_TEMP"], ignore_errors=True)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, end)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it ended while Ansible was loaded
+        end()
+
+
+def main() -> None:
+    """Read the sources that the command line names after parent and monitor; write the Reading as JSON."""
+    parent, monitor, *sources = sys.argv[1:]
+    _end_with(int(parent))
+    answer = os.dup(1)
+    os.dup2(2, 1)  # what a plugin prints must not get between
+    with os.fdopen(answer, "wb") as file:
+        file.write(msgspec.json.encode(read(tuple(sources), monitor)))
+
+
+if __name__ == "__main__":
+    main()

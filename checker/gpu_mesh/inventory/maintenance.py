@@ -1,0 +1,132 @@
+"""What ``mesh_node_maintenance`` may look like, and how it is read. For the reader of the inventory alone."""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from gpu_mesh.domain.mesh import Day, Window
+from gpu_mesh.inventory.value_types import BOOLEAN, TEXT, Shape, ShapeError, quoted
+from gpu_mesh.silences.windows import UTC_NAME
+
+EXAMPLE = '{days: [sat, sun], from: "03:00", to: "05:00", zone: Europe/Berlin}'
+_TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+_MIDNIGHT = 24 * 60
+_DAILY = "daily"
+
+
+def _days(value: object) -> tuple[Day, ...]:
+    if isinstance(value, str):
+        if value.strip().lower() == _DAILY:
+            return tuple(Day)
+        value = value.split(",")
+    wanted = f"must be {_DAILY} or a list of {', '.join(Day)}"
+    if not isinstance(value, list | tuple) or not value:
+        raise ShapeError(f"{wanted}, not {quoted(value)}")
+    names = [item.strip().lower() if isinstance(item, str) else item for item in value]
+    wrong = [item for item in names if item not in list(Day)]
+    if wrong:
+        raise ShapeError(f"{wanted}, not {quoted(wrong[0])}")
+    return tuple(day for day in Day if day in names)
+
+
+def _minutes(value: object) -> int:
+    """Read a time of day; YAML takes an unquoted 22:30 for a number of base 60."""
+    if isinstance(value, int) and not isinstance(value, bool) and 60 <= value <= _MIDNIGHT:
+        likely = f"{value // 60:02}:{value % 60:02}"
+        raise ShapeError(f'must stand in quotes, such as "{likely}": without them YAML reads a number')
+    text = value.strip() if isinstance(value, str) else ""
+    if text == "24:00":
+        return _MIDNIGHT
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ShapeError(f'must be a time of day such as "03:00", not {quoted(value)}')
+    return int(found[1]) * 60 + int(found[2])
+
+
+def _start(value: object) -> int:
+    if (minutes := _minutes(value)) == _MIDNIGHT:
+        raise ShapeError('must be "00:00" of the day that is meant, not "24:00"')
+    return minutes
+
+
+def _zone(value: object) -> str:
+    try:
+        name = str(TEXT.read(value))
+    except ShapeError:
+        name = ""
+    if name == UTC_NAME:
+        return name
+    import zoneinfo  # only an inventory that names zones needs them
+
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown, impossible, a folder of zones
+        near = difflib.get_close_matches(name, zoneinfo.available_timezones(), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ShapeError(f"must be a time zone such as Europe/Berlin, not {quoted(value)}{hint}") from None
+    return name
+
+
+def _by_shape(shape: Shape) -> Callable[[object], Any]:
+    def read(value: object) -> Any:
+        try:
+            return shape.read(value)
+        except ShapeError as problem:
+            raise ShapeError(shape.wrong(value, problem)) from None
+
+    return read
+
+
+# What a person writes, the field of Window that it fills, and how it is read.
+_ENTRIES: Mapping[str, tuple[str, Callable[[object], Any]]] = MappingProxyType(
+    {
+        "days": ("days", _days),
+        "from": ("start", _start),
+        "to": ("end", _minutes),
+        "zone": ("zone", _zone),
+        "reason": ("reason", _by_shape(TEXT)),
+        "recovery": ("recovery", _by_shape(BOOLEAN)),
+    }
+)
+_REQUIRED = ("days", "from", "to")
+
+
+def _window(value: object) -> tuple[Window | None, list[str]]:
+    """Return the window, or everything that is wrong with it."""
+    if not isinstance(value, dict):
+        return None, [f"must be such as {EXAMPLE}, not {quoted(value)}"]
+    problems, given = [], {}
+    for name, content in value.items():
+        if name not in _ENTRIES:
+            near = difflib.get_close_matches(str(name), _ENTRIES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(_ENTRIES)}"
+            problems.append(f"{quoted(name)} is not part of a window; {hint}")
+            continue
+        field, read = _ENTRIES[name]
+        try:
+            given[field] = read(content)
+        except ShapeError as problem:
+            problems.append(f"{name} {problem}")
+    missing = [name for name in _REQUIRED if name not in value]
+    problems += [f"{name} is missing" for name in missing]
+    if not problems and given["start"] == given["end"]:
+        problems.append('to must differ from from; a whole day is from "00:00" to "24:00"')
+    return (None, problems) if problems else (Window(**given), [])
+
+
+def _windows(value: object) -> tuple[Window, ...]:
+    if not isinstance(value, list | tuple):
+        raise ShapeError(f"must be a list of windows such as [{EXAMPLE}], not {quoted(value)}")
+    windows, told = [], []
+    for number, item in enumerate(value, 1):
+        window, problems = _window(item)
+        told += [f"window {number}: {problem}" for problem in problems]
+        windows += [window] if window else []
+    if told:
+        raise ShapeError("; ".join(told))
+    return tuple(dict.fromkeys(windows))
+
+
+MAINTENANCE = Shape("a list of windows: days, from, to, zone, reason, recovery", _windows)

@@ -1,0 +1,91 @@
+"""Read the inventory in a process of its own, and within a time limit.
+
+Ansible keeps what it has read for as long as its process lives, and an inventory script may hang: neither may
+happen to a check. Nothing of Ansible is loaded here.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from tempfile import TemporaryDirectory
+
+import msgspec
+from msgspec import Struct
+
+from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.inventory.mistakes import Mistake
+
+LIMIT = 60.0  # seconds for Ansible; 10,000 nodes took 4
+_EXCEPTION = re.compile(r"[A-Za-z_.]+(Error|Exception|Exit): ")
+_SAID = 300  # characters of what a broken reader said last
+
+
+class Reading(Struct, frozen=True):
+    """What reading the inventory gave: a mesh or mistakes."""
+
+    mesh: Mesh | None = None
+    mistakes: tuple[Mistake, ...] = ()
+    files: tuple[str, ...] = ()  # what Ansible read besides the sources: ansible.cfg, vault passwords
+
+
+def read(sources: tuple[str, ...], monitor: str | None, limit: float = LIMIT) -> Reading:
+    """Read the sources as inventory/ansible_reader.py does; a reader that hangs or breaks is a mistake too.
+
+    Args:
+        sources: inventory sources in Ansible's sense.
+        monitor: the ``--monitor`` option.
+        limit: seconds.
+    """
+    # -P: a module in the working directory must not be imported instead of an installed one.
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "gpu_mesh.inventory.ansible_reader",
+        str(os.getpid()),
+        monitor or "",
+        *sources,
+    ]
+    try:
+        return _read(command, sources, limit)
+    except OSError as error:
+        problem = f"Ansible cannot be started to read the inventory: {error.strerror}: {error.filename}"
+        return Reading(mistakes=(Mistake(problem, place=", ".join(sources)),))
+
+
+def _read(command: list[str], sources: tuple[str, ...], limit: float) -> Reading:
+    with (
+        TemporaryDirectory(prefix="gpu-mesh-") as folder,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # Ansible refuses any other encoding, and to start where it cannot write; a service has no home.
+            env={**os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_LOCAL_TEMP": folder},
+            start_new_session=True,
+        ) as reader,
+    ):
+        try:
+            answer, said = reader.communicate(timeout=limit)
+        except BaseException as error:
+            os.killpg(reader.pid, signal.SIGKILL)  # with the inventory script that it waits for
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            problem = f"reading the inventory took longer than {limit:g} s: an inventory script may hang"
+            return Reading(mistakes=(Mistake(problem, place=", ".join(sources)),))
+    try:
+        return msgspec.json.decode(answer, type=Reading)
+    except msgspec.DecodeError:
+        problem = f"Ansible could not read the inventory (exit status {reader.returncode}): {_gist(said)}"
+        return Reading(mistakes=(Mistake(problem, place=", ".join(sources)),))
+
+
+def _gist(said: bytes) -> str:
+    """Return the exception of a traceback; the lines after it are left out, as they may quote a file."""
+    lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+    named = (line for line in reversed(lines) if _EXCEPTION.match(line))
+    text = _EXCEPTION.sub("", next(named, lines[-1]))
+    return "".join(sign for sign in text if sign.isprintable())[:_SAID]

@@ -1,0 +1,297 @@
+"""Turn what an inventory says into a Mesh, or find every mistake in it. Pure."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.inventory.mistakes import Mistake
+from gpu_mesh.inventory.value_types import (
+    TEXT,
+    ShapeError,
+    authority,
+    host_with_port,
+    is_host,
+    quoted,
+    without_brackets,
+)
+from gpu_mesh.inventory.variables import ROLE_VARIABLES, VARIABLES, is_known
+
+MONITORS, NODES = "mesh_monitors", "mesh_nodes"
+OLLAMA_PORT = 11434
+_SSH_PORT = 22
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # anything else may be a pattern in a playbook's limit
+_NEARLY = 0.9  # one wrong letter: mesh_node, mesh-nodes; not mesh_nodes_north
+_EVERYBODY = frozenset({"all", "ungrouped"})
+
+
+class RawVariable(Struct, frozen=True):
+    """A variable as the inventory gives it."""
+
+    value: Any = None  # None or "": not given
+    place: str = ""  # file:line
+    error: str = ""  # why there is no value, as the words after the variable's name
+
+
+class RawHost(Struct, frozen=True):
+    """A host as the inventory gives it: its ``mesh_*`` variables and those of its connection."""
+
+    key: str
+    groups: tuple[str, ...] = ()
+    variables: dict[str, RawVariable] = {}
+
+
+class _Host:
+    """A host's variables read one by one; remembers which were given, and which were wrong."""
+
+    def __init__(self, raw: RawHost) -> None:
+        self.raw = raw
+        self.mistakes: list[Mistake] = []
+        self._wrong: set[str] = set()
+
+    @property
+    def key(self) -> str:
+        return self.raw.key
+
+    def has(self, name: str) -> bool:
+        """Tell whether the variable is given, rightly or not."""
+        variable = self.raw.variables.get(name)
+        return variable is not None and (bool(variable.error) or variable.value not in (None, ""))
+
+    def is_right(self, *names: str) -> bool:
+        """Tell whether none of them was wrong, so that they can be compared."""
+        return self._wrong.isdisjoint(names)
+
+    def blame(self, name: str, message: str, *, at: str = "") -> None:
+        """Note a mistake; it stands where ``at``, or the variable itself, stands."""
+        place = self.raw.variables.get(at or name, RawVariable()).place
+        self.mistakes.append(Mistake(message, self.key, name, place))
+        self._wrong.add(name)
+
+    def plain(self, name: str) -> str:
+        """Return one of Ansible's own variables as text; "" when it is not given or has no value."""
+        if not self.has(name):
+            return ""
+        variable = self.raw.variables[name]
+        try:
+            if not variable.error:
+                return str(TEXT.read(variable.value))
+        except ShapeError as problem:
+            error = TEXT.wrong(variable.value, problem)
+        else:
+            error = variable.error
+        if self.is_right(name):  # asked for more than once, blamed once
+            self.blame(name, error)
+        return ""
+
+    def fields(self, prefix: str) -> dict[str, Any]:
+        """Read every given variable of that prefix; the keys are the struct's fields."""
+        given = {}
+        for name in self.raw.variables:
+            known = VARIABLES.get(name)
+            if known is None or known.prefix != prefix or not self.has(name):
+                continue
+            variable = self.raw.variables[name]
+            if variable.error:
+                self.blame(name, variable.error)
+                continue
+            try:
+                given[known.field] = known.shape.read(variable.value)
+            except ShapeError as problem:
+                self.blame(name, known.shape.wrong(variable.value, problem))
+        return given
+
+    def address(self) -> str:
+        return without_brackets(self.plain("ansible_host") or self.key)
+
+    def endpoint(self) -> tuple[str, str]:
+        """Where ssh reaches it. Machines behind forwarded ports share an address, not a port."""
+        return self.address(), self.plain("ansible_port") or str(_SSH_PORT)
+
+    def is_local(self) -> bool:
+        return self.plain("ansible_connection").removeprefix("ansible.builtin.") == "local"
+
+
+def resolve(
+    hosts: Iterable[RawHost], monitor: str = "", machine: frozenset[str] = frozenset()
+) -> Mesh | tuple[Mistake, ...]:
+    """Return the mesh, or every mistake.
+
+    Args:
+        hosts: all hosts of the inventory, in its order.
+        monitor: the ``--monitor`` option; "" when it was not given.
+        machine: the names of this machine, by which it knows its own host among several monitors.
+    """
+    everybody = [_Host(raw) for raw in hosts]
+    for host in everybody:
+        _blame_group(host)
+    concerned = [host for host in everybody if {MONITORS, NODES} & set(host.raw.groups)]
+    for host in concerned:
+        _blame_unknown(host)
+    monitors = [host for host in concerned if MONITORS in host.raw.groups]
+    chosen, mistakes = _choose(monitors, monitor, machine)
+    given = {host.key: host.fields("mesh_monitor_") for host in monitors}  # of all, to find all mistakes
+    settings = Settings(**given[chosen.key]) if chosen else Settings()
+
+    at_nodes = [host for host in concerned if NODES in host.raw.groups]
+    nodes = [_node(host, chosen) for host in at_nodes]
+    if not nodes:
+        mistakes.append(Mistake(f"no host stands in the group {NODES}: there is nothing to watch"))
+    _blame_shared(at_nodes, nodes)
+    _blame_parents(at_nodes, nodes)
+    mistakes += [mistake for host in everybody for mistake in host.mistakes]
+    if mistakes:
+        return tuple(mistakes)
+    return Mesh(tuple(nodes), settings, chosen.key if chosen else "")
+
+
+def _blame_group(host: _Host) -> None:
+    """Blame a group that is nearly one of the two: nothing of the host would count, without a word."""
+    absent = {MONITORS, NODES} - set(host.raw.groups)
+    for group in host.raw.groups:
+        for meant in difflib.get_close_matches(group.lower(), absent, cutoff=_NEARLY):
+            problem = f"stands in the group {group}, which means nothing to the mesh; did you mean {meant}?"
+            host.mistakes.append(Mistake(problem, host.key))
+
+
+def _blame_unknown(host: _Host) -> None:
+    for name in host.raw.variables:
+        if name.startswith("mesh_") and not is_known(name):
+            near = difflib.get_close_matches(name, [*VARIABLES, *ROLE_VARIABLES], n=1)
+            hint = f"did you mean {near[0]}?" if near else "docs/variables.md lists them all"
+            host.blame(name, f"is not a variable of the mesh; {hint}")
+
+
+def _choose(
+    monitors: Sequence[_Host], wanted: str, machine: frozenset[str]
+) -> tuple[_Host | None, list[Mistake]]:
+    named = [host for host in monitors if host.key == wanted]
+    here = [host for host in monitors if {host.key, host.plain("ansible_host")} & machine]
+    keys = ", ".join(host.key for host in monitors)
+    if wanted:
+        problem = f"the monitor {wanted} is not in the group {MONITORS}, which has: {keys or 'nobody'}"
+        return (named[0], []) if named else (None, [Mistake(problem)])
+    if len(monitors) <= 1 or len(here) == 1:
+        return next(iter(here or monitors), None), []
+    problem = f"there are {len(monitors)} monitors and none of them is clearly this machine"
+    return None, [Mistake(f"{problem}: choose one with --monitor: {keys}")]
+
+
+def _node(host: _Host, monitor: _Host | None) -> Node:
+    if not _KEY.fullmatch(host.key):
+        problem = (
+            "a node's inventory name may hold letters, digits, . _ and - alone, and not begin with . or -"
+        )
+        host.mistakes.append(Mistake(f"{problem}; its address may stand in ansible_host", host.key))
+    given = host.fields("mesh_node_")
+    _blame_port_of_address(host)
+    tunnel = _tunnel(host)
+    on_monitor = host.is_local() or (monitor is not None and host.endpoint() == monitor.endpoint())
+    if "url" not in given:
+        given["url"] = _default_url(host, tunnel, on_monitor=on_monitor)
+    node = Node(
+        key=host.key,
+        name=given.pop("name", host.key),
+        groups=tuple(sorted(set(host.raw.groups) - _EVERYBODY)),
+        tunnel=tunnel,
+        on_monitor=on_monitor,
+        **given,
+    )
+    _blame_thresholds(host, node)
+    _blame_recovery(host, node)
+    return node
+
+
+def _blame_port_of_address(host: _Host) -> None:
+    """Blame a port in ``ansible_host``: ssh would take it for a part of the name, and so would a URL."""
+    if parts := host_with_port(host.address()):
+        alone, port = parts
+        url = f"http://{authority(alone, int(port))}"
+        message = (
+            f"must be a host alone, {alone}: Ollama's port stands in mesh_node_url ({url}), "
+            "ssh's in ansible_port"
+        )
+        host.blame("ansible_host", message)
+
+
+def _default_url(host: _Host, tunnel: Tunnel | None, *, on_monitor: bool) -> str:
+    if tunnel or on_monitor:
+        return f"http://127.0.0.1:{tunnel.local_port if tunnel else OLLAMA_PORT}"
+    address = host.address()
+    if not is_host(address) and not host.has("mesh_node_url") and host.is_right("ansible_host"):
+        host.blame("ansible_host", "is no host's name or address: correct it, or give mesh_node_url")
+        return ""
+    return f"http://{authority(address, OLLAMA_PORT)}"
+
+
+def _tunnel(host: _Host) -> Tunnel | None:
+    given = host.fields("mesh_tunnel_")
+    there, here = "mesh_tunnel_host", "mesh_tunnel_local_port"
+    if host.has(there) and not host.has(here):
+        host.blame(here, "is missing: a tunnel needs a free port on the monitor, such as 8080", at=there)
+    if host.has(here) and not host.has(there):
+        host.blame(there, "is missing: mesh_tunnel_local_port alone makes no tunnel", at=here)
+    return Tunnel(**given) if {"host", "local_port"} <= given.keys() else None
+
+
+def _blame_thresholds(host: _Host, node: Node) -> None:
+    low, high = "mesh_node_unhealthy_threshold", "mesh_node_offline_threshold"
+    if host.is_right(low, high) and node.offline_threshold <= node.unhealthy_threshold:
+        host.blame(
+            high,
+            f"must be above {low} ({node.unhealthy_threshold}), not {node.offline_threshold}",
+            at=high if host.has(high) else low,
+        )
+
+
+def _blame_recovery(host: _Host, node: Node) -> None:
+    how, command = "mesh_node_recovery", "mesh_node_recovery_command"
+    if not host.is_right(how, command):
+        return
+    if node.recovery is RecoveryKind.COMMAND and not node.recovery_command:
+        host.blame(command, f"is missing: {how} is command", at=how)
+    if node.recovery_command and not host.has(how):
+        host.blame(how, f"is missing: set it to command, or {command} is never run", at=command)
+
+
+def _blame_shared(hosts: Sequence[_Host], nodes: Sequence[Node]) -> None:
+    ports: dict[int, str] = {}
+    direct = {node.url: node.key for node in nodes if not node.tunnel}
+    names: dict[str, str] = {}
+    for host, node in zip(hosts, nodes, strict=True):
+        if node.tunnel and ports.setdefault(port := node.tunnel.local_port, node.key) != node.key:
+            host.blame("mesh_tunnel_local_port", f"must not be {port}: {ports[port]} has that port")
+        if node.tunnel and node.url in direct:
+            port = node.tunnel.local_port
+            host.blame(
+                "mesh_tunnel_local_port", f"must not be {port}: {direct[node.url]} answers at {node.url}"
+            )
+        if names.setdefault(node.name, node.key) != node.key:
+            host.blame("mesh_node_name", f"must not be that of {names[node.name]} too: {quoted(node.name)}")
+
+
+def _blame_parents(hosts: Sequence[_Host], nodes: Sequence[Node]) -> None:
+    parents = {node.key: node.parent for node in nodes}
+    name = "mesh_node_parent"
+    for host, node in zip(hosts, nodes, strict=True):
+        if not node.parent:
+            continue
+        if node.parent == node.key:
+            host.blame(name, "must not be the node itself")
+        elif node.parent not in parents:
+            near = difflib.get_close_matches(node.parent, parents, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            host.blame(name, f"must be a node's inventory name, not {quoted(node.parent)}{hint}")
+        elif _leads_back(node.key, parents):
+            host.blame(name, f"must not lead back to the node: {node.parent} is also below it")
+
+
+def _leads_back(key: str, parents: dict[str, str]) -> bool:
+    seen, at = {key}, parents[key]
+    while at in parents and at not in seen:
+        seen.add(at)
+        at = parents[at]
+    return at == key

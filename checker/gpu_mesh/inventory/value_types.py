@@ -1,0 +1,303 @@
+"""What the value of an inventory variable may look like, and how it is read.
+
+INI inventories give strings and Python literals, YAML gives typed values: "5" is taken where a number is
+meant, yes and no where a truth is, a comma-separated string where a list is.
+"""
+
+import difflib
+import ipaddress
+import math
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.mesh import LAST_RUNG
+
+_TRUTHS = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+_SHOWN = 60  # characters of a wrong value that a message repeats
+_NAME_OF_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")  # "-a" would be an option of ssh
+_NUMBERS = re.compile(r"([0-9]+\.)*[0-9]+")  # names do not end so (RFC 1123, 2.1): an IPv4 address is meant
+_WITH_PORT = re.compile(r"([^:\[\]]+|\[[^\[\]]+\]):([0-9]{1,5})")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_SECRET_HEADER = re.compile(
+    r"auth|cookie|token|secret|passw|pwd|credential|signature|session|jwt|api[-_]?key|access[-_]?key|key$",
+    re.IGNORECASE,
+)
+_SECRET_VALUE = re.compile(r"\s*(basic|bearer|digest|token|apikey)\s", re.IGNORECASE)
+
+
+class ShapeError(Exception):
+    """The value does not have the shape that is meant."""
+
+
+class Shape(Struct, frozen=True):
+    """A kind of value: what a message and the documentation call it, and the function that reads it.
+
+    ``read`` raises ShapeError: empty when ``words`` say it all, else with what is wrong.
+    """
+
+    words: str
+    read: Callable[[object], Any]
+    shown: bool = True  # whether a message may repeat the wrong value; never where a secret may stand
+
+    def wrong(self, value: object, problem: ShapeError) -> str:
+        """Say what is wrong with a value that ``read`` refused."""
+        if str(problem):
+            return str(problem)
+        return f"must be {self.words}, not {quoted(value)}" if self.shown else f"must be {self.words}"
+
+
+def quoted(value: object) -> str:
+    """Repeat a wrong value for a message, shortened; never a URL, for it may carry a password."""
+    try:
+        text = repr(value)
+    except ValueError:  # int's limit on digits
+        return "so many digits"
+    if "://" in text:
+        return "a URL"
+    return text[:_SHOWN] + "…" if len(text) > _SHOWN else text
+
+
+def is_host(text: str) -> bool:
+    """Tell whether the text can be a host's name or address (an IPv6 address without brackets)."""
+    if ":" not in text and not _NUMBERS.fullmatch(text):
+        return _NAME_OF_HOST.fullmatch(text) is not None
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text  # a zone, which no URL can carry
+
+
+def host_with_port(text: str) -> tuple[str, str] | None:
+    """Take apart a host and the port behind it; None: it is no host with a port."""
+    found = _WITH_PORT.fullmatch(text)
+    return (without_brackets(found[1]), found[2]) if found and is_host(without_brackets(found[1])) else None
+
+
+def without_brackets(text: str) -> str:
+    """Return a host as it is outside of URLs: an IPv6 address may stand in brackets."""
+    return text[1:-1] if text.startswith("[") and text.endswith("]") else text
+
+
+def authority(host: str, port: int) -> str:
+    """Join a host and a port as a URL wants them: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and (word := value.strip().lower()) in _TRUTHS:
+        return _TRUTHS[word]
+    raise ShapeError
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ShapeError
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise ShapeError from None
+    if not math.isfinite(number):
+        raise ShapeError
+    return number
+
+
+def _seconds(most: float, least: float = 0.0) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        number = _number(value)
+        if not least <= number <= most or number <= 0:
+            raise ShapeError
+        return number
+
+    return read
+
+
+def _whole(low: int, high: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        number = _number(value)
+        if number != int(number) or not low <= number <= high:
+            raise ShapeError
+        return int(number)
+
+    return read
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ShapeError
+    try:
+        text = str(value).strip()
+    except ValueError:  # int's limit on digits
+        raise ShapeError from None
+    if not text or not text.isprintable():
+        raise ShapeError
+    return text
+
+
+def _matching(pattern: str) -> Callable[[object], str]:
+    compiled = re.compile(pattern)
+
+    def read(value: object) -> str:
+        text = _text(value)
+        if not compiled.fullmatch(text):
+            raise ShapeError
+        return text
+
+    return read
+
+
+def _list_of(read_one: Callable[[object], str]) -> Callable[[object], tuple[str, ...]]:
+    def read(value: object) -> tuple[str, ...]:
+        if isinstance(value, str):
+            value = [part for part in value.split(",") if part.strip()]
+        if not isinstance(value, list | tuple):
+            raise ShapeError
+        return tuple(dict.fromkeys(read_one(item) for item in value))
+
+    return read
+
+
+def _host(value: object) -> str:
+    text = without_brackets(_text(value))
+    if parts := host_with_port(text):
+        raise ShapeError(f"must be a host alone, {parts[0]}: port {parts[1]} stands in a variable of its own")
+    if not is_host(text):
+        raise ShapeError
+    return text
+
+
+def _host_and_port(value: object) -> str:
+    host, separator, port = _text(value).rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not separator or not port.isascii() or not port.isdigit() or (":" in host and not bracketed):
+        raise ShapeError
+    return authority(_host(host), _whole(1, 65535)(port))
+
+
+def _url(value: object) -> str:
+    text = _plain_url(value)
+    parts = urlsplit(text)
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ShapeError("must end after host and port: a path, query or fragment is not used")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _plain_url(value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable() or " " in value.strip():
+        raise ShapeError
+    try:
+        parts = urlsplit(value.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ShapeError("has no usable port or address: an IPv6 address stands in brackets") from None
+    if parts.scheme not in ("http", "https"):
+        raise ShapeError("must begin with http:// or https://")
+    if "@" in parts.netloc:
+        raise ShapeError("must not carry a user or password")
+    if not host or not is_host(host) or port == 0:
+        raise ShapeError
+    return value.strip()
+
+
+def _secret_url(value: object) -> str:
+    if isinstance(value, str) and value.startswith("@/") and value.isprintable():
+        return value
+    return _plain_url(value)
+
+
+def _headers(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ShapeError
+    headers = {}
+    for name, content in value.items():
+        if not isinstance(name, str) or not _HEADER.fullmatch(name):
+            raise ShapeError("has a name that no HTTP header can have")
+        try:
+            text = _text(content)
+        except ShapeError:
+            raise ShapeError(f"has no one-line text as the value of {name}") from None
+        if text.startswith("@") and not text.startswith("@/"):
+            raise ShapeError(f"must name the file of {name} by its absolute path: @/path")
+        if not text.startswith("@") and (_SECRET_HEADER.search(name) or _SECRET_VALUE.match(text)):
+            raise ShapeError(
+                f"must not hold the secret of {name} itself: put it into a file, and write @/path"
+            )
+        headers[name] = text
+    return headers
+
+
+def _playbooks(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ShapeError
+    known = [*Cause, LAST_RUNG]
+    for name, path in value.items():
+        if name not in known:
+            nearest = difflib.get_close_matches(str(name), known, 1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else f"; there are {', '.join(known)}"
+            raise ShapeError(f"has no cause {quoted(name)}{hint}")
+        if not isinstance(path, str) or not path.startswith("/") or not path.isprintable():
+            raise ShapeError(f"must name the playbook of {name} by its absolute path on the monitor")
+    return {str(name): path for name, path in value.items()}
+
+
+def _one_of(enum: type[StrEnum]) -> Callable[[object], StrEnum]:
+    def read(value: object) -> StrEnum:
+        if (text := _text(value).lower()) not in set(enum):
+            raise ShapeError
+        return enum(text)
+
+    return read
+
+
+def choice(enum: type[StrEnum]) -> Shape:
+    """Return the shape of a value that is one of an enum's."""
+    return Shape("one of " + ", ".join(enum), _one_of(enum))
+
+
+def seconds(most: int) -> Shape:
+    """Return the shape of a time above 0 and not longer than ``most`` seconds."""
+    return Shape(f"a number of seconds above 0 and up to {most}", _seconds(most))
+
+
+def seconds_or_none(most: int) -> Shape:
+    """Return the shape of a time not longer than ``most`` seconds; 0 switches off what it is for."""
+
+    def read(value: object) -> float:
+        number = _number(value)
+        if not 0 <= number <= most:
+            raise ShapeError
+        return number
+
+    return Shape(f"a number of seconds up to {most}, or 0", read)
+
+
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.@-]*"
+
+BOOLEAN = Shape("true or false", _boolean)
+INTERVAL = Shape("a number of seconds from 1 to 86400", _seconds(86400, least=1))
+FEW = Shape("a whole number from 1 to 20", _whole(1, 20))
+COUNT = Shape("a whole number, 1 or more", _whole(1, 1_000_000))
+PER_CENT = Shape("a whole number from 0 to 100", _whole(0, 100))
+PORT = Shape("a port from 1 to 65535", _whole(1, 65535))
+TEXT = Shape("one line of text", _text)
+COMMAND = Shape("one line of text", _text, shown=False)
+TEXTS = Shape("a list of texts", _list_of(_text))
+TAGS = Shape("a list of tags without spaces", _list_of(_matching(r"[^\s,]+")))
+HOST = Shape("a host's name or address", _host)
+HOSTS_AND_PORTS = Shape("a list of host:port", _list_of(_host_and_port))
+USER = Shape("a user's name", _matching(_NAME))
+CONTAINER = Shape("a container's name", _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]*"))
+UNIT = Shape("a unit such as ollama.service", _matching(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]*\.service"))
+PATH = Shape("an absolute path", _matching(r"/.*"))
+URL = Shape("http:// or https://, a host, and a port if need be", _url, shown=False)
+SECRET_URL = Shape("an http:// or https:// URL, or @/path of a file that holds one", _secret_url, shown=False)
+HEADERS = Shape("a mapping of header names to values", _headers, shown=False)
+PLAYBOOKS = Shape("a mapping of causes, or last, to files", _playbooks)

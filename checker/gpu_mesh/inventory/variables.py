@@ -1,0 +1,301 @@
+"""Every ``mesh_*`` variable that an inventory may hold: shape and meaning. Defaults: domain/mesh.py."""
+
+from types import MappingProxyType
+from typing import Any
+
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import fields
+
+from gpu_mesh.domain.mesh import Node, RecoveryKind, Scope, Settings, Tunnel
+from gpu_mesh.inventory import value_types
+from gpu_mesh.inventory.maintenance import MAINTENANCE
+from gpu_mesh.inventory.value_types import Shape
+
+PREFIXES: tuple[tuple[str, type[Struct]], ...] = (
+    ("mesh_node_", Node),
+    ("mesh_tunnel_", Tunnel),
+    ("mesh_monitor_", Settings),
+)
+
+
+class Variable(Struct, frozen=True):
+    """One variable of the checker."""
+
+    name: str
+    shape: Shape
+    meaning: str
+    default: str = ""  # in words, where it is not the plain value of domain/mesh.py
+
+    @property
+    def prefix(self) -> str:
+        """Whose variable it is: one of PREFIXES."""
+        return next(prefix for prefix, _ in PREFIXES if self.name.startswith(prefix))
+
+    @property
+    def field(self) -> str:
+        """The field of that struct."""
+        return self.name.removeprefix(self.prefix)
+
+
+_TABLE = (
+    Variable(
+        "mesh_node_name", value_types.TEXT, "What people are shown instead of its key", "its inventory name"
+    ),
+    Variable(
+        "mesh_node_url",
+        value_types.URL,
+        "Where Ollama answers",
+        "the tunnel's local port, 127.0.0.1 on the monitor, else `ansible_host`; port 11434",
+    ),
+    Variable("mesh_node_enabled", value_types.BOOLEAN, "Whether it is checked at all"),
+    Variable(
+        "mesh_node_timeout",
+        value_types.seconds(300),
+        "For the whole probe, name resolution included, in seconds",
+    ),
+    Variable(
+        "mesh_node_expected_models",
+        value_types.TEXTS,
+        "Models that must be there; an empty list says that none is expected",
+        "not checked",
+    ),
+    Variable("mesh_node_expects_gpu", value_types.BOOLEAN, "Whether a model on the CPU is a fault"),
+    Variable(
+        "mesh_node_parent",
+        value_types.TEXT,
+        "The node whose failure explains this one's; its alerts then rest",
+    ),
+    Variable(
+        "mesh_node_headers",
+        value_types.HEADERS,
+        "Headers of every request; a value `@/path` is read from that file at use, and a secret must be one",
+    ),
+    Variable("mesh_node_ca_file", value_types.PATH, "The CA that signed its certificate", "the system's"),
+    Variable(
+        "mesh_node_unhealthy_threshold", value_types.COUNT, "Consecutive failures until it is unhealthy"
+    ),
+    Variable(
+        "mesh_node_offline_threshold",
+        value_types.COUNT,
+        "Consecutive failures until it is offline; above the former",
+    ),
+    Variable(
+        "mesh_node_healthy_threshold", value_types.COUNT, "Consecutive successes until it is healthy again"
+    ),
+    Variable("mesh_node_alert_tags", value_types.TAGS, "Tags by which Apprise URLs choose its alerts"),
+    Variable("mesh_node_recovery", value_types.choice(RecoveryKind), "How Ollama is restarted there"),
+    Variable("mesh_node_unit", value_types.UNIT, "The unit that `systemd` and `systemd-user` restart"),
+    Variable("mesh_node_container", value_types.CONTAINER, "The container that `docker` restarts"),
+    Variable(
+        "mesh_node_recovery_command",
+        value_types.COMMAND,
+        "What `command` runs there; no place for a secret",
+        "none",
+    ),
+    Variable(
+        "mesh_node_recovery_playbooks",
+        value_types.PLAYBOOKS,
+        "Your own recovery playbooks, files on the monitor by cause; `last`: when the others have not helped "
+        "(docs/recovery.md)",
+        "none",
+    ),
+    Variable(
+        "mesh_node_maintenance",
+        MAINTENANCE,
+        "Recurring times in which its alerts rest, and recovery too if so said, see "
+        "[alerts.md](alerts.md#maintenance-windows)",
+    ),
+    Variable(
+        "mesh_tunnel_host", value_types.HOST, "Where ssh goes; makes the node a tunnelled one", "no tunnel"
+    ),
+    Variable(
+        "mesh_tunnel_local_port",
+        value_types.PORT,
+        "The monitor's port that leads there",
+        "required with a tunnel",
+    ),
+    Variable("mesh_tunnel_remote_host", value_types.HOST, "Where Ollama is, seen from that host"),
+    Variable("mesh_tunnel_remote_port", value_types.PORT, "Ollama's port there"),
+    Variable("mesh_tunnel_user", value_types.USER, "The ssh login", "the one that recovery uses"),
+    Variable("mesh_tunnel_port", value_types.PORT, "The ssh port", "the one that recovery uses"),
+    Variable(
+        "mesh_tunnel_identity_file",
+        value_types.PATH,
+        "The ssh key on the monitor",
+        "the one that recovery uses",
+    ),
+    Variable(
+        "mesh_tunnel_recovery_command",
+        value_types.COMMAND,
+        "What rebuilds the tunnel, run on the monitor; no place for a secret",
+        "restart of gpu-mesh-tunnel@NODE",
+    ),
+    Variable("mesh_monitor_scope", value_types.choice(Scope), "Which systemd runs the units"),
+    Variable("mesh_monitor_check_interval", value_types.INTERVAL, "Seconds between checks"),
+    Variable(
+        "mesh_monitor_recover_interval", value_types.INTERVAL, "Seconds between keepalive runs of recovery"
+    ),
+    Variable("mesh_monitor_stats_interval", value_types.INTERVAL, "Seconds between statistics"),
+    Variable(
+        "mesh_monitor_dashboard_interval", value_types.INTERVAL, "Seconds between dashboards in the journal"
+    ),
+    Variable(
+        "mesh_monitor_impaired_checks", value_types.COUNT, "Checks that an impairment lasts before it alerts"
+    ),
+    Variable(
+        "mesh_monitor_grace",
+        value_types.seconds_or_none(86400),
+        "Seconds for which a new node that was never healthy alerts nobody",
+    ),
+    Variable(
+        "mesh_monitor_flapping",
+        value_types.BOOLEAN,
+        "Whether a node that fails and answers by turns is told of once, and not at each turn",
+    ),
+    Variable(
+        "mesh_monitor_reminder_interval",
+        value_types.seconds_or_none(2592000),
+        "Seconds between two alerts that a node, or the monitor itself, is still offline, or that most nodes "
+        "still fail; 0: none",
+    ),
+    Variable(
+        "mesh_monitor_deep_interval",
+        value_types.seconds_or_none(86400),
+        "Seconds between two deep checks of a node, which ask a loaded model for a sign of life; 0: never. "
+        "Shorter than OLLAMA_KEEP_ALIVE, it keeps models loaded",
+    ),
+    Variable("mesh_monitor_recovery_max_attempts", value_types.FEW, "Recoveries tried in one incident"),
+    Variable(
+        "mesh_monitor_recovery_backoff",
+        value_types.seconds(86400),
+        "Seconds after the first attempt of an incident; doubled after each",
+    ),
+    Variable(
+        "mesh_monitor_recovery_slow_retry",
+        value_types.seconds_or_none(604800),
+        "Seconds between the attempts that are made once a person was called; 0: none",
+    ),
+    Variable(
+        "mesh_monitor_recovery_patience",
+        value_types.seconds(86400),
+        "Seconds that an impairment which a restart helps lasts before it is repaired",
+    ),
+    Variable(
+        "mesh_monitor_recovery_brake",
+        value_types.PER_CENT,
+        "Per cent of the nodes, of four or more: when more fail within five minutes, nothing is repaired "
+        "until fewer do, or `gpu-mesh recover --force`; 0: never",
+    ),
+    Variable("mesh_monitor_recovery_concurrency", value_types.COUNT, "Recoveries at the same time"),
+    Variable("mesh_monitor_recovery_timeout", value_types.seconds(3600), "For one playbook, in seconds"),
+    Variable(
+        "mesh_monitor_recovery_settle",
+        value_types.seconds(3600),
+        "Within which a repaired node must answer, in seconds",
+    ),
+    Variable(
+        "mesh_monitor_recovery_playbooks",
+        value_types.PATH,
+        "Folder of your own recovery playbooks",
+        "those that came with the checker",
+    ),
+    Variable(
+        "mesh_monitor_alert_templates",
+        value_types.PATH,
+        "Folder of your own alert templates",
+        "those that came with the checker",
+    ),
+    Variable(
+        "mesh_monitor_apprise_config",
+        value_types.PATH,
+        "Apprise's configuration file",
+        "`apprise.yml` in the configuration folder",
+    ),
+    Variable(
+        "mesh_monitor_proxy_from_environment",
+        value_types.BOOLEAN,
+        "Whether probes use http_proxy and the like",
+    ),
+    Variable(
+        "mesh_monitor_heartbeat_url",
+        value_types.SECRET_URL,
+        "Asked after each check, with /fail after a bad one: somebody else notices when none comes. A URL "
+        "that only you may know stands in a file of mode 0600: `@/path`",
+        "none",
+    ),
+    Variable(
+        "mesh_monitor_canary",
+        value_types.HOSTS_AND_PORTS,
+        "host:port outside the LAN; when all fail, the monitor is offline, not the nodes",
+        "no guard",
+    ),
+    Variable(
+        "mesh_monitor_python", value_types.TEXT, "The Python from which the program is installed", "`python3`"
+    ),
+)
+
+VARIABLES = MappingProxyType({variable.name: variable for variable in _TABLE})
+
+# Read by roles alone, which check them by their argument_specs; known here so that they are not reported.
+ROLE_VARIABLES = MappingProxyType(
+    {
+        "mesh_node_recovery_user": "The login of recovery on a node that the roles may not provision",
+        "mesh_node_recovery_key": "The key of that login, a file on the machine that runs Ansible",
+        "mesh_node_restart_after_crash": "Whether systemd itself restarts Ollama's unit when it crashes",
+        "mesh_node_host_key": "The node's ssh host key, where it is given instead of taken over",
+        "mesh_tunnel_host_key": "The tunnel host's ssh host key, where it is given instead of taken over",
+        "mesh_monitor_user": "The user that the monitor runs as",
+        "mesh_monitor_index": "A package index of your own",
+        "mesh_monitor_wheels": "A folder of wheels where Ansible runs, for a monitor without an index",
+        "mesh_monitor_version": "The version to install",
+        "mesh_monitor_apprise_source": "Apprise's configuration, a file on the machine that runs Ansible",
+        "mesh_monitor_started": "Whether the units are started when the role is done",
+        "mesh_monitor_state_dir": "Where state is kept",
+        "mesh_monitor_log_*": "Where the log is kept and how it is rotated",
+    }
+)
+
+
+def default_of(variable: Variable) -> str:
+    """Return the default in words, as the documentation shows it."""
+    if variable.default:
+        return variable.default
+    struct = dict(PREFIXES)[variable.prefix]
+    field = next(field for field in fields(struct) if field.name == variable.field)
+    value: Any = field.default if field.default is not NODEFAULT else field.default_factory()
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    return f"`{value}`" if value or value == 0 else "none"
+
+
+def is_known(name: str) -> bool:
+    """Tell whether an inventory may hold a variable of that name."""
+    return (
+        name in VARIABLES
+        or name in ROLE_VARIABLES
+        or any(known.endswith("*") and name.startswith(known[:-1]) for known in ROLE_VARIABLES)
+    )
+
+
+def markdown() -> str:
+    """Write the tables of docs/variables.md."""
+    parts = []
+    for prefix, _ in PREFIXES:
+        rows = [
+            f"| `{variable.name}` | {variable.shape.words} | {default_of(variable)} | {variable.meaning} |"
+            for variable in _TABLE
+            if variable.prefix == prefix
+        ]
+        parts += [
+            f"## {prefix}\\*",
+            "",
+            "| variable | type | default | meaning |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in ROLE_VARIABLES.items()]
+    parts += ["## Read by roles alone", "", "| variable | meaning |", "|---|---|", *rows]
+    return "\n".join(parts) + "\n"

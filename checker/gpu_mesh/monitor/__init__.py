@@ -1,0 +1,1 @@
+"""One run of the check, and what keeps it running."""

@@ -1,0 +1,212 @@
+"""One tick: probe every node, fold what was seen into the state, say who has work now."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from gpu_mesh.alerting import alerts, monitor_alerts
+from gpu_mesh.diagnosis import deep_check
+from gpu_mesh.diagnosis.evaluate import Folded
+from gpu_mesh.domain.causes import Action, Verdict
+from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.domain.observation import Fault, Observation
+from gpu_mesh.domain.state import Alert, Level, NodeState, State
+from gpu_mesh.inventory import cache
+from gpu_mesh.monitor import tick
+from gpu_mesh.planning import plan
+from gpu_mesh.probe import pool
+from gpu_mesh.recovery import lifecycle
+from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.system.log import Event, Log, Severity, event
+from gpu_mesh.system.paths import Paths
+from gpu_mesh.text.humanize import plural
+
+VERSION_EVERY = 3600.0
+"""Seconds after which a node is asked for its version again."""
+
+
+class Checked(Struct, frozen=True):
+    """What a tick saw and changed."""
+
+    mesh: Mesh
+    changes: tuple[Folded, ...]
+    unprobed: tuple[str, ...]  # keys of the nodes that the monitor itself could not probe
+    alerts: tuple[Alert, ...]
+
+
+def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float] = time.time) -> Checked:
+    """Check the whole mesh once.
+
+    1. Take the mesh from the cache, or from the inventory where that changed.
+    2. Probe all enabled nodes at once; nothing is locked meanwhile.
+    3. What the monitor itself could not probe counts for nothing, nor does a remote node while the monitor's
+       own network is gone: no remote node answers, nor any canary, one of which did since this boot.
+    4. Under the lock: reload the state, fold the observations, save state and alerts in one write.
+    5. Leave word for recovery and delivery, and write the log. Killed before that, timers find the work.
+    6. Send the heartbeat, if there is one: of a bad tick, too, once the mesh is known.
+
+    Args:
+        paths: the monitor's folders.
+        monitor: whose settings count, where the inventory has several monitors.
+        log: the central log.
+        clock: returns Unix seconds.
+
+    Raises:
+        InventoryError: the inventory is broken and was never good.
+        StateError: the state folder cannot be used.
+    """
+    began, file = clock(), StateFile(paths.state, log)
+    file.make_folder()  # first, for the cache of the inventory lies in it, too
+    loaded = cache.load(paths, monitor, began)
+    try:
+        done = _check(paths, loaded, file, log, began, clock)
+    except Exception:
+        _send_heartbeat(loaded.mesh, log, clock(), good=False)
+        raise
+    _send_heartbeat(loaded.mesh, log, clock(), good=not done.unprobed)
+    return done
+
+
+def _check(
+    paths: Paths,
+    loaded: cache.Loaded,
+    file: StateFile,
+    log: Log,
+    began: float,
+    clock: Callable[[], float],
+) -> Checked:
+    """Do points 2 to 5 of ``check``."""
+    mesh = loaded.mesh
+    nodes = tuple(node for node in mesh.nodes if node.enabled)
+    known = file.load()
+    seen = pool.observe_all(
+        nodes,
+        began,
+        ask_version=lambda node: _version_is_old(known, node, began),
+        trust_env=mesh.settings.proxy_from_environment,
+        choose=lambda node, loaded: deep_check.choose(
+            known.nodes.get(node.key) or NodeState(), loaded, began, mesh.settings.deep_interval
+        ),
+    )
+    heard, offline = _listen(mesh, nodes, known, seen)
+    now = clock()
+    probed = all(it.tags.fault is not Fault.MONITOR for it in seen.values())
+    working = _working_units(known, now, good=probed)
+    with file.update(now) as state:
+        first_new = state.next_alert
+        _note_inventory(state, loaded.error, paths.inventory, now)
+        monitor_alerts.note_working(state, working, now)
+        ticked = tick.apply(state, mesh, tick.Sight(seen, heard, offline=offline), began, now)
+        raised = tuple(alert for alert in state.alerts if alert.id >= first_new)
+        work = any(decision.action is not Action.NONE for decision in plan.plan(mesh, state, now))
+        work = work or any(lifecycle.is_expired(node, now) for node in state.nodes.values())
+        letters = any(alerts.waits(alert) for alert in state.alerts)
+    if work:
+        paths.recover_wanted.touch()
+    if letters:
+        paths.deliver_wanted.touch()
+    unprobed = ticked.unprobed
+    lines = [line for change in ticked.changes for line in _events(change)]
+    lines += [event("not_probed", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]
+    if ticked.let_go:
+        lines.append(event("alerts_let_go", Severity.WARNING, number=ticked.let_go, reason=_MANY_WAIT))
+    log.write([*lines, *map(alerts.as_event, raised)], now)
+    return Checked(mesh, ticked.changes, tuple(unprobed), raised)
+
+
+_MANY_WAIT = "very many alerts wait; newer ones of the same node and level stand for these"
+
+
+def _working_units(known: State, now: float, *, good: bool) -> frozenset[str]:
+    """Return the units that failed and work again; systemd is asked only while there are any."""
+    failing = monitor_alerts.failing(known)
+    if not failing:
+        return frozenset()
+    from gpu_mesh.monitor import unit_failures
+
+    return unit_failures.working(failing, now, good=good)
+
+
+def _send_heartbeat(mesh: Mesh, log: Log, now: float, *, good: bool) -> None:
+    """Send it last: whatever becomes of it, this tick is saved."""
+    if mesh.settings.heartbeat_url:
+        from gpu_mesh.monitor import heartbeat  # most meshes have none
+
+        url, trust_env = mesh.settings.heartbeat_url, mesh.settings.proxy_from_environment
+        if reason := heartbeat.beat(url, good=good, trust_env=trust_env):
+            log.write([event("heartbeat_lost", Severity.WARNING, reason=reason)], now)
+
+
+def described(change: Folded) -> str:
+    """Say in one line what a check of a node showed."""
+    after = change.after
+    said = after.detail or f"{after.response_ms or 0:.0f} ms, {plural(len(after.models), 'model')}"
+    return f"{after.status.icon} {change.node.name}: {after.status}, {said}"
+
+
+def _listen(
+    mesh: Mesh, nodes: tuple[Node, ...], known: State, seen: Mapping[str, Observation]
+) -> tuple[dict[str, str], bool]:
+    """Ask the canaries, as guard.listen says; it also says what is returned."""
+    if not mesh.settings.canary:
+        return {}, False
+    from gpu_mesh.monitor import connectivity
+    from gpu_mesh.probe import canary  # most meshes have none
+
+    return connectivity.listen(
+        mesh.settings.canary, known.canaries, nodes, seen, canary.boot(os.environ), canary.answering
+    )
+
+
+def _version_is_old(state: State, node: Node, now: float) -> bool:
+    known = state.nodes.get(node.key)
+    return known is None or not 0 <= now - known.version_at <= VERSION_EVERY
+
+
+def _note_inventory(state: State, error: str, sources: tuple[str, ...], now: float) -> None:
+    """Alert once about a broken edit, and once when it is mended."""
+    if error and error != state.inventory_error:
+        first_line = " ".join(error.split())
+        alerts.raise_monitor_alert(
+            state,
+            now,
+            f"The inventory cannot be used as it is; the mesh is watched as it was before: {first_line}",
+            f"mend it and try: gpu-mesh {' '.join(f'-i {source}' for source in sources)} validate",
+        )
+    elif state.inventory_error and not error:
+        alerts.raise_monitor_alert(state, now, "The inventory is in force again", "", Level.INFO)
+    state.inventory_error = error
+
+
+def _events(change: Folded) -> list[Event]:
+    node, before, after = change.node, change.before, change.after
+    answered = after.verdict is not Verdict.FAILED
+    lines = [
+        event(
+            "check",
+            Severity.INFO,
+            node=node.key,
+            status=after.status,
+            verdict=after.verdict,
+            ms=round(after.response_ms or 0) if answered else None,
+            models=len(after.models) if answered else None,
+            failures=after.failures or None,
+            cause=after.cause,
+            detail=after.detail,
+        )
+    ]
+    if after.status is not before.status:
+        lines.append(
+            event(
+                "status",
+                Severity.NOTICE if answered else Severity.WARNING,
+                node=node.key,
+                was=before.status,
+                now=after.status,
+                cause=after.cause,
+                detail=after.detail,
+            )
+        )
+    return lines

@@ -1,0 +1,232 @@
+"""Watches in the foreground: starts the same commands as the systemd units do, at the same intervals.
+
+Each runs as a process of its own, so that one that fails, hangs or is killed takes nothing with it. One that
+fails is told of as a failed unit is.
+"""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from gpu_mesh.domain.mesh import Settings
+from gpu_mesh.monitor import unit_failures
+from gpu_mesh.storage.state_file import StateError
+from gpu_mesh.system.log import Log, Severity, event
+from gpu_mesh.system.paths import Paths
+
+POLL = 0.1
+"""Seconds between two looks for finished commands and for word of new work."""
+
+PATIENCE = 10.0
+"""Seconds that commands have to end once they are told to."""
+
+_KEPT = 4096  # bytes of what a command wrote to standard error, for the alert that it failed
+_CHUNK, _CHUNKS = 65536, 16  # bytes (as much as a pipe holds) and how often they are read in one look
+
+
+class _Job:
+    """One command that is started again and again, never twice at once."""
+
+    def __init__(self, name: str, interval: float, wanted: Path | None = None, first: float = 0.0) -> None:
+        self.name = name
+        self.interval = interval
+        self.wanted = wanted
+        self.due = time.monotonic() + first
+        self.process: subprocess.Popen[bytes] | None = None
+        self.failed = False
+        self.may_have_failed = True  # before this process began, say, which nobody has told the end of
+        self._said, self._cut = b"", False
+
+    def start(self, command: Sequence[str], environment: dict[str, str]) -> None:
+        """Start it.
+
+        Raises:
+            OSError: there is no memory, no descriptor or no process left for it.
+        """
+        # A session of its own: Ctrl-C is for this process alone, which tells the others.
+        self.process = subprocess.Popen(
+            command, env=environment, start_new_session=True, stderr=subprocess.PIPE, bufsize=0
+        )
+        assert self.process.stderr is not None  # just asked for
+        os.set_blocking(self.process.stderr.fileno(), False)
+        self._said, self._cut, self.failed = b"", False, False
+
+    def listen(self) -> None:
+        """Pass on what it has written to standard error since the last look, and keep the end of it."""
+        if self.process is None or self.process.stderr is None:
+            return
+        for _ in range(_CHUNKS):
+            chunk = self.process.stderr.read(_CHUNK)
+            if not chunk:  # None: nothing for now
+                return
+            said = self._said + chunk
+            self._said, self._cut = said[-_KEPT:], self._cut or len(said) > _KEPT
+            with suppress(OSError, ValueError, AttributeError):  # ours is closed, or was never there
+                sys.stderr.buffer.write(chunk)
+                sys.stderr.buffer.flush()
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        """What it wrote last, harmless."""
+        # Whole lines alone: of a part nobody could tell whether it is a secret.
+        lines = self._said.decode(errors="replace").splitlines()[int(self._cut) :]
+        return unit_failures.last_of(lines)
+
+    def tell(self, number: int) -> None:
+        """Send it a signal, if it runs."""
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether to start it: at its time, or on word of work; after a failure at its time alone."""
+        return self.process is None and (now >= self.due or (not self.failed and self._is_wanted()))
+
+    def started(self, now: float) -> None:
+        """Set the next time; a start on word of work leaves it as it is."""
+        if now >= self.due:
+            self.due = max(self.due + self.interval, now)
+
+    def _is_wanted(self) -> bool:
+        return self.wanted is not None and self.wanted.exists()
+
+    def ended(self) -> int | None:
+        """Return the exit status if the command has ended since the last look."""
+        if self.process is None or self.process.poll() is None:
+            self.listen()
+            return None
+        self.listen()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+        status, self.process = self.process.returncode, None
+        self.failed = status != 0
+        return status
+
+
+@contextmanager
+def alone(paths: Paths) -> Iterator[int]:
+    """Be the only one that watches in the foreground; yield the number of the one that already does, or 0.
+
+    Two at once would count every failure twice.
+    """
+    paths.state.mkdir(parents=True, exist_ok=True, mode=0o750)
+    with (paths.state / "run.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            number = lock.read().strip()
+            yield int(number) if number.isdigit() else -1
+            return
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield 0
+
+
+def run(
+    paths: Paths, monitor: str | None, settings: Settings, log: Log, by_hand: Callable[[str], str]
+) -> int:
+    """Watch until SIGINT or SIGTERM, then let what runs come to its end.
+
+    Args:
+        paths: the monitor's folders.
+        monitor: whose settings count, where the inventory has several monitors.
+        settings: the monitor's; their intervals hold until the next start.
+        log: the central log.
+        by_hand: returns what a person types to run one of the commands.
+    """
+    jobs = (
+        _Job("check", settings.check_interval),
+        _Job("deliver", settings.recover_interval, paths.deliver_wanted, first=settings.recover_interval),
+        _Job("recover", settings.recover_interval, paths.recover_wanted, first=settings.recover_interval),
+        _Job("dashboard", settings.dashboard_interval, first=min(5.0, settings.dashboard_interval)),
+        _Job("stats", settings.stats_interval, first=settings.stats_interval),
+    )
+    command = [sys.executable, "-m", "gpu_mesh"]
+    command += [part for source in paths.inventory for part in ("--inventory", source)]
+    command += ["--monitor", monitor] if monitor else []
+    environment = {**os.environ, **paths.environment()}
+    stopping: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        stopping.append(number)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    log.write([event("monitor_started", Severity.NOTICE, interval=settings.check_interval)], time.time())
+    try:
+        while not stopping:
+            now = time.monotonic()
+            for job in jobs:
+                status = job.ended()
+                if status:
+                    failed = event("command_failed", Severity.ERROR, command=job.name, exit_status=status)
+                    log.write([failed], time.time())
+                    _tell(job, _ending(status), paths, log, by_hand)
+                elif status == 0 and job.may_have_failed:
+                    _tell(job, "", paths, log, by_hand)
+                if job.is_due(now):
+                    try:
+                        job.start([*command, job.name], environment)
+                    except OSError as error:  # no memory, no descriptors, too many processes: for now
+                        job.failed = True
+                        why = error.strerror or str(error)
+                        lost = event("command_not_started", Severity.ERROR, command=job.name, reason=why)
+                        log.write([lost], time.time())
+                        _tell(job, f"it could not be started: {why}", paths, log, by_hand)
+                    job.started(now)
+            time.sleep(POLL)
+    finally:
+        _end(jobs)
+        for number, action in previous.items():
+            signal.signal(number, action)
+    log.write([event("monitor_stopped", Severity.NOTICE)], time.time())
+    return 0
+
+
+def _tell(job: _Job, reason: str, paths: Paths, log: Log, by_hand: Callable[[str], str]) -> None:
+    """Queue an alert that a command failed, once an hour, or without a reason that it works again."""
+    name = f"gpu-mesh {job.name}"
+    try:
+        if reason:
+            step = f"see what it says: {by_hand(job.name)}; gpu-mesh run goes on starting it"
+            unit_failures.note(paths, name, reason, job.last_lines, log, next_step=step)
+        else:
+            unit_failures.note_good_run(paths, name, log)
+    except (StateError, OSError) as error:  # what keeps the command from its work may keep us from ours
+        log.write(
+            [event("failure_not_told", Severity.ERROR, command=job.name, reason=str(error))], time.time()
+        )
+    else:
+        job.may_have_failed = bool(reason)
+
+
+def _ending(status: int) -> str:
+    """Say in words how a process ended (as Popen numbers it)."""
+    if status > 0:
+        return unit_failures.ending("exit-code", "exited", str(status))
+    try:
+        name = signal.Signals(-status).name.removeprefix("SIG")
+    except ValueError:  # a real-time signal has no name
+        name = str(-status)
+    return unit_failures.ending("signal", "killed", name)
+
+
+def _end(jobs: tuple[_Job, ...]) -> None:
+    running = [job for job in jobs if job.process is not None]
+    for job in running:
+        job.tell(signal.SIGTERM)
+    deadline = time.monotonic() + PATIENCE
+    while running and time.monotonic() < deadline:
+        time.sleep(POLL)
+        running = [job for job in running if job.ended() is None]
+    for job in running:
+        job.tell(signal.SIGKILL)
+        while job.ended() is None:
+            time.sleep(POLL)

@@ -1,0 +1,31 @@
+"""Tells a dead man's switch after each check that the monitor lives: who else would say that it does not?
+
+The protocol is that of healthchecks.io: a GET of the URL for a good tick, with ``/fail`` for a bad one.
+"""
+
+from pathlib import Path
+
+from gpu_mesh.domain.observation import Fault
+from gpu_mesh.probe.faults import GetError
+from gpu_mesh.probe.http_client import Session, read_private
+
+PATIENCE = 5.0
+"""Seconds for the whole request: a check waits for it last, when everything is saved."""
+
+
+def beat(url: str, *, good: bool, trust_env: bool) -> str:
+    """Send one heartbeat; return why it did not arrive ("": it did), without the URL, for that is a secret.
+
+    Args:
+        url: where to; ``@/path``: what that file says.
+        good: whether the tick could probe every node.
+        trust_env: whether a proxy named in the environment is used.
+    """
+    try:
+        if url.startswith("@/"):
+            url = read_private(Path(url[1:]), f"the file {url[1:]} of mesh_monitor_heartbeat_url")
+        with Session(url.rstrip("/"), PATIENCE, trust_env=trust_env) as session:
+            answer = session.get("" if good else "/fail")
+    except GetError as error:
+        return error.detail if error.fault is Fault.UNUSABLE else error.fault.value
+    return "" if answer.status < 400 else f"HTTP {answer.status}"

@@ -1,0 +1,1 @@
+"""What recovery would do about a node, when, and why not."""

@@ -1,0 +1,1 @@
+"""Asks one node, within hard limits of time and size, and returns facts."""

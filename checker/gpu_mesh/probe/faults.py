@@ -1,0 +1,134 @@
+"""What an exception of the network says about a node: a Fault and a few plain words. For http_client.py."""
+
+import errno
+import http.client
+import os
+import ssl
+from collections.abc import Iterator
+
+from requests.exceptions import (
+    InvalidHeader,
+    InvalidSchema,
+    InvalidURL,
+    MissingSchema,
+    ProxyError,
+    RequestException,
+)
+from urllib3.exceptions import HTTPError
+
+from gpu_mesh.domain.observation import Fault
+
+_CONNECT_FAULTS = {
+    errno.ECONNREFUSED: Fault.REFUSED,
+    errno.ECONNRESET: Fault.RESET,
+    errno.ETIMEDOUT: Fault.CONNECT_TIMEOUT,
+    errno.EHOSTUNREACH: Fault.NO_ROUTE,
+    errno.ENETUNREACH: Fault.NO_ROUTE,
+    errno.EHOSTDOWN: Fault.NO_ROUTE,
+    errno.ENETDOWN: Fault.NO_ROUTE,
+    errno.EADDRNOTAVAIL: Fault.NO_ROUTE,  # an IPv6 address on a host without IPv6
+    errno.EAFNOSUPPORT: Fault.NO_ROUTE,
+}
+_OUR_OWN = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN)
+"""What this machine has run out of, which says nothing about a node."""
+
+_CERTIFICATE_FAULTS = {  # by OpenSSL's verify code
+    9: "certificate is not valid yet",
+    10: "certificate has expired",
+    18: "unknown CA (self-signed certificate)",
+    19: "unknown CA (self-signed certificate in the chain)",
+    20: "unknown CA",
+    21: "unknown CA (the chain is not complete)",
+    62: "wrong name: the certificate is for another host",
+    64: "wrong name: the certificate is for another address",
+}
+
+
+class GetError(Exception):
+    """A request gave no answer.
+
+    Attributes:
+        fault: why.
+        detail: the same in a few plain words, without secrets.
+    """
+
+    def __init__(self, fault: Fault, detail: str) -> None:
+        super().__init__(f"{fault.value}: {detail}")
+        self.fault = fault
+        self.detail = detail
+
+
+def connect_error(error: OSError, seconds: float) -> GetError:
+    """Return what it means that connecting failed; ``seconds`` is the time that the node was given."""
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return GetError(Fault.CONNECT_TIMEOUT, f"nobody accepted within {seconds:.3g} s")
+    words = os.strerror(error.errno).lower() if error.errno else "cannot connect"
+    if error.errno in _OUR_OWN:
+        return GetError(Fault.MONITOR, words)
+    return GetError(_CONNECT_FAULTS.get(error.errno or 0, Fault.UNUSABLE), words)
+
+
+def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
+    """Walk through everything that an exception wraps, by cause or, as requests does, by argument."""
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    yield error
+    wrapped = (error.__cause__, error.__context__, getattr(error, "reason", None), *error.args)
+    for inner in wrapped:
+        if isinstance(inner, BaseException):
+            yield from _chain(inner, seen)
+
+
+# What an exception means; the first row that any link of the chain fits wins, the most general ones last.
+_MEANINGS: tuple[tuple[type[BaseException], Fault, str], ...] = (
+    *(
+        (kind, Fault.UNUSABLE, "the URL cannot be used")
+        for kind in (InvalidURL, InvalidSchema, MissingSchema)
+    ),
+    (ssl.SSLEOFError, Fault.CLOSED, "closed during the TLS handshake"),
+    (ssl.SSLZeroReturnError, Fault.CLOSED, "closed during the TLS handshake"),
+    (TimeoutError, Fault.READ_TIMEOUT, "no whole answer within {seconds:.3g} s"),
+    (http.client.RemoteDisconnected, Fault.CLOSED, "closed without an answer"),
+    (ConnectionError, Fault.RESET, "connection reset"),
+    (http.client.LineTooLong, Fault.TOO_LARGE, "a header line without end"),
+    (http.client.BadStatusLine, Fault.NOT_JSON, "the answer is not HTTP"),
+    (http.client.UnknownProtocol, Fault.NOT_JSON, "the answer is not HTTP"),
+    (http.client.IncompleteRead, Fault.CLOSED, "closed in the middle of an answer"),
+    (InvalidHeader, Fault.UNUSABLE, "a header has a name or value that HTTP does not allow"),
+    (ProxyError, Fault.UNUSABLE, "the proxy named in the environment does not let the probe through"),
+)
+_LAST_MEANINGS: tuple[tuple[type[BaseException], Fault, str], ...] = (
+    (http.client.HTTPException, Fault.TOO_LARGE, "headers without end"),  # "got more than 100 headers"
+    (HTTPError, Fault.NOT_JSON, "the answer breaks the rules of HTTP"),
+    (RequestException, Fault.UNUSABLE, "the request cannot be sent"),
+)
+
+
+def fault_of(error: BaseException, seconds: float) -> tuple[Fault, str]:
+    """Return what an exception of a GET means; ``seconds`` is the time that the node was given."""
+    links = tuple(_chain(error, set()))
+    for link in links:
+        if isinstance(link, ssl.SSLCertVerificationError):
+            return Fault.TLS, _CERTIFICATE_FAULTS.get(link.verify_code, str(link.verify_message))
+    for kind, fault, words in _MEANINGS:
+        if any(isinstance(link, kind) for link in links):
+            return fault, words.format(seconds=seconds)
+    for link in links:
+        if isinstance(link, ssl.SSLError):
+            return Fault.TLS, _tls_words(link)
+        if isinstance(link, OSError) and link.errno in _OUR_OWN:
+            return Fault.MONITOR, os.strerror(link.errno or 0).lower()
+        if isinstance(link, OSError) and link.errno in _CONNECT_FAULTS:
+            return _CONNECT_FAULTS[link.errno], os.strerror(link.errno).lower()
+    for kind, fault, words in _LAST_MEANINGS:
+        if any(isinstance(link, kind) for link in links):
+            return fault, words
+    return Fault.MONITOR, f"the probe broke: {type(error).__name__}"
+
+
+def _tls_words(error: ssl.SSLError) -> str:
+    reason = error.reason or ""
+    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
+        return "no TLS at this port"
+    return reason.replace("_", " ").lower() or "the handshake failed"

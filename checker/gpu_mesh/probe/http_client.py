@@ -1,0 +1,254 @@
+"""HTTP to one node within one deadline and one size (sockets.py), whatever the node does; for ollama.py.
+
+Nothing is taken from ~/.netrc, no redirect is followed, nothing is tried twice, no answer is unpacked.
+"""
+
+import functools
+import os
+import re
+import ssl
+import stat
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from msgspec import Struct
+from requests import PreparedRequest
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from gpu_mesh.domain.observation import Fault
+from gpu_mesh.probe.faults import GetError, fault_of
+from gpu_mesh.probe.sockets import (
+    MAX_BODY,
+    Allowance,
+    BoundedSocket,
+    BoundedTLSSocket,
+    Resolve,
+    connect,
+    system_resolve,
+    too_large,
+)
+
+MAX_HEADER_FILE = 2**13  # bytes
+_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # of a header (RFC 9110, token)
+
+
+class Answer(Struct, frozen=True):
+    """A whole HTTP answer. Header values are the node's own words: clean them before they are shown."""
+
+    status: int
+    body: bytes
+    date: str = ""
+    location: str = ""
+
+
+class _Bounded(HTTPConnection):
+    def __init__(self, *, allowance: Allowance, resolve: Resolve, **options: Any) -> None:
+        super().__init__(**options)
+        self._allowance, self._resolve = allowance, resolve
+
+    def _new_conn(self) -> BoundedSocket:
+        try:
+            return connect(self._dns_host, self.port, self._allowance, self._resolve)
+        except GetError as error:
+            if self.proxy is None:
+                raise
+            # The node is not to blame: nobody got as far as asking for it.
+            raise GetError(Fault.UNUSABLE, f"the proxy {self.host}:{self.port}: {error.detail}") from None
+
+
+class _BoundedTLS(_Bounded, HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        if isinstance(self.sock, BoundedTLSSocket):
+            self.sock.allowance = self._allowance
+
+
+class _Adapter(HTTPAdapter):
+    """requests' way to urllib3, with connections that keep to the allowance."""
+
+    def __init__(self, allowance: Allowance, resolve: Resolve, ca_file: str) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=1)
+        self._allowance, self._resolve, self._ca_file = allowance, resolve, ca_file
+
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **options)
+        kind = _BoundedTLS if pool.scheme == "https" else _Bounded
+        pool.ConnectionCls = functools.partial(kind, allowance=self._allowance, resolve=self._resolve)
+        return pool
+
+    def build_connection_pool_key_attributes(self, *args: Any, **options: Any) -> Any:
+        host, tls = super().build_connection_pool_key_attributes(*args, **options)
+        if host["scheme"] == "https":
+            return host, {"ssl_context": _tls_context(self._ca_file), "cert_reqs": "CERT_REQUIRED"}
+        return host, tls
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Nothing is left to do: the context verifies."""
+
+
+def _tls_context(ca_file: str) -> ssl.SSLContext:
+    """Return the context, shared by all nodes, that trusts this CA file or, without one, the public CAs."""
+    if not ca_file:
+        return _load_tls_context("", 0)
+    try:
+        return _load_tls_context(ca_file, Path(ca_file).stat().st_mtime_ns)
+    except ssl.SSLError:
+        raise GetError(Fault.UNUSABLE, f"the CA file {ca_file} holds no certificate") from None
+    except OSError as error:
+        raise GetError(Fault.UNUSABLE, f"the CA file {ca_file}: {(error.strerror or '').lower()}") from None
+
+
+_context_lock = threading.Lock()
+
+
+def _load_tls_context(ca_file: str, changed: int) -> ssl.SSLContext:
+    with _context_lock:  # reading the public CAs takes 20 ms of CPU: not once a thread
+        return _loaded_tls_context(ca_file, changed)
+
+
+@functools.lru_cache(maxsize=64)
+def _loaded_tls_context(ca_file: str, changed: int) -> ssl.SSLContext:  # noqa: ARG001 - changed makes it read again
+    context = ssl.create_default_context(cafile=ca_file or None)
+    if not ca_file and not context.cert_store_stats()["x509_ca"]:
+        context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
+    context.sslsocket_class = BoundedTLSSocket
+    return context
+
+
+class Session:
+    """Requests to one node, over one connection where the node allows it. Use it in a ``with`` statement.
+
+    Args:
+        url: the node's, without a trailing slash.
+        seconds: for everything that the session does.
+        headers: to send; a value ``@/path`` is read from that file.
+        ca_file: PEM; "": the public CAs.
+        trust_env: whether a proxy named in the environment is used.
+        resolve: how names become addresses.
+
+    Raises:
+        GetError: UNUSABLE, when a header file cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        seconds: float,
+        *,
+        headers: Mapping[str, str] | None = None,
+        ca_file: str = "",
+        trust_env: bool = False,
+        resolve: Resolve = system_resolve,
+    ) -> None:
+        self._until = monotonic() + seconds
+        self._url = url
+        self._headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",  # what is never unpacked is never a bomb
+            "User-Agent": "gpu-mesh",
+            **{name: header_value(name, value) for name, value in (headers or {}).items()},
+        }
+        self._proxies = get_environ_proxies(url) if trust_env else {}
+        self._allowance = Allowance(seconds)
+        self._adapter = _Adapter(self._allowance, resolve, ca_file)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._adapter.close()
+
+    @property
+    def left(self) -> float:
+        """Seconds left, 0 or less when the deadline has passed."""
+        return self._until - monotonic()
+
+    def get(self, path: str, *, share: float = 1.0) -> Answer:
+        """GET ``url + path``.
+
+        Args:
+            path: with its slash.
+            share: the part of the time left that it may take.
+
+        Raises:
+            GetError: there is no whole answer.
+        """
+        return self._request("GET", path, None, share)
+
+    def post(self, path: str, body: bytes, *, share: float = 1.0) -> Answer:
+        """POST JSON to ``url + path``; otherwise as ``get``."""
+        return self._request("POST", path, body, share)
+
+    def _request(self, method: str, path: str, body: bytes | None, share: float) -> Answer:
+        self._allowance.grant(self.left * share)
+        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+        try:
+            request = PreparedRequest()
+            request.prepare(method=method, url=self._url + path, headers=headers, data=body)
+            # requests keeps these on every answer and connection; the socket's allowance is what counts.
+            response = self._adapter.send(
+                request, stream=True, timeout=self._allowance.left(), proxies=self._proxies
+            )
+            with response:
+                return self._answer(response.status_code, response.headers, response.raw)
+        except GetError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a node brings about is a fact about that node
+            fault, detail = fault_of(error, self._allowance.seconds)
+            raise GetError(fault, detail) from None  # its text may hold a header's secret
+
+    def _answer(self, status: int, headers: Mapping[str, str], raw: Any) -> Answer:
+        if headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            raise GetError(Fault.NOT_JSON, "the answer is compressed, though that was not asked for")
+        if (raw.length_remaining or 0) > MAX_BODY:
+            raise too_large()
+        body = raw.read(MAX_BODY + 1, decode_content=False)
+        if len(body) > MAX_BODY:
+            raise too_large()
+        if raw.length_remaining:  # with a size given, urllib3 takes a short body for a whole one
+            raise GetError(Fault.CLOSED, "closed in the middle of an answer")
+        return Answer(status, body, headers.get("Date", ""), headers.get("Location", ""))
+
+
+def header_value(name: str, value: str) -> str:
+    """Return a header's value: what it says, or for ``@/path`` what that file says, newline removed.
+
+    Raises:
+        GetError: UNUSABLE, naming the header and the file, never what it holds.
+    """
+    if value.startswith("@/"):
+        where = f"the file {value[1:]} of header {name}"
+        value = read_private(Path(value[1:]), where)
+    else:
+        where = f"header {name}"
+    if not _NAME.fullmatch(name) or not value.isprintable() or not all(ord(letter) < 256 for letter in value):
+        raise GetError(Fault.UNUSABLE, f"{where} holds characters that a header cannot have")
+    return value
+
+
+def read_private(path: Path, where: str) -> str:
+    """Return what a file of one line says that nobody else may read.
+
+    Raises:
+        GetError: UNUSABLE, in words that begin with ``where`` and never repeat what the file holds.
+    """
+    try:
+        # Not blocking: a named pipe in its place must not hold the check.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise GetError(Fault.UNUSABLE, f"{where} is not a regular file")
+            if status.st_mode & 0o077:
+                raise GetError(Fault.UNUSABLE, f"{where} can be read by others: chmod 600 {path}")
+            content = file.read(MAX_HEADER_FILE + 1)
+    except OSError as error:
+        raise GetError(Fault.UNUSABLE, f"{where}: {(error.strerror or '').lower()}") from None
+    if not content.strip() or len(content) > MAX_HEADER_FILE:
+        raise GetError(Fault.UNUSABLE, f"{where} is empty or too long")
+    return content.decode("latin-1").strip()

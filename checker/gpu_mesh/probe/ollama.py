@@ -1,0 +1,285 @@
+"""Probe one node: ask its Ollama for models, loaded models, version, a sign of life; tell what that showed.
+
+Facts only, never a judgement (diagnose.py), never an exception: whatever a node does is a fact about it.
+"""
+
+import re
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from itertools import accumulate
+from pathlib import Path
+from time import monotonic
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from gpu_mesh.diagnosis.deep_check import expiries, has_moved
+from gpu_mesh.domain.mesh import Node
+from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
+from gpu_mesh.probe.faults import GetError
+from gpu_mesh.probe.http_client import Answer, Session
+from gpu_mesh.probe.sockets import Resolve, system_resolve
+from gpu_mesh.text.sanitize import one_line
+
+MAX_MODELS = 500
+MAX_NAME = 128  # characters
+MAX_DETAIL = 200  # characters
+MAX_DEPTH = 32  # Ollama's own answers nest four deep
+MAX_BRACKETS = 100_000
+PS_SHARE = (
+    0.6  # of the time left: /api/ps waits while a model loads, and then /api/version still has its turn
+)
+
+DEEP_SHARE = 0.75  # of the time left: a model that does not answer leaves some for another look at /api/ps
+
+STEP_SLACK = 0.5  # seconds by which the time between two looks at /api/ps may be measured wrong
+
+Choose = Callable[[tuple[LoadedModel, ...]], LoadedModel | None]
+"""Says which of the loaded models is asked for a sign of life: deepcheck.choose."""
+
+_Shape = TypeVar("_Shape")
+
+
+class _Tag(Struct):
+    name: str | None = None
+    model: str | None = None
+
+
+class _Tags(Struct):
+    models: list[_Tag] | None
+
+
+class _Running(Struct):
+    name: str | None = None
+    model: str | None = None
+    size: int | float | None = None
+    size_vram: int | float | None = None
+    expires_at: str | None = None
+    context_length: int | float | None = None
+
+
+class _Ps(Struct):
+    models: list[_Running] | None
+
+
+class _Version(Struct):
+    version: str
+
+
+class _Generated(Struct):
+    done: bool
+
+
+for _shape in (_Tags, _Ps, _Version, _Generated):
+    # msgspec learns a shape when it is first used, and crashes the process when another thread uses it
+    # meanwhile (seen with 0.22): so it is first used here, by one thread.
+    msgspec.json.Decoder(_shape)
+
+
+def ask_none(_loaded: tuple[LoadedModel, ...]) -> None:
+    """Choose no model for a deep check."""
+
+
+def observe(
+    node: Node,
+    at: float,
+    *,
+    ask_version: bool,
+    trust_env: bool,
+    choose: Choose = ask_none,
+    resolve: Resolve = system_resolve,
+) -> Observation:
+    """Probe a node, within its timeout.
+
+    Args:
+        node: which.
+        at: Unix seconds.
+        ask_version: whether the version is wanted. It is also asked for when /api/ps does not answer in time,
+            since an answer then tells a loading model from a hanging process.
+        trust_env: whether a proxy named in the environment is used.
+        choose: says which loaded model is asked for a sign of life, if any.
+        resolve: how names become addresses.
+    """
+    try:
+        return _observe(
+            node, at, ask_version=ask_version, trust_env=trust_env, choose=choose, resolve=resolve
+        )
+    except GetError as error:
+        return Observation(node.key, at, Reply(error.fault, detail=plain(error.detail, MAX_DETAIL)))
+    except Exception as error:  # noqa: BLE001 - one node must never end the check of all
+        return Observation(node.key, at, broken(error))
+
+
+def broken(error: Exception) -> Reply:
+    """Return the reply for a probe that broke: it says where, and does not blame the node."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(last.filename).name}:{last.lineno}"
+    return Reply(Fault.MONITOR, detail=f"the probe broke: {type(error).__name__} in {place}")
+
+
+def _observe(
+    node: Node, at: float, *, ask_version: bool, trust_env: bool, choose: Choose, resolve: Resolve
+) -> Observation:
+    with Session(
+        node.url,
+        node.timeout,
+        headers=node.headers,
+        ca_file=node.ca_file,
+        trust_env=trust_env,
+        resolve=resolve,
+    ) as session:
+        reply, tags, _ = _ask(session, "/api/tags", _Tags)
+        if tags is None:
+            return Observation(node.key, at, reply)
+        ps_reply, ps, date = _ask(session, "/api/ps", _Ps, share=PS_SHARE)
+        version = None
+        if (ask_version or ps_reply.fault is Fault.READ_TIMEOUT) and session.left > 0:
+            _, answer, _ = _ask(session, "/api/version", _Version)
+            version = plain(answer.version, MAX_NAME) if answer else None
+        loaded = _loaded(ps) if ps else ()
+        asked = choose(loaded)
+        deep, excused = _ask_deep(session, asked, loaded) if asked and session.left > 0 else (None, False)
+    return Observation(
+        node.key,
+        at,
+        reply,
+        models=_names(tags),
+        ps=ps_reply,
+        loaded=loaded,
+        node_clock=_http_date(date),
+        version=version,
+        deep=deep,
+        deep_model=asked.name if asked else "",
+        deep_excused=excused,
+    )
+
+
+def _ask_deep(session: Session, model: LoadedModel, loaded: tuple[LoadedModel, ...]) -> tuple[Reply, bool]:
+    """Ask a loaded model for a sign of life; tell how that ended, and whether silence is excused.
+
+    It is where the node shows itself at work meanwhile: a request has finished, other models are loaded, or
+    one is just being loaded, for which /api/ps waits.
+    """
+    body = msgspec.json.encode(
+        {"model": model.name, "stream": False, "options": {"num_ctx": model.context_length}}
+    )
+    began = monotonic()
+    deep, _, _ = _ask(session, "/api/generate", _Generated, body=body, share=DEEP_SHARE)
+    if deep.fault is None or session.left <= 0:
+        return deep, False
+    again, ps, _ = _ask(session, "/api/ps", _Ps)
+    now = _loaded(ps) if ps else ()
+    same = expiries(now).keys() == expiries(loaded).keys()
+    served = has_moved(expiries(loaded), now, monotonic() - began, STEP_SLACK)
+    return deep, again.fault is not None or not same or served
+
+
+def _ask(
+    session: Session, path: str, shape: type[_Shape], *, body: bytes | None = None, share: float = 1.0
+) -> tuple[Reply, _Shape | None, str]:
+    """GET a path, or POST it that body; return how that ended, the answer decoded, and its Date header."""
+    began = monotonic()
+    try:
+        answer = session.get(path, share=share) if body is None else session.post(path, body, share=share)
+    except GetError as error:
+        return Reply(error.fault, 0, plain(error.detail, MAX_DETAIL), _since(began)), None, ""
+    took = _since(began)
+    fault, detail = _status_fault(answer)
+    decoded: _Shape | None = None
+    if fault is None:
+        try:
+            decoded = decode(answer.body, shape)
+        except ValueError as error:
+            fault, detail = Fault.NOT_JSON, str(error)
+    return Reply(fault, answer.status, plain(detail, MAX_DETAIL), took), decoded, answer.date
+
+
+def _since(began: float) -> float:
+    return round((monotonic() - began) * 1000, 3)
+
+
+def _status_fault(answer: Answer) -> tuple[Fault | None, str]:
+    if 200 <= answer.status < 300:
+        return None, ""
+    words = f"HTTP {answer.status} {_PHRASES.get(answer.status, '')}".strip()
+    if answer.status >= 400:
+        return Fault.STATUS, words
+    if answer.status >= 300:
+        where = _SERVER.match(answer.location)
+        return Fault.REDIRECT, f"{words} to {where[0]}" if where else words
+    return Fault.NOT_JSON, words
+
+
+# Scheme and host are what a person needs of a Location; the rest is whatever the node wants people to read.
+_SERVER = re.compile(r"https?://[A-Za-z0-9.-]{1,100}(:\d{1,5})?(?=[/?#]|$)")
+_PHRASES: Mapping[int, str] = {status.value: status.phrase for status in HTTPStatus}
+
+
+def decode(body: bytes, shape: type[_Shape]) -> _Shape:
+    """Decode a node's JSON; raises ValueError with a few plain words when it is not of that shape."""
+    brackets = body.translate(None, _NOT_BRACKETS)
+    if (
+        len(brackets) > MAX_BRACKETS
+        or max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH
+    ):
+        raise ValueError("the JSON is nested deeper than any of Ollama's")
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"not Ollama's JSON: {error}") from None
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        start = body[:64].lstrip()
+        kind = "nothing" if not start else "HTML" if start.startswith(b"<") else "broken JSON"
+        raise ValueError(f"{kind} instead of JSON" if kind != "broken JSON" else kind) from None
+
+
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NOT_BRACKETS = bytes(set(range(256)) - set(_STEPS))
+
+
+def plain(text: str, limit: int) -> str:
+    """Return text as one visible line of at most ``limit`` characters, which most of it is already."""
+    return text if len(text) <= limit and text.isprintable() else one_line(text, limit)
+
+
+def _names(tags: _Tags) -> tuple[str, ...]:
+    names = (plain(tag.name or tag.model or "", MAX_NAME) for tag in (tags.models or ())[:MAX_MODELS])
+    return tuple(filter(None, names))
+
+
+def _loaded(ps: _Ps) -> tuple[LoadedModel, ...]:
+    return tuple(
+        LoadedModel(
+            name=plain(entry.name or entry.model or "", MAX_NAME),
+            size=_count(entry.size),
+            size_vram=_count(entry.size_vram),
+            expires_at=unix_seconds(entry.expires_at or ""),
+            context_length=_count(entry.context_length),
+        )
+        for entry in (ps.models or ())[:MAX_MODELS]
+        if entry.name or entry.model
+    )
+
+
+def _count(number: float | None) -> int:
+    return int(min(max(number or 0, 0), 2**62))
+
+
+def unix_seconds(text: str) -> float:
+    """Return the Unix seconds of an RFC 3339 time; 0.0 for none, Go's zero time, and what cannot be read."""
+    try:
+        moment = datetime.fromisoformat(text[:64])
+        return max((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), 0.0)
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _http_date(text: str) -> float:
+    try:
+        return max(parsedate_to_datetime(text[:64]).replace(tzinfo=UTC).timestamp(), 0.0)  # always GMT
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return 0.0

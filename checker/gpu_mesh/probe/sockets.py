@@ -1,0 +1,166 @@
+"""Sockets that keep one deadline and one size, whatever the other end does; for probe/http_client.py.
+
+A library's timeout is for each read alone, so a node that drips a byte a second would hold a check for ever.
+Here name resolution, connecting, the TLS handshake, sending and every read take from one allowance.
+"""
+
+import errno
+import os
+import queue
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from gpu_mesh.domain.observation import Fault
+from gpu_mesh.probe.faults import GetError, connect_error
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+MAX_BODY = 4 * 2**20  # bytes; a list of 5,000 models has about 2 MiB
+MAX_HEAD = 2**16  # bytes
+
+Address = tuple[int, tuple[Any, ...]]  # address family, and what connect() takes
+Resolve = Callable[[str, int], list[Address]]
+
+# How far each of several addresses let us come; the fault that came farthest tells most.
+_FARTHEST = (Fault.REFUSED, Fault.RESET, Fault.CONNECT_TIMEOUT, Fault.NO_ROUTE, Fault.UNUSABLE, Fault.MONITOR)
+
+
+class Allowance:
+    """What a node may still use: time up to a deadline, and bytes of the answer under way."""
+
+    __slots__ = ("left_bytes", "seconds", "until")
+
+    def __init__(self, seconds: float) -> None:
+        self.grant(seconds)
+
+    def grant(self, seconds: float) -> None:
+        """Begin anew: so many seconds from now, and the bytes of one answer."""
+        self.seconds = seconds
+        self.until = monotonic() + seconds
+        self.left_bytes = MAX_BODY + MAX_HEAD
+
+    def left(self) -> float:
+        """Return the seconds left, always more than 0; raises TimeoutError when there are none."""
+        left = self.until - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    def took(self, count: int) -> int:
+        """Count received bytes and return their number; raises GetError when they are too many."""
+        self.left_bytes -= count
+        if self.left_bytes < 0:
+            raise too_large()
+        return count
+
+
+def too_large() -> GetError:
+    """Return the error for an answer beyond the size."""
+    return GetError(Fault.TOO_LARGE, f"the answer is larger than {MAX_BODY // 2**20} MiB")
+
+
+class BoundedSocket(socket.socket):
+    """A TCP socket that gives each call only what is left of the allowance."""
+
+    allowance: Allowance
+
+    def recv_into(self, buffer: "WriteableBuffer", nbytes: int = 0, flags: int = 0) -> int:
+        """As in socket.socket; raises TimeoutError at the deadline, GetError beyond the size."""
+        self.settimeout(self.allowance.left())
+        return self.allowance.took(super().recv_into(buffer, nbytes, flags))
+
+    def sendall(self, data: "ReadableBuffer", flags: int = 0) -> None:
+        """As in socket.socket, whose timeout is for the whole call; raises TimeoutError at the deadline."""
+        self.settimeout(self.allowance.left())
+        super().sendall(data, flags)
+
+
+class BoundedTLSSocket(ssl.SSLSocket):
+    """The same over TLS. The handshake comes before the allowance is known; it has one timeout as a whole."""
+
+    allowance: Allowance | None = None
+
+    def recv_into(self, buffer: "WriteableBuffer", nbytes: int | None = None, flags: int = 0) -> int:
+        """As in ssl.SSLSocket; raises TimeoutError at the deadline, GetError beyond the size."""
+        if self.allowance is None:
+            return super().recv_into(buffer, nbytes, flags)
+        self.settimeout(self.allowance.left())
+        return self.allowance.took(super().recv_into(buffer, nbytes, flags))
+
+    def send(self, data: "ReadableBuffer", flags: int = 0) -> int:
+        """As in ssl.SSLSocket; raises TimeoutError at the deadline."""
+        if self.allowance is not None:
+            self.settimeout(self.allowance.left())
+        return super().send(data, flags)
+
+
+def system_resolve(host: str, port: int) -> list[Address]:
+    """Ask the system's resolver, for as long as that takes."""
+    return [(entry[0], entry[4]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+def _addresses(host: str, port: int, allowance: Allowance, resolve: Resolve) -> list[Address]:
+    host = host.strip("[]")
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (socket.gaierror, UnicodeError):
+        return _looked_up(host, port, allowance, resolve)
+    return [(entry[0], entry[4]) for entry in found]
+
+
+def _looked_up(host: str, port: int, allowance: Allowance, resolve: Resolve) -> list[Address]:
+    """Resolve in a thread of its own, which is left behind when the name server does not answer in time."""
+    outcome: queue.SimpleQueue[list[Address] | Exception] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            outcome.put(resolve(host, port))
+        except Exception as error:  # noqa: BLE001 - carried to the thread that asked, which judges it
+            outcome.put(error)
+
+    threading.Thread(target=look_up, name=f"resolve {host}", daemon=True).start()
+    try:
+        found = outcome.get(timeout=allowance.left())
+    except (queue.Empty, TimeoutError):
+        raise GetError(
+            Fault.DNS, f"the name server did not answer within {allowance.seconds:.3g} s"
+        ) from None
+    if isinstance(found, socket.gaierror):
+        raise GetError(Fault.DNS, (found.strerror or "the name does not resolve").lower()) from found
+    if isinstance(found, UnicodeError):
+        raise GetError(Fault.DNS, "this cannot be a host name") from found
+    if isinstance(found, Exception):
+        raise found
+    if not found:
+        raise GetError(Fault.DNS, "the name has no address")
+    return found
+
+
+def connect(host: str, port: int, allowance: Allowance, resolve: Resolve) -> BoundedSocket:
+    """Connect to the first address that accepts; each gets a fair share of the time that is left."""
+    addresses = _addresses(host, port, allowance, resolve)
+    failures: list[GetError] = []
+    for number, (family, address) in enumerate(addresses):
+        sock: BoundedSocket | None = None
+        try:
+            sock = BoundedSocket(family, socket.SOCK_STREAM)
+            sock.allowance = allowance
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(allowance.left() / (len(addresses) - number))
+            sock.connect(address)
+            if sock.getsockname() == sock.getpeername():
+                # A port of the range for outgoing connections on which nobody listens can meet itself.
+                raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+            sock.settimeout(allowance.left())  # for a TLS handshake
+        except OSError as error:
+            failures.append(connect_error(error, allowance.seconds))
+            if sock is not None:
+                sock.close()
+        else:
+            return sock
+    raise min(failures, key=lambda failure: _FARTHEST.index(failure.fault))

@@ -1,0 +1,1 @@
+"""Carries repairs out: claims, acts, verifies, records."""

@@ -1,0 +1,75 @@
+"""Decides when so many nodes fail at once that nothing is repaired: what they share is at fault. Pure."""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from gpu_mesh.alerting import alerts, grace
+from gpu_mesh.domain.causes import Verdict
+from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.domain.state import Brake, Level, State
+from gpu_mesh.text.humanize import lasted, plural
+
+WINDOW = 300.0
+"""Seconds: nodes that began to fail within this time fail at once."""
+
+SMALLEST_MESH = 4
+"""In a smaller mesh half of the nodes is too few to tell anything."""
+
+
+def holds(state: State) -> bool:
+    """Tell whether repairs are held."""
+    return state.brake is not None and not state.brake.released
+
+
+def update(state: State, mesh: Mesh, now: float) -> None:
+    """Put the brake on or off, after a check, and tell people.
+
+    1. On, when more nodes than the setting allows began to fail within WINDOW.
+    2. Off, when no more than that fail, since whenever, or the mesh has become too small.
+    3. That it is on is told once more fail than that without the new ones, of which nobody is told yet; and
+       then from time to time, as of a node that stays offline. That it is off is told if that it was on was.
+    """
+    nodes = [node for node in mesh.nodes if node.enabled]
+    known = [(node.key, state.nodes[node.key]) for node in nodes if node.key in state.nodes]
+    failing = [(key, was) for key, was in known if was.verdict is Verdict.FAILED]
+    settings, most = mesh.settings, len(nodes) * mesh.settings.recovery_brake / 100
+    if state.brake is None:
+        # Of a failure in the future nobody knows, since the clock was set back, how old it is.
+        at_once = [key for key, was in failing if abs(now - was.failing_since) <= WINDOW]
+        if settings.recovery_brake and len(nodes) >= SMALLEST_MESH and len(at_once) > most:
+            state.brake = Brake(now)
+    elif len(failing) <= most or len(nodes) < SMALLEST_MESH or not settings.recovery_brake:
+        if state.brake.told_at:
+            text = f"Nodes are repaired again: {plural(len(failing), 'node')} of {len(nodes)} still failing"
+            alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
+        state.brake = None
+    if state.brake:
+        # A time in the future was noted before the clock was set back, and counts from now.
+        on = replace(state.brake, since=min(state.brake.since, now), told_at=min(state.brake.told_at, now))
+        known_long = sum(not grace.is_new(was, settings, now) for _, was in failing)
+        if (on.told_at or known_long > most) and alerts.is_to_be_told(
+            state, on.told_at, Level.CRITICAL, settings.reminder_interval, now
+        ):
+            at_once = [key for key, was in failing if abs(on.since - was.failing_since) <= WINDOW]
+            _tell(state, on, [key for key, _ in failing] if on.told_at else at_once, len(nodes), now)
+            on = replace(on, told_at=now)
+        state.brake = on
+
+
+def release(state: State) -> None:
+    """Let repairs go on until the brake is off by itself: a person has asked for it."""
+    if state.brake:
+        state.brake = replace(state.brake, released=True)
+
+
+def _tell(state: State, on: Brake, failing: Sequence[str], nodes: int, now: float) -> None:
+    held = "" if on.released else ", so none is repaired"
+    number = f"{len(failing)} of {nodes} nodes"
+    what = f"{number} fail at once"
+    if on.told_at:
+        what = f"still {number} fail{lasted(', for {}', on.since, now)}"
+    see = "see what they share (power, network, a change)"
+    force = "" if on.released else "; to repair them all the same: gpu-mesh recover --force"
+    text = f"{what}{held}: {', '.join(failing)[:200]}"
+    alerts.raise_monitor_alert(state, now, text, see + force, Level.CRITICAL)

@@ -1,0 +1,305 @@
+"""One recovery as the state knows it: who is claimed, how it ended, what that changes. Pure.
+
+worker.py does what lies between: it runs the playbooks and probes. simulator.py does so without a world.
+"""
+
+from collections.abc import Collection
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gpu_mesh.alerting import alerts
+from gpu_mesh.alerting.node_alerts import announce, mutes
+from gpu_mesh.diagnosis.diagnose import diagnose
+from gpu_mesh.diagnosis.evaluate import fold
+from gpu_mesh.domain.causes import Action, Cause, Verdict
+from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.domain.observation import Fault, Observation
+from gpu_mesh.domain.state import Claim, Level, NodeState, Outcome, State
+from gpu_mesh.planning import aftermath, claims, ladder, plan
+from gpu_mesh.planning.aftermath import Ending
+from gpu_mesh.planning.plan import Decision, Finding
+from gpu_mesh.recovery import brake
+from gpu_mesh.system.log import Event, Severity, event
+
+CLAIM_MARGIN = 30.0
+"""Seconds that a claim outlasts the longest that its recovery may take."""
+
+
+class Report(Struct, frozen=True):
+    """What came of one playbook."""
+
+    success: bool
+    contacted: str  # the host that was acted on, or that could not be reached
+    unreachable: bool = False
+    looked: bool = False  # the look was over or a task changed something: more may have been touched
+    stopped: bool = False  # our own end cut it off
+    reason: str = ""  # why it did not succeed: one line, at most 200 characters, nothing secret
+    finding: Finding = Finding.NONE
+    done: bool = False  # something was restarted and seen to answer
+    said: str = ""  # what was found and done, in words
+    seconds: float = 0.0
+
+
+class Job(Struct, frozen=True):
+    """A claimed recovery."""
+
+    node: Node
+    claim: Claim
+    before: NodeState
+    cause: Cause | None  # as the probe called it
+
+
+class Proof(Struct, frozen=True):
+    """What the probes after a recovery showed."""
+
+    seen: Observation | None = None  # None: nothing that could be said of the node
+    serves: bool = False
+    detail: str = ""  # what is still wrong, or why nothing can be said; "": the repair is proved
+
+
+def claim(
+    state: State,
+    mesh: Mesh,
+    now: float,
+    pid: int,
+    only: str = "",
+    *,
+    force: bool = False,
+    mine: Collection[str] = (),
+) -> Job | tuple[Decision, ...]:
+    """Claim the first node that is due; without one, return the decisions that say why.
+
+    Args:
+        state: changed in place.
+        mesh: the nodes and the monitor's settings.
+        now: Unix seconds.
+        pid: of the process that will do it.
+        only: the key of the one node that is meant; "": all.
+        force: see ``plan.plan``.
+        mine: the nodes that a living process is at already, whatever the clock says of their claims.
+    """
+    decisions = _sparing(mesh, state, mine, plan.plan(mesh, state, now, only, force=force))
+    decision = next((each for each in decisions if is_due(each)), None)
+    node = decision and mesh.node(decision.node)
+    if not decision or not node:
+        return decisions
+    before = state.nodes.get(node.key) or NodeState()
+    after = claims.claimed(before, decision.action, now, longest(mesh), pid, decision.playbook)
+    state.nodes[node.key] = after
+    assert after.claim is not None  # just made
+    return Job(node, after.claim, after, decision.cause)
+
+
+def settle(state: State, mesh: Mesh, now: float, mine: Collection[str] = ()) -> list[Event]:
+    """Conclude the recoveries whose process died; a node that left the inventory only loses its claim.
+
+    Args:
+        state: changed in place.
+        mesh: the nodes and the monitor's settings.
+        now: Unix seconds.
+        mine: see ``claim``.
+    """
+    events = []
+    for key, before in state.nodes.items():
+        if before.claim is None or not is_expired(before, now) or key in mine:
+            continue
+        claim, node = before.claim, mesh.node(key)
+        state.nodes[key] = claims.settle(before, now)
+        events.append(event("recovery_lost", Severity.WARNING, node=key, action=claim.action, pid=claim.pid))
+        if node and before.incident_since:
+            words = f"the process that did it ({claim.pid}) ended before it could say more"
+            ending = Ending(
+                min(claim.until, now),
+                claim.action,
+                Outcome.LOST,
+                cause=before.cause,
+                words=words,
+                asked_for=before.refined_from or before.cause,
+                playbook=claim.playbook,
+            )
+            _tell(state, mesh, node, before, ending)
+    return events
+
+
+def judge(job: Job, seen: Observation) -> Proof:
+    """Judge a probe that was made after the playbook: does the node serve, and is what was wrong over?
+
+    A restart after which the models are gone has not repaired the node, though it serves.
+    """
+    judged = diagnose(job.node, seen, job.before)
+    if seen.tags.fault is Fault.MONITOR:
+        return Proof(None, detail=f"the monitor itself could not probe the node: {judged.detail}")
+    if judged.verdict is Verdict.FAILED:
+        return Proof(seen, detail=judged.detail)
+    worse = judged.cause is Cause.MODELS_MISSING and job.cause is not Cause.MODELS_MISSING
+    same = judged.cause is not None and judged.cause is job.cause
+    return Proof(seen, serves=True, detail=judged.detail if worse or same else "")
+
+
+def ending_of(job: Job, action: Action, report: Report, proof: Proof, at: float) -> Ending:
+    """Return how a recovery ended.
+
+    Args:
+        job: the recovery.
+        action: the last that was tried.
+        report: what came of its playbook.
+        proof: what the probes after it showed.
+        at: Unix seconds.
+    """
+    own = job.claim.playbook if action is Action.OWN_PLAYBOOK else ""
+    said = report.said or (f"ran {own}" if own and report.done else "")
+    words = f"{said}; but {proof.detail}" if report.done and proof.detail else report.reason
+    return Ending(
+        at=at,
+        action=action,
+        outcome=_outcome(report, proof),
+        finding=report.finding,
+        cause=plan.refine(job.node, job.cause, report.finding),
+        words=words or said,
+        asked_for=job.cause,
+        playbook=own,
+    )
+
+
+def follow_up(job: Job, report: Report) -> bool:
+    """Tell whether the look of a restart has shown that it is the tunnel that must be rebuilt."""
+    cause = plan.refine(job.node, job.cause, report.finding)
+    return report.success and plan.follow_up(job.node, cause, report.finding) is Action.REBUILD_TUNNEL
+
+
+def rebuilt(looked: Report, report: Report) -> Report:
+    """Return what came of a rebuild after a look on the node's host, with the finding that says more."""
+    if report.finding in (Finding.NONE, Finding.PORT_WAS_LISTENING, Finding.PORT_WAS_SILENT):
+        return replace(report, finding=looked.finding)
+    return report
+
+
+def conclude(
+    state: State, mesh: Mesh, job: Job, ending: Ending, proof: Proof, *, counts: bool, stopping: bool = False
+) -> None:
+    """Fold the end of a recovery into the state as it is by now, with the alerts that it calls for.
+
+    Args:
+        state: changed in place.
+        mesh: the nodes and the monitor's settings.
+        job: the recovery.
+        ending: how it ended.
+        proof: what the probes after it showed.
+        counts: whether it is an attempt at all; one that is not only gives the node back.
+        stopping: whether it was cut off on purpose, which is no news unless nothing more will be tried.
+    """
+    node = job.node
+    before = state.nodes.get(node.key) or job.before
+    if state.offline_since and ending.finding is Finding.HOST_DOWN and not node.on_monitor:
+        counts = False  # that a host cannot be reached says nothing of it then
+    # A check that began later saw the node fail again: then this was an attempt, and the next one waits.
+    outdated = proof.seen is not None and before.last_check > proof.seen.at
+    if counts or outdated:
+        state.nodes[node.key] = aftermath.conclude(node, before, job.claim, ending)
+    elif before.claim == job.claim:
+        state.nodes[node.key] = replace(before, claim=None)
+    if proof.seen is not None and proof.serves:
+        if not outdated:
+            fold(state, node, proof.seen)
+            announce(state, mesh, ending.at, {node.key: _repair(node, ending)})
+        if not proof.detail or state.nodes[node.key].cause is not job.cause:
+            return  # told of with the node's status
+    known = state.nodes[node.key]
+    told = counts or not state.offline_since
+    if (
+        told
+        and before.incident_since
+        and (not stopping or ladder.step(node, mesh.settings, known, ending.at).exhausted)
+    ):
+        _tell(state, mesh, node, before, ending)
+
+
+def call_for_help(state: State, mesh: Mesh, now: float) -> None:
+    """Call a person for each node that fails although its ladder is used up.
+
+    Once in an incident; for an impairment, which comes and goes with the models, once while what was tried
+    counts.
+    """
+    if state.offline_since or brake.holds(state):
+        return
+    for node in mesh.nodes:
+        known = state.nodes.get(node.key) if node.enabled else None
+        if (
+            known
+            and not known.called_at
+            and not any(each.called and each.for_impairment for each in ladder.counting(known))
+            and plan.needs_a_person(node, mesh.settings, known, now)
+            and not mutes(state, node, Level.CRITICAL, now)
+        ):
+            alerts.queue(state, aftermath.call(node, mesh.settings, known, now))
+            state.nodes[node.key] = _called(known, now)
+
+
+def _sparing(
+    mesh: Mesh, state: State, mine: Collection[str], decisions: tuple[Decision, ...]
+) -> tuple[Decision, ...]:
+    """Let nothing be done to the nodes that a living process is at, nor beside them on their machines."""
+    machines = {node.machine: node.key for node in mesh.nodes if node.key in mine}
+    spared = []
+    for each in decisions:
+        node = mesh.node(each.node) if machines and is_due(each) else None
+        at_work = node and (node.key if node.key in mine else machines.get(node.machine))
+        if node and at_work:
+            known = state.nodes.get(node.key) or NodeState()
+            spared.append(Decision(node.key, Action.NONE, plan.busy(known, node.key, at_work), each.cause))
+        else:
+            spared.append(each)
+    return tuple(spared)
+
+
+def longest(mesh: Mesh) -> float:
+    """Return the longest that one recovery may take, in seconds: two playbooks and the proof."""
+    settings = mesh.settings
+    probe = max((node.timeout for node in mesh.nodes), default=0.0)
+    return 2 * settings.recovery_timeout + settings.recovery_settle + probe + CLAIM_MARGIN
+
+
+def is_due(decision: Decision) -> bool:
+    """Tell whether something will be done."""
+    return decision.action is not Action.NONE
+
+
+def is_expired(known: NodeState, now: float) -> bool:
+    """Tell whether the node's claim has outlived whoever made it."""
+    return known.claim is not None and not claims.is_live(known.claim, now)
+
+
+def _repair(node: Node, ending: Ending) -> str:
+    """Say what a recovery did, for the alert that tells what became of its node."""
+    if ending.outcome is Outcome.NOT_RECOVERED:
+        return f"the {plan.in_words_of(ending.action, node, ending.playbook)} did not help"
+    return ending.words if ending.outcome is Outcome.RECOVERED else ""
+
+
+def _tell(state: State, mesh: Mesh, node: Node, before: NodeState, ending: Ending) -> None:
+    alert = aftermath.alert_of(node, mesh.settings, before, ending)
+    if alert is None:
+        return
+    muted = mutes(state, node, alert.level, ending.at)
+    alerts.queue(state, alert, muted=muted)
+    if aftermath.is_call(alert) and not muted:
+        state.nodes[node.key] = _called(state.nodes[node.key], ending.at)
+
+
+def _called(known: NodeState, now: float) -> NodeState:
+    """Remember that a person was called, and after which attempts."""
+    counting = ladder.counting(known)
+    attempts = tuple(replace(each, called=each.called or each in counting) for each in known.attempts)
+    return replace(known, called_at=now, attempts=attempts)
+
+
+def _outcome(report: Report, proof: Proof) -> Outcome:
+    """Name the outcome; what ended before it could touch anything is no attempt that counts."""
+    if (report.success and not report.done) or not report.looked:
+        return Outcome.DECLINED
+    if proof.serves and not proof.detail:
+        return Outcome.RECOVERED
+    if report.stopped or (report.done and proof.seen is None):
+        return Outcome.LOST  # what it did is not known, and the node is not to blame
+    return Outcome.NOT_RECOVERED if report.success else Outcome.FAILED

@@ -1,0 +1,219 @@
+"""What the mesh looks like now: one value, from which the reports for people are written. Pure."""
+
+from msgspec import Struct
+
+from gpu_mesh.alerting import alerts
+from gpu_mesh.alerting.monitor_alerts import STALE_INTERVALS
+from gpu_mesh.diagnosis import uptime
+from gpu_mesh.domain.causes import Action, Cause, Verdict
+from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.domain.state import Alert, Hold, Level, NodeState, State, Status
+from gpu_mesh.planning import aftermath, ladder, plan
+from gpu_mesh.silences import silences
+from gpu_mesh.silences.silences import InForce
+from gpu_mesh.text.humanize import clock_time
+
+SCHEMA = 1
+
+
+class NodeReport(Struct, frozen=True):
+    """One node. Times are Unix seconds (None: never), rates and scores per cent (None: not known yet)."""
+
+    node: str
+    name: str
+    url: str
+    port: int
+    tunnel: bool
+    enabled: bool
+    status: Status
+    since: float | None
+    cause: Cause | None
+    detail: str
+    next_step: str
+    consecutive_failures: int
+    answers: bool  # in the last check; if not, what it says of itself below is from its last answer
+    response_ms: float | None
+    usual_response_ms: float | None
+    success_rate: float | None
+    success_rate_24h: float | None
+    score: float | None
+    models: tuple[str, ...]
+    loaded: tuple[str, ...]
+    version: str
+    last_check: float | None
+    recovering: bool
+    recovery_attempts: int  # of this incident and the last hour, that may have touched something
+    last_recovery: str  # what came of the last one in this incident, in words
+    recovery_reason: str  # why nothing is repaired now; "": it will be, or there is nothing to repair
+    next_recovery: float | None  # when the next attempt is due; None: no wait is what stands against it
+    alerts_rest: str  # why people are not told of it now; "": they are, or there is nothing to tell
+    silenced_until: float | None  # when its alerts are told again; None: they are told now
+
+
+class MeshReport(Struct, frozen=True):
+    """The mesh as a whole."""
+
+    health: float | None  # per cent
+    stale: bool
+    last_check: float | None
+    interval: float  # seconds between checks
+    check_seconds: float  # how long the last check took
+    offline_since: float | None  # since when the monitor's own network is gone
+    unprobed: int  # nodes that the monitor itself could not probe in the last check
+    inventory_error: str
+    alerts_waiting: int  # not yet delivered to every URL
+    alerts_unheard: int  # of the history, warnings and above that no URL was there for
+    silences: tuple[InForce, ...]  # and the maintenance windows that are open
+
+
+class Report(Struct, frozen=True):
+    """What ``status --json`` and ``stats --json`` print."""
+
+    schema: int
+    at: float
+    mesh: MeshReport
+    nodes: tuple[NodeReport, ...]
+
+
+def report(mesh: Mesh, state: State, now: float) -> Report:
+    """Describe the mesh.
+
+    Args:
+        mesh: what the inventory says.
+        state: what is remembered.
+        now: Unix seconds.
+    """
+    interval = mesh.settings.check_interval
+    decisions = {decision.node: decision for decision in plan.plan(mesh, state, now)}
+    return Report(
+        schema=SCHEMA,
+        at=now,
+        mesh=MeshReport(
+            health=uptime.mesh_health(mesh, state),
+            # A check in the future was written by a clock that has been set back since.
+            stale=not -interval <= now - state.tick.at <= STALE_INTERVALS * interval,
+            last_check=state.tick.at or None,
+            interval=interval,
+            check_seconds=state.tick.seconds,
+            offline_since=state.offline_since or None,
+            unprobed=state.unprobed,
+            inventory_error=state.inventory_error,
+            alerts_waiting=sum(alerts.waits(alert) for alert in state.alerts),
+            alerts_unheard=sum(alerts.is_unheard(alert) for alert in state.alerts),
+            silences=silences.in_force(mesh, state.silences, now),
+        ),
+        nodes=tuple(
+            _node(
+                node,
+                state.nodes.get(node.key) or NodeState(),
+                decisions.get(node.key),
+                silences.quiet(state.silences, node, None, now),
+                now,
+            )
+            for node in mesh.nodes
+        ),
+    )
+
+
+def exit_status(of: Report) -> int:
+    """Return a monitoring plugin's status: 0 healthy, 1 degraded, 2 unhealthy or offline, 3 unknown or stale.
+
+    Stale wins, then 2, 3, 1.
+    """
+    statuses = {node.status for node in of.nodes if node.enabled}
+    if of.mesh.stale:
+        return 3
+    if statuses & {Status.UNHEALTHY, Status.OFFLINE}:
+        return 2
+    if Status.UNKNOWN in statuses or not statuses:
+        return 3
+    return 1 if Status.DEGRADED in statuses else 0
+
+
+def recent_alerts(state: State, since: float) -> tuple[Alert, ...]:
+    """Return the alerts raised since then (Unix seconds), oldest first."""
+    return tuple(alert for alert in state.alerts if alert.at >= since)
+
+
+def counted_by_level(raised: tuple[Alert, ...]) -> str:
+    """Say how many alerts of each level there were: ``2 warning, 1 error``."""
+    counts = ((level, sum(alert.level is level for alert in raised)) for level in Level)
+    return ", ".join(f"{number} {level}" for level, number in counts if number) or "none"
+
+
+def _node(
+    node: Node,
+    known: NodeState,
+    decision: plan.Decision | None,
+    silenced: silences.Quiet | None,
+    now: float,
+) -> NodeReport:
+    return NodeReport(
+        node=node.key,
+        name=node.name,
+        url=node.url,
+        port=port(node),
+        tunnel=node.tunnel is not None,
+        enabled=node.enabled,
+        status=known.status,
+        since=known.since or None,
+        cause=known.cause,
+        detail=known.detail,
+        next_step=_next_step(node, known),
+        consecutive_failures=known.failures,
+        answers=node.enabled and known.verdict in (Verdict.OK, Verdict.IMPAIRED),
+        response_ms=known.response_ms,
+        usual_response_ms=known.usual_ms or None,
+        success_rate=uptime.success_rate(known),
+        success_rate_24h=uptime.success_rate_24h(known, now),
+        score=uptime.score(known),
+        models=known.models,
+        loaded=known.loaded,
+        version=known.version,
+        last_check=known.last_check or None,
+        recovering=known.claim is not None and known.claim.until > now,
+        recovery_attempts=ladder.acted(known.attempts),
+        last_recovery=_last_recovery(known),
+        recovery_reason=_reason(known, decision),
+        next_recovery=(decision.due if decision else 0.0) or None,
+        alerts_rest=_rest(known, silenced, now),
+        silenced_until=silenced.until if silenced else None,
+    )
+
+
+def _next_step(node: Node, known: NodeState) -> str:
+    if known.cause is None:
+        return ""
+    finding = plan.Finding(known.attempts[-1].finding) if known.attempts else plan.Finding.NONE
+    return aftermath.step_after(node, finding, known.cause, ladder.last_words(node, known))
+
+
+def _last_recovery(known: NodeState) -> str:
+    if not known.attempts:
+        return ""
+    last = known.attempts[-1]
+    return f"{clock_time(last.at)} {aftermath.in_words(last.outcome)}: {last.words}"
+
+
+def _rest(known: NodeState, silenced: silences.Quiet | None, now: float) -> str:
+    if known.held is Hold.SILENCE:
+        return silences.in_words(silenced, now) if silenced else "silenced"
+    return {
+        Hold.DEPENDENCY: f"the failure of {known.held_by} explains its own",
+        Hold.MESH: "one alert has told of all the nodes that fail at once",
+        Hold.GRACE: "it is new, and was never healthy",
+        None: "",
+    }[known.held]
+
+
+def _reason(known: NodeState, decision: plan.Decision | None) -> str:
+    if known.status not in (Status.UNHEALTHY, Status.OFFLINE) or decision is None:
+        return ""
+    return decision.reason if decision.action is Action.NONE else ""
+
+
+def port(node: Node) -> int:
+    """Return the TCP port at which the node is reached."""
+    scheme, _, rest = node.url.partition("://")
+    number = rest.rpartition("]")[2].rpartition(":")[2]
+    return int(number) if number.isdigit() else 443 if scheme == "https" else 80

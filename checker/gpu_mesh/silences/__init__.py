@@ -1,0 +1,1 @@
+"""Whom people have muted, and until when."""

@@ -1,0 +1,1 @@
+"""Tells what would follow if nodes showed what a trace says."""

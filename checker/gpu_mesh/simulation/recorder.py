@@ -1,0 +1,69 @@
+"""Notes what changes in a simulated mesh, each change once; for simulator.py. It touches nothing else."""
+
+import re
+
+from msgspec.structs import replace
+
+from gpu_mesh.diagnosis import diagnose
+from gpu_mesh.domain.causes import Cause, Verdict
+from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.domain.state import NodeState, State, Status
+from gpu_mesh.planning import plan
+from gpu_mesh.recovery import lifecycle
+from gpu_mesh.simulation.story import Happening, Kind, of_alert
+
+
+class Chronicle:
+    """What was told so far of a story that began at that Unix time."""
+
+    def __init__(self, mesh: Mesh, began: float) -> None:
+        self._mesh, self._began = mesh, began
+        self._told: list[Happening] = []
+        self._known: dict[str, tuple[Status, Cause | None]] = {}
+        self._alone: dict[str, str] = {}  # why each node is left alone, as last told
+        self._alerts = 0  # the number of the last that was told of
+
+    def told(self) -> tuple[Happening, ...]:
+        """Return everything that was told."""
+        return tuple(self._told)
+
+    def tell(self, happening: Happening, now: float) -> None:
+        """Tell of something that happens now."""
+        self._told.append(replace(happening, at=now - self._began))
+        if happening.kind is Kind.CLAIMED:
+            self._alone.pop(happening.node, None)
+
+    def note_changes(self, state: State, now: float) -> None:
+        """Tell what has changed about the nodes, and which alerts are new."""
+        for node in self._mesh.nodes:
+            after = state.nodes.get(node.key)
+            if after is None or self._known.get(node.key) == (after.status, after.cause):
+                continue
+            self._known[node.key] = after.status, after.cause
+            words = after.detail or (diagnose.in_words(after.cause, node) if after.cause else "")
+            change = Happening(0, Kind.STATUS, node.key, words, status=after.status, cause=after.cause)
+            self.tell(change, now)
+        for alert in state.alerts:
+            if alert.id > self._alerts:
+                self._alerts = alert.id
+                self.tell(of_alert(alert), now)
+
+    def note_reasons(self, state: State, decisions: tuple[plan.Decision, ...], now: float) -> None:
+        """Tell why a node that is not well is left alone; again only when the reason is another one."""
+        for each in decisions:
+            known = state.nodes.get(each.node)
+            if known is None or not _is_ill(known):
+                self._alone.pop(each.node, None)
+                continue
+            if known.claim or lifecycle.is_due(each):
+                continue
+            gist = re.sub(r"\([^)]*\)|\d+", "", each.reason)  # without times, which go by
+            if self._alone.get(each.node) != gist:
+                self._alone[each.node] = gist
+                self.tell(Happening(0, Kind.LEFT_ALONE, each.node, each.reason, cause=each.cause), now)
+
+
+def _is_ill(known: NodeState) -> bool:
+    """Tell whether somebody may ask why nothing is done about a node."""
+    impaired = known.status is Status.DEGRADED and known.verdict is Verdict.IMPAIRED
+    return impaired or known.status in (Status.UNHEALTHY, Status.OFFLINE)

@@ -1,0 +1,327 @@
+"""Tells what would follow if nodes showed this over time: statuses, alerts, recoveries, deliveries. Pure.
+
+1. Time is made up. A check comes every ``check_interval`` and takes as long as its slowest probe; one that
+   would overlap is skipped.
+2. After a check that leaves work, and at every ``recover_interval``, recover runs: it claims what is due,
+   each recovery takes the time that the trace says, and is proved by probes.
+3. Deliver runs after whatever raised an alert, after each check while one waits, and every minute.
+
+Nothing here decides: that is done by the very functions that check, recover and deliver use.
+"""
+
+import heapq
+from collections.abc import Callable
+from enum import StrEnum
+from functools import partial
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from gpu_mesh.delivery import outbox
+from gpu_mesh.diagnosis import deep_check
+from gpu_mesh.domain.causes import Action
+from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.domain.observation import Observation
+from gpu_mesh.domain.state import NodeState, Silence, State
+from gpu_mesh.monitor import connectivity, tick
+from gpu_mesh.planning import plan
+from gpu_mesh.recovery import brake, lifecycle
+from gpu_mesh.recovery.lifecycle import Job, Proof, Report
+from gpu_mesh.silences import silences
+from gpu_mesh.simulation import fake_probe, fake_recovery
+from gpu_mesh.simulation.recorder import Chronicle
+from gpu_mesh.simulation.story import Happening, Kind, Story, of_attempt
+from gpu_mesh.simulation.trace import (
+    EVERYBODY,
+    Canaries,
+    Facts,
+    Hush,
+    Link,
+    Moment,
+    Power,
+    Process,
+    Trace,
+    applied,
+)
+from gpu_mesh.simulation.trace import in_words as trace_words
+
+START = 1_704_067_200.0
+"""Monday, 2024-01-01 00:00:00 UTC: the times of day in a story's texts are the times since its beginning."""
+
+BETWEEN_PROBES = 1.0
+"""Seconds between two probes of a repaired node that should come back."""
+
+DELIVER_INTERVAL = 60.0
+BOOT = "this boot"
+
+
+def tell(trace: Trace) -> Story:
+    """Return the story that follows from a trace."""
+    run = _Run(trace)
+    run.go()
+    return Story(run.chronicle.told(), run.state, run.checks, trace.until)
+
+
+class _Work(Struct):
+    """A recovery under way."""
+
+    job: Job
+    action: Action
+    report: Report | None = None
+    did: list[bool] = field(default_factory=list)  # of each playbook, whether it may have touched something
+
+
+class _Run:
+    """The world of one story: its clock, what is true of each node, and what is to come."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace, self.mesh = trace, trace.mesh
+        self.state, self.checks = State(), 0
+        self.chronicle = Chronicle(trace.mesh, START)
+        self._now = START
+        self._facts = {node.key: fake_probe.Facts(since=START) for node in self.mesh.nodes}
+        self._canaries, self._down = Canaries.ANSWERING, set[str]()
+        self._running, self._pid = True, 1000
+        self._busy: dict[str, _Work] = {}
+        self._queue: list[tuple[float, int, int, Callable[[], None]]] = []
+        self._entered = 0
+
+    def go(self) -> None:
+        """Live through the story."""
+        for moment in self.trace.moments:
+            self._enter(START + moment.at, partial(self._happen, moment), first=True)
+        self._enter(START, self._check)
+        self._enter(START + self.mesh.settings.recover_interval, self._keepalive)
+        self._enter(START + DELIVER_INTERVAL, self._deliver_again)
+        while self._queue and self._queue[0][0] <= START + self.trace.until:
+            self._now, _, _, what = heapq.heappop(self._queue)
+            what()
+
+    def _enter(self, at: float, what: Callable[[], None], *, first: bool = False) -> None:
+        """Put something into the queue; of two at one time the world's own comes first, then the older."""
+        self._entered += 1
+        heapq.heappush(self._queue, (at, 0 if first else 1, self._entered, what))
+
+    def _tell(self, happening: Happening) -> None:
+        self.chronicle.tell(happening, self._now)
+
+    # What the trace says.
+
+    def _happen(self, moment: Moment) -> None:
+        for key, what in moment.nodes.items():
+            change = what if isinstance(what, Facts) else Facts(shows=what)
+            self._facts[key] = applied(self._facts[key], change, self._now)
+            self._tell(Happening(0, Kind.WORLD, key, trace_words(change)))
+        for url, link in moment.urls.items():
+            (self._down.add if link is Link.DOWN else self._down.discard)(url)
+            self._tell(Happening(0, Kind.WORLD, text=f"the url {url} {_IS[link]}", url=url))
+        if moment.canaries:
+            self._canaries = moment.canaries
+            self._tell(Happening(0, Kind.WORLD, text=f"the canaries {_IS[moment.canaries]}"))
+        if moment.silence:
+            self._silence(moment.silence)
+        if moment.kill is Process.RECOVER:
+            self._kill("the recover process is killed")
+        if moment.monitor is Power.STOPPED:
+            self._running = False
+            self._kill("the monitor is stopped")
+        if moment.monitor is Power.RUNNING and not self._running:
+            self._running = True
+            self._tell(Happening(0, Kind.WORLD, text="the monitor runs again"))
+        if moment.force:
+            self._force(moment.force)
+
+    def _silence(self, hush: Hush) -> None:
+        keys = tuple(node.key for node in self.mesh.nodes if node.key in hush.names)
+        added = silences.add(
+            self.state,
+            Silence(
+                id=0,
+                at=self._now,
+                until=self._now + hush.length,
+                reason=hush.reason,
+                author="a person",
+                nodes=keys,
+                groups=tuple(name for name in hush.names if name not in keys),
+                levels=hush.levels,
+                no_recovery=hush.no_recovery,
+            ),
+            self._now,
+        )
+        (shown_as,) = silences.in_force(Mesh(()), (added,), self._now)
+        self._tell(Happening(0, Kind.WORLD, text=silences.described(shown_as, self._now)))
+
+    def _kill(self, words: str) -> None:
+        of = ", ".join(self._busy)
+        self._tell(Happening(0, Kind.WORLD, text=words + (f", with its recovery of {of}" if of else "")))
+        self._busy.clear()
+
+    def _force(self, name: str) -> None:
+        command = f"gpu-mesh recover {'' if name == EVERYBODY else name + ' '}--force"
+        self._tell(Happening(0, Kind.WORLD, text=f"a person runs {command}"))
+        if name == EVERYBODY:
+            brake.release(self.state)
+            self._recover()
+        elif isinstance(
+            job := lifecycle.claim(self.state, self.mesh, self._now, self._pid, name, force=True), Job
+        ):
+            self._begin(job)
+
+    # The three commands.
+
+    def _check(self) -> None:
+        began, seen = self._now, {}
+        if self._running:
+            for node in self.mesh.nodes:
+                if node.enabled:
+                    seen[node.key] = self._observe(node, self.state.nodes.get(node.key) or NodeState())
+        took = max(map(fake_probe.seconds, seen.values()), default=0.0)
+        if seen:
+            self._enter(began + took, partial(self._fold, seen, began))
+        self._enter(began + max(took, self.mesh.settings.check_interval), self._check)
+
+    def _fold(self, seen: dict[str, Observation], began: float) -> None:
+        if not self._running:
+            return
+        heard, offline = self._listen(seen)
+        tick.apply(self.state, self.mesh, tick.Sight(seen, heard, offline=offline), began, self._now)
+        self.checks += 1
+        self.chronicle.note_changes(self.state, self._now)
+        decisions = plan.plan(self.mesh, self.state, self._now)
+        if any(map(lifecycle.is_due, decisions)):
+            self._recover()
+        self.chronicle.note_reasons(self.state, decisions, self._now)
+        self._deliver()
+
+    def _listen(self, seen: dict[str, Observation]) -> tuple[dict[str, str], bool]:
+        canaries = self.mesh.settings.canary
+        if not canaries:
+            return {}, False
+        nodes = [node for node in self.mesh.nodes if node.enabled]
+        answer = self._canaries is Canaries.ANSWERING
+        return connectivity.listen(
+            canaries, self.state.canaries, nodes, seen, BOOT, lambda asked: asked if answer else ()
+        )
+
+    def _keepalive(self) -> None:
+        if self._running:
+            self._recover()
+        self._enter(self._now + self.mesh.settings.recover_interval, self._keepalive)
+
+    def _recover(self) -> None:
+        """Claim what is due, as many at once as the settings allow."""
+        if not self._busy:
+            self._pid += 1  # a process of its own
+        lifecycle.settle(self.state, self.mesh, self._now)
+        self.chronicle.note_changes(self.state, self._now)
+        while len(self._busy) < max(1, self.mesh.settings.recovery_concurrency):
+            claimed = lifecycle.claim(self.state, self.mesh, self._now, self._pid)
+            if not isinstance(claimed, Job):
+                return
+            self._begin(claimed)
+
+    def _deliver_again(self) -> None:
+        if self._running:
+            self._deliver()
+        self._enter(self._now + DELIVER_INTERVAL, self._deliver_again)
+
+    def _deliver(self) -> None:
+        """Send what is due; a URL that refuses one is left alone for this time."""
+        targets, now = self.trace.targets, self._now
+        outbox.settle(self.state, targets, now, whole=True)
+        by_id = {target.id: target for target in targets}
+        for url, letters in outbox.due(self.state.alerts, targets, now).items():
+            reason = "it is down" if url in self._down else ""
+            for letter in letters:
+                number = letter.alert.id
+                if not outbox.begin(self.state, number, by_id[url], now):
+                    continue
+                after = outbox.fold(
+                    self.state, number, url, reason, targets, now, whole=True, merged=letter.merged
+                )
+                if after:
+                    self._tell(of_attempt(url, letter, after))
+                if reason:
+                    break
+
+    # One recovery.
+
+    def _begin(self, job: Job) -> None:
+        work = _Work(job, job.claim.action)
+        self._busy[job.node.key] = work
+        what = plan.in_words_of(work.action, job.node, job.claim.playbook)
+        look = "" if work.action is Action.OWN_PLAYBOOK else "look, then "
+        text = f"{look}{what}"
+        self._tell(Happening(0, Kind.CLAIMED, job.node.key, text, cause=job.cause, action=work.action))
+        self._act(work)
+
+    def _act(self, work: _Work) -> None:
+        job, before = work.job, self._facts[work.job.node.key]
+        limit = self.mesh.settings.recovery_timeout
+        report, after = fake_recovery.act(job.node, before, work.action, job.cause, limit)
+        self._enter(self._now + report.seconds, partial(self._acted, work, report, before, after))
+
+    def _acted(self, work: _Work, report: Report, before: fake_probe.Facts, after: fake_probe.Facts) -> None:
+        key = work.job.node.key
+        if self._busy.get(key) is not work:
+            return  # killed meanwhile
+        if after is not before and self._facts[key] is before:
+            self._facts[key] = replace(after, since=self._now)
+        work.did.append(report.done or (report.looked and not report.success))
+        work.report = lifecycle.rebuilt(work.report, report) if work.report else report
+        if len(work.did) == 1 and lifecycle.follow_up(work.job, report):
+            work.action = Action.REBUILD_TUNNEL
+            self._act(work)
+            return
+        patience = self.mesh.settings.recovery_settle if work.report.done else 0.0
+        self._prove(work, work.report, self._now + patience)
+
+    def _prove(self, work: _Work, report: Report, until: float) -> None:
+        job = work.job
+        if self._busy.get(job.node.key) is not work:
+            return
+        seen = self._observe(job.node, job.before)
+        proof = lifecycle.judge(job, seen)
+        at = self._now + fake_probe.seconds(seen)
+        if (proof.serves and not proof.detail) or at + BETWEEN_PROBES >= until:
+            self._enter(at, partial(self._conclude, work, report, proof))
+        else:
+            self._enter(at + BETWEEN_PROBES, partial(self._prove, work, report, until))
+
+    def _conclude(self, work: _Work, report: Report, proof: Proof) -> None:
+        job = work.job
+        if self._busy.get(job.node.key) is not work:
+            return
+        del self._busy[job.node.key]
+        ending = lifecycle.ending_of(job, work.action, report, proof, self._now)
+        lifecycle.conclude(self.state, self.mesh, job, ending, proof, counts=True)
+        self._tell(
+            Happening(
+                0,
+                Kind.RECOVERY,
+                job.node.key,
+                ending.words,
+                cause=ending.cause,
+                action=ending.action,
+                finding=ending.finding.value,
+                outcome=ending.outcome,
+                done=any(work.did),
+                seconds=self._now - job.claim.at,
+            )
+        )
+        self.chronicle.note_changes(self.state, self._now)
+        self._recover()  # it looks again until nothing is due
+        self._deliver()
+
+    def _observe(self, node: Node, before: NodeState) -> Observation:
+        interval = self.mesh.settings.deep_interval
+        choose = partial(deep_check.choose, before, at=self._now, interval=interval)
+        return fake_probe.observe(node, self._facts[node.key], self._now, choose)
+
+
+_IS: dict[StrEnum, str] = {
+    Link.WORKS: "takes messages again",
+    Link.DOWN: "is down",
+    Canaries.ANSWERING: "answer again",
+    Canaries.SILENT: "are silent",
+}

@@ -1,0 +1,1 @@
+"""A stand-in Ollama with faults, for the demo and the tests."""

@@ -1,0 +1,227 @@
+"""Reads and writes state.json, under the lock, for every process that remembers something.
+
+The lock is held only to reload, change and save; what takes time (a probe, a delivery, a playbook) happens
+outside it, and its outcome is then folded into the state as it is by then.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from gpu_mesh.alerting import alerts
+from gpu_mesh.domain.state import SCHEMA, State
+from gpu_mesh.system.log import Log, Severity, event
+
+LOCK_LIMIT = 10.0
+"""Seconds to wait for another process to let go of the lock; each holds it for milliseconds."""
+
+_LOCK_PAUSE = 0.01  # seconds between two tries
+
+
+class StateError(Exception):
+    """The state folder cannot be used; the message says what to do."""
+
+
+class OtherSchemaError(ValueError):
+    """The file is whole, and another version of the program wrote it."""
+
+
+class _Schema(msgspec.Struct):
+    schema: int
+
+
+def decode(data: bytes) -> State:
+    """Decode a state file.
+
+    Raises:
+        OtherSchemaError: another version of the program wrote it.
+        ValueError: it is damaged.
+    """
+    try:
+        schema = msgspec.json.decode(data, type=_Schema).schema
+        if schema != SCHEMA:
+            raise OtherSchemaError(f"it has schema {schema}, this version reads {SCHEMA}")
+        return msgspec.json.decode(data, type=State)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def encode(state: State) -> bytes:
+    """Encode a state so that a person can read it."""
+    return msgspec.json.format(msgspec.json.encode(state), indent=1) + b"\n"
+
+
+class StateFile:
+    """The state of one monitor, in one folder."""
+
+    def __init__(self, folder: Path, log: Log) -> None:
+        self._log = log
+        self._path = folder / "state.json"
+        self._previous = folder / "state.previous.json"
+        self._temporary = folder / "state.json.new"
+        self._lock = folder / "state.lock"
+
+    def load(self) -> State:
+        """Read the state without the lock, for a look; a damaged file is left where it is.
+
+        Raises:
+            StateError: the file may not be read.
+        """
+        try:
+            return self._read()[0]
+        except OSError as error:
+            raise StateError(
+                f"{self._path} cannot be read: {error.strerror}; {_advice(self._path)}"
+            ) from error
+
+    def make_folder(self) -> None:
+        """Make the state folder where there is none yet.
+
+        Raises:
+            StateError: it may not be made, or is another user's, who could put anything there.
+        """
+        folder = self._path.parent
+        with self._writing():
+            folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+            owner = folder.stat().st_uid
+        if owner not in (0, os.geteuid()):
+            raise StateError(f"{folder} is another user's; {_as_owner(folder)}")
+
+    @contextmanager
+    def update(self, now: float) -> Iterator[State]:
+        """Hold the lock, yield the state as it is now, and save it when the block ends without an exception.
+
+        A damaged file, or one of another version, is set aside with an alert that says so, and the last good
+        copy or an empty state takes its place.
+
+        Raises:
+            StateError: the folder or a file in it may not be written, or another process keeps the lock.
+        """
+        self.make_folder()
+        with self._writing():
+            lock = self._lock.open("a")
+        with lock:
+            with self._writing():
+                self._wait_for(lock)
+                state = self._reload(now)
+            yield state
+            with self._writing():
+                self._save(state)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            place = error.filename or self._path
+            raise StateError(f"{place} cannot be written: {error.strerror}; {_advice(self._path)}") from error
+
+    def _wait_for(self, lock: IO[str]) -> None:
+        end = time.monotonic() + LOCK_LIMIT
+        while True:
+            try:
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise StateError(
+                        f"another process has kept {self._lock} locked for {LOCK_LIMIT:g} s; "
+                        f"find it with: fuser -v {self._lock}; then let it go on, or end it"
+                    ) from None
+            time.sleep(_LOCK_PAUSE)
+
+    def _read(self) -> tuple[State, ValueError | None]:
+        """Return the best state there is, and what is wrong with the newest file."""
+        damage: ValueError | None = None
+        for path in (self._path, self._previous):
+            try:
+                return decode(path.read_bytes()), damage
+            except FileNotFoundError:
+                continue
+            except ValueError as error:
+                damage = damage or error
+        return State(), damage
+
+    def _reload(self, now: float) -> State:
+        state, damage = self._read()
+        if damage:
+            other = isinstance(damage, OtherSchemaError)
+            aside = self._path.with_name(f"state.{'other-version' if other else 'damaged'}-{int(now)}.json")
+            if self._path.exists():
+                self._path.replace(aside)
+            self._log.write(
+                [
+                    event(
+                        "state_set_aside",
+                        Severity.ERROR,
+                        file=str(aside),
+                        reason=str(damage),
+                        known_nodes=len(state.nodes),
+                    )
+                ],
+                now,
+            )
+            what = "is of another version of gpu-mesh" if other else "was damaged"
+            goes_on = "goes on from the copy before it" if state.nodes else "starts anew"
+            alerts.raise_monitor_alert(
+                state,
+                now,
+                f"The state file {what} ({damage}) and is set aside as {aside}; monitoring {goes_on}",
+                "to have its silences and history back, install the version that wrote it and, while "
+                f"gpu-mesh.target is stopped: mv {aside} {self._path}"
+                if other
+                else "look for a full or failing disk; the file may be deleted once looked at",
+            )
+        return state
+
+    def _save(self, state: State) -> None:
+        with self._temporary.open("wb") as file:
+            file.write(encode(state))
+            file.flush()
+            os.fsync(file.fileno())
+        self._keep_previous()
+        self._temporary.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _keep_previous(self) -> None:
+        """Let the file that is about to be replaced live on under its second name, without copying it.
+
+        Without hard links (exFAT) the file moves there: until the new one has taken its place,
+        whoever reads finds the copy, as after damage.
+        """
+        if self._path.exists():
+            self._previous.unlink(missing_ok=True)
+            try:
+                os.link(self._path, self._previous)
+            except OSError:
+                self._path.replace(self._previous)
+
+
+def _advice(path: Path) -> str:
+    """Say how somebody who may not use the folder can."""
+    folder = next(folder for folder in path.parents if os.path.lexists(folder))
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return _as_owner(folder)
+    return "check that its disk is not full, or name another folder with --state-dir"
+
+
+def _as_owner(folder: Path) -> str:
+    owner = f"run it as the owner of {folder}: sudo -u {_owner(folder)} gpu-mesh …"
+    return f"{owner}, or name a folder of yours with --state-dir"
+
+
+def _owner(folder: Path) -> str:
+    """Name the owner as sudo takes it; an account that is only a number, as in a container, is ``#1000``."""
+    try:
+        return folder.owner()
+    except KeyError:
+        return f"'#{folder.stat().st_uid}'"

@@ -1,0 +1,1 @@
+"""This host: folders, the log."""
