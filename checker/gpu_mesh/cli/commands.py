@@ -74,7 +74,6 @@ def failed(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
 def recover(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Repair what the plan says, or say what it would be."""
     from gpu_mesh.planning import plan
-    from gpu_mesh.recovery import brake
     from gpu_mesh.storage.state_file import StateFile
 
     mesh, file = mesh_of(arguments, paths), StateFile(paths.state, log)
@@ -82,7 +81,7 @@ def recover(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     if only and mesh.node(only) is None:
         known = ", ".join(node.key for node in mesh.nodes)
         raise UsageError(f"there is no node {only!r} in the inventory; there are: {known}")
-    if arguments.force and not only and not brake.holds(file.load()):
+    if arguments.force and not only and not file.load().recovery_held:
         raise UsageError(
             "nothing holds the repairs back; --force is for one node (gpu-mesh recover NODE --force), "
             "or for all when too many fail at once"

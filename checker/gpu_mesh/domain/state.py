@@ -253,3 +253,8 @@ class State(Struct, omit_defaults=False):
     unprobed: int = 0  # how many nodes the monitor itself could not probe in the last check
     inventory_error: str = ""  # why the inventory's newest edit is not in force
     failed_units: dict[str, FailedUnit] = field(default_factory=dict)  # by the unit's whole name
+
+    @property
+    def recovery_held(self) -> bool:
+        """Whether so many nodes fail at once that nothing is repaired."""
+        return self.brake is not None and not self.brake.released

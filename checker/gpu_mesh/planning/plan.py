@@ -14,7 +14,6 @@ from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings
 from gpu_mesh.domain.state import Hold, NodeState, State, Status
 from gpu_mesh.planning import advice, claims, ladder
 from gpu_mesh.planning.ladder import Rung, Step
-from gpu_mesh.recovery import brake
 from gpu_mesh.silences import silences
 from gpu_mesh.text import humanize
 
@@ -131,7 +130,7 @@ def _machines_at_work(mesh: Mesh, state: State, now: float) -> dict[str, str]:
 
 def _against(node: Node, state: State, at_work: str, *, force: bool) -> str:
     """Say what in the rest of the mesh stands against a recovery of the node; "": nothing."""
-    if brake.holds(state) and not force:
+    if state.recovery_held and not force:
         return "too many nodes fail at once; to repair them all the same: gpu-mesh recover --force"
     known = state.nodes.get(node.key) or NodeState()
     leader = state.nodes.get(known.held_by)

@@ -17,11 +17,6 @@ SMALLEST_MESH = 4
 """In a smaller mesh half of the nodes is too few to tell anything."""
 
 
-def holds(state: State) -> bool:
-    """Tell whether repairs are held."""
-    return state.brake is not None and not state.brake.released
-
-
 def update(state: State, mesh: Mesh, now: float) -> None:
     """Put the brake on or off, after a check, and tell people.
 

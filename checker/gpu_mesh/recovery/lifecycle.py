@@ -19,7 +19,6 @@ from gpu_mesh.domain.state import Claim, Level, NodeState, Outcome, State
 from gpu_mesh.planning import aftermath, claims, ladder, plan
 from gpu_mesh.planning.aftermath import Ending
 from gpu_mesh.planning.plan import Decision, Finding
-from gpu_mesh.recovery import brake
 from gpu_mesh.system.log import Event, Severity, event
 
 CLAIM_MARGIN = 30.0
@@ -221,7 +220,7 @@ def call_for_help(state: State, mesh: Mesh, now: float) -> None:
     Once in an incident; for an impairment, which comes and goes with the models, once while what was tried
     counts.
     """
-    if state.offline_since or brake.holds(state):
+    if state.offline_since or state.recovery_held:
         return
     for node in mesh.nodes:
         known = state.nodes.get(node.key) if node.enabled else None
