@@ -30,10 +30,11 @@ test: $(READY) ## unit and integration tests; no root
 test-hosts: $(READY) ## real systemd machines; root
 	$(BIN)/pytest -n 2 --dist loadfile tests/hosts
 
-lint: $(READY) ## formatting, types, YAML, Ansible
+lint: $(READY) ## formatting, types, imports between rooms, YAML, Ansible
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/yamllint --strict .
 	PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --offline --profile production --strict
 

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import machines
 import provision
@@ -19,8 +20,12 @@ import trustme
 import yaml
 from faults import PRELUDE, ROWS, SHARED, WELL, Row
 
-from gpu_mesh.domain.state import Alert, NodeState, State, Status
+from gpu_mesh.domain.health import Status
+from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.storage.state_file import decode
+
+if TYPE_CHECKING:
+    from gpu_mesh.domain.alert import Alert
 
 NODES = (SHARED, *ROWS, WELL)
 REPORT = Path(os.environ.get("GPU_MESH_REPORT", Path(__file__).parent / "report"))

@@ -22,8 +22,8 @@ from apprise.plugins.email.base import NotifyEmail
 from gpu_mesh.delivery import apprise_config, sender
 from gpu_mesh.delivery.render import Templates
 from gpu_mesh.delivery.worker import deliver
+from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.mesh import Settings
-from gpu_mesh.domain.state import Alert, AlertKind, Level
 from gpu_mesh.inventory import cache
 from gpu_mesh.monitor.check import check
 from gpu_mesh.system.log import Log

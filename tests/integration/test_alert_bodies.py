@@ -20,9 +20,10 @@ from gpu_mesh.cli.alerts import send_test
 from gpu_mesh.delivery import apprise_config, sender
 from gpu_mesh.delivery.apprise_config import Channel
 from gpu_mesh.delivery.render import Format, Templates
+from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Settings
-from gpu_mesh.domain.state import Alert, AlertKind, Level, Status
 from gpu_mesh.standin.server import free_port
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths

@@ -15,9 +15,10 @@ import pytest
 from sites import eventually
 
 from gpu_mesh.diagnosis import evaluate
+from gpu_mesh.domain.alert import Level
+from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Observation, Reply
-from gpu_mesh.domain.state import Level, Status
 from gpu_mesh.standin.server import free_port
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log

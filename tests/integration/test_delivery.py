@@ -24,8 +24,9 @@ from gpu_mesh.cli.alerts import list_alerts, send_test, services
 from gpu_mesh.delivery import apprise_config, sender
 from gpu_mesh.delivery.render import Message
 from gpu_mesh.delivery.worker import Result, deliver
+from gpu_mesh.domain.alert import Alert, AlertKind, Level, Progress
 from gpu_mesh.domain.mesh import Settings
-from gpu_mesh.domain.state import Alert, AlertKind, Level, Progress, State
+from gpu_mesh.domain.state import State
 from gpu_mesh.standin.server import free_port
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log

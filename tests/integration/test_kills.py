@@ -23,8 +23,9 @@ from receivers import Hook, Inbox, Mail, Mood
 from sites import Site, eventually
 
 from gpu_mesh.delivery import apprise_config, outbox
+from gpu_mesh.domain.alert import Alert, AlertKind, Progress
 from gpu_mesh.domain.mesh import Settings
-from gpu_mesh.domain.state import Alert, AlertKind, NodeState, Progress, State
+from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.standin.server import Standin
 from gpu_mesh.storage.state_file import decode
 

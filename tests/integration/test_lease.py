@@ -17,10 +17,11 @@ import yaml
 
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts import playbook
 from gpu_mesh.hosts.playbook import Report
-from gpu_mesh.planning.plan import Finding
 from gpu_mesh.standin.server import free_port
+from gpu_mesh.system import host
 
 RESTART = playbook.find(Action.RESTART_OLLAMA)
 REBUILD = playbook.find(Action.REBUILD_TUNNEL)
@@ -368,7 +369,7 @@ def test_by_hand_the_lease_is_the_persons_and_check_mode_writes_nothing(
 
 
 def test_an_owner_differs_between_monitors_of_one_machine_and_is_one_monitors_always(tmp_path: Path) -> None:
-    one, two = playbook.owner(tmp_path / "one"), playbook.owner(tmp_path / "two")
-    assert one == playbook.owner(tmp_path / "x" / ".." / "one")
+    one, two = host.owner(tmp_path / "one"), host.owner(tmp_path / "two")
+    assert one == host.owner(tmp_path / "x" / ".." / "one")
     assert one != two
     assert re.fullmatch(re.escape(os.uname().nodename) + " [0-9a-f]{8}", one)

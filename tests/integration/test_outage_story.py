@@ -12,10 +12,11 @@ from receivers import Hook, Mail, Mood
 from sites import Site
 
 from gpu_mesh.delivery.worker import deliver
+from gpu_mesh.domain.recovery import Finding
+from gpu_mesh.hosts.playbook_result import Report
 from gpu_mesh.monitor.check import check
-from gpu_mesh.planning.plan import Finding
 from gpu_mesh.recovery import lifecycle
-from gpu_mesh.recovery.lifecycle import Job, Proof, Report
+from gpu_mesh.recovery.values import Job, Proof
 from gpu_mesh.standin.server import Standin, free_port
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log

@@ -23,9 +23,9 @@ from msgspec.structs import replace
 
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts import playbook, reaper
 from gpu_mesh.hosts.playbook import Report
-from gpu_mesh.planning.plan import Finding
 from gpu_mesh.standin.server import Standin, free_port
 
 RESTART = playbook.find(Action.RESTART_OLLAMA)

@@ -14,9 +14,9 @@ from sites import eventually
 
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts import playbook
 from gpu_mesh.hosts.playbook import Report
-from gpu_mesh.planning.plan import Finding
 from gpu_mesh.standin.server import Standin, free_port
 
 REBUILD = playbook.find(Action.REBUILD_TUNNEL)

@@ -13,7 +13,8 @@ import pytest
 from sites import eventually
 
 from gpu_mesh.diagnosis.diagnose import diagnose
-from gpu_mesh.domain.causes import Cause, Verdict
+from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault
 from gpu_mesh.domain.state import NodeState

@@ -16,19 +16,21 @@ import pytest
 from msgspec.structs import replace
 from sites import eventually
 
-from gpu_mesh.domain.causes import Action, Cause, Verdict
+from gpu_mesh.domain.alert import Alert, AlertKind, Level, Told
+from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.event import Severity
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.domain.observation import Fault, Observation, Reply
-from gpu_mesh.domain.state import Alert, AlertKind, Attempt, Claim, Level, NodeState, Outcome, Status, Told
-from gpu_mesh.planning.aftermath import Ending
-from gpu_mesh.planning.plan import Finding
+from gpu_mesh.domain.recovery import Attempt, Claim, Ending, Finding, Outcome
+from gpu_mesh.domain.state import NodeState
 from gpu_mesh.recovery import lifecycle
-from gpu_mesh.recovery.lifecycle import Job, Proof
+from gpu_mesh.recovery.values import Job, Proof
 from gpu_mesh.recovery.worker import Site, recover
 from gpu_mesh.standin.server import Standin, free_port
 from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system import paths as folders
-from gpu_mesh.system.log import Log, Severity
+from gpu_mesh.system.log import Log
 
 INVENTORY = "mesh_nodes: {hosts: {gpu1: {ansible_connection: local}, gpu2: {ansible_connection: local}}}\n"
 

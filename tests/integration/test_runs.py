@@ -16,9 +16,9 @@ from sites import eventually
 
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings
+from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts import playbook
 from gpu_mesh.hosts.playbook import Report
-from gpu_mesh.planning.plan import Finding
 from gpu_mesh.standin.server import Standin
 
 RESTART = playbook.find(Action.RESTART_OLLAMA)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sites import Receiver, Site, end_all_with, eventually, processes_with
 
-from gpu_mesh.domain.state import Status
+from gpu_mesh.domain.health import Status
 from gpu_mesh.standin.server import free_port
 
 

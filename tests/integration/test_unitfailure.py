@@ -13,7 +13,8 @@ import pytest
 from msgspec.structs import replace
 from sites import Receiver, Site, eventually
 
-from gpu_mesh.domain.state import FailedUnit, Level, State
+from gpu_mesh.domain.alert import Level
+from gpu_mesh.domain.state import FailedUnit, State
 from gpu_mesh.standin.server import Standin
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log

@@ -6,9 +6,10 @@ from msgspec.structs import replace
 from gpu_mesh.alerting import alerts, monitor_alerts
 from gpu_mesh.alerting.node_alerts import NAMED
 from gpu_mesh.diagnosis import flapping
+from gpu_mesh.domain.alert import Level, Silence
 from gpu_mesh.domain.mesh import Mesh, Node, Settings, Tunnel
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
-from gpu_mesh.domain.state import Level, Silence, State
+from gpu_mesh.domain.state import State
 from gpu_mesh.monitor import tick
 from gpu_mesh.silences import silences
 

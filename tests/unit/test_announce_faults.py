@@ -6,8 +6,9 @@ from test_announce import NOW, Story, behind, levels, muted, plain
 
 from gpu_mesh.alerting import node_alerts
 from gpu_mesh.alerting.merging import letters
+from gpu_mesh.domain.alert import Level, Silence
 from gpu_mesh.domain.mesh import Mesh, Node
-from gpu_mesh.domain.state import Level, Silence, State
+from gpu_mesh.domain.state import State
 from gpu_mesh.monitor import tick
 from gpu_mesh.recovery import brake
 from gpu_mesh.silences import silences

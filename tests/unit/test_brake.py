@@ -4,10 +4,11 @@ import pytest
 from msgspec.structs import replace
 
 from gpu_mesh.diagnosis import evaluate
-from gpu_mesh.domain.causes import Verdict
+from gpu_mesh.domain.alert import Level
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, Settings
 from gpu_mesh.domain.observation import Fault, Observation, Reply
-from gpu_mesh.domain.state import Level, NodeState, State, Status
+from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.recovery import brake
 
 NOW = 1_800_000_000.0

@@ -11,14 +11,16 @@ from test_announce import EVERY, Story, levels, plain
 
 from gpu_mesh.alerting import monitor_alerts
 from gpu_mesh.diagnosis import evaluate
-from gpu_mesh.domain.causes import Action, Cause, Verdict
+from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import LoadedModel, Observation, Reply
-from gpu_mesh.domain.state import Claim, NodeState, State, Status
+from gpu_mesh.domain.recovery import Claim
+from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.monitor import tick
 from gpu_mesh.planning import claims
 from gpu_mesh.recovery import lifecycle
-from gpu_mesh.recovery.lifecycle import Job
+from gpu_mesh.recovery.values import Job
 from gpu_mesh.reporting import console
 from gpu_mesh.reporting.report import report
 from gpu_mesh.text import humanize

@@ -4,10 +4,11 @@ import pytest
 
 from gpu_mesh.diagnosis import deep_check, evaluate
 from gpu_mesh.diagnosis.diagnose import diagnose
-from gpu_mesh.domain.causes import Cause, Verdict
+from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
-from gpu_mesh.domain.state import NodeState, State, Status
+from gpu_mesh.domain.state import NodeState, State
 
 NOW = 1_800_000_000.0
 EVERY = 600.0

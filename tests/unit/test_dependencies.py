@@ -6,10 +6,12 @@ from hypothesis import strategies as st
 from test_announce import NOW, Story, behind, levels, plain
 
 from gpu_mesh.alerting import inhibition
-from gpu_mesh.domain.causes import Cause, Verdict
+from gpu_mesh.domain.alert import Hold, Level
+from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, Settings, Tunnel
 from gpu_mesh.domain.observation import Fault, Observation, Reply
-from gpu_mesh.domain.state import Hold, Level, NodeState, State, Status
+from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.monitor import tick
 from gpu_mesh.planning import plan
 from gpu_mesh.reporting.report import report

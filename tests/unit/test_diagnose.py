@@ -3,7 +3,8 @@
 import pytest
 
 from gpu_mesh.diagnosis.diagnose import diagnose, in_words, next_step
-from gpu_mesh.domain.causes import CAUSES, Cause, Verdict
+from gpu_mesh.domain.causes import CAUSES, Cause
+from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Node, RecoveryKind, Tunnel
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.domain.state import NodeState

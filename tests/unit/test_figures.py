@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gpu_mesh.diagnosis import uptime
-from gpu_mesh.domain.causes import Verdict
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
-from gpu_mesh.domain.state import NodeState, State, Status
+from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.routing import best
 
 HOUR = 3600.0
 
@@ -96,7 +97,7 @@ BEST = {
 @pytest.mark.parametrize("case", BEST)
 def test_the_best_node(case: str) -> None:
     nodes, model, expected = BEST[case]
-    chosen = uptime.best(MESH, State(nodes=nodes), model)
+    chosen = best.best(MESH, State(nodes=nodes), model)
     assert (chosen.key if chosen else None) == expected
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.mesh import Node, Tunnel
-from gpu_mesh.planning.aftermath import step_after
-from gpu_mesh.planning.plan import REBUILD_HELPS, Finding, refine
+from gpu_mesh.domain.recovery import Finding
+from gpu_mesh.planning.advice import step_after
+from gpu_mesh.planning.findings import REBUILD_HELPS, refine
 
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks/recovery"
 NODE = Node("gpu1", "GPU one", "http://127.0.0.1:8080", tunnel=Tunnel("pod", 8080))

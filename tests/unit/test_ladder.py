@@ -5,13 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gpu_mesh.domain.causes import Action, Cause, Verdict
+from gpu_mesh.alerting import recovery_alerts
+from gpu_mesh.domain.alert import Level
+from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, Settings, Tunnel
-from gpu_mesh.domain.state import Attempt, Brake, Claim, Level, NodeState, Outcome, State, Status
-from gpu_mesh.planning import aftermath, ladder, plan
-from gpu_mesh.planning.aftermath import Ending
+from gpu_mesh.domain.recovery import Attempt, Brake, Claim, Ending, Finding, Outcome
+from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.planning import ladder, plan
 from gpu_mesh.planning.ladder import Rung
-from gpu_mesh.planning.plan import Finding
 from gpu_mesh.recovery import lifecycle
 
 NOW = 1_800_000_000.0
@@ -169,7 +171,7 @@ ENDED = Ending(NOW, Action.RESTART_OLLAMA, Outcome.NOT_RECOVERED, Finding.SILENT
 
 def test_the_last_attempt_calls_a_person_who_is_told_what_was_tried() -> None:
     known = after(tried(900), tried(600, Outcome.FAILED))
-    alert = aftermath.alert_of(NODE, SETTINGS, known, ENDED)
+    alert = recovery_alerts.alert_of(NODE, SETTINGS, known, ENDED)
     assert alert is not None
     assert alert.level is Level.CRITICAL
     assert alert.text == "needs you: restart of ollama.service did not help (attempt 3 of 3): restarted"
@@ -179,7 +181,7 @@ def test_the_last_attempt_calls_a_person_who_is_told_what_was_tried() -> None:
 
 def test_a_slow_retry_that_does_not_help_either_is_no_news() -> None:
     known = replace(after(*map(tried, (9000, 6000, 3600))), called_at=NOW - 3600)
-    assert aftermath.alert_of(NODE, SETTINGS, known, ENDED) is None
+    assert recovery_alerts.alert_of(NODE, SETTINGS, known, ENDED) is None
 
 
 def test_a_node_that_fails_again_after_its_ladder_is_used_up_calls_a_person_once() -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_mesh.system.log import Log, Severity, event, logfmt
+from gpu_mesh.domain.event import Severity, event
+from gpu_mesh.system.log import Log, logfmt
 
 PAIR = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^ "=\\]*)(?: |$)')
 ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)")

@@ -9,7 +9,8 @@ from test_merging import send, told
 from gpu_mesh.alerting import alerts, merging
 from gpu_mesh.delivery import outbox
 from gpu_mesh.delivery.outbox import Target
-from gpu_mesh.domain.state import Level, State
+from gpu_mesh.domain.alert import Level
+from gpu_mesh.domain.state import State
 
 TAGS = [*Level, "gpu", "web"]
 targets = st.lists(st.frozensets(st.sampled_from(TAGS), max_size=4), min_size=1, max_size=3)

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 from gpu_mesh.delivery import markup
 from gpu_mesh.delivery.render import BODY_LIMIT, Format, Templates
 from gpu_mesh.diagnosis.diagnose import next_step
+from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.causes import CAUSES, Cause
+from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Node, Tunnel
-from gpu_mesh.domain.state import Alert, AlertKind, Level, Status
 from gpu_mesh.text.sanitize import one_line
 
 ALERT = Alert(

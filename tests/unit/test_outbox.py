@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from gpu_mesh.alerting import alerts
 from gpu_mesh.delivery import outbox
 from gpu_mesh.delivery.outbox import Ending, Target
-from gpu_mesh.domain.state import Alert, AlertKind, Delivery, Level, Progress, State
+from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Progress
+from gpu_mesh.domain.state import State
 from gpu_mesh.storage import state_file
 
 HOUR = 3600.0

@@ -3,12 +3,15 @@
 import pytest
 from msgspec.structs import replace
 
+from gpu_mesh.alerting import recovery_alerts
+from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
-from gpu_mesh.domain.state import Attempt, Claim, Level, NodeState, Outcome, State, Status
-from gpu_mesh.planning import aftermath, claims, plan
-from gpu_mesh.planning.aftermath import Ending
-from gpu_mesh.planning.plan import Finding
+from gpu_mesh.domain.recovery import Attempt, Claim, Ending, Finding, Outcome
+from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.planning import claims, findings, plan
+from gpu_mesh.recovery import lifecycle
 
 NOW = 1_700_000_000.0
 DIRECT = Node("gpu1", "GPU one", "http://gpu1:11434")
@@ -177,8 +180,8 @@ def test_a_node_that_is_not_enabled_is_left_out_unless_it_is_named() -> None:
 def test_the_look_makes_the_cause_precise(
     node: Node, cause: Cause, finding: Finding, refined: Cause, then: Action
 ) -> None:
-    assert plan.refine(node, cause, finding) is refined
-    assert plan.follow_up(node, refined, finding) is then
+    assert findings.refine(node, cause, finding) is refined
+    assert findings.follow_up(node, refined, finding) is then
 
 
 def test_a_claim_ends_with_its_own_attempt_and_leaves_somebody_elses_alone() -> None:
@@ -250,7 +253,7 @@ def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
 def test_a_recovery_that_did_not_help_says_what_was_tried_and_what_is_next(
     known: NodeState, ending: Ending, level: Level, text: str, step: str
 ) -> None:
-    alert = aftermath.alert_of(DIRECT, Settings(), known, ending)
+    alert = recovery_alerts.alert_of(DIRECT, Settings(), known, ending)
     assert alert is not None
     assert (alert.level, alert.text, alert.next_step) == (level, text, step)
     assert (alert.node, alert.name) == ("gpu1", "GPU one")
@@ -259,16 +262,16 @@ def test_a_recovery_that_did_not_help_says_what_was_tried_and_what_is_next(
 def test_what_was_declined_is_told_of_once_in_an_incident() -> None:
     ending = Ending(NOW, RESTART, Outcome.DECLINED, Finding.ANSWERS, Cause.NOT_EXPOSED, "it answers there")
     again = replace(DOWN, attempts=(attempt(60, Outcome.DECLINED, "answers_on_its_host"),))
-    assert aftermath.alert_of(DIRECT, Settings(), again, ending) is None
+    assert recovery_alerts.alert_of(DIRECT, Settings(), again, ending) is None
     other = replace(DOWN, attempts=(attempt(60, Outcome.DECLINED, "unit_disabled"),))
-    assert aftermath.alert_of(DIRECT, Settings(), other, ending) is not None
+    assert recovery_alerts.alert_of(DIRECT, Settings(), other, ending) is not None
 
 
 def test_the_refined_cause_becomes_the_nodes() -> None:
     claimed = claims.claimed(DOWN, RESTART, NOW, 60, 1)
     assert claimed.claim is not None
     ending = Ending(NOW, RESTART, Outcome.DECLINED, Finding.NO_ACCESS, Cause.NO_ACCESS, "Permission denied")
-    after = aftermath.conclude(DIRECT, claimed, claimed.claim, ending)
+    after = lifecycle._with_result(DIRECT, claimed, claimed.claim, ending)
     assert (after.cause, after.detail) == (
         Cause.NO_ACCESS,
         "Connection refused; ssh answers, but the login fails (Permission denied)",
@@ -313,4 +316,4 @@ def test_an_attempt_or_a_claim_from_the_future_holds_nobody_up() -> None:
 def test_what_a_model_generates_is_spared_where_its_node_serves_or_may_just_be_at_a_long_request(
     cause: Cause | None, lasted: float, spared: bool
 ) -> None:
-    assert plan.spares_work(cause, lasted) is spared
+    assert findings.spares_work(cause, lasted) is spared

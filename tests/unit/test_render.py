@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from gpu_mesh.delivery import render
 from gpu_mesh.delivery.render import BODY_LIMIT, Format, Templates
+from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.causes import CAUSES, Cause
-from gpu_mesh.domain.state import Alert, AlertKind, Level, Status
+from gpu_mesh.domain.health import Status
 from gpu_mesh.text.humanize import in_words, moment
 from gpu_mesh.text.sanitize import one_line
 

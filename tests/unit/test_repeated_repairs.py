@@ -2,13 +2,15 @@
 
 import pytest
 
+from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import LoadedModel, Observation, Reply
-from gpu_mesh.domain.state import Level, Outcome, State
+from gpu_mesh.domain.recovery import Finding, Outcome
+from gpu_mesh.domain.state import State
+from gpu_mesh.hosts.playbook_result import Report
 from gpu_mesh.monitor import tick
-from gpu_mesh.planning.plan import Finding
 from gpu_mesh.recovery import lifecycle
-from gpu_mesh.recovery.lifecycle import Job, Report
+from gpu_mesh.recovery.values import Job
 
 NOW = 1_800_000_000.0
 MESH = Mesh((Node("gpu1", "GPU one", "http://gpu1:11434"),))

@@ -3,20 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
-from gpu_mesh.domain.causes import Action, Cause, Verdict
+from gpu_mesh.domain.alert import Alert, AlertKind, Level
+from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, Tunnel
-from gpu_mesh.domain.state import (
-    Alert,
-    AlertKind,
-    Attempt,
-    Claim,
-    Level,
-    NodeState,
-    Outcome,
-    State,
-    Status,
-    Tick,
-)
+from gpu_mesh.domain.recovery import Attempt, Claim, Outcome
+from gpu_mesh.domain.state import NodeState, State, Tick
 from gpu_mesh.reporting import console
 from gpu_mesh.reporting.report import exit_status, port, recent_alerts, report
 

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from gpu_mesh.domain.alert import Level, Silence
 from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Day, Mesh, Node, Window
-from gpu_mesh.domain.state import Level, NodeState, Silence, State, Status
+from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import plan
 from gpu_mesh.silences import silences
 from gpu_mesh.silences.silences import Quiet

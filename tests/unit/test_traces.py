@@ -11,7 +11,7 @@ import yaml
 
 from gpu_mesh.cli.simulate import Wish, run
 from gpu_mesh.domain.causes import Cause
-from gpu_mesh.planning import plan
+from gpu_mesh.planning import findings
 from gpu_mesh.simulation import fake_probe, story, trace
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def test_every_cause_has_a_trace() -> None:
 
 def test_the_restart_s_playbook_knows_the_same_causes_that_an_answering_ollama_has() -> None:
     (play,) = yaml.safe_load((ROOT / "playbooks/recovery/restart_ollama.yml").read_text(encoding="utf-8"))
-    assert set(play["vars"]["gpu_mesh_causes_though_it_answers"]) == plan.RESTARTED_THOUGH_IT_ANSWERS
+    assert set(play["vars"]["gpu_mesh_causes_though_it_answers"]) == findings.RESTARTED_THOUGH_IT_ANSWERS
 
 
 def test_a_setting_of_the_command_line_stands_above_the_trace_s(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from gpu_mesh.alerting import alerts
 from gpu_mesh.alerting.node_alerts import announce
 from gpu_mesh.diagnosis import evaluate, uptime
 from gpu_mesh.domain import causes, state
+from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.causes import Action
+from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh, Node, Settings
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
-from gpu_mesh.domain.state import Attempt, Outcome
+from gpu_mesh.domain.recovery import Attempt, Outcome
 
 NODE = Node(key="iceland", name="Iceland", url="http://10.0.0.7:11434")
 
@@ -211,12 +213,12 @@ def test_whatever_happens_no_incident_that_was_told_ends_untold_and_no_end_is_to
         after = evaluate.fold(mesh_state, node, seen(what, at)).after
         announce(mesh_state, mesh, at)
         for alert in mesh_state.alerts:
-            if alert.id >= before and alert.level is state.Level.INFO:
+            if alert.id >= before and alert.level is Level.INFO:
                 assert open_incident
                 open_incident = False
             elif alert.id >= before:
                 open_incident = True
-        if after.status is state.Status.HEALTHY and not after.flapping:
+        if after.status is Status.HEALTHY and not after.flapping:
             assert not open_incident
 
 

@@ -3,9 +3,10 @@
 import pytest
 
 from gpu_mesh.alerting import monitor_alerts
-from gpu_mesh.domain.state import Alert, AlertKind, FailedUnit, Level, State, Tick
-from gpu_mesh.monitor import unit_failures
+from gpu_mesh.domain.alert import Alert, AlertKind, Level
+from gpu_mesh.domain.state import FailedUnit, State, Tick
 from gpu_mesh.storage.state_file import decode, encode
+from gpu_mesh.system import systemd
 
 NOON = 1_750_161_600.0  # 2025-06-17 12:00:00 UTC
 MINUTE = 60.0
@@ -168,7 +169,7 @@ def test_checks_that_could_probe_no_node_did_run_and_leave_no_gap(unprobed: int,
     ],
 )
 def test_the_ending_of_a_unit_is_said_in_words(result: str, code: str, status: str, expected: str) -> None:
-    assert unit_failures.ending(result, code, status) == expected
+    assert systemd.ending(result, code, status) == expected
 
 
 @pytest.mark.parametrize(
@@ -185,18 +186,18 @@ def test_the_ending_of_a_unit_is_said_in_words(result: str, code: str, status: s
         ("Authorization: Bearer hunter2", "Authorization: …"),
         ("api_key=hunter2 tail", "api_key=… tail"),
         ("https://user:hunter2@" + "x" * 5000, "https://…"),
-        ("a" * 5000, "a" * (unit_failures.LINE_LIMIT - 1) + "…"),
+        ("a" * 5000, "a" * (systemd.LINE_LIMIT - 1) + "…"),
     ],
 )
 def test_a_line_of_the_journal_is_harmless_bounded_and_without_secrets(line: str, expected: str) -> None:
-    assert unit_failures.harmless(line) == expected
+    assert systemd.harmless(line) == expected
 
 
 @pytest.mark.parametrize("unit", ["--help", "-x.service", "", "a b.service", "../x", "x" * 300, "a\nb"])
 def test_what_could_be_an_option_or_a_path_is_no_unit(unit: str) -> None:
-    assert not unit_failures.UNIT.fullmatch(unit)
+    assert not systemd.UNIT.fullmatch(unit)
 
 
 def test_every_unit_of_the_roles_is_one() -> None:
     for unit in (CHECK, "gpu-mesh-tunnel@rented-1.service", "gpu-mesh-tunnel@a\\x2db.service"):
-        assert unit_failures.UNIT.fullmatch(unit)
+        assert systemd.UNIT.fullmatch(unit)

@@ -5,11 +5,13 @@ An alert is queued in the state in the same write as the change that it tells of
 
 from msgspec.structs import replace
 
+from gpu_mesh.domain.alert import Alert, AlertKind, Level, Progress
 from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.event import Event, Severity, event
+from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Node
-from gpu_mesh.domain.state import Alert, AlertKind, Level, Progress, State, Status
+from gpu_mesh.domain.state import State
 from gpu_mesh.silences import silences
-from gpu_mesh.system.log import Event, Severity, event
 
 _SEVERITY = {
     Level.INFO: Severity.NOTICE,

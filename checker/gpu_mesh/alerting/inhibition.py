@@ -7,9 +7,11 @@ one is explained itself, of the node that speaks for both.
 
 from collections.abc import Collection, Mapping
 
-from gpu_mesh.domain.causes import Cause, Verdict
+from gpu_mesh.domain.alert import Hold
+from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
-from gpu_mesh.domain.state import Hold, NodeState, State
+from gpu_mesh.domain.state import NodeState, State
 
 AFTERWARDS = 120.0
 """Seconds for which a node may still fail once the one that explained it is healthy: tunnels need some."""

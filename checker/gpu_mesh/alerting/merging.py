@@ -11,7 +11,9 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh.domain.state import Alert, AlertKind, Level, State, Status
+from gpu_mesh.domain.alert import Alert, AlertKind, Level
+from gpu_mesh.domain.health import Status
+from gpu_mesh.domain.state import State
 from gpu_mesh.text.humanize import moment
 
 MANY = 1000

@@ -3,13 +3,15 @@
 The world is asked by unit_failures.py, for the command of ``gpu-mesh-failure@.service`` and for the check.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec.structs import replace
 
 from gpu_mesh.alerting import alerts
-from gpu_mesh.domain.state import Alert, FailedUnit, Level, State, Tick
-from gpu_mesh.text.humanize import in_words, lasted, moment
+from gpu_mesh.domain.alert import Alert, Level
+from gpu_mesh.domain.mesh import Settings
+from gpu_mesh.domain.state import FailedUnit, State, Tick
+from gpu_mesh.text.humanize import in_words, lasted, moment, plural
 
 STALE_INTERVALS = 3
 """A last check older than this many intervals means that nobody is watching."""
@@ -135,3 +137,62 @@ def note_gap(state: State, interval: float, nodes: int, began: float, now: float
 
 def _end(of: Tick) -> float:
     return of.at + of.seconds
+
+
+def note_offline(
+    state: State, heard: Mapping[str, str], settings: Settings, now: float, *, offline: bool
+) -> None:
+    """Alert that the monitor's network is gone, again from time to time, and once when it is back.
+
+    A time in the future was noted before the clock was set back, and counts from now.
+    """
+    state.canaries |= heard
+    long = lasted(" for {}", state.offline_since, now)
+    if offline:
+        state.offline_since = min(state.offline_since or now, now)
+        told_at = state.offline_told_at = min(state.offline_told_at, now)
+        if alerts.is_to_be_told(state, told_at, Level.ERROR, settings.reminder_interval, now):
+            still = f"still offline,{long}" if told_at else "offline"
+            alerts.raise_monitor_alert(
+                state,
+                now,
+                f"The monitor itself is {still}: no remote node answers, and none of its canaries",
+                "check the monitor's own network; nothing is counted against the nodes, "
+                "and nothing is repaired",
+            )
+            state.offline_told_at = now
+    elif state.offline_since:
+        if state.offline_told_at:
+            text = f"The monitor is online again; the nodes on other machines were unwatched{long}"
+            alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
+        state.offline_since = state.offline_told_at = 0.0
+
+
+def note_unprobed(state: State, unprobed: Mapping[str, str], now: float) -> None:
+    """Alert once that the monitor cannot probe, and once when it can again."""
+    if unprobed and not state.unprobed:
+        keys, reason = ", ".join(unprobed), next(iter(unprobed.values()))
+        alerts.raise_monitor_alert(
+            state,
+            now,
+            f"The monitor itself could not probe {plural(len(unprobed), 'node')} ({reason}): {keys[:200]}",
+            "look at the monitor's memory, open files and log; nothing is counted against these nodes",
+        )
+    elif state.unprobed and not unprobed:
+        alerts.raise_monitor_alert(state, now, "The monitor probes every node again", "", Level.INFO)
+    state.unprobed = len(unprobed)
+
+
+def note_inventory(state: State, error: str, sources: tuple[str, ...], now: float) -> None:
+    """Alert once about a broken edit, and once when it is mended."""
+    if error and error != state.inventory_error:
+        first_line = " ".join(error.split())
+        alerts.raise_monitor_alert(
+            state,
+            now,
+            f"The inventory cannot be used as it is; the mesh is watched as it was before: {first_line}",
+            f"mend it and try: gpu-mesh {' '.join(f'-i {source}' for source in sources)} validate",
+        )
+    elif state.inventory_error and not error:
+        alerts.raise_monitor_alert(state, now, "The inventory is in force again", "", Level.INFO)
+    state.inventory_error = error

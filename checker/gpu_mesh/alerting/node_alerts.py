@@ -10,21 +10,15 @@ from enum import Enum, auto
 
 from msgspec.structs import replace
 
-from gpu_mesh.alerting import alerts, grace, inhibition
-from gpu_mesh.domain.causes import Verdict
+from gpu_mesh.alerting import alerts, inhibition
+from gpu_mesh.alerting.holds import hold, level_of
+from gpu_mesh.domain.alert import Alert, AlertKind, Hold, Level, Told
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, Settings
-from gpu_mesh.domain.state import Alert, AlertKind, Hold, Level, NodeState, State, Status, Told
-from gpu_mesh.planning import aftermath, plan
+from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.planning import advice
 from gpu_mesh.silences import silences
 from gpu_mesh.text.humanize import lasted, plural
-
-LEVELS = {
-    Status.UNKNOWN: Level.INFO,
-    Status.HEALTHY: Level.INFO,
-    Status.DEGRADED: Level.WARNING,
-    Status.UNHEALTHY: Level.ERROR,
-    Status.OFFLINE: Level.CRITICAL,
-}
 
 NAMED = 5
 """As many nodes are named in an alert that stands for several."""
@@ -75,36 +69,6 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
             state.nodes[node.key] = replace(known, held=held, held_by=by, told=told)
 
 
-def hold(
-    node: Node, known: NodeState, state: State, settings: Settings, explained_by: str, now: float
-) -> Hold | None:
-    """Return why what there might be to tell of a node must wait; None: it need not.
-
-    A silence mutes everything. The other reasons suppress bad news alone: that a node of which people were
-    told is healthy again is always told.
-
-    Args:
-        node: the node.
-        known: what is remembered of it.
-        state: what is remembered of the mesh.
-        settings: the monitor's.
-        explained_by: the node whose failure explains this one's; "": none.
-        now: Unix seconds.
-    """
-    healthy = known.status in (Status.HEALTHY, Status.UNKNOWN)
-    if healthy and not known.told and not known.flapping:
-        return None
-    if silences.quiet(state.silences, node, _level(known), now):
-        return Hold.SILENCE
-    if healthy:
-        return None
-    if explained_by:
-        return Hold.DEPENDENCY
-    if state.brake and state.brake.told_at:
-        return Hold.MESH
-    return Hold.GRACE if grace.is_new(known, settings, now) else None
-
-
 def due(known: NodeState, settings: Settings, now: float) -> News | None:
     """Return what there is to tell of a node that nothing keeps waiting; None: nothing.
 
@@ -142,13 +106,6 @@ def due(known: NodeState, settings: Settings, now: float) -> News | None:
         return News.CHANGE
     reminds = settings.reminder_interval and status is Status.OFFLINE
     return News.STILL if reminds and now - told.at >= settings.reminder_interval else None
-
-
-def mutes(state: State, node: Node, level: Level, now: float) -> bool:
-    """Tell whether an alert about a recovery of the node is not to be sent: its other alerts rest as well."""
-    known = state.nodes.get(node.key) or NodeState()
-    waits = known.held in (Hold.DEPENDENCY, Hold.MESH, Hold.GRACE)
-    return waits or silences.quiet(state.silences, node, level, now) is not None
 
 
 def _resting(state: State, mesh: Mesh, now: float) -> frozenset[str]:
@@ -194,12 +151,6 @@ def _as_last_told(state: State, key: str) -> Node:
     return Node(key, last.name if last else key, "", alert_tags=last.tags if last else ())
 
 
-def _level(known: NodeState) -> Level:
-    """Return the level of what there may be to tell of a node."""
-    flaps = known.flapping and known.verdict is Verdict.FAILED and not (known.told and known.told.flapping)
-    return Level.WARNING if flaps else LEVELS[known.status]
-
-
 def _others(state: State, known: NodeState, news: News, behind: list[str]) -> str:
     """Name the nodes that an alert stands for: those behind a failing one, those that are back with it."""
     if news is not News.RECOVERED:
@@ -231,16 +182,16 @@ def _alert(node: Node, known: NodeState, news: News, repair: str, others: str, n
     alert = alerts.node_alert(
         node,
         now,
-        _level(known),
+        level_of(known),
         AlertKind.STATUS,
         text=_what_happened(known, news, repair, now) + others,
-        next_step="" if healthy or known.cause is None else aftermath.step_now(node, known),
+        next_step="" if healthy or known.cause is None else advice.step_now(node, known),
         status=known.status,
         previous=known.told.status if known.told else None,
         cause=known.cause,
         since=since,
     )
-    return replace(alert, tried=aftermath.tried(node, known, since) if since else "")
+    return replace(alert, tried=advice.tried(node, known, since) if since else "")
 
 
 def _what_happened(known: NodeState, news: News, repair: str, now: float) -> str:
@@ -269,4 +220,4 @@ def _what_happened(known: NodeState, news: News, repair: str, now: float) -> str
 
 def _under_way(node: Node, known: NodeState) -> str:
     claim = known.claim
-    return f"during the {plan.in_words_of(claim.action, node, claim.playbook)}" if claim else ""
+    return f"during the {advice.in_words_of(claim.action, node, claim.playbook)}" if claim else ""

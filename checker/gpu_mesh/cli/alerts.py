@@ -5,9 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from gpu_mesh.delivery import outbox
+from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Progress
+from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Settings
-from gpu_mesh.domain.state import Alert, AlertKind, Delivery, Level, Progress, State
-from gpu_mesh.system.log import Log, Severity, event
+from gpu_mesh.domain.state import State
+from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text.humanize import in_words, moment
 from gpu_mesh.text.sanitize import one_line
@@ -29,9 +31,7 @@ urls:
 
 def services(paths: Paths, settings: Settings) -> dict[str, str]:
     """Return service and host of each URL by its hash, no secrets; none where their file cannot be read."""
-    from gpu_mesh.delivery import (
-        apprise_config,  # here, because a history without deliveries needs no Apprise
-    )
+    from gpu_mesh.delivery import apprise_config
 
     try:
         channels = apprise_config.load(paths, settings).channels

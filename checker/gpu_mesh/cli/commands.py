@@ -5,35 +5,16 @@ The imports inside the functions are the point of this module: each command pays
 
 import argparse
 import os
-import shlex
 import signal
 import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from gpu_mesh.system.log import Log, Severity
+from gpu_mesh.cli.common import STOPPED, UsageError, any_mesh, like, mesh_of
+from gpu_mesh.domain.event import Severity
+from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
-
-if TYPE_CHECKING:
-    from gpu_mesh.domain.mesh import Mesh
-
-STOPPED = 130
-"""The exit status of a command that Ctrl-C ended, as a shell gives it."""
-
-
-class UsageError(Exception):
-    """The command cannot be carried out as given; the message says what to do next."""
-
-
-def like(arguments: argparse.Namespace, command: str) -> str:
-    """Return another command on the same mesh, ready to be typed."""
-    options = [part for source in arguments.inventory or () for part in ("-i", source)]
-    for name in ("monitor", "state_dir"):
-        if value := getattr(arguments, name):
-            options += [f"--{name.replace('_', '-')}", value]
-    return f"gpu-mesh {shlex.join([*options, command])}"
 
 
 def check(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
@@ -61,9 +42,10 @@ def deliver(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
 def failed(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Queue an alert that a unit failed."""
     from gpu_mesh.monitor import unit_failures
+    from gpu_mesh.system import systemd
 
     unit = arguments.unit if "." in arguments.unit else f"{arguments.unit}.service"
-    if not unit_failures.UNIT.fullmatch(unit):
+    if not systemd.UNIT.fullmatch(unit):
         raise UsageError(f"{arguments.unit!r} cannot be a unit; name one such as gpu-mesh-check.service")
     if not unit_failures.tell(paths, unit, log, user=arguments.user) and sys.stdout.isatty():
         history = f"{like(arguments, 'alerts')} list"
@@ -123,7 +105,7 @@ def alerts(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     if arguments.what == "list":
         state = StateFile(paths.state, log).load()
         sent = any(alert.deliveries for alert in state.alerts)
-        known = alerts_command.services(paths, _any_mesh(arguments, paths).settings) if sent else {}
+        known = alerts_command.services(paths, any_mesh(arguments, paths).settings) if sent else {}
         sys.stdout.write(alerts_command.list_alerts(state, time.time(), known))
         return 0
     # What fails stands in the report: it need not be on standard error, too.
@@ -142,7 +124,7 @@ def silence(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     file, now, author = StateFile(paths.state, log), time.time(), silence_command.login(os.environ)
     try:
         if arguments.what == "end":
-            mesh = partial(_any_mesh, arguments, paths)
+            mesh = partial(any_mesh, arguments, paths)
             said = silence_command.end(arguments.number, file, log, author, now, mesh)
         elif arguments.what == "list":
             said = silence_command.table(mesh_of(arguments, paths), file.load(), now)
@@ -209,28 +191,3 @@ def demo(_arguments: argparse.Namespace, _paths: Paths, _log: Log) -> int:
     from gpu_mesh.demo import story
 
     return story.run()
-
-
-def mesh_of(arguments: argparse.Namespace, paths: Paths) -> "Mesh":
-    """Return the mesh that the arguments mean, from the cache where that is fresh.
-
-    Raises:
-        UsageError: the inventory has mistakes.
-    """
-    from gpu_mesh.inventory import cache
-    from gpu_mesh.inventory.mistakes import InventoryError
-
-    try:
-        return cache.load(paths, arguments.monitor, time.time()).mesh
-    except InventoryError as error:
-        raise UsageError(f"the inventory cannot be used\n{error}") from error
-
-
-def _any_mesh(arguments: argparse.Namespace, paths: Paths) -> "Mesh":
-    """Return the mesh, for what is done without one, too: then it has no nodes and the default settings."""
-    from gpu_mesh.domain.mesh import Mesh
-
-    try:
-        return mesh_of(arguments, paths)
-    except UsageError:
-        return Mesh(())

@@ -14,9 +14,11 @@ from msgspec import Struct
 
 from gpu_mesh import __version__
 from gpu_mesh.cli import commands, exits, reports
+from gpu_mesh.cli.common import STOPPED, UsageError
+from gpu_mesh.domain.event import Severity
 from gpu_mesh.storage.state_file import StateError
 from gpu_mesh.system import paths
-from gpu_mesh.system.log import Log, Severity
+from gpu_mesh.system.log import Log
 
 UNKNOWN = 3
 """What a monitoring plugin exits with when it cannot say anything."""
@@ -203,11 +205,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         threshold = Severity.INFO if arguments.verbose else Severity.NOTICE
         code = command.run(arguments, folders, Log(folders.log_file, threshold=threshold))
         sys.stdout.flush()  # here, so that a reader who has gone is noticed below
-    except (commands.UsageError, StateError) as error:
+    except (UsageError, StateError) as error:
         sys.stderr.write(f"gpu-mesh: {error}\n")
         return UNKNOWN if arguments.command == "status" else 2
     except KeyboardInterrupt:
-        return commands.STOPPED
+        return STOPPED
     except BrokenPipeError:
         # The reader has gone (`gpu-mesh status | head -1`): nothing is left to say, nor to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

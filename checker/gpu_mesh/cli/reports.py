@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpu_mesh.cli.commands import like, mesh_of
-from gpu_mesh.system.log import Event, Log, Severity, event
+from gpu_mesh.cli.common import like, mesh_of
+from gpu_mesh.domain.event import Event, Severity, event
+from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 
 if TYPE_CHECKING:
@@ -71,10 +72,10 @@ def dashboard(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
 
 def best(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
     """Print the URL of the node to use; 1 when none is healthy."""
-    from gpu_mesh.diagnosis import uptime
+    from gpu_mesh.routing import best as routing
 
     mesh, state, of = _report(arguments, paths)
-    node = None if of.mesh.stale else uptime.best(mesh, state, arguments.model)
+    node = None if of.mesh.stale else routing.best(mesh, state, arguments.model)
     if node is None:
         wanted = f" and has the model {arguments.model}" if arguments.model else ""
         why = "nobody has checked the mesh lately" if of.mesh.stale else f"no node is healthy{wanted}"

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 
+from gpu_mesh.domain.alert import Level, Silence
+from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh
-from gpu_mesh.domain.state import Level, Silence, State
+from gpu_mesh.domain.state import State
 from gpu_mesh.silences import silences
 from gpu_mesh.silences.silences import InForce
 from gpu_mesh.storage.state_file import StateFile
-from gpu_mesh.system.log import Log, Severity, event
+from gpu_mesh.system.log import Log
 from gpu_mesh.text import humanize
 from gpu_mesh.text.humanize import moment, until_words
 from gpu_mesh.text.sanitize import one_line

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from gpu_mesh.alerting import merging
 from gpu_mesh.alerting.merging import Letter
-from gpu_mesh.domain.state import Alert, Delivery, Level, Progress, State
+from gpu_mesh.domain.alert import Alert, Delivery, Level, Progress
+from gpu_mesh.domain.state import State
 
 FIRST_RETRY = 30.0
 """Seconds until the second attempt; doubled after each further one."""

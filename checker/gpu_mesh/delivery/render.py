@@ -18,8 +18,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gpu_mesh.delivery import markup
+from gpu_mesh.domain.alert import Alert
 from gpu_mesh.domain.causes import CAUSES, Cause
-from gpu_mesh.domain.state import Alert
 from gpu_mesh.text.humanize import lasted, moment
 from gpu_mesh.text.sanitize import one_line
 

@@ -11,7 +11,8 @@ import apprise
 
 from gpu_mesh.delivery.apprise_config import Channel, captured, masked
 from gpu_mesh.delivery.render import BODY_LIMIT, Format, Message, Rendered, Templates
-from gpu_mesh.domain.state import Alert, Level, Status
+from gpu_mesh.domain.alert import Alert, Level
+from gpu_mesh.domain.health import Status
 
 SEND_LIMIT = 20.0
 """Seconds that one alert may take at one URL, Apprise's own pause between two messages included."""

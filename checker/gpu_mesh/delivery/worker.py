@@ -24,10 +24,11 @@ from msgspec import Struct
 from gpu_mesh.alerting.merging import Letter
 from gpu_mesh.delivery import outbox
 from gpu_mesh.delivery.outbox import Ending, Settled
+from gpu_mesh.domain.alert import Alert, Delivery, Level, Progress
+from gpu_mesh.domain.event import Event, Severity, Value, event
 from gpu_mesh.domain.mesh import Settings
-from gpu_mesh.domain.state import Alert, Delivery, Level, Progress
 from gpu_mesh.storage.state_file import StateError, StateFile
-from gpu_mesh.system.log import Event, Log, Severity, Value, event
+from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 
 if TYPE_CHECKING:

@@ -8,14 +8,8 @@ timer: so it is rare, and left out where a request has just finished, which is p
 from collections.abc import Sequence
 
 from gpu_mesh.domain.causes import Cause
-from gpu_mesh.domain.observation import LoadedModel
+from gpu_mesh.domain.observation import LoadedModel, has_moved
 from gpu_mesh.domain.state import NodeState
-
-_MOVED = 1.0
-"""Seconds by which a model's end must be later than before: clocks and roundings move it by less."""
-
-_SLACK = 2.0
-"""Seconds by which two probes may lie further apart, or closer together, than the checks they belong to."""
 
 
 def choose(
@@ -41,26 +35,3 @@ def choose(
     if not waits and (served or 0 <= at - before.deep_at < interval):
         return None
     return askable[int(at // interval) % len(askable)]
-
-
-def has_moved(
-    expiries: dict[str, float], loaded: Sequence[LoadedModel], elapsed: float, slack: float = _SLACK
-) -> bool:
-    """Tell whether a request has finished: the end of a model that was loaded before has been put off.
-
-    An end that keeps in step with the clock proves nothing: as long as the first request after loading has
-    not finished, there is none yet, and Ollama says one that is always as far away.
-
-    Args:
-        expiries: when each loaded model was to go, as the listing before said.
-        loaded: the models as they are listed now.
-        elapsed: seconds between the two listings.
-        slack: seconds by which that may be wrong.
-    """
-    moves = [model.expires_at - expiries[model.name] for model in loaded if model.name in expiries]
-    return any(move > _MOVED and abs(move - elapsed) > slack for move in moves)
-
-
-def expiries(loaded: Sequence[LoadedModel]) -> dict[str, float]:
-    """Return when each loaded model goes, Unix seconds by the node's clock."""
-    return {model.name: model.expires_at for model in loaded}

@@ -4,7 +4,8 @@ The look on the host makes some causes precise later (plan.py): from outside, an
 and one that is not running both refuse.
 """
 
-from gpu_mesh.domain.causes import CAUSES, Cause, Diagnosis, Verdict
+from gpu_mesh.domain.causes import CAUSES, Cause, Diagnosis
+from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Node, RecoveryKind
 from gpu_mesh.domain.observation import Fault, Observation, Reply
 from gpu_mesh.domain.state import NodeState

@@ -2,12 +2,15 @@
 
 from msgspec.structs import replace
 
-from gpu_mesh.diagnosis import deep_check, flapping, uptime
+from gpu_mesh.diagnosis import flapping, uptime
 from gpu_mesh.diagnosis.diagnose import is_loading
-from gpu_mesh.domain.causes import Cause, Diagnosis, Verdict
+from gpu_mesh.domain.alert import Told
+from gpu_mesh.domain.causes import Cause, Diagnosis
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Node
-from gpu_mesh.domain.observation import Observation
-from gpu_mesh.domain.state import Attempt, NodeState, Status, Told
+from gpu_mesh.domain.observation import Observation, expiries, has_moved
+from gpu_mesh.domain.recovery import Attempt
+from gpu_mesh.domain.state import NodeState
 
 ATTEMPTS_REMEMBERED = 3600.0
 """Seconds for which the recoveries of an incident that is over still count."""
@@ -109,7 +112,7 @@ def _status(node: Node, failures: int, impaired: int) -> Status:
 def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeState:
     """Remember what a node that answered said of itself; what a failed one said before stays."""
     loading = is_loading(seen)
-    served = deep_check.has_moved(before.expiries, seen.loaded, seen.at - before.last_check)
+    served = has_moved(before.expiries, seen.loaded, seen.at - before.last_check)
     return replace(
         state,
         last_ok=seen.at if diagnosis.verdict is Verdict.OK else before.last_ok,
@@ -119,7 +122,7 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
         had_models=len(seen.models) or before.had_models,
         loaded=before.loaded if loading else tuple(model.name for model in seen.loaded),
         loading_since=(before.loading_since or seen.at) if loading else 0.0,
-        expiries=before.expiries if loading else deep_check.expiries(seen.loaded),
+        expiries=before.expiries if loading else expiries(seen.loaded),
         deep_at=seen.at if seen.deep or served else before.deep_at,
         version=seen.version or before.version,
         version_at=seen.at if seen.version else before.version_at,

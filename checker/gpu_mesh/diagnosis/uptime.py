@@ -6,13 +6,11 @@ Success rate: ok or impaired ÷ counted checks, of the last 24 hours and since f
 Mesh health: the mean over enabled nodes of 1 healthy, ½ degraded, 0 otherwise, in per cent.
 """
 
-from collections.abc import Iterable
-
 from msgspec import Struct
 
-from gpu_mesh.domain.causes import Verdict
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
-from gpu_mesh.domain.state import NodeState, State, Status
+from gpu_mesh.domain.state import NodeState, State
 
 _DECAY = 0.5 ** (1 / 120)
 _VALUE = {Verdict.OK: 1.0, Verdict.IMPAIRED: 0.5, Verdict.FAILED: 0.0}
@@ -92,32 +90,6 @@ def status_of(node: Node, state: State) -> Status:
     """Return what the node is said to be; unknown before its first check."""
     known = state.nodes.get(node.key)
     return known.status if known else Status.UNKNOWN
-
-
-def best(mesh: Mesh, state: State, model: str = "") -> Node | None:
-    """Choose the node for a request: healthy, highest score, then lower usual response time, then key.
-
-    Args:
-        mesh: the nodes to choose from; disabled ones are not.
-        state: what is known of them.
-        model: only nodes that have this model; ":latest" may be left out. "": any.
-    """
-    return min(
-        _candidates(mesh, state, model),
-        key=lambda pair: (-(score(pair[1]) or 0.0), pair[1].usual_ms, pair[0].key),
-        default=(None, None),
-    )[0]
-
-
-def _candidates(mesh: Mesh, state: State, model: str) -> Iterable[tuple[Node, NodeState]]:
-    for node in mesh.nodes:
-        known = state.nodes.get(node.key)
-        if node.enabled and known and known.status is Status.HEALTHY and _has(known, model):
-            yield node, known
-
-
-def _has(node: NodeState, model: str) -> bool:
-    return not model or model in node.models or f"{model}:latest" in node.models
 
 
 def _shifted(node: NodeState, hour: int) -> tuple[list[int], list[int]]:

@@ -7,13 +7,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-
-class Verdict(StrEnum):
-    """What a check says of a node: only ``failed`` counts towards the thresholds."""
-
-    OK = "ok"
-    IMPAIRED = "impaired"
-    FAILED = "failed"
+from gpu_mesh.domain.health import Verdict
 
 
 class Action(StrEnum):

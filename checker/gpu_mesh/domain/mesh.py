@@ -144,3 +144,7 @@ class Mesh(Struct, frozen=True, forbid_unknown_fields=True):
     def node(self, key: str) -> Node | None:
         """Return the node of that key, or None."""
         return next((node for node in self.nodes if node.key == key), None)
+
+
+UTC_NAME = "UTC"
+"""The zone that needs no time zone data on the machine."""

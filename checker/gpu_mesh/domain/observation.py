@@ -1,5 +1,6 @@
 """What probing one node showed: facts without judgement (see diagnosis/diagnose.py for that)."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from msgspec import Struct
@@ -57,3 +58,34 @@ class Observation(Struct, frozen=True):
     deep: Reply | None = None  # POST /api/generate without a prompt; None: not asked
     deep_model: str = ""  # the model that it asked for
     deep_excused: bool = False  # it got no answer, but /api/ps showed that the node is at work or loading
+
+
+_MOVED = 1.0
+"""Seconds by which a model's end must be later than before: clocks and roundings move it by less."""
+
+
+_SLACK = 2.0
+"""Seconds by which two probes may lie further apart, or closer together, than the checks they belong to."""
+
+
+def has_moved(
+    expiries: dict[str, float], loaded: Sequence[LoadedModel], elapsed: float, slack: float = _SLACK
+) -> bool:
+    """Tell whether a request has finished: the end of a model that was loaded before has been put off.
+
+    An end that keeps in step with the clock proves nothing: as long as the first request after loading has
+    not finished, there is none yet, and Ollama says one that is always as far away.
+
+    Args:
+        expiries: when each loaded model was to go, as the listing before said.
+        loaded: the models as they are listed now.
+        elapsed: seconds between the two listings.
+        slack: seconds by which that may be wrong.
+    """
+    moves = [model.expires_at - expiries[model.name] for model in loaded if model.name in expiries]
+    return any(move > _MOVED and abs(move - elapsed) > slack for move in moves)
+
+
+def expiries(loaded: Sequence[LoadedModel]) -> dict[str, float]:
+    """Return when each loaded model goes, Unix seconds by the node's clock."""
+    return {model.name: model.expires_at for model in loaded}

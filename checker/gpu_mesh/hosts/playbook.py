@@ -1,7 +1,6 @@
 """Runs one recovery playbook for one node. Only this module uses ansible-runner."""
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -20,8 +19,8 @@ import msgspec
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Node, Settings
 from gpu_mesh.hosts import playbook_result, reaper
+from gpu_mesh.hosts.playbook_result import Report
 from gpu_mesh.inventory import cache
-from gpu_mesh.recovery.lifecycle import Report
 
 HOLD_MARGIN = 30
 """Seconds that a lease outlasts the time limit of the playbook that takes it."""
@@ -132,20 +131,6 @@ def run(
             report, success=False, done=False, stopped=stopped, reason=reason, seconds=seconds
         )
     return msgspec.structs.replace(report, seconds=seconds)
-
-
-def owner(state: Path) -> str:
-    """Return whose the leases are that a monitor with this state folder takes: ``monitor-2 1f0c9a3e``.
-
-    The second word tells apart monitors of one name, be it on two machines or on this one.
-    """
-    try:
-        machine = Path("/etc/machine-id").read_bytes().strip()
-    except OSError:
-        machine = b""
-    # Hashed, for systemd asks that a machine's id be not told to others.
-    told = hashlib.sha256(machine + b"\0" + os.fsencode(state.resolve())).hexdigest()[:8]
-    return f"{playbook_result.plain(os.uname().nodename).replace(' ', '-') or 'monitor'} {told}"
 
 
 def _literal(value: object) -> object:

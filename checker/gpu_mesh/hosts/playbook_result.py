@@ -8,13 +8,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh.planning.plan import Finding
-from gpu_mesh.recovery.lifecycle import Report
-from gpu_mesh.text.sanitize import one_line
-
-LONGEST_REASON = 200
+from gpu_mesh.domain.recovery import Finding
+from gpu_mesh.text.sanitize import plain
 
 _HOST_DOWN = re.compile(
     r"ssh: connect to host|could not resolve|not known|timed out during banner|no route to host",
@@ -30,6 +28,21 @@ _TELLING = re.compile(
 _JUDGED = ("runner_on_failed", "runner_on_unreachable", "playbook_on_stats")
 
 _LEFT_ALONE = (Finding.LEASED, Finding.CANNOT_LEASE)
+
+
+class Report(Struct, frozen=True):
+    """What came of one playbook."""
+
+    success: bool
+    contacted: str  # the host that was acted on, or that could not be reached
+    unreachable: bool = False
+    looked: bool = False  # the look was over or a task changed something: more may have been touched
+    stopped: bool = False  # our own end cut it off
+    reason: str = ""  # why it did not succeed: one line, at most 200 characters, nothing secret
+    finding: Finding = Finding.NONE
+    done: bool = False  # something was restarted and seen to answer
+    said: str = ""  # what was found and done, in words
+    seconds: float = 0.0
 
 
 def counts(event: dict[str, Any]) -> bool:
@@ -100,11 +113,6 @@ def judge(
         done=success and artifacts.get("gpu_mesh_done") in (True, "True", "true"),
         said=plain(str(artifacts.get("gpu_mesh_said") or "")),
     )
-
-
-def plain(text: str) -> str:
-    """Return the text as one line of at most 200 characters without anything that acts on a terminal."""
-    return one_line(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text), LONGEST_REASON)
 
 
 def _finding(word: object) -> Finding:

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from gpu_mesh.domain.mesh import Day, Window
+from gpu_mesh.domain.mesh import UTC_NAME, Day, Window
 from gpu_mesh.inventory.value_types import BOOLEAN, TEXT, Shape, ShapeError, quoted
-from gpu_mesh.silences.windows import UTC_NAME
 
 EXAMPLE = '{days: [sat, sun], from: "03:00", to: "05:00", zone: Europe/Berlin}'
 _TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")

@@ -7,19 +7,23 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from gpu_mesh.alerting import alerts, monitor_alerts
+from gpu_mesh.alerting.monitor_alerts import note_inventory
 from gpu_mesh.diagnosis import deep_check
 from gpu_mesh.diagnosis.evaluate import Folded
-from gpu_mesh.domain.causes import Action, Verdict
+from gpu_mesh.domain.alert import Alert
+from gpu_mesh.domain.causes import Action
+from gpu_mesh.domain.event import Event, Severity, event
+from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import Fault, Observation
-from gpu_mesh.domain.state import Alert, Level, NodeState, State
+from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.inventory import cache
 from gpu_mesh.monitor import tick
 from gpu_mesh.planning import plan
 from gpu_mesh.probe import pool
 from gpu_mesh.recovery import lifecycle
 from gpu_mesh.storage.state_file import StateFile
-from gpu_mesh.system.log import Event, Log, Severity, event
+from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text.humanize import plural
 
@@ -96,7 +100,7 @@ def _check(
     working = _working_units(known, now, good=probed)
     with file.update(now) as state:
         first_new = state.next_alert
-        _note_inventory(state, loaded.error, paths.inventory, now)
+        note_inventory(state, loaded.error, paths.inventory, now)
         monitor_alerts.note_working(state, working, now)
         ticked = tick.apply(state, mesh, tick.Sight(seen, heard, offline=offline), began, now)
         raised = tuple(alert for alert in state.alerts if alert.id >= first_new)
@@ -124,9 +128,9 @@ def _working_units(known: State, now: float, *, good: bool) -> frozenset[str]:
     failing = monitor_alerts.failing(known)
     if not failing:
         return frozenset()
-    from gpu_mesh.monitor import unit_failures
+    from gpu_mesh.system import systemd
 
-    return unit_failures.working(failing, now, good=good)
+    return systemd.working(failing, now, good=good)
 
 
 def _send_heartbeat(mesh: Mesh, log: Log, now: float, *, good: bool) -> None:
@@ -153,31 +157,17 @@ def _listen(
     if not mesh.settings.canary:
         return {}, False
     from gpu_mesh.monitor import connectivity
-    from gpu_mesh.probe import canary  # most meshes have none
+    from gpu_mesh.probe import canary
+    from gpu_mesh.system import host  # most meshes have none
 
     return connectivity.listen(
-        mesh.settings.canary, known.canaries, nodes, seen, canary.boot(os.environ), canary.answering
+        mesh.settings.canary, known.canaries, nodes, seen, host.boot(os.environ), canary.answering
     )
 
 
 def _version_is_old(state: State, node: Node, now: float) -> bool:
     known = state.nodes.get(node.key)
     return known is None or not 0 <= now - known.version_at <= VERSION_EVERY
-
-
-def _note_inventory(state: State, error: str, sources: tuple[str, ...], now: float) -> None:
-    """Alert once about a broken edit, and once when it is mended."""
-    if error and error != state.inventory_error:
-        first_line = " ".join(error.split())
-        alerts.raise_monitor_alert(
-            state,
-            now,
-            f"The inventory cannot be used as it is; the mesh is watched as it was before: {first_line}",
-            f"mend it and try: gpu-mesh {' '.join(f'-i {source}' for source in sources)} validate",
-        )
-    elif state.inventory_error and not error:
-        alerts.raise_monitor_alert(state, now, "The inventory is in force again", "", Level.INFO)
-    state.inventory_error = error
 
 
 def _events(change: Folded) -> list[Event]:

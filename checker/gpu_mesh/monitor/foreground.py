@@ -15,10 +15,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.monitor import unit_failures
 from gpu_mesh.storage.state_file import StateError
-from gpu_mesh.system.log import Log, Severity, event
+from gpu_mesh.system import systemd
+from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 
 POLL = 0.1
@@ -77,7 +79,7 @@ class _Job:
         """What it wrote last, harmless."""
         # Whole lines alone: of a part nobody could tell whether it is a secret.
         lines = self._said.decode(errors="replace").splitlines()[int(self._cut) :]
-        return unit_failures.last_of(lines)
+        return systemd.last_of(lines)
 
     def tell(self, number: int) -> None:
         """Send it a signal, if it runs."""
@@ -210,12 +212,12 @@ def _tell(job: _Job, reason: str, paths: Paths, log: Log, by_hand: Callable[[str
 def _ending(status: int) -> str:
     """Say in words how a process ended (as Popen numbers it)."""
     if status > 0:
-        return unit_failures.ending("exit-code", "exited", str(status))
+        return systemd.ending("exit-code", "exited", str(status))
     try:
         name = signal.Signals(-status).name.removeprefix("SIG")
     except ValueError:  # a real-time signal has no name
         name = str(-status)
-    return unit_failures.ending("signal", "killed", name)
+    return systemd.ending("signal", "killed", name)
 
 
 def _end(jobs: tuple[_Job, ...]) -> None:

@@ -6,7 +6,7 @@ The protocol is that of healthchecks.io: a GET of the URL for a good tick, with 
 from pathlib import Path
 
 from gpu_mesh.domain.observation import Fault
-from gpu_mesh.probe.faults import GetError
+from gpu_mesh.probe.errors import GetError
 from gpu_mesh.probe.http_client import Session, read_private
 
 PATIENCE = 5.0

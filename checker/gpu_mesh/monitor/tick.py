@@ -4,15 +4,15 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from gpu_mesh.alerting import alerts, merging, monitor_alerts
+from gpu_mesh.alerting import merging, monitor_alerts
+from gpu_mesh.alerting.monitor_alerts import note_offline, note_unprobed
 from gpu_mesh.alerting.node_alerts import announce
 from gpu_mesh.diagnosis.evaluate import Folded, fold
-from gpu_mesh.domain.mesh import Mesh, Settings
+from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.observation import Fault, Observation
-from gpu_mesh.domain.state import Level, State, Tick
+from gpu_mesh.domain.state import State, Tick
 from gpu_mesh.recovery import brake, lifecycle
 from gpu_mesh.silences import silences
-from gpu_mesh.text.humanize import lasted, plural
 
 REMEMBERED = 86400.0
 """Seconds for which a node that left the inventory is remembered."""
@@ -60,9 +60,9 @@ def apply(state: State, mesh: Mesh, sight: Sight, began: float, now: float) -> T
         and not (sight.offline and not node.on_monitor)
         and not _is_outdated(state, seen[node.key], now)
     )
-    _note_offline(state, sight.heard, mesh.settings, now, offline=sight.offline)
+    note_offline(state, sight.heard, mesh.settings, now, offline=sight.offline)
     monitor_alerts.note_gap(state, mesh.settings.check_interval, len(nodes), began, now)
-    _note_unprobed(state, unprobed, now)
+    note_unprobed(state, unprobed, now)
     _forget_removed(state, mesh, now)
     state.silences = silences.remembered(state.silences, now)
     brake.update(state, mesh, now)
@@ -90,47 +90,3 @@ def _forget_removed(state: State, mesh: Mesh, now: float) -> None:
         for key, node in state.nodes.items()
         if key in described or abs(now - node.last_check) < REMEMBERED
     }
-
-
-def _note_offline(
-    state: State, heard: Mapping[str, str], settings: Settings, now: float, *, offline: bool
-) -> None:
-    """Alert that the monitor's network is gone, again from time to time, and once when it is back.
-
-    A time in the future was noted before the clock was set back, and counts from now.
-    """
-    state.canaries |= heard
-    long = lasted(" for {}", state.offline_since, now)
-    if offline:
-        state.offline_since = min(state.offline_since or now, now)
-        told_at = state.offline_told_at = min(state.offline_told_at, now)
-        if alerts.is_to_be_told(state, told_at, Level.ERROR, settings.reminder_interval, now):
-            still = f"still offline,{long}" if told_at else "offline"
-            alerts.raise_monitor_alert(
-                state,
-                now,
-                f"The monitor itself is {still}: no remote node answers, and none of its canaries",
-                "check the monitor's own network; nothing is counted against the nodes, "
-                "and nothing is repaired",
-            )
-            state.offline_told_at = now
-    elif state.offline_since:
-        if state.offline_told_at:
-            text = f"The monitor is online again; the nodes on other machines were unwatched{long}"
-            alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
-        state.offline_since = state.offline_told_at = 0.0
-
-
-def _note_unprobed(state: State, unprobed: Mapping[str, str], now: float) -> None:
-    """Alert once that the monitor cannot probe, and once when it can again."""
-    if unprobed and not state.unprobed:
-        keys, reason = ", ".join(unprobed), next(iter(unprobed.values()))
-        alerts.raise_monitor_alert(
-            state,
-            now,
-            f"The monitor itself could not probe {plural(len(unprobed), 'node')} ({reason}): {keys[:200]}",
-            "look at the monitor's memory, open files and log; nothing is counted against these nodes",
-        )
-    elif state.unprobed and not unprobed:
-        alerts.raise_monitor_alert(state, now, "The monitor probes every node again", "", Level.INFO)
-    state.unprobed = len(unprobed)

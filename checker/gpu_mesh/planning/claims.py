@@ -3,7 +3,8 @@
 from msgspec.structs import replace
 
 from gpu_mesh.domain.causes import Action
-from gpu_mesh.domain.state import Attempt, Claim, NodeState, Outcome
+from gpu_mesh.domain.recovery import Attempt, Claim, Outcome
+from gpu_mesh.domain.state import NodeState
 
 KEPT_ATTEMPTS = 20
 """How many attempts of one incident are remembered; the log has them all."""

@@ -8,9 +8,11 @@ import zlib
 
 from msgspec import Struct
 
-from gpu_mesh.domain.causes import CAUSES, Action, Cause, Verdict
+from gpu_mesh.domain.causes import CAUSES, Action, Cause
+from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import LAST_RUNG, Node, RecoveryKind, Settings
-from gpu_mesh.domain.state import Attempt, NodeState, Outcome
+from gpu_mesh.domain.recovery import Attempt, Outcome
+from gpu_mesh.domain.state import NodeState
 
 LONGEST_BACKOFF = 3600.0
 """Seconds: however often a recovery was tried or declined, it is thought of again after this time."""

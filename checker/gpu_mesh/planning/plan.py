@@ -3,88 +3,26 @@
 recovery/worker.py carries the decisions out; `gpu-mesh recover --dry-run` shows them.
 """
 
-from datetime import UTC, datetime
-from enum import StrEnum
-
-from msgspec import Struct
-
 from gpu_mesh.diagnosis.diagnose import in_words, next_step
-from gpu_mesh.domain.causes import CAUSES, Action, Cause, Verdict
+from gpu_mesh.domain.alert import Hold
+from gpu_mesh.domain.causes import CAUSES, Action, Cause
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings
-from gpu_mesh.domain.state import Hold, NodeState, State, Status
+from gpu_mesh.domain.recovery import Decision
+from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import advice, claims, ladder
+from gpu_mesh.planning.advice import in_words_of
 from gpu_mesh.planning.ladder import Rung, Step
 from gpu_mesh.silences import silences
 from gpu_mesh.text import humanize
+from gpu_mesh.text.humanize import clock
 
 HEALTHY = "healthy"
 """The reason for doing nothing that is good news."""
 
 
-class Finding(StrEnum):
-    """What a recovery's look showed. The playbooks use the same words."""
-
-    NONE = ""  # there was no look, or it did not get that far
-    ANSWERS = "answers_on_its_host"
-    SILENT = "silent_on_its_host"
-    UNIT_DISABLED = "unit_disabled"  # or masked: somebody does not want it to run
-    UNIT_MISSING = "unit_missing"
-    CANNOT_LOOK = "cannot_look"  # nothing on the host can ask over HTTP
-    AT_WORK = "at_work"  # it generates, and a restart would cut that off
-    PORT_WAS_LISTENING = "port_was_listening"  # the tunnel's, before it was rebuilt
-    PORT_WAS_SILENT = "port_was_silent"
-    PORT_IS_OURS = "port_is_ours"  # a rebuild would not help: it was only looked at
-    PORT_TAKEN = "port_taken"  # by a stranger, who is left alone
-    LEASED = "leased"  # another monitor or a person is repairing it, or has just done so
-    CANNOT_LEASE = "cannot_lease"  # the lease's folder on the host is not to be trusted, or full
-    HOST_DOWN = "host_down"  # ssh does not connect
-    NO_ACCESS = "no_access"  # ssh connects, but the login or the host key fails
-
-
-REBUILD_HELPS = frozenset(
-    {
-        None,  # asked for, while nothing is known to be wrong
-        Cause.TUNNEL_DOWN,
-        Cause.TUNNEL_STUCK,
-        Cause.TUNNEL_PORT_TAKEN,
-        Cause.REMOTE_OLLAMA_DOWN,
-        Cause.TIMEOUT,
-    }
-)
-"""The probed causes for which a tunnel is rebuilt; for others the look only tells whose its local port is."""
-
-RESTARTED_THOUGH_IT_ANSWERS = frozenset({Cause.RUNNER_HUNG, Cause.STUCK_STOPPING, Cause.CPU_FALLBACK})
-"""The probed causes that an Ollama has which answers on its own host; restart_ollama.yml knows them, too."""
-
-
 IMPAIRED_CHECKS = 3
 """As many must have shown an impairment before a restart: while it sleeps, a monitor sees nothing."""
-
-HUNG_AT_WORK = 900.0
-"""Seconds for which a runner that does not answer, but uses the processor, may be at a long request: till
-its end, Ollama keeps back one that wants other options than the model was loaded with."""
-
-
-def spares_work(cause: Cause | None, lasted: float) -> bool:
-    """Tell whether what a model generates is worth more than the restart.
-
-    Args:
-        cause: what is wrong.
-        lasted: seconds for which it has been.
-    """
-    served = cause in (Cause.STUCK_STOPPING, Cause.CPU_FALLBACK)
-    return served or (cause is Cause.RUNNER_HUNG and lasted < HUNG_AT_WORK)
-
-
-class Decision(Struct, frozen=True):
-    """What recovery will do about one node, and why."""
-
-    node: str  # key
-    action: Action
-    reason: str
-    cause: Cause | None = None
-    playbook: str = ""  # the operator's own, an absolute path
-    due: float = 0.0  # Unix seconds of the next attempt, where only a wait stands against it
 
 
 def plan(
@@ -193,54 +131,6 @@ def needs_a_person(node: Node, settings: Settings, before: NodeState, now: float
     probed = known.refined_from or known.cause
     fails = not (_under_way(known) or _not_failing(node, settings, known, now))
     return fails and step.exhausted and not _not_helped(node, probed, step.rung)
-
-
-def refine(node: Node, cause: Cause | None, finding: Finding) -> Cause | None:
-    """Make the probe's cause precise by what the look on the hosts showed.
-
-    What came back through the tunnel (an HTTP status) proves that the tunnel works; silence in it does not.
-    """
-    if finding is Finding.HOST_DOWN:
-        return Cause.HOST_DOWN
-    if finding is Finding.NO_ACCESS:
-        return Cause.NO_ACCESS
-    if finding is Finding.PORT_TAKEN:
-        return Cause.TUNNEL_PORT_TAKEN
-    if finding is Finding.SILENT and cause is Cause.TUNNEL_STUCK:
-        return Cause.TIMEOUT  # it is Ollama that hangs, not the tunnel
-    if finding is not Finding.ANSWERS:
-        return cause
-    if node.tunnel and cause in (Cause.TUNNEL_STUCK, Cause.REMOTE_OLLAMA_DOWN, Cause.TIMEOUT):
-        return Cause.TUNNEL_STUCK
-    if cause in (Cause.REFUSED, Cause.TIMEOUT, Cause.HTTP_ERROR):
-        return Cause.NOT_EXPOSED
-    return cause
-
-
-def follow_up(node: Node, cause: Cause | None, finding: Finding) -> Action:
-    """Return what is to be done after a look that ended without a restart; ``cause`` is the refined one."""
-    stuck = node.tunnel is not None and cause is Cause.TUNNEL_STUCK and finding is Finding.ANSWERS
-    return Action.REBUILD_TUNNEL if stuck else Action.NONE
-
-
-def clock(at: float) -> str:
-    """Say a time of day: ``14:05:09 UTC``."""
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S UTC")
-
-
-def in_words_of(action: Action, node: Node, playbook: str = "") -> str:
-    """Say the action as a noun: ``restart of ollama.service``."""
-    if action is Action.OWN_PLAYBOOK:
-        return f"run of {playbook}"
-    if action is Action.REBUILD_TUNNEL:
-        return "rebuild of the tunnel"
-    if node.recovery in (RecoveryKind.SYSTEMD, RecoveryKind.SYSTEMD_USER):
-        return f"restart of {node.unit}"
-    return (
-        f"restart of the container {node.container}"
-        if node.recovery is RecoveryKind.DOCKER
-        else ("restart of Ollama")
-    )
 
 
 def describe(decisions: tuple[Decision, ...], mesh: Mesh) -> str:

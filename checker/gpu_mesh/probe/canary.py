@@ -4,11 +4,10 @@ A canary is ``host:port``. One that refuses answers, too: a packet went out and 
 """
 
 import threading
-from collections.abc import Collection, Mapping
-from pathlib import Path
+from collections.abc import Collection
 
 from gpu_mesh.domain.observation import Fault
-from gpu_mesh.probe.faults import GetError
+from gpu_mesh.probe.errors import GetError
 from gpu_mesh.probe.sockets import Allowance, connect, system_resolve
 
 PATIENCE = 3.0
@@ -36,19 +35,3 @@ def answering(canaries: Collection[str]) -> frozenset[str]:
     for thread in threads:
         thread.join(PATIENCE + 0.5)
     return frozenset(heard)
-
-
-def boot(environ: Mapping[str, str]) -> str:
-    """Return what tells one start of this machine from another; "unknown" where it cannot be had.
-
-    The check's unit, from which most of /proc is hidden, has it from systemd, in GPU_MESH_BOOT.
-
-    Args:
-        environ: environment variables.
-    """
-    told = environ.get("GPU_MESH_BOOT", "")
-    try:
-        found = told or Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-    except OSError:
-        return "unknown"
-    return found.strip().replace("-", "")  # systemd writes it without them

@@ -17,6 +17,7 @@ from requests.exceptions import (
 from urllib3.exceptions import HTTPError
 
 from gpu_mesh.domain.observation import Fault
+from gpu_mesh.probe.errors import GetError
 
 _CONNECT_FAULTS = {
     errno.ECONNREFUSED: Fault.REFUSED,
@@ -42,20 +43,6 @@ _CERTIFICATE_FAULTS = {  # by OpenSSL's verify code
     62: "wrong name: the certificate is for another host",
     64: "wrong name: the certificate is for another address",
 }
-
-
-class GetError(Exception):
-    """A request gave no answer.
-
-    Attributes:
-        fault: why.
-        detail: the same in a few plain words, without secrets.
-    """
-
-    def __init__(self, fault: Fault, detail: str) -> None:
-        super().__init__(f"{fault.value}: {detail}")
-        self.fault = fault
-        self.detail = detail
 
 
 def connect_error(error: OSError, seconds: float) -> GetError:

@@ -21,7 +21,8 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from gpu_mesh.domain.observation import Fault
-from gpu_mesh.probe.faults import GetError, fault_of
+from gpu_mesh.probe.errors import GetError
+from gpu_mesh.probe.faults import fault_of
 from gpu_mesh.probe.sockets import (
     MAX_BODY,
     Allowance,

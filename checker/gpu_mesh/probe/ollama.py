@@ -17,10 +17,9 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from gpu_mesh.diagnosis.deep_check import expiries, has_moved
 from gpu_mesh.domain.mesh import Node
-from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
-from gpu_mesh.probe.faults import GetError
+from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply, expiries, has_moved
+from gpu_mesh.probe.errors import GetError
 from gpu_mesh.probe.http_client import Answer, Session
 from gpu_mesh.probe.sockets import Resolve, system_resolve
 from gpu_mesh.text.sanitize import one_line

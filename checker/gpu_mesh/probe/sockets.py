@@ -15,7 +15,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from gpu_mesh.domain.observation import Fault
-from gpu_mesh.probe.faults import GetError, connect_error
+from gpu_mesh.probe.errors import GetError
+from gpu_mesh.probe.faults import connect_error
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer

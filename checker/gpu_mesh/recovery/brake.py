@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from gpu_mesh.alerting import alerts, grace
-from gpu_mesh.domain.causes import Verdict
+from gpu_mesh.alerting import alerts, holds
+from gpu_mesh.domain.alert import Level
+from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Mesh
-from gpu_mesh.domain.state import Brake, Level, State
+from gpu_mesh.domain.recovery import Brake
+from gpu_mesh.domain.state import State
 from gpu_mesh.text.humanize import lasted, plural
 
 WINDOW = 300.0
@@ -42,7 +44,7 @@ def update(state: State, mesh: Mesh, now: float) -> None:
     if state.brake:
         # A time in the future was noted before the clock was set back, and counts from now.
         on = replace(state.brake, since=min(state.brake.since, now), told_at=min(state.brake.told_at, now))
-        known_long = sum(not grace.is_new(was, settings, now) for _, was in failing)
+        known_long = sum(not holds.is_new(was, settings, now) for _, was in failing)
         if (on.told_at or known_long > most) and alerts.is_to_be_told(
             state, on.told_at, Level.CRITICAL, settings.reminder_interval, now
         ):

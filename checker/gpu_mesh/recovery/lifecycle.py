@@ -5,56 +5,27 @@ worker.py does what lies between: it runs the playbooks and probes. simulator.py
 
 from collections.abc import Collection
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh.alerting import alerts
-from gpu_mesh.alerting.node_alerts import announce, mutes
-from gpu_mesh.diagnosis.diagnose import diagnose
+from gpu_mesh.alerting import alerts, recovery_alerts
+from gpu_mesh.alerting.holds import mutes
+from gpu_mesh.alerting.node_alerts import announce
+from gpu_mesh.diagnosis.diagnose import diagnose, in_words
 from gpu_mesh.diagnosis.evaluate import fold
-from gpu_mesh.domain.causes import Action, Cause, Verdict
+from gpu_mesh.domain.alert import Level
+from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.event import Event, Severity, event
+from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import Fault, Observation
-from gpu_mesh.domain.state import Claim, Level, NodeState, Outcome, State
-from gpu_mesh.planning import aftermath, claims, ladder, plan
-from gpu_mesh.planning.aftermath import Ending
-from gpu_mesh.planning.plan import Decision, Finding
-from gpu_mesh.system.log import Event, Severity, event
+from gpu_mesh.domain.recovery import Claim, Decision, Ending, Finding, Outcome
+from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.hosts.playbook_result import Report
+from gpu_mesh.planning import advice, claims, findings, ladder, plan
+from gpu_mesh.recovery.values import Job, Proof
 
 CLAIM_MARGIN = 30.0
 """Seconds that a claim outlasts the longest that its recovery may take."""
-
-
-class Report(Struct, frozen=True):
-    """What came of one playbook."""
-
-    success: bool
-    contacted: str  # the host that was acted on, or that could not be reached
-    unreachable: bool = False
-    looked: bool = False  # the look was over or a task changed something: more may have been touched
-    stopped: bool = False  # our own end cut it off
-    reason: str = ""  # why it did not succeed: one line, at most 200 characters, nothing secret
-    finding: Finding = Finding.NONE
-    done: bool = False  # something was restarted and seen to answer
-    said: str = ""  # what was found and done, in words
-    seconds: float = 0.0
-
-
-class Job(Struct, frozen=True):
-    """A claimed recovery."""
-
-    node: Node
-    claim: Claim
-    before: NodeState
-    cause: Cause | None  # as the probe called it
-
-
-class Proof(Struct, frozen=True):
-    """What the probes after a recovery showed."""
-
-    seen: Observation | None = None  # None: nothing that could be said of the node
-    serves: bool = False
-    detail: str = ""  # what is still wrong, or why nothing can be said; "": the repair is proved
 
 
 def claim(
@@ -154,7 +125,7 @@ def ending_of(job: Job, action: Action, report: Report, proof: Proof, at: float)
         action=action,
         outcome=_outcome(report, proof),
         finding=report.finding,
-        cause=plan.refine(job.node, job.cause, report.finding),
+        cause=findings.refine(job.node, job.cause, report.finding),
         words=words or said,
         asked_for=job.cause,
         playbook=own,
@@ -163,8 +134,8 @@ def ending_of(job: Job, action: Action, report: Report, proof: Proof, at: float)
 
 def follow_up(job: Job, report: Report) -> bool:
     """Tell whether the look of a restart has shown that it is the tunnel that must be rebuilt."""
-    cause = plan.refine(job.node, job.cause, report.finding)
-    return report.success and plan.follow_up(job.node, cause, report.finding) is Action.REBUILD_TUNNEL
+    cause = findings.refine(job.node, job.cause, report.finding)
+    return report.success and findings.follow_up(job.node, cause, report.finding) is Action.REBUILD_TUNNEL
 
 
 def rebuilt(looked: Report, report: Report) -> Report:
@@ -195,7 +166,7 @@ def conclude(
     # A check that began later saw the node fail again: then this was an attempt, and the next one waits.
     outdated = proof.seen is not None and before.last_check > proof.seen.at
     if counts or outdated:
-        state.nodes[node.key] = aftermath.conclude(node, before, job.claim, ending)
+        state.nodes[node.key] = _with_result(node, before, job.claim, ending)
     elif before.claim == job.claim:
         state.nodes[node.key] = replace(before, claim=None)
     if proof.seen is not None and proof.serves:
@@ -231,7 +202,7 @@ def call_for_help(state: State, mesh: Mesh, now: float) -> None:
             and plan.needs_a_person(node, mesh.settings, known, now)
             and not mutes(state, node, Level.CRITICAL, now)
         ):
-            alerts.queue(state, aftermath.call(node, mesh.settings, known, now))
+            alerts.queue(state, recovery_alerts.call(node, mesh.settings, known, now))
             state.nodes[node.key] = _called(known, now)
 
 
@@ -272,17 +243,17 @@ def is_expired(known: NodeState, now: float) -> bool:
 def _repair(node: Node, ending: Ending) -> str:
     """Say what a recovery did, for the alert that tells what became of its node."""
     if ending.outcome is Outcome.NOT_RECOVERED:
-        return f"the {plan.in_words_of(ending.action, node, ending.playbook)} did not help"
+        return f"the {advice.in_words_of(ending.action, node, ending.playbook)} did not help"
     return ending.words if ending.outcome is Outcome.RECOVERED else ""
 
 
 def _tell(state: State, mesh: Mesh, node: Node, before: NodeState, ending: Ending) -> None:
-    alert = aftermath.alert_of(node, mesh.settings, before, ending)
+    alert = recovery_alerts.alert_of(node, mesh.settings, before, ending)
     if alert is None:
         return
     muted = mutes(state, node, alert.level, ending.at)
     alerts.queue(state, alert, muted=muted)
-    if aftermath.is_call(alert) and not muted:
+    if recovery_alerts.is_call(alert) and not muted:
         state.nodes[node.key] = _called(state.nodes[node.key], ending.at)
 
 
@@ -302,3 +273,26 @@ def _outcome(report: Report, proof: Proof) -> Outcome:
     if report.stopped or (report.done and proof.seen is None):
         return Outcome.LOST  # what it did is not known, and the node is not to blame
     return Outcome.NOT_RECOVERED if report.success else Outcome.FAILED
+
+
+def _with_result(node: Node, before: NodeState, claim: Claim, ending: Ending) -> NodeState:
+    """Give the node back, remember the attempt, and keep the cause that the look made precise."""
+    after = claims.concluded(before, claim, ending.attempt())
+    refined = ending.cause
+    if refined is None or refined is before.cause or not before.failures:
+        return after
+    return replace(
+        after,
+        cause=refined,
+        refined_from=before.refined_from or before.cause,
+        detail=_detail(node, before, refined, ending),
+    )
+
+
+def _detail(node: Node, before: NodeState, cause: Cause, ending: Ending) -> str:
+    words = in_words(cause, node)
+    if ending.finding not in (Finding.HOST_DOWN, Finding.NO_ACCESS):
+        return words
+    found = f"{words} ({ending.words})" if ending.words else words
+    # That the login fails is not what is wrong with the node.
+    return f"{before.detail}; {found}" if cause is Cause.NO_ACCESS and not before.refined_from else found

@@ -20,18 +20,19 @@ from msgspec.structs import replace
 
 from gpu_mesh.diagnosis import deep_check
 from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.event import Severity, Value, event
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import Observation
-from gpu_mesh.hosts import playbook_result
-from gpu_mesh.planning import ladder, plan
-from gpu_mesh.planning.aftermath import Ending
-from gpu_mesh.planning.plan import Decision
+from gpu_mesh.domain.recovery import Decision, Ending
+from gpu_mesh.hosts.playbook_result import Report
+from gpu_mesh.planning import findings, ladder, plan
 from gpu_mesh.probe import ollama
 from gpu_mesh.recovery import brake, lifecycle, node_locks
-from gpu_mesh.recovery.lifecycle import Job, Proof, Report
+from gpu_mesh.recovery.values import Job, Proof
 from gpu_mesh.storage.state_file import StateError, StateFile
-from gpu_mesh.system.log import Log, Severity, Value, event
+from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
+from gpu_mesh.text import sanitize
 
 BETWEEN_PROBES = 0.5
 """Seconds between two looks at a node that should come back."""
@@ -213,9 +214,8 @@ def _do(site: Site, job: Job, *, asked_for: bool) -> bool:
 
 
 def _act(site: Site, job: Job, action: Action) -> Report:
-    from gpu_mesh.hosts import (
-        playbook,  # the slow import of ansible-runner only where there is something to do
-    )
+    from gpu_mesh.hosts import playbook
+    from gpu_mesh.system import host
 
     node, settings = job.node, site.mesh.settings
     own = job.claim.playbook if action is Action.OWN_PLAYBOOK else ""
@@ -228,11 +228,13 @@ def _act(site: Site, job: Job, action: Action) -> Report:
             on_monitor=action is Action.REBUILD_TUNNEL,
             extra={
                 "gpu_mesh_urls": [each.url for each in site.mesh.nodes],
-                "gpu_mesh_owner": playbook.owner(site.paths.state),
+                "gpu_mesh_owner": host.owner(site.paths.state),
                 "gpu_mesh_cause": job.cause or "",
                 "gpu_mesh_attempt": _number(job),
-                "gpu_mesh_spares_work": plan.spares_work(job.cause, job.claim.at - job.before.cause_since),
-                "gpu_mesh_look_only": job.cause not in plan.REBUILD_HELPS,
+                "gpu_mesh_spares_work": findings.spares_work(
+                    job.cause, job.claim.at - job.before.cause_since
+                ),
+                "gpu_mesh_look_only": job.cause not in findings.REBUILD_HELPS,
             },
             own=bool(own),
             stop=site.stopping.is_set,
@@ -241,7 +243,7 @@ def _act(site: Site, job: Job, action: Action) -> Report:
         report = Report(
             success=False,
             contacted=node.key,
-            reason=playbook_result.plain(f"{type(error).__name__}: {error}"),
+            reason=sanitize.plain(f"{type(error).__name__}: {error}"),
         )
     site.note(
         "recovery_acted",

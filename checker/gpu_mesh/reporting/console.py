@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from gpu_mesh.alerting.alerts import one_line
-from gpu_mesh.domain.state import Alert, Status
+from gpu_mesh.domain.alert import Alert
+from gpu_mesh.domain.health import Status
 from gpu_mesh.reporting.report import NodeReport, Report, counted_by_level
 from gpu_mesh.silences import silences
 from gpu_mesh.text.humanize import ago, clock_time, lasted, plural

@@ -5,10 +5,13 @@ from msgspec import Struct
 from gpu_mesh.alerting import alerts
 from gpu_mesh.alerting.monitor_alerts import STALE_INTERVALS
 from gpu_mesh.diagnosis import uptime
-from gpu_mesh.domain.causes import Action, Cause, Verdict
+from gpu_mesh.domain.alert import Alert, Hold, Level
+from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
-from gpu_mesh.domain.state import Alert, Hold, Level, NodeState, State, Status
-from gpu_mesh.planning import aftermath, ladder, plan
+from gpu_mesh.domain.recovery import Decision, Finding
+from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.planning import advice, ladder, plan
 from gpu_mesh.silences import silences
 from gpu_mesh.silences.silences import InForce
 from gpu_mesh.text.humanize import clock_time
@@ -144,7 +147,7 @@ def counted_by_level(raised: tuple[Alert, ...]) -> str:
 def _node(
     node: Node,
     known: NodeState,
-    decision: plan.Decision | None,
+    decision: Decision | None,
     silenced: silences.Quiet | None,
     now: float,
 ) -> NodeReport:
@@ -184,15 +187,15 @@ def _node(
 def _next_step(node: Node, known: NodeState) -> str:
     if known.cause is None:
         return ""
-    finding = plan.Finding(known.attempts[-1].finding) if known.attempts else plan.Finding.NONE
-    return aftermath.step_after(node, finding, known.cause, ladder.last_words(node, known))
+    finding = Finding(known.attempts[-1].finding) if known.attempts else Finding.NONE
+    return advice.step_after(node, finding, known.cause, ladder.last_words(node, known))
 
 
 def _last_recovery(known: NodeState) -> str:
     if not known.attempts:
         return ""
     last = known.attempts[-1]
-    return f"{clock_time(last.at)} {aftermath.in_words(last.outcome)}: {last.words}"
+    return f"{clock_time(last.at)} {advice.in_words(last.outcome)}: {last.words}"
 
 
 def _rest(known: NodeState, silenced: silences.Quiet | None, now: float) -> str:
@@ -206,7 +209,7 @@ def _rest(known: NodeState, silenced: silences.Quiet | None, now: float) -> str:
     }[known.held]
 
 
-def _reason(known: NodeState, decision: plan.Decision | None) -> str:
+def _reason(known: NodeState, decision: Decision | None) -> str:
     if known.status not in (Status.UNHEALTHY, Status.OFFLINE) or decision is None:
         return ""
     return decision.reason if decision.action is Action.NONE else ""

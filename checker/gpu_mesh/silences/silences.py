@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gpu_mesh.domain.alert import Level, Silence
 from gpu_mesh.domain.mesh import Mesh, Node
-from gpu_mesh.domain.state import Level, Silence, State
+from gpu_mesh.domain.state import State
 from gpu_mesh.silences import windows
 from gpu_mesh.text.humanize import plural, until_words
 

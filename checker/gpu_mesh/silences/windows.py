@@ -9,10 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from msgspec import Struct
 
-from gpu_mesh.domain.mesh import Day, Node, Window
-
-UTC_NAME = "UTC"
-"""The zone that needs no time zone data on the machine."""
+from gpu_mesh.domain.mesh import UTC_NAME, Day, Node, Window
 
 _DAYS = tuple(Day)
 # A window lasts a day at most, but near a change of the clocks its ends may lie in a neighbouring day.

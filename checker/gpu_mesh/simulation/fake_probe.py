@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
-from gpu_mesh.planning.plan import Finding
+from gpu_mesh.domain.recovery import Finding
 
 
 class Show(StrEnum):

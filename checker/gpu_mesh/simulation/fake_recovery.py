@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.mesh import Node, RecoveryKind
-from gpu_mesh.planning import plan
-from gpu_mesh.planning.plan import Finding
-from gpu_mesh.recovery.lifecycle import Report
+from gpu_mesh.domain.recovery import Finding
+from gpu_mesh.hosts.playbook_result import Report
+from gpu_mesh.planning import findings
 from gpu_mesh.simulation.fake_probe import Effect, Facts, Show
 
 _SILENT = frozenset(
@@ -78,7 +78,7 @@ _UNREACHABLE = {
 def _on_the_host(node: Node, facts: Facts, cause: Cause | None) -> tuple[Finding, str, bool]:
     """Return what restart_ollama.yml finds, how it says so, and whether it goes on to restart."""
     finding = look(facts)
-    if finding is Finding.ANSWERS and cause in plan.RESTARTED_THOUGH_IT_ANSWERS:
+    if finding is Finding.ANSWERS and cause in findings.RESTARTED_THOUGH_IT_ANSWERS:
         return finding, "", True
     said = {
         Finding.ANSWERS: "Ollama answers on its own host; nothing was restarted",
@@ -105,7 +105,7 @@ def _at_the_tunnel(node: Node, facts: Facts, cause: Cause | None) -> tuple[Findi
             f"local port {port} is held by another, not by the tunnel; nothing was touched",
             False,
         )
-    if cause not in plan.REBUILD_HELPS:
+    if cause not in findings.REBUILD_HELPS:
         return (
             Finding.PORT_IS_OURS,
             f"local port {port} is held by the tunnel itself; nothing was touched",

@@ -1,16 +1,20 @@
 """Notes what changes in a simulated mesh, each change once; for simulator.py. It touches nothing else."""
 
 import re
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from gpu_mesh.diagnosis import diagnose
-from gpu_mesh.domain.causes import Cause, Verdict
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh
-from gpu_mesh.domain.state import NodeState, State, Status
-from gpu_mesh.planning import plan
+from gpu_mesh.domain.recovery import Decision
+from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.recovery import lifecycle
 from gpu_mesh.simulation.story import Happening, Kind, of_alert
+
+if TYPE_CHECKING:
+    from gpu_mesh.domain.causes import Cause
 
 
 class Chronicle:
@@ -48,7 +52,7 @@ class Chronicle:
                 self._alerts = alert.id
                 self.tell(of_alert(alert), now)
 
-    def note_reasons(self, state: State, decisions: tuple[plan.Decision, ...], now: float) -> None:
+    def note_reasons(self, state: State, decisions: tuple[Decision, ...], now: float) -> None:
         """Tell why a node that is not well is left alone; again only when the reason is another one."""
         for each in decisions:
             known = state.nodes.get(each.node)

@@ -19,14 +19,16 @@ from msgspec.structs import replace
 
 from gpu_mesh.delivery import outbox
 from gpu_mesh.diagnosis import deep_check
+from gpu_mesh.domain.alert import Silence
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import Observation
-from gpu_mesh.domain.state import NodeState, Silence, State
+from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.hosts.playbook_result import Report
 from gpu_mesh.monitor import connectivity, tick
-from gpu_mesh.planning import plan
+from gpu_mesh.planning import advice, plan
 from gpu_mesh.recovery import brake, lifecycle
-from gpu_mesh.recovery.lifecycle import Job, Proof, Report
+from gpu_mesh.recovery.values import Job, Proof
 from gpu_mesh.silences import silences
 from gpu_mesh.simulation import fake_probe, fake_recovery
 from gpu_mesh.simulation.recorder import Chronicle
@@ -249,7 +251,7 @@ class _Run:
     def _begin(self, job: Job) -> None:
         work = _Work(job, job.claim.action)
         self._busy[job.node.key] = work
-        what = plan.in_words_of(work.action, job.node, job.claim.playbook)
+        what = advice.in_words_of(work.action, job.node, job.claim.playbook)
         look = "" if work.action is Action.OWN_PLAYBOOK else "look, then "
         text = f"{look}{what}"
         self._tell(Happening(0, Kind.CLAIMED, job.node.key, text, cause=job.cause, action=work.action))

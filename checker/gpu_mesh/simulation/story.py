@@ -6,9 +6,12 @@ from msgspec import Struct
 
 from gpu_mesh.alerting import alerts
 from gpu_mesh.alerting.merging import Letter
+from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Progress
 from gpu_mesh.domain.causes import Action, Cause
-from gpu_mesh.domain.state import Alert, AlertKind, Delivery, Level, Outcome, Progress, State, Status
-from gpu_mesh.planning import aftermath
+from gpu_mesh.domain.health import Status
+from gpu_mesh.domain.recovery import Outcome
+from gpu_mesh.domain.state import State
+from gpu_mesh.planning import advice
 from gpu_mesh.simulation.trace import Expected
 from gpu_mesh.text.humanize import plural
 from gpu_mesh.text.table import aligned
@@ -125,7 +128,7 @@ def line(each: Happening) -> str:
         took = f", {each.seconds:.0f} s" if each.seconds else ""
         tried = _TRIED[each.action or Action.NONE]
         said = f": {each.text}" if each.text else ""
-        return f"{tried} {aftermath.in_words(each.outcome)}{found}{took}{said}"
+        return f"{tried} {advice.in_words(each.outcome)}{found}{took}{said}"
     if each.kind is Kind.LEFT_ALONE:
         return f"nothing is done: {each.text}"
     if each.kind is Kind.DELIVERY:

@@ -9,10 +9,11 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from gpu_mesh.delivery.outbox import Target
+from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh
-from gpu_mesh.domain.state import Level, Status
-from gpu_mesh.planning.plan import Finding
+from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.simulation import fake_probe
 from gpu_mesh.simulation.fake_probe import Effect, Show
 

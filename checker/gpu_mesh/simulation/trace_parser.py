@@ -10,14 +10,15 @@ from msgspec import Struct
 from msgspec.structs import fields, replace
 
 from gpu_mesh.delivery.outbox import Target
+from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh, Node, Settings
-from gpu_mesh.domain.state import Level, Status
+from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.inventory.mistakes import Mistake
 from gpu_mesh.inventory.resolve import NODES, RawHost, RawVariable, resolve
 from gpu_mesh.inventory.value_types import ShapeError
 from gpu_mesh.inventory.variables import VARIABLES
-from gpu_mesh.planning.plan import Finding
 from gpu_mesh.simulation.fake_probe import Effect, Show
 from gpu_mesh.simulation.trace import (
     EVERYBODY,

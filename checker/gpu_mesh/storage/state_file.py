@@ -15,8 +15,9 @@ from typing import IO
 import msgspec
 
 from gpu_mesh.alerting import alerts
+from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.state import SCHEMA, State
-from gpu_mesh.system.log import Log, Severity, event
+from gpu_mesh.system.log import Log
 
 LOCK_LIMIT = 10.0
 """Seconds to wait for another process to let go of the lock; each holds it for milliseconds."""

@@ -76,3 +76,8 @@ def until_words(at: float, now: float) -> str:
 def plural(number: int, noun: str) -> str:
     """Say a number of things: ``1 model``, ``3 models``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def clock(at: float) -> str:
+    """Say a time of day: ``14:05:09 UTC``."""
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S UTC")

@@ -1,5 +1,6 @@
 """Makes text from outside harmless where one line is expected: a mail subject, a table cell. Pure."""
 
+import re
 import unicodedata
 
 _BREAKS = frozenset({"Cc", "Zl", "Zp"})  # control characters, line and paragraph separators
@@ -22,3 +23,11 @@ def _shown(char: str) -> str:
     if category in _BREAKS:
         return " "
     return "" if category in _UNSEEN and char != _JOINER else char
+
+
+LONGEST_REASON = 200
+
+
+def plain(text: str) -> str:
+    """Return the text as one line of at most 200 characters without anything that acts on a terminal."""
+    return one_line(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text), LONGEST_REASON)

@@ -1,0 +1,17 @@
+"""The error with which a request ends."""
+
+from gpu_mesh.domain.observation import Fault
+
+
+class GetError(Exception):
+    """A request gave no answer.
+
+    Attributes:
+        fault: why.
+        detail: the same in a few plain words, without secrets.
+    """
+
+    def __init__(self, fault: Fault, detail: str) -> None:
+        super().__init__(f"{fault.value}: {detail}")
+        self.fault = fault
+        self.detail = detail

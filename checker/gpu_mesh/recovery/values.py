@@ -1,0 +1,26 @@
+"""The values that the steps of a recovery hand on."""
+
+from msgspec import Struct
+
+from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.mesh import Node
+from gpu_mesh.domain.observation import Observation
+from gpu_mesh.domain.recovery import Claim
+from gpu_mesh.domain.state import NodeState
+
+
+class Job(Struct, frozen=True):
+    """A claimed recovery."""
+
+    node: Node
+    claim: Claim
+    before: NodeState
+    cause: Cause | None  # as the probe called it
+
+
+class Proof(Struct, frozen=True):
+    """What the probes after a recovery showed."""
+
+    seen: Observation | None = None  # None: nothing that could be said of the node
+    serves: bool = False
+    detail: str = ""  # what is still wrong, or why nothing can be said; "": the repair is proved

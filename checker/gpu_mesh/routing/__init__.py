@@ -1,0 +1,1 @@
+"""Which node a request is sent to."""

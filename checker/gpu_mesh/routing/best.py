@@ -1,0 +1,34 @@
+"""Decides which node serves a request best. Pure."""
+
+from collections.abc import Iterable
+
+from gpu_mesh.diagnosis.uptime import score
+from gpu_mesh.domain.health import Status
+from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.domain.state import NodeState, State
+
+
+def best(mesh: Mesh, state: State, model: str = "") -> Node | None:
+    """Choose the node for a request: healthy, highest score, then lower usual response time, then key.
+
+    Args:
+        mesh: the nodes to choose from; disabled ones are not.
+        state: what is known of them.
+        model: only nodes that have this model; ":latest" may be left out. "": any.
+    """
+    return min(
+        _candidates(mesh, state, model),
+        key=lambda pair: (-(score(pair[1]) or 0.0), pair[1].usual_ms, pair[0].key),
+        default=(None, None),
+    )[0]
+
+
+def _candidates(mesh: Mesh, state: State, model: str) -> Iterable[tuple[Node, NodeState]]:
+    for node in mesh.nodes:
+        known = state.nodes.get(node.key)
+        if node.enabled and known and known.status is Status.HEALTHY and _has(known, model):
+            yield node, known
+
+
+def _has(node: NodeState, model: str) -> bool:
+    return not model or model in node.models or f"{model}:latest" in node.models
