@@ -1,12 +1,13 @@
 """What a person at a terminal reads of commands that otherwise run under systemd, and of those for people."""
 
+import importlib
 import os
 import re
 import subprocess
 
 import pytest
 
-from gpu_mesh.cli import exits, main
+from gpu_mesh.cli.commands import COMMANDS
 from gpu_mesh.standin.server import free_port
 
 
@@ -190,7 +191,7 @@ def test_what_a_silence_needs_is_not_shown_as_optional(site):
     assert [each for each in options if short.get(each, each) not in usage] == []
 
 
-@pytest.mark.parametrize("command", main.COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_says_what_it_exits_with(site, command):
     said = words_of(site, command)
     codes = re.findall(r"(?m)^  (\d)  \S", said.partition("exit status:\n")[2].partition("\n\n")[0])
@@ -198,5 +199,9 @@ def test_every_command_says_what_it_exits_with(site, command):
     assert ("2" in codes) is (command != "demo")
 
 
-def test_the_exits_that_are_described_are_of_commands_that_there_are():
-    assert set(exits.EXITS) <= set(main.COMMANDS)
+def test_each_command_has_a_module_of_its_own_with_all_that_the_command_line_asks_of_it():
+    for name, command in COMMANDS.items():
+        module = importlib.import_module(f"gpu_mesh.cli.{command.module}")
+        assert module.EXAMPLES.startswith("gpu-mesh "), name
+        assert callable(module.add_arguments), name
+        assert callable(module.run), name

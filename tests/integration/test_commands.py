@@ -314,7 +314,7 @@ OWNER = """
 import os, sys
 from pathlib import Path
 from gpu_mesh.cli import main as cli
-cli._become_owner(Path(sys.argv[1]))
+cli.become_owner(Path(sys.argv[1]))
 print(os.getuid(), os.getgid(), os.getgroups(), os.environ["HOME"])
 """
 

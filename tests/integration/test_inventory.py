@@ -246,7 +246,7 @@ def test_validate_shows_the_mesh(write: Write, capsys: pytest.CaptureFixture[str
         "[mesh_nodes]\nlocal ansible_connection=local mesh_node_recovery=docker\n"
         "iceland mesh_tunnel_host=gpu.example.net mesh_tunnel_local_port=8080 mesh_node_enabled=no\n",
     )
-    assert validate.run(paths_of(source), None, as_json=False) == 0
+    assert validate.validate(paths_of(source), None, as_json=False) == 0
     assert capsys.readouterr().out == (
         "NODE     URL                     THROUGH                    RECOVERY\n"
         "local    http://127.0.0.1:11434  -                          docker ollama\n"
@@ -261,16 +261,16 @@ def test_validate_notes_nodes_that_are_one_ollama(write: Write, capsys: pytest.C
         f'{key} mesh_node_url=http://192.0.2.8:80 mesh_node_headers=\'{{"X-To": "{key}"}}\'\n' for key in "ab"
     )
     source = write("mesh.ini", f"[mesh_nodes]\niceland\n{nodes}{gateway}")
-    assert validate.run(paths_of(source), None, as_json=False) == 0
+    assert validate.validate(paths_of(source), None, as_json=False) == 0
     note = "norway, faroe have the same URL, http://192.0.2.7:11434: one Ollama is watched 2 times"
     assert [line for line in capsys.readouterr().out.splitlines() if "note" in line] == [f"note: {note}"]
-    assert validate.run(paths_of(source), None, as_json=True) == 0
+    assert validate.validate(paths_of(source), None, as_json=True) == 0
     assert json.loads(capsys.readouterr().out)["notes"] == [note]
 
 
 def test_validate_gives_roles_the_resolved_mesh(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     source = write("mesh.ini", "[mesh_nodes]\niceland\n[mesh_monitors]\nhome\n")
-    assert validate.run(paths_of(source), None, as_json=True) == 0
+    assert validate.validate(paths_of(source), None, as_json=True) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["schema"], document["monitor"]) == (1, "home")
     assert document["settings"]["check_interval"] == 30.0
@@ -279,7 +279,7 @@ def test_validate_gives_roles_the_resolved_mesh(write: Write, capsys: pytest.Cap
 
 def test_validate_tells_all_mistakes_at_once(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     source = write("mesh.ini", "[mesh_nodes]\niceland mesh_node_enabled=soon\nnorway mesh_node_unit=x\n")
-    assert validate.run(paths_of(source), None, as_json=True) == 2
+    assert validate.validate(paths_of(source), None, as_json=True) == 2
     out, err = capsys.readouterr()
     assert [mistake["host"] for mistake in json.loads(out)["mistakes"]] == ["iceland", "norway"]
     assert err.splitlines() == [

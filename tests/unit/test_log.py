@@ -132,7 +132,8 @@ def test_a_log_that_cannot_be_written_is_said_once_and_stops_nothing(tmp_path, c
 WRITER = """
 import sys
 from pathlib import Path
-from gpu_mesh.system.log import Log, Severity, event
+from gpu_mesh.domain.event import Severity, event
+from gpu_mesh.system.log import Log
 log = Log(Path(sys.argv[1]))
 log.write([event("bad", Severity.ERROR), event("changed", Severity.NOTICE)], 0.0)
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gpu_mesh.cli.simulate import Wish, run
+from gpu_mesh.cli.simulate import Request, tell
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.planning import findings
 from gpu_mesh.simulation import fake_probe, story, trace
@@ -23,12 +23,12 @@ HANGS = "nodes: {gpu1: {}}\nstory:\n  - {at: 1m, nodes: {gpu1: {shows: hang, res
 def told(folder: Path, text: str, *given: str) -> tuple[str, tuple[str, ...]]:
     file = folder / "trace.yml"
     file.write_text(text, encoding="utf-8")
-    return run(Wish(file, given))
+    return tell(Request(file, given))
 
 
 @pytest.mark.parametrize("file", TRACES, ids=lambda file: file.stem)
 def test_a_trace_tells_the_story_that_stands_beside_it(file: Path) -> None:
-    text, unmet = run(Wish(file))
+    text, unmet = tell(Request(file))
     assert unmet == ()
     assert text == file.with_suffix(".txt").read_text(encoding="utf-8"), "on purpose? then: make stories"
 

@@ -1,14 +1,19 @@
-"""The work of ``gpu-mesh alerts``: shows the history of alerts; tries each URL with a message a level."""
+"""``gpu-mesh alerts``: show the history of alerts, or try each URL with a message a level."""
 
+import argparse
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from gpu_mesh.cli.common import any_mesh, mesh_of
 from gpu_mesh.delivery import outbox
 from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Progress
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.domain.state import State
+from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text.humanize import in_words, moment
@@ -19,7 +24,9 @@ if TYPE_CHECKING:
     from gpu_mesh.delivery.apprise_config import Channel
     from gpu_mesh.delivery.render import Templates
 
-EXAMPLE = """\
+EXAMPLES = "gpu-mesh alerts list\n  gpu-mesh alerts test --tag night"
+
+_EXAMPLE_OF_THE_FILE = """\
 version: 1
 urls:
   - mailto://USER:PASSWORD@example.com?to=ops@example.com:
@@ -27,6 +34,29 @@ urls:
   - ntfy://ntfy.example.com/TOPIC:
       tag: warning, error, critical
 """
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what only this command takes."""
+    parser.add_argument(
+        "what", choices=("list", "test"), help="list the alerts, or send one test message a level"
+    )
+    parser.add_argument("--tag", default="", help="test where an alert with this tag would go")
+
+
+def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Show the history of alerts, or send one test message a level."""
+    if arguments.what == "list":
+        state = StateFile(paths.state, log).load()
+        sent = any(alert.deliveries for alert in state.alerts)
+        known = services(paths, any_mesh(arguments, paths).settings) if sent else {}
+        sys.stdout.write(list_alerts(state, time.time(), known))
+        return 0
+    # What fails stands in the report: it need not be on standard error, too.
+    file = log if arguments.verbose else Log(paths.log_file, threshold=Severity.ERROR)
+    text, code = send_test(paths, mesh_of(arguments, paths).settings, file, time.time, arguments.tag)
+    sys.stdout.write(text)
+    return code
 
 
 def services(paths: Paths, settings: Settings) -> dict[str, str]:
@@ -93,7 +123,11 @@ def send_test(
     if not configuration.channels and configuration.problems:
         return "\n".join(lines) + "\n", 1
     if not configuration.channels:
-        lines += [f"There is no URL to send alerts to. Write {place} (chmod 600), for example:", "", EXAMPLE]
+        lines += [
+            f"There is no URL to send alerts to. Write {place} (chmod 600), for example:",
+            "",
+            _EXAMPLE_OF_THE_FILE,
+        ]
         return "\n".join(lines), 1
     alerts = tuple(_test_alert(level, clock(), tag) for level in Level)
     templates = Templates(settings.alert_templates)

@@ -1,193 +1,109 @@
-"""What each command does: reads the mesh and the state, calls the part that does the work, prints the result.
+"""The table of commands: each one's module, summary and exit statuses. Values only.
 
-The imports inside the functions are the point of this module: each command pays only for its own.
+A command's module has ``EXAMPLES``, ``add_arguments(parser)`` and ``run(arguments, paths, log)``. main.py
+loads it by name when the command is meant, so a check pays for no Ansible, no Apprise and no report.
 """
 
-import argparse
-import os
-import signal
-import sys
-import time
-from functools import partial
-from pathlib import Path
+from collections.abc import Mapping
 
-from gpu_mesh.cli.common import STOPPED, UsageError, any_mesh, like, mesh_of
-from gpu_mesh.domain.event import Severity
-from gpu_mesh.system.log import Log
-from gpu_mesh.system.paths import Paths
+from msgspec import Struct
+
+_DONE = "done"
+_UNUSABLE = "the command, the inventory or the state cannot be used"
+_USUAL: Mapping[int, str] = {0: _DONE, 2: _UNUSABLE}
 
 
-def check(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
-    """Check every node once; 0 when all were probed, whatever their health, 1 when the monitor could not."""
-    from gpu_mesh.inventory.mistakes import InventoryError
-    from gpu_mesh.monitor import check as checking
+class Command(Struct, frozen=True):
+    """One command of gpu-mesh."""
 
-    try:
-        done = checking.check(paths, arguments.monitor, log)
-    except InventoryError as error:
-        raise UsageError(f"the inventory cannot be used\n{error}") from error
-    if sys.stdout.isatty():
-        sys.stdout.write("".join(f"{checking.described(change)}\n" for change in done.changes))
-    delivered = deliver(arguments, paths, log) if arguments.deliver else 0
-    return delivered or int(bool(done.unprobed))
+    module: str  # in this folder
+    summary: str  # for --help
+    exits: Mapping[int, str]  # what each exit status means
 
 
-def deliver(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
-    """Send what is due."""
-    from gpu_mesh.delivery.worker import deliver as work
-
-    return work(paths, mesh_of(arguments, paths).settings, log, time.time).exit_code
-
-
-def failed(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
-    """Queue an alert that a unit failed."""
-    from gpu_mesh.monitor import unit_failures
-    from gpu_mesh.system import systemd
-
-    unit = arguments.unit if "." in arguments.unit else f"{arguments.unit}.service"
-    if not systemd.UNIT.fullmatch(unit):
-        raise UsageError(f"{arguments.unit!r} cannot be a unit; name one such as gpu-mesh-check.service")
-    if not unit_failures.tell(paths, unit, log, user=arguments.user) and sys.stdout.isatty():
-        history = f"{like(arguments, 'alerts')} list"
-        sys.stdout.write(f"{unit}: there was an alert within the hour; see: {history}\n")
-    return 0
-
-
-def recover(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
-    """Repair what the plan says, or say what it would be."""
-    from gpu_mesh.planning import plan
-    from gpu_mesh.storage.state_file import StateFile
-
-    mesh, file = mesh_of(arguments, paths), StateFile(paths.state, log)
-    only = arguments.node or ""
-    if only and mesh.node(only) is None:
-        known = ", ".join(node.key for node in mesh.nodes)
-        raise UsageError(f"there is no node {only!r} in the inventory; there are: {known}")
-    if arguments.force and not only and not file.load().recovery_held:
-        raise UsageError(
-            "nothing holds the repairs back; --force is for one node (gpu-mesh recover NODE --force), "
-            "or for all when too many fail at once"
-        )
-    if arguments.dry_run:
-        decisions = plan.plan(mesh, file.load(), time.time(), only, force=arguments.force)
-        sys.stdout.write(plan.describe(decisions, mesh))
-        return 0
-    from gpu_mesh.recovery.worker import Site
-    from gpu_mesh.recovery.worker import recover as work
-
-    site, seen = Site(paths, mesh, file, log), file.load().nodes.get(only)
-    # A playbook has processes of its own, and a claim: they must come to an end, too.
-    told: list[int] = []
-
-    def stop(number: int, _frame: object) -> None:
-        told.append(number)
-        site.stopping.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    code = work(site, only, force=arguments.force)
-    # Of one node that was left alone, why has been said.
-    left_alone = only and file.load().nodes.get(only) == seen
-    if sys.stdout.isatty() and not told and not left_alone:
-        for line in plan.describe(plan.plan(mesh, file.load(), time.time(), only), mesh).splitlines():
-            sys.stdout.write(f"now {line}\n")
-    if signal.SIGTERM in told:  # systemd takes only a death by that signal for a proper end
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-    return STOPPED if told else code
-
-
-def alerts(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
-    """Show the history of alerts, or send one test message a level."""
-    from gpu_mesh.cli import alerts as alerts_command
-    from gpu_mesh.storage.state_file import StateFile
-
-    if arguments.what == "list":
-        state = StateFile(paths.state, log).load()
-        sent = any(alert.deliveries for alert in state.alerts)
-        known = alerts_command.services(paths, any_mesh(arguments, paths).settings) if sent else {}
-        sys.stdout.write(alerts_command.list_alerts(state, time.time(), known))
-        return 0
-    # What fails stands in the report: it need not be on standard error, too.
-    file = log if arguments.verbose else Log(paths.log_file, threshold=Severity.ERROR)
-    settings = mesh_of(arguments, paths).settings
-    text, code = alerts_command.send_test(paths, settings, file, time.time, arguments.tag)
-    sys.stdout.write(text)
-    return code
-
-
-def silence(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
-    """Mute alerts for a while, list what is muted, or end it."""
-    from gpu_mesh.cli import silence as silence_command
-    from gpu_mesh.storage.state_file import StateFile
-
-    file, now, author = StateFile(paths.state, log), time.time(), silence_command.login(os.environ)
-    try:
-        if arguments.what == "end":
-            mesh = partial(any_mesh, arguments, paths)
-            said = silence_command.end(arguments.number, file, log, author, now, mesh)
-        elif arguments.what == "list":
-            said = silence_command.table(mesh_of(arguments, paths), file.load(), now)
-        else:
-            wish = silence_command.Wish(
-                names=tuple(arguments.names),
-                everything=arguments.all,
-                length=arguments.length,
-                reason=arguments.reason,
-                levels=tuple(arguments.level),
-                no_recovery=arguments.no_recovery,
-            )
-            wanted = silence_command.read(wish, mesh_of(arguments, paths), author, now)
-            said = silence_command.add(wanted, file, log, now)
-            said = said.replace("gpu-mesh silence", like(arguments, "silence"))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    sys.stdout.write(said)
-    return 0
+COMMANDS = {
+    "check": Command(
+        "check",
+        "check every node once",
+        {
+            0: "every node was probed, whatever its health",
+            1: "the monitor could not probe all; with --deliver, what deliver says",
+            2: _UNUSABLE,
+        },
+    ),
+    "deliver": Command(
+        "deliver",
+        "send the alerts that are due",
+        {
+            0: "done, whatever the services answered",
+            1: "a part of the Apprise file, or the state, cannot be used",
+            2: _UNUSABLE,
+        },
+    ),
+    "recover": Command(
+        "recover",
+        "repair what is unhealthy or offline",
+        {
+            0: "done, whatever came of it; of one node: it serves",
+            1: "of one node: it does not serve",
+            2: f"{_UNUSABLE}, or there is no such node",
+        },
+    ),
+    "status": Command(
+        "status",
+        "say what is going on, with the exit status of a monitoring plugin",
+        {
+            0: "all nodes are healthy",
+            1: "one is degraded",
+            2: "one is unhealthy or offline",
+            3: "one is unknown, nobody watches, or the inventory or the state cannot be used",
+        },
+    ),
+    "dashboard": Command("dashboard", "print the dashboard", _USUAL),
+    "stats": Command("stats", "print the statistics", _USUAL),
+    "alerts": Command(
+        "alerts",
+        "show the history of alerts, or send a test",
+        {
+            0: _DONE,
+            1: "test: a URL failed, a part of the Apprise file cannot be used, or there was no URL to try",
+            2: _UNUSABLE,
+        },
+    ),
+    "silence": Command("silence", "mute alerts for a while; checks go on", _USUAL),
+    "best": Command(
+        "best",
+        "print the URL of the node to use",
+        {0: "there is one", 1: "no node is healthy, or nobody watches", 2: _UNUSABLE},
+    ),
+    "failed": Command(
+        "failed",
+        "queue an alert that a unit of the monitor failed; gpu-mesh-failure@.service calls it",
+        _USUAL,
+    ),
+    "validate": Command(
+        "validate",
+        "check the inventory, all mistakes at once",
+        {0: "there is no mistake", 2: "there are mistakes, or the command cannot be used"},
+    ),
+    "simulate": Command(
+        "simulate",
+        "tell what would follow if nodes showed what a trace says (docs/simulate.md); changes nothing",
+        {
+            0: "told, and as expected where the trace expects something",
+            1: "something is not as the trace expects it",
+            2: "the command, the trace or the inventory cannot be used",
+        },
+    ),
+    "run": Command("run", "watch in the foreground, without systemd: for containers and development", _USUAL),
+    "demo": Command(
+        "demo",
+        "watch a mesh fail and be repaired, on this machine alone",
+        {0: "every failure was told and repaired", 1: "one was not"},
+    ),
+}
 
 
-def validate(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
-    """Check the inventory; 2 when it has mistakes."""
-    from gpu_mesh.cli import validate as validating
-
-    return validating.run(paths, arguments.monitor, as_json=arguments.json)
-
-
-def simulate(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
-    """Tell what would follow from a trace; 1 when that is not what the trace expects."""
-    from gpu_mesh.cli import simulate as simulate_command
-
-    sources = paths.inventory if arguments.inventory else ()
-    try:
-        wish = simulate_command.Wish(
-            Path(arguments.trace), tuple(arguments.given), sources, paths.inventory, arguments.monitor
-        )
-        text, unmet = simulate_command.run(wish, as_json=arguments.json)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    sys.stdout.write(text)
-    sys.stderr.write("".join(f"not as expected: {each}\n" for each in unmet))
-    return int(bool(unmet))
-
-
-def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
-    """Watch in the foreground until Ctrl-C or SIGTERM."""
-    from gpu_mesh.monitor import foreground
-
-    mesh = mesh_of(arguments, paths)
-    with foreground.alone(paths) as other:
-        if other:
-            raise UsageError(f"process {other} watches this mesh already; its state is in {paths.state}")
-        keys = ", ".join(node.key for node in mesh.nodes if node.enabled)
-        sys.stdout.write(f"Watching {keys} every {mesh.settings.check_interval:g} s; Ctrl-C ends it\n")
-        sys.stdout.flush()
-        return foreground.run(
-            paths, arguments.monitor, mesh.settings, log, lambda command: like(arguments, command)
-        )
-
-
-def demo(_arguments: argparse.Namespace, _paths: Paths, _log: Log) -> int:
-    """Tell the story of a mesh that fails and is repaired."""
-    from gpu_mesh.demo import story
-
-    return story.run()
+def describe_exits(command: Command) -> str:
+    """Return the lines on what a command exits with, and when."""
+    return "\n".join(("exit status:", *(f"  {code}  {when}" for code, when in command.exits.items())))

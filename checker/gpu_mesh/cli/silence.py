@@ -1,12 +1,18 @@
-"""The work of ``gpu-mesh silence``: reads what a person wants muted, adds, lists and ends silences."""
+"""``gpu-mesh silence``: mute the alerts of nodes, groups or everything; list what is muted; end it."""
 
+import argparse
 import difflib
 import os
 import pwd
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from msgspec import Struct
 
+from gpu_mesh.cli.commands import COMMANDS, describe_exits
+from gpu_mesh.cli.common import UsageError, add_shared, any_mesh, like, mesh_of
 from gpu_mesh.domain.alert import Level, Silence
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh
@@ -15,16 +21,87 @@ from gpu_mesh.silences import silences
 from gpu_mesh.silences.silences import InForce
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
+from gpu_mesh.system.paths import Paths
 from gpu_mesh.text import humanize
 from gpu_mesh.text.humanize import moment, until_words
 from gpu_mesh.text.sanitize import one_line
 from gpu_mesh.text.table import aligned
 
 EXAMPLE = "gpu-mesh silence add iceland --for 2h --reason 'driver update'"
+EXAMPLES = f"{EXAMPLE} --no-recovery\n  gpu-mesh silence list\n  gpu-mesh silence end 3"
 _LISTED = 10  # right names in a message
 
 
-class Wish(Struct, frozen=True):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what only this command takes."""
+    verbs = parser.add_subparsers(
+        dest="what", required=True, metavar="WHAT", parser_class=argparse.ArgumentParser
+    )
+    adding = _add_verb(
+        verbs,
+        "add",
+        "mute the alerts of nodes, of groups or of everything",
+        f"{EXAMPLE} --no-recovery\n"
+        "  gpu-mesh silence add --all --for 30m --reason 'new switch' --level warning",
+    )
+    adding.usage = (
+        "%(prog)s (NODE|GROUP ... | --all) --for TIME --reason REASON\n"
+        "       [--level LEVEL ...] [--no-recovery]\n"
+        "       [-h] [-i SOURCE] [--monitor HOST] [--state-dir DIR] [-v]"
+    )
+    adding.add_argument("names", nargs="*", metavar="NODE|GROUP", help="whose alerts")
+    adding.add_argument("--all", action="store_true", help="everybody's, and the monitor's own")
+    adding.add_argument(
+        "--for", dest="length", default="", metavar="TIME", help="how long: 30m, 2h, 1h30m, 1d"
+    )
+    adding.add_argument("--reason", default="", help="why; others will read it")
+    adding.add_argument("--level", action="append", default=[], help="only this level; repeatable")
+    adding.add_argument("--no-recovery", action="store_true", help="nothing is repaired meanwhile")
+    _add_verb(verbs, "list", "list what is muted, and until when", "gpu-mesh silence list")
+    ending = _add_verb(verbs, "end", "end a silence now", "gpu-mesh silence end 3")
+    ending.add_argument("number", type=int, metavar="ID", help="its number in the list")
+
+
+def _add_verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str, examples: str
+) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"{describe_exits(COMMANDS['silence'])}\n\nexamples:\n  {examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_shared(verb, inherited=True)
+    return verb
+
+
+def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Mute alerts for a while, list what is muted, or end it."""
+    file, now, author = StateFile(paths.state, log), time.time(), login(os.environ)
+    try:
+        if arguments.what == "end":
+            said = end(arguments.number, file, log, author, now, partial(any_mesh, arguments, paths))
+        elif arguments.what == "list":
+            said = table(mesh_of(arguments, paths), file.load(), now)
+        else:
+            request = Request(
+                names=tuple(arguments.names),
+                everything=arguments.all,
+                length=arguments.length,
+                reason=arguments.reason,
+                levels=tuple(arguments.level),
+                no_recovery=arguments.no_recovery,
+            )
+            said = add(read(request, mesh_of(arguments, paths), author, now), file, log, now)
+            said = said.replace("gpu-mesh silence", like(arguments, "silence"))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    sys.stdout.write(said)
+    return 0
+
+
+class Request(Struct, frozen=True):
     """A silence as the command line has it."""
 
     names: tuple[str, ...]  # of nodes and groups
@@ -35,11 +112,11 @@ class Wish(Struct, frozen=True):
     no_recovery: bool
 
 
-def read(wish: Wish, mesh: Mesh, author: str, now: float) -> Silence:
-    """Turn the wish into a silence without a number.
+def read(request: Request, mesh: Mesh, author: str, now: float) -> Silence:
+    """Turn the request into a silence without a number.
 
     Args:
-        wish: what the command line says.
+        request: what the command line says.
         mesh: whose nodes and groups there are.
         author: who adds it.
         now: Unix seconds.
@@ -47,34 +124,34 @@ def read(wish: Wish, mesh: Mesh, author: str, now: float) -> Silence:
     Raises:
         ValueError: something is missing or does not exist; the message says what to write instead.
     """
-    if not wish.names and not wish.everything:
+    if not request.names and not request.everything:
         raise ValueError(f"say what to silence: nodes, groups, or --all; such as {EXAMPLE}")
-    if wish.names and wish.everything:
-        raise ValueError(f"--all means every node: leave out {' '.join(wish.names)}, or --all")
-    if not wish.length:
+    if request.names and request.everything:
+        raise ValueError(f"--all means every node: leave out {' '.join(request.names)}, or --all")
+    if not request.length:
         raise ValueError(f"a silence needs an end: add --for with 30m, 2h or 1d; such as {EXAMPLE}")
-    reason = one_line(wish.reason, 200)
+    reason = one_line(request.reason, 200)
     if not reason:
         raise ValueError(f"a silence needs a reason: add --reason with a few words; such as {EXAMPLE}")
     keys = tuple(node.key for node in mesh.nodes)
     groups = tuple(dict.fromkeys(group for node in mesh.nodes for group in node.groups))
-    for name in wish.names:
+    for name in request.names:
         if name not in keys and name not in groups:
             raise ValueError(f"there is no node or group {name!r}; {_nearest(name, (*keys, *groups))}")
-    for level in wish.levels:
+    for level in request.levels:
         if level.lower() not in list(Level):
             raise ValueError(f"there is no level {level!r}; {_nearest(level.lower(), tuple(Level))}")
-    wanted = {level.lower() for level in wish.levels}
+    wanted = {level.lower() for level in request.levels}
     return Silence(
         id=0,
         at=now,
-        until=now + humanize.parse(wish.length, silences.LONGEST),
+        until=now + humanize.parse(request.length, silences.LONGEST),
         reason=reason,
         author=one_line(author, 60) or "somebody",
-        nodes=tuple(key for key in keys if key in wish.names),
-        groups=tuple(group for group in groups if group in wish.names and group not in keys),
+        nodes=tuple(key for key in keys if key in request.names),
+        groups=tuple(group for group in groups if group in request.names and group not in keys),
         levels=tuple(level for level in Level if level in wanted),
-        no_recovery=wish.no_recovery,
+        no_recovery=request.no_recovery,
     )
 
 

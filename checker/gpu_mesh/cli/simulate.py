@@ -1,5 +1,7 @@
-"""The work of ``gpu-mesh simulate``: reads a trace, and the inventory where it is wanted; tells the story."""
+"""``gpu-mesh simulate``: read a trace, and the inventory where it is wanted; tell the story."""
 
+import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,16 +10,53 @@ import msgspec
 import yaml
 from msgspec import Struct
 
+from gpu_mesh.cli.common import UsageError, add_json
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.inventory import reader
 from gpu_mesh.inventory.mistakes import Mistake, describe
 from gpu_mesh.simulation import simulator, story
 from gpu_mesh.simulation.trace_parser import TraceError, read
+from gpu_mesh.system.log import Log
+from gpu_mesh.system.paths import Paths
+
+EXAMPLES = "gpu-mesh simulate trace.yml\n  gpu-mesh simulate trace.yml --set recovery_max_attempts=1"
 
 _LARGEST = 1_000_000  # bytes of a trace
 
 
-class Wish(Struct, frozen=True):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what only this command takes."""
+    parser.add_argument("trace", metavar="TRACE", help="a YAML file")
+    parser.add_argument(
+        "--set",
+        dest="given",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting (mesh_monitor_NAME) for this story; repeatable",
+    )
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
+    """Tell what would follow from a trace; 1 when that is not what the trace expects."""
+    request = Request(
+        Path(arguments.trace),
+        tuple(arguments.given),
+        paths.inventory if arguments.inventory else (),
+        paths.inventory,
+        arguments.monitor,
+    )
+    try:
+        text, unmet = tell(request, as_json=arguments.json)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    sys.stdout.write(text)
+    sys.stderr.write("".join(f"not as expected: {each}\n" for each in unmet))
+    return int(bool(unmet))
+
+
+class Request(Struct, frozen=True):
     """What the command line asks for."""
 
     file: Path
@@ -39,23 +78,23 @@ class Document(Struct, frozen=True):
     unmet: tuple[str, ...]
 
 
-def run(wish: Wish, *, as_json: bool = False) -> tuple[str, tuple[str, ...]]:
+def tell(request: Request, *, as_json: bool = False) -> tuple[str, tuple[str, ...]]:
     """Return the story in words, and what the trace expects and did not come.
 
     Raises:
         ValueError: the trace, the inventory or a setting cannot be used; tells every mistake, one a line.
     """
     given = {}
-    for each in wish.given:
+    for each in request.given:
         name, sign, value = each.partition("=")
         if not sign or not name:
             raise ValueError(f"--set wants NAME=VALUE, such as --set check_interval=10, not {each!r}")
         given[name.strip().removeprefix("mesh_monitor_")] = value.strip()
-    document, lines = _parsed(wish.file)
+    document, lines = _parsed(request.file)
     has_nodes = isinstance(document, dict) and document.get("nodes") is not None
-    inventory = _mesh(wish.named if has_nodes else wish.usual, wish.monitor)
+    inventory = _mesh(request.named if has_nodes else request.usual, request.monitor)
     try:
-        trace = read(document, str(wish.file), lines, inventory, given)
+        trace = read(document, str(request.file), lines, inventory, given)
     except TraceError as error:
         raise ValueError(f"the trace cannot be used\n{describe(error.mistakes)}") from error
     told = simulator.tell(trace)

@@ -1,20 +1,35 @@
-"""The ``validate`` command: read the inventory anew, show the mesh or every mistake."""
+"""``gpu-mesh validate``: read the inventory anew, show the mesh or every mistake."""
 
+import argparse
 import sys
 from typing import Any
 
 import msgspec
 
+from gpu_mesh.cli.common import add_json
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind
 from gpu_mesh.inventory import reader
 from gpu_mesh.inventory.mistakes import describe
+from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text.table import aligned
 
 SCHEMA = 1
 
+EXAMPLES = "gpu-mesh -i inventory validate"
 
-def run(paths: Paths, monitor: str | None, *, as_json: bool) -> int:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what only this command takes."""
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
+    """Check the inventory; 2 when it has mistakes."""
+    return validate(paths, arguments.monitor, as_json=arguments.json)
+
+
+def validate(paths: Paths, monitor: str | None, *, as_json: bool) -> int:
     """Print the resolved mesh and return 0; or print the mistakes and return 2.
 
     Args:

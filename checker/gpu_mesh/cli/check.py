@@ -1,0 +1,35 @@
+"""``gpu-mesh check``: check every node once."""
+
+import argparse
+import sys
+
+from gpu_mesh.cli.common import unusable
+from gpu_mesh.inventory.mistakes import InventoryError
+from gpu_mesh.monitor import check
+from gpu_mesh.system.log import Log
+from gpu_mesh.system.paths import Paths
+
+EXAMPLES = "gpu-mesh check\n  gpu-mesh check --deliver"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what only this command takes."""
+    parser.add_argument(
+        "--deliver", action="store_true", help="then deliver the alerts; for cron and by hand"
+    )
+
+
+def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Check every node once; 0 when all were probed, whatever their health, 1 when the monitor could not."""
+    try:
+        done = check.check(paths, arguments.monitor, log)
+    except InventoryError as error:
+        raise unusable(error) from error
+    if sys.stdout.isatty():
+        sys.stdout.write("".join(f"{check.described(change)}\n" for change in done.changes))
+    delivered = 0
+    if arguments.deliver:
+        from gpu_mesh.cli import deliver  # the timers' check does not pay for it
+
+        delivered = deliver.run(arguments, paths, log)
+    return delivered or int(bool(done.unprobed))

@@ -1,0 +1,69 @@
+"""``gpu-mesh recover``: repair what the plan says, or say what it would be."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+
+from gpu_mesh.cli.common import STOPPED, UsageError, mesh_of
+from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.planning import plan
+from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.system.log import Log
+from gpu_mesh.system.paths import Paths
+
+EXAMPLES = "gpu-mesh recover --dry-run\n  gpu-mesh recover iceland --force"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what only this command takes."""
+    parser.add_argument("node", nargs="?", help="only this node")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done and why; change nothing"
+    )
+    parser.add_argument("--force", action="store_true", help="now, whatever the thresholds and waits say")
+
+
+def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Repair what the plan says, or say what it would be."""
+    mesh, file = mesh_of(arguments, paths), StateFile(paths.state, log)
+    only = arguments.node or ""
+    if only and mesh.node(only) is None:
+        known = ", ".join(node.key for node in mesh.nodes)
+        raise UsageError(f"there is no node {only!r} in the inventory; there are: {known}")
+    if arguments.force and not only and not file.load().recovery_held:
+        raise UsageError(
+            "nothing holds the repairs back; --force is for one node (gpu-mesh recover NODE --force), "
+            "or for all when too many fail at once"
+        )
+    if arguments.dry_run:
+        decisions = plan.plan(mesh, file.load(), time.time(), only, force=arguments.force)
+        sys.stdout.write(plan.describe(decisions, mesh))
+        return 0
+    return _recover(mesh, file, log, paths, only, force=arguments.force)
+
+
+def _recover(mesh: Mesh, file: StateFile, log: Log, paths: Paths, only: str, *, force: bool) -> int:
+    """Repair; a signal lets what is under way come to an end, for a playbook has processes of its own."""
+    from gpu_mesh.recovery import worker  # a dry run probes nothing, and does not pay for the HTTP library
+
+    site, before = worker.Site(paths, mesh, file, log), file.load().nodes.get(only)
+    signals: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        signals.append(number)
+        site.stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    code = worker.recover(site, only, force=force)
+    # Of one node that was left alone, why has been said.
+    left_alone = only and file.load().nodes.get(only) == before
+    if sys.stdout.isatty() and not signals and not left_alone:
+        for line in plan.describe(plan.plan(mesh, file.load(), time.time(), only), mesh).splitlines():
+            sys.stdout.write(f"now {line}\n")
+    if signal.SIGTERM in signals:  # systemd takes only a death by that signal for a proper end
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+    return STOPPED if signals else code
