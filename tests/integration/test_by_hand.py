@@ -61,7 +61,7 @@ def tried(site):
     [
         (1, {}, silenced, "silenced by "),
         (3, {"recovery_brake": 50}, lambda site: None, "too many nodes fail at once; "),
-        (1, {}, tried, "waits until "),
+        (1, {}, tried, "next attempt in "),
         (
             1,
             {"recovery_max_attempts": 1},
@@ -149,7 +149,7 @@ def test_a_silence_that_is_ended_says_what_else_mutes_its_nodes(site, standin):
     for names in (["gpu1"], ["gpu2"], ["mesh_nodes", "--level", "warning"], ["--all"]):
         site.ok("silence", "add", *names, "--for", "3d", "--reason", "new switch")
     said = site.ok("silence", "end", "1").splitlines()
-    assert said[0] == "Silence 1 has ended, but alerts of gpu1 still rest because of:"
+    assert said[0] == "Silence 1 has ended, but alerts of gpu1 stay muted by:"
     assert [line.partition(" until ")[0] for line in said[1:]] == [
         "  silence 3: group mesh_nodes, warning only",
         "  silence 4: everything",
@@ -157,10 +157,10 @@ def test_a_silence_that_is_ended_says_what_else_mutes_its_nodes(site, standin):
     site.ok("silence", "end", "4")
     again = site.ok("silence", "end", "1").splitlines()
     assert again[0].startswith("Silence 1 ended already, at ")
-    assert again[0].endswith(", but alerts of gpu1 still rest because of:")
+    assert again[0].endswith(", but alerts of gpu1 stay muted by:")
     assert again[1:] == said[1:2]
     site.ok("silence", "end", "3")
-    assert site.ok("silence", "end", "2") == "Silence 2 has ended: alerts of gpu2 are told again\n"
+    assert site.ok("silence", "end", "2") == "Silence 2 has ended: alerts of gpu2 are sent again\n"
 
 
 def test_an_open_window_is_named_to_whoever_ends_a_silence(site, standin):
@@ -169,7 +169,7 @@ def test_an_open_window_is_named_to_whoever_ends_a_silence(site, standin):
     for name in ("gpu1", "gpu2"):
         site.ok("silence", "add", name, "--for", "1h", "--reason", "driver update")
     assert "  maintenance: gpu1 until " in site.ok("silence", "end", "1")
-    assert site.ok("silence", "end", "2").endswith(" are told again\n")
+    assert site.ok("silence", "end", "2").endswith(" are sent again\n")
 
 
 # What the help says.

@@ -48,7 +48,7 @@ def test_what_the_monitor_itself_could_not_probe_counts_for_nothing_and_fails_th
     state = json.loads((tmp_path / "state/state.json").read_text())
     assert state["alerts"][-1]["text"] == "The monitor probes every node again"
     log = (tmp_path / "state/log/gpu-mesh.log").read_text()
-    unprobed = [line for line in log.splitlines() if "event=not_probed" in line]
+    unprobed = [line for line in log.splitlines() if "event=probe_error" in line]
     assert len(unprobed) == 40 - len(nodes)
     assert 'reason="too many open files"' in unprobed[0]
 

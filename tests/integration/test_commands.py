@@ -76,7 +76,7 @@ def test_the_sample_mesh_with_nothing_listening_becomes_unhealthy_and_then_offli
     assert (site.state_dir / "recover.wanted").exists()
     site.check(2)
     assert {node["status"] for node in site.status()["nodes"]} == {"offline"}
-    assert "its alerts rest: it is new, and was never healthy" in site.run("status").stdout
+    assert "alerts muted: new node, never healthy yet" in site.run("status").stdout
     assert site.state().alerts == ()
 
 
@@ -89,7 +89,7 @@ def test_reports_name_the_documented_fields_and_print_nothing_that_acts_on_a_ter
     status = site.run("status", "--json")
     assert status.returncode == 1
     document = json.loads(status.stdout)
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert {"health", "stale", "last_check", "interval", "inventory_error"} <= set(document["mesh"])
     desk, iceland = document["nodes"]
     assert set(desk) >= DOCUMENTED
@@ -203,7 +203,7 @@ def test_a_node_that_a_recovery_looked_at_meanwhile_is_not_counted_twice(site, s
         assert eventually(lambda: slow.connections > asked)
         with StateFile(site.state_dir, Log(site.paths.log_file)).update(time.time()) as state:
             seen = Observation("slow", time.time(), Reply(status=200))
-            evaluate.fold(state, Node("slow", "slow", slow.url), seen)
+            evaluate.apply_observation(state, Node("slow", "slow", slow.url), seen)
         slow.fault = "none"
         assert checking.wait(30) == 0
     assert (site.state().nodes["slow"].checks, site.state().nodes["other"].checks) == (2, 2)

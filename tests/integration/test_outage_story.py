@@ -13,10 +13,10 @@ from sites import Site
 
 from gpu_mesh.delivery.worker import deliver
 from gpu_mesh.domain.recovery import Finding
-from gpu_mesh.hosts.playbook_result import Report
+from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.monitor.check import check
 from gpu_mesh.recovery import lifecycle
-from gpu_mesh.recovery.values import Job, Proof
+from gpu_mesh.recovery.values import Job, Verification
 from gpu_mesh.standin.server import Standin, free_port
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
@@ -66,16 +66,16 @@ class Story:
             with self.file.update(self.now) as state:
                 while isinstance(job := lifecycle.claim(state, mesh, self.now, pid=1), Job):
                     # What the playbooks report of a host to which ssh does not connect.
-                    report = Report(
+                    report = PlaybookResult(
                         success=False,
                         contacted=HOST,
                         unreachable=True,
                         finding=Finding.HOST_DOWN,
                         reason=f"ssh: connect to host {HOST} port 22: Connection timed out",
                     )
-                    proof = Proof(detail="not probed")
-                    ending = lifecycle.ending_of(job, job.claim.action, report, proof, self.now)
-                    lifecycle.conclude(state, mesh, job, ending, proof, counts=True)
+                    proof = Verification(detail="not probed")
+                    ending = lifecycle.result_of(job, job.claim.action, report, proof, self.now)
+                    lifecycle.record_result(state, mesh, job, ending, proof, counts=True)
                     self.declined += 1
             assert deliver(self.site.paths, mesh.settings, self.log, lambda: self.now).exit_code == 0
 

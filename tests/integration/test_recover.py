@@ -16,17 +16,17 @@ import pytest
 from msgspec.structs import replace
 from sites import eventually
 
-from gpu_mesh.domain.alert import Alert, AlertKind, Level, Told
+from gpu_mesh.domain.alert import Alert, AlertKind, Level, Notified
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.event import Severity
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.domain.observation import Fault, Observation, Reply
-from gpu_mesh.domain.recovery import Attempt, Claim, Ending, Finding, Outcome
+from gpu_mesh.domain.recovery import Attempt, Claim, Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeState
 from gpu_mesh.recovery import lifecycle
-from gpu_mesh.recovery.values import Job, Proof
-from gpu_mesh.recovery.worker import Site, recover
+from gpu_mesh.recovery.values import Job, Verification
+from gpu_mesh.recovery.worker import Context, recover
 from gpu_mesh.standin.server import Standin, free_port
 from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system import paths as folders
@@ -47,10 +47,10 @@ class World:
         self.settings = Settings(recovery_settle=3.0, recovery_timeout=30.0)
         self.commands = folder / "commands"
 
-    def site(self, *nodes: Node, ahead: float = 0.0) -> Site:
+    def site(self, *nodes: Node, ahead: float = 0.0) -> Context:
         """Return the mesh with a clock that is this many seconds ahead."""
         mesh = Mesh(nodes, self.settings)
-        return Site(self.paths, mesh, self.statefile, self.log, clock=lambda: time.time() + ahead)
+        return Context(self.paths, mesh, self.statefile, self.log, clock=lambda: time.time() + ahead)
 
     def node(self, port: int, command: str, key: str = "gpu1", **fields: Any) -> Node:
         """Return a node that is recovered by a command, each run of which is written down."""
@@ -79,7 +79,7 @@ class World:
             detail="Connection refused",
             failures=3,
             incident_since=now - 90,
-            told=Told(now - 30, Status.UNHEALTHY, Verdict.FAILED, now - 90),
+            notified=Notified(now - 30, Status.UNHEALTHY, Verdict.FAILED, now - 90),
         )
         with self.statefile.update(now) as state:
             state.nodes[key] = replace(known, **fields)
@@ -144,7 +144,7 @@ def test_an_ollama_that_answers_on_its_own_host_only_is_left_alone_and_told_of_o
     hidden = world.node(closed_port, "true")
     look = f"http://127.0.0.1:{ollama.port}"
     site = world.site(hidden)
-    behind = Site(
+    behind = Context(
         site.paths,
         Mesh((replace(hidden, url=look),), world.settings),
         site.statefile,
@@ -202,11 +202,13 @@ def test_a_host_that_cannot_be_reached_is_not_blamed_while_the_monitors_own_netw
     before = world.known()
     node = replace(world.node(closed_port, "true"), on_monitor=False)
     job = Job(node, Claim(0, 1, 1, Action.RESTART_OLLAMA), before, Cause.TIMEOUT)
-    ending = Ending(
+    ending = RecoveryResult(
         2.0, Action.RESTART_OLLAMA, Outcome.DECLINED, Finding.HOST_DOWN, Cause.HOST_DOWN, "no route"
     )
     with world.statefile.update(2.0) as state:
-        lifecycle.conclude(state, Mesh((job.node,)), job, ending, Proof(detail="no route"), counts=True)
+        lifecycle.record_result(
+            state, Mesh((job.node,)), job, ending, Verification(detail="no route"), counts=True
+        )
     assert world.known() == before
     assert world.alerts() == []
 
@@ -245,7 +247,7 @@ def test_a_restart_that_ends_well_is_no_success_until_a_probe_says_so(
     world.failing()
     site = world.site(node)
     outside = replace(node, url=f"http://127.0.0.1:{closed_port}")
-    proof = Site(
+    proof = Context(
         site.paths,
         site.mesh,
         site.statefile,
@@ -489,7 +491,7 @@ def test_a_repair_that_the_monitor_itself_could_not_prove_is_not_held_against_th
     site = world.site(node)
     broken = Reply(Fault.MONITOR, detail="too many open files")
     recover(
-        Site(
+        Context(
             site.paths,
             site.mesh,
             site.statefile,
@@ -514,7 +516,7 @@ def test_a_proof_that_is_older_than_the_last_check_changes_nothing(
         world.failing(last_check=at + 5, claim=world.known().claim)  # a check that began later, and failed
         return seen
 
-    recover(Site(site.paths, site.mesh, site.statefile, site.log, observe=observe))
+    recover(Context(site.paths, site.mesh, site.statefile, site.log, observe=observe))
     assert (world.known().status, world.known().claim) == (Status.UNHEALTHY, None)
     assert world.alerts() == []
 
@@ -551,7 +553,7 @@ def test_word_that_cannot_be_left_does_not_stop_a_recovery(world: World, closed_
     world.paths.deliver_wanted.symlink_to(world.folder / "nowhere/file")
     assert recover(world.site(world.node(closed_port, "exit 1"))) == 0
     assert (world.known().claim, len(world.alerts())) == (None, 1)
-    assert "word_not_left" in world.logged()
+    assert "trigger_failed" in world.logged()
 
 
 @pytest.mark.parametrize("command", ["the service", "by hand", "by hand with --force"])

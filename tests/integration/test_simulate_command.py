@@ -49,7 +49,7 @@ def test_what_is_not_as_expected_is_said_and_exits_with_1(tmp_path: Path, trace:
 
 def test_a_story_as_json_tells_the_same(tmp_path: Path, trace: Path) -> None:
     told = json.loads(simulate(tmp_path, str(trace), "--json").stdout)
-    (recovery,) = [each for each in told["happenings"] if each["kind"] == "recovery"]
+    (recovery,) = [each for each in told["events"] if each["kind"] == "recovery"]
     assert (recovery["node"], recovery["outcome"], recovery["finding"], recovery["seconds"]) == (
         "gpu1", "recovered", "silent_on_its_host", 8.0,
     )  # fmt: skip

@@ -104,7 +104,7 @@ def change(site: Site, what: Callable[[State], None]) -> None:
 
 def failed_at(site: Site, seconds_ago: float, unit: str = DELIVER) -> None:
     at = time.time() - seconds_ago
-    known = FailedUnit(since=at, at=at, alerted_at=at, told=True)
+    known = FailedUnit(since=at, at=at, alerted_at=at, notified=True)
     change(site, lambda state: state.failed_units.update({unit: known}))
 
 

@@ -46,7 +46,7 @@ class Story:
         self.mesh = Mesh(nodes, Settings(**settings))  # type: ignore[arg-type] # whatever the story sets
         self.state = State()
         self.check = 0
-        self.told: list[str] = []
+        self.notified: list[str] = []
 
     @property
     def now(self) -> float:
@@ -54,18 +54,20 @@ class Story:
 
     def goes(self, **shown: str) -> list[str]:
         """Check once for each letter; return what was told meanwhile, each with its check's number."""
-        begin = len(self.told)
+        begin = len(self.notified)
         for number in range(max(map(len, shown.values()))):
             self.check += 1
-            sight = tick.Sight({key: seen(key, what[number], self.now) for key, what in shown.items()})
+            sight = tick.MeshObservation(
+                {key: seen(key, what[number], self.now) for key, what in shown.items()}
+            )
             first = self.state.next_alert
             tick.apply(self.state, self.mesh, sight, self.now, self.now)
-            self.told += [
+            self.notified += [
                 f"{self.check} {alerts.one_line(alert).partition(' ')[2]}"
                 for alert in self.state.alerts
                 if alert.id >= first and not alert.muted
             ]
-        return self.told[begin:]
+        return self.notified[begin:]
 
 
 def levels(told: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from test_announce import NOW, Story, behind, levels, muted, plain
 
 from gpu_mesh.alerting import node_alerts
-from gpu_mesh.alerting.merging import letters
+from gpu_mesh.alerting.merging import notifications
 from gpu_mesh.domain.alert import Level, Silence
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.state import State
@@ -86,7 +86,7 @@ def test_a_node_that_is_disabled_or_leaves_the_inventory_while_it_fails_is_told_
     a, b = story.state.alerts[-2:]
     assert a.tags == ("team", "a")
     assert b.tags == ("b",)
-    assert story.state.nodes["a"].told is None
+    assert story.state.nodes["a"].notified is None
 
 
 def test_of_a_node_that_is_no_longer_watched_the_end_is_sent_not_the_trouble_before_it() -> None:
@@ -94,10 +94,10 @@ def test_of_a_node_that_is_no_longer_watched_the_end_is_sent_not_the_trouble_bef
     story.goes(a=".xxxxx")
     story.mesh = Mesh((), story.mesh.settings)
     story.goes(a="x")
-    (letter,) = letters(story.state.alerts)
+    (letter,) = notifications(story.state.alerts)
     assert letter.alert.text.startswith("no longer watched")
     *trouble, end = story.state.alerts
-    (late,) = letters(trouble, unwanted=[end])
+    (late,) = notifications(trouble, unwanted=[end])
     assert "; no longer watched since " in late.alert.text
 
 
@@ -122,7 +122,7 @@ def test_while_the_monitor_is_offline_nobody_is_reminded_of_remote_nodes() -> No
     story.goes(a=".xxxxx")
     story.state.offline_since = story.now
     node_alerts.announce(story.state, story.mesh, story.now + 600)
-    assert levels(story.told)[-1] == "6 [CRITICAL] A"
+    assert levels(story.notified)[-1] == "6 [CRITICAL] A"
     assert len(story.state.alerts) == 3
 
 
@@ -130,9 +130,9 @@ def test_a_clock_that_was_set_back_by_days_does_not_keep_reminders_away() -> Non
     story = Story(plain("a"))
     story.goes(a=".xxxxx")
     known = story.state.nodes["a"]
-    assert known.told
-    future = replace(known.told, at=story.now + 10 * 86400)
-    story.state.nodes["a"] = replace(known, told=future)
+    assert known.notified
+    future = replace(known.notified, at=story.now + 10 * 86400)
+    story.state.nodes["a"] = replace(known, notified=future)
     assert levels(story.goes(a="x" * 722)) == ["727 [CRITICAL] A"]
 
 
@@ -166,9 +166,9 @@ def test_a_monitor_that_stays_offline_says_so_again_and_one_that_is_silenced_whe
     state, at = State(), NOW
     silences.add(state, Silence(0, at, at + 60, "new switch", "anna"), at)
     for later in range(0, 7260, 30):
-        tick.apply(state, mesh, tick.Sight({}, offline=True), at + later, at + later)
+        tick.apply(state, mesh, tick.MeshObservation({}, offline=True), at + later, at + later)
         state.alerts = tuple(replace(alert, done=True) for alert in state.alerts)
-    tick.apply(state, mesh, tick.Sight({}), at + 7260, at + 7260)
+    tick.apply(state, mesh, tick.MeshObservation({}), at + 7260, at + 7260)
     assert [f"{alert.at - NOW:.0f} {alert.text.partition(':')[0]}" for alert in state.alerts] == [
         "60 The monitor itself is offline",
         "3660 The monitor itself is still offline, for 1 h 1 min",

@@ -56,7 +56,7 @@ def test_the_brake_tells_once_what_it_holds_and_once_that_it_is_off() -> None:
     brake.update(known, mesh(4), NOW + 3030)
     assert [alert.text for alert in known.alerts] == [
         "3 of 4 nodes fail at once, so none is repaired: n0, n1, n2",
-        "Nodes are repaired again: 2 nodes of 4 still failing",
+        "Automatic repairs resume: 2 of 4 nodes still fail",
     ]
     assert known.brake is None
 
@@ -82,7 +82,7 @@ def test_nodes_that_were_degraded_for_long_and_fail_at_once_put_the_brake_on() -
         for node in of.nodes:
             expecting = replace(node, expected_models=("wanted",))
             tags = Reply(Fault.REFUSED) if number == 2 else Reply(status=200, ms=40)
-            evaluate.fold(known, expecting, Observation(node.key, at, tags, models))
+            evaluate.apply_observation(known, expecting, Observation(node.key, at, tags, models))
         brake.update(known, of, at)
         assert known.recovery_held is (number == 2)
 

@@ -44,14 +44,14 @@ def test_a_claim_outlives_a_clock_that_is_set_back_by_less_than_it_may_last(jump
     assert UNDER_WAY.claim is not None
     assert claims.is_live(UNDER_WAY.claim, NOW + jump) is live
     state = State(nodes={"gpu1": UNDER_WAY})
-    events = lifecycle.settle(state, MESH, NOW + jump)
+    events = lifecycle.expire_claims(state, MESH, NOW + jump)
     assert (state.nodes["gpu1"].claim is not None, not events) == (live, live)
 
 
 @pytest.mark.parametrize("jump", [-3600, 3600])
 def test_a_process_does_not_begin_a_second_repair_beside_its_own_however_the_clock_jumps(jump: float) -> None:
     state = State(nodes={"gpu1": UNDER_WAY})
-    assert lifecycle.settle(state, MESH, NOW + jump, mine={"gpu1"}) == []
+    assert lifecycle.expire_claims(state, MESH, NOW + jump, mine={"gpu1"}) == []
     assert not isinstance(lifecycle.claim(state, MESH, NOW + jump, 4711, mine={"gpu1"}), Job)
     assert state.nodes["gpu1"] == UNDER_WAY
     # Not even where a person has taken the claim away meanwhile.
@@ -63,7 +63,7 @@ def test_an_impairment_that_was_seen_once_is_not_repaired_because_the_clock_jump
     state, at = State(), NOW
     for _ in range(2):
         good, model = Reply(status=200, ms=40), LoadedModel("a", size=100, expires_at=at + 300)
-        evaluate.fold(state, NODE, Observation("gpu1", at, good, ("a",), good, (model,), at))
+        evaluate.apply_observation(state, NODE, Observation("gpu1", at, good, ("a",), good, (model,), at))
         assert not isinstance(lifecycle.claim(state, MESH, at + 1, 1), Job)
         at += jumped
 
@@ -97,7 +97,7 @@ def test_what_is_over_in_the_check_that_finds_the_clock_set_back_is_told_without
     story = Jumping(plain("a"), plain("b"))
     story.goes(a=".xxx", b=".xxx")
     monitor_alerts.note_failure(story.state, "gpu-mesh-stats.service", "", (), story.now, user=False)
-    tick.apply(story.state, story.mesh, tick.Sight({}, offline=True), story.now, story.now)
+    tick.apply(story.state, story.mesh, tick.MeshObservation({}, offline=True), story.now, story.now)
     story.ahead -= DAY
     story.mesh = Mesh(story.mesh.nodes[:1], story.mesh.settings)
     monitor_alerts.note_working(story.state, {"gpu-mesh-stats.service"}, story.now)
@@ -111,7 +111,7 @@ def test_what_is_over_in_the_check_that_finds_the_clock_set_back_is_told_without
 
 def test_a_report_says_that_the_last_check_is_to_come_where_the_clock_was_set_back() -> None:
     state = State()
-    tick.apply(state, MESH, tick.Sight({}), NOW, NOW)
+    tick.apply(state, MESH, tick.MeshObservation({}), NOW, NOW)
     assert humanize.ago(NOW, NOW) == "0 s ago"
     lines = console.status_text(report(MESH, state, NOW - DAY), [], "gpu-mesh run").splitlines()
     assert "the last check was at 2027-01-15 08:00:00 UTC, which is still to come by this clock" in lines[0]
@@ -131,7 +131,7 @@ def test_however_the_clock_jumps_a_node_that_stays_offline_is_told_of_neither_in
         story.goes(a="x" * checks)
         story.ahead += jump
         forward += [story.check + 1] * (jump > 0)
-    told = [line for line in story.told if "] A:" in line]
+    told = [line for line in story.notified if "] A:" in line]
     at = [int(line.partition(" ")[0]) for line in told[2:]]  # when it was offline, then the reminders
     for one, other in pairwise(at):
         assert other - one >= HOUR / EVERY or any(one < check <= other for check in forward)

@@ -100,5 +100,5 @@ def test_a_model_that_stays_silent_makes_its_node_unhealthy_until_it_answers() -
         at = NOW + 30 * number
         asked = deep_check.choose(state.nodes.get("gpu1") or NodeState(), (MODEL,), at, EVERY)
         assert asked is MODEL or number == 0
-        statuses.append(evaluate.fold(state, NODE, seen(reply, at=at)).after.status)
+        statuses.append(evaluate.apply_observation(state, NODE, seen(reply, at=at)).after.status)
     assert statuses == [Status.HEALTHY, *[Status.DEGRADED] * 2, Status.UNHEALTHY, Status.HEALTHY]

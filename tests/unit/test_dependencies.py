@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from test_announce import NOW, Story, behind, levels, plain
 
 from gpu_mesh.alerting import inhibition
-from gpu_mesh.domain.alert import Hold, Level
+from gpu_mesh.domain.alert import Level, Muted
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, Settings, Tunnel
@@ -104,12 +104,12 @@ def test_whatever_parents_and_state_say_no_node_is_explained_by_itself_and_each_
                 verdict=Verdict.FAILED if fails else Verdict.OK,
                 cause=Cause.TUNNEL_STUCK if fails else None,
                 failures=int(status is Status.DEGRADED),
-                held=Hold.DEPENDENCY if held_by else None,
-                held_by=held_by,
+                muted_for=Muted.DEPENDENCY if held_by else None,
+                inhibited_by=held_by,
             )
     mesh = Mesh(tuple(nodes), Settings(grace=0, recovery_brake=0))
-    explained = inhibition.explained(state, mesh, (), NOW)
-    spoken_for = inhibition.behind(explained)
+    explained = inhibition.inhibited_by(state, mesh, (), NOW)
+    spoken_for = inhibition.inhibits(explained)
     assert sorted(key for keys in spoken_for.values() for key in keys) == sorted(explained)
     assert spoken_for.keys().isdisjoint(explained)
 
@@ -117,10 +117,10 @@ def test_whatever_parents_and_state_say_no_node_is_explained_by_itself_and_each_
         node.key: Fault.READ_TIMEOUT if row[3] else None for node, row in zip(nodes, given_, strict=False)
     }
     seen = {key: Observation(key, NOW, Reply(fault, 0 if fault else 200)) for key, fault in faults.items()}
-    tick.apply(state, mesh, tick.Sight(seen), NOW, NOW)
+    tick.apply(state, mesh, tick.MeshObservation(seen), NOW, NOW)
     plan.plan(mesh, state, NOW)
     report(mesh, state, NOW)
     failing = {node.key for node in nodes if node.enabled and faults[node.key]}
-    held = {key for key in failing if state.nodes[key].held is Hold.DEPENDENCY}
+    held = {key for key in failing if state.nodes[key].muted_for is Muted.DEPENDENCY}
     told = {alert.node for alert in state.alerts if alert.level is not Level.INFO}
     assert told >= failing - held

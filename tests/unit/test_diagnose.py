@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpu_mesh.diagnosis.diagnose import diagnose, in_words, next_step
+from gpu_mesh.diagnosis.diagnose import describe_cause, diagnose, next_step
 from gpu_mesh.domain.causes import CAUSES, Cause
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Node, RecoveryKind, Tunnel
@@ -144,7 +144,7 @@ def test_a_node_that_serves(case: str) -> None:
 @pytest.mark.parametrize("cause", Cause)
 @pytest.mark.parametrize("node", [PLAIN, TUNNELLED])
 def test_every_cause_has_words_and_a_next_step_without_gaps(cause: Cause, node: Node) -> None:
-    for text in (in_words(cause, node), next_step(cause, node)):
+    for text in (describe_cause(cause, node), next_step(cause, node)):
         assert text
         assert "{" not in text
 

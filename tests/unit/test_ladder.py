@@ -10,7 +10,7 @@ from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, Settings, Tunnel
-from gpu_mesh.domain.recovery import Attempt, Brake, Claim, Ending, Finding, Outcome
+from gpu_mesh.domain.recovery import Attempt, Brake, Claim, Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import ladder, plan
 from gpu_mesh.planning.ladder import Rung
@@ -166,7 +166,9 @@ def test_the_brake_holds_every_repair_until_a_person_releases_it() -> None:
     assert decided(NODE, DOWN, State(brake=Brake(NOW, released=True)))[0] is Action.RESTART_OLLAMA
 
 
-ENDED = Ending(NOW, Action.RESTART_OLLAMA, Outcome.NOT_RECOVERED, Finding.SILENT, Cause.TIMEOUT, "restarted")
+ENDED = RecoveryResult(
+    NOW, Action.RESTART_OLLAMA, Outcome.NOT_RECOVERED, Finding.SILENT, Cause.TIMEOUT, "restarted"
+)
 
 
 def test_the_last_attempt_calls_a_person_who_is_told_what_was_tried() -> None:

@@ -42,7 +42,7 @@ def test_each_url_is_sent_the_same_with_and_without_what_is_let_go(
         else:
             for state in (whole, lean):
                 queue(state, what, number, of)
-        merging.let_go(lean, 0)
+        merging.drop_superseded(lean, 0)
         waiting = [alert for alert in lean.alerts if not alert.done]
         assert len({(each.node, each.kind, each.level) for each in waiting}) == len(waiting)
     assert send_all(whole, urls, "works", 1e5) == send_all(lean, urls, "works", 1e5)
@@ -51,12 +51,14 @@ def test_each_url_is_sent_the_same_with_and_without_what_is_let_go(
 def send_all(state: State, urls: list[Target], of: str, now: float) -> list[tuple[str, int, str]]:
     """Let the first URL, or all that work, take what is due; return what was sent to each."""
     sent = []
-    outbox.settle(state, tuple(urls), now, whole=True)
+    outbox.close(state, tuple(urls), now, whole=True)
     for url in urls:
         reason = "503" if of == "down" and url is not urls[0] else ""
         for letter in outbox.due(state.alerts, [url], now).get(url.id, ()):
             outbox.begin(state, letter.alert.id, url, now)
-            outbox.fold(state, letter.alert.id, url.id, reason, urls, now, whole=True, merged=letter.merged)
+            outbox.record_outcome(
+                state, letter.alert.id, url.id, reason, urls, now, whole=True, merged=letter.merged
+            )
             sent.append((url.id, letter.alert.id, letter.alert.text))
     return sent
 
@@ -66,8 +68,8 @@ def test_few_that_wait_are_left_alone_and_so_is_what_is_said_of_the_monitor() ->
     for number in range(5):
         queue(state, "w", number, "gpu")
         alerts.raise_monitor_alert(state, 60.0 * number, "something", "")
-    assert merging.let_go(state, 5) == 0
-    assert merging.let_go(state, 4) == 4
+    assert merging.drop_superseded(state, 5) == 0
+    assert merging.drop_superseded(state, 4) == 4
     assert [alert.node for alert in state.alerts] == [*[""] * 4, "gpu", ""]
     assert send(state, Target("chat"), "", 1000.0) == [2, 4, 6, 8, 9, 10]
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gpu_mesh.alerting import alerts
-from gpu_mesh.alerting.merging import letters
+from gpu_mesh.alerting.merging import notifications
 from gpu_mesh.delivery import outbox
 from gpu_mesh.delivery.outbox import Target
 from gpu_mesh.domain.alert import Alert, AlertKind, Level, Progress
@@ -46,31 +46,31 @@ STORIES = {
 @pytest.mark.parametrize("case", STORIES)
 def test_one_alert_stands_for_what_waited(case: str) -> None:
     story, lead, merged = STORIES[case]
-    (letter,) = letters(told(story))
+    (letter,) = notifications(told(story))
     assert (letter.alert.id, letter.merged) == (lead, merged)
 
 
 def test_what_recoveries_said_is_not_lost_with_their_alerts() -> None:
-    (letter,) = letters(told("eWWc"))
+    (letter,) = notifications(told("eWWc"))
     assert letter.alert.tried == "repair 2 failed; repair 3 failed"
 
 
 def test_what_the_alert_says_of_recoveries_itself_is_not_said_twice() -> None:
     error, repair, offline, later = told("eWcW")
-    (letter,) = letters([error, repair, replace(offline, tried="a restart did not help"), later])
+    (letter,) = notifications([error, repair, replace(offline, tried="a restart did not help"), later])
     assert letter.alert.tried == "a restart did not help; repair 4 failed"
 
 
 def test_a_url_that_wants_no_recoveries_learns_from_the_late_alert_that_it_is_over() -> None:
-    (letter,) = letters(told("we"), unwanted=told("wei"))
+    (letter,) = notifications(told("we"), unwanted=told("wei"))
     assert letter.alert.text == "unhealthy; healthy again since 1970-01-01 00:03:00 UTC"
-    (other,) = letters(told("we"), unwanted=told("wei", "gpu2"))
+    (other,) = notifications(told("we"), unwanted=told("wei", "gpu2"))
     assert other.alert.text == "unhealthy"
 
 
 def test_other_nodes_and_what_is_said_of_the_monitor_are_sent_as_they_are() -> None:
     monitor = [Alert(number, 1.0, Level.ERROR, AlertKind.MONITOR, "x") for number in (7, 8)]
-    found = letters([*told("we"), *told("w", "gpu2"), *monitor])
+    found = notifications([*told("we"), *told("w", "gpu2"), *monitor])
     assert [(each.alert.id, each.merged) for each in found] == [(1, ()), (2, (1,)), (7, ()), (8, ())]
 
 
@@ -89,7 +89,7 @@ def send(state: State, target: Target, reason: str, now: float) -> list[int]:
     sent = []
     for letter in outbox.due(state.alerts, [target], now).get(target.id, ()):
         outbox.begin(state, letter.alert.id, target, now)
-        outbox.fold(
+        outbox.record_outcome(
             state, letter.alert.id, target.id, reason, [CHAT, MAIL], now, whole=True, merged=letter.merged
         )
         sent.append(letter.alert.id)
@@ -129,7 +129,7 @@ def test_with_an_alert_that_is_given_up_go_those_that_it_stood_for() -> None:
 
 @given(st.text("weciWEC", min_size=1, max_size=30))
 def test_every_alert_is_sent_or_stood_for_and_the_newest_end_is_never_hidden(story: str) -> None:
-    (letter,) = letters(told(story))
+    (letter,) = notifications(told(story))
     assert {letter.alert.id, *letter.merged} == set(range(1, len(story) + 1))
     assert letter.alert.id not in letter.merged
     assert (letter.alert.status is Status.HEALTHY) is (story[-1] == "i")

@@ -15,14 +15,14 @@ from gpu_mesh.domain.causes import CAUSES, Action, Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.domain.observation import Observation, Reply
-from gpu_mesh.domain.recovery import Attempt, Claim, Ending, Finding, Outcome
+from gpu_mesh.domain.recovery import Attempt, Claim, Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import advice, plan
 from gpu_mesh.recovery import lifecycle
-from gpu_mesh.recovery.values import Job, Proof
+from gpu_mesh.recovery.values import Job, Verification
 from gpu_mesh.reporting.report import report
 from gpu_mesh.simulation import fake_recovery
-from gpu_mesh.simulation.fake_probe import Effect, Facts, Show
+from gpu_mesh.simulation.fake_probe import Effect, Facts, Scenario
 
 NOW = 1_700_000_000.0
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks/recovery"
@@ -65,7 +65,7 @@ def test_after_a_command_that_failed_it_is_the_command_that_is_to_be_corrected(s
     words = f"mesh_node_recovery_command was run: {said}"
     step = f"correct mesh_node_recovery_command of gpu1, {why}; or {OLLAMA}"
     before = replace(DOWN, attempts=(failed(600, "x"), failed(300, "x")))
-    ending = Ending(NOW, Action.RESTART_OLLAMA, Outcome.FAILED, Finding.SILENT, DOWN.cause, words)
+    ending = RecoveryResult(NOW, Action.RESTART_OLLAMA, Outcome.FAILED, Finding.SILENT, DOWN.cause, words)
     alert = recovery_alerts.alert_of(POD, Settings(), before, ending)
     assert alert is not None
     assert alert.level is Level.CRITICAL
@@ -117,7 +117,7 @@ def test_the_playbooks_say_of_a_failed_command_what_the_checker_reads() -> None:
 PROBED = [cause for cause in Cause if cause not in (Cause.NOT_EXPOSED, Cause.NO_ACCESS)]
 """What a probe alone can name."""
 
-SHOWS = {Cause.REFUSED: Show.REFUSED, Cause.TIMEOUT: Show.HANG, Cause.HTTP_ERROR: Show.HTTP_503}
+SHOWS = {Cause.REFUSED: Scenario.REFUSED, Cause.TIMEOUT: Scenario.HANG, Cause.HTTP_ERROR: Scenario.HTTP_503}
 
 
 def said_twice(text: str) -> list[str]:
@@ -134,27 +134,27 @@ def nodes(cause: Cause) -> Iterator[Node]:
             yield replace(POD, recovery=kind, tunnel=tunnel, url=POD.url if tunnel else "http://gpu1:11434")
 
 
-def endings(node: Node, before: NodeState, cause: Cause) -> Iterator[Ending]:
+def endings(node: Node, before: NodeState, cause: Cause) -> Iterator[RecoveryResult]:
     """Yield all that can come of the recoveries for a cause, in the words of the playbooks."""
     claim = Claim(NOW - 10, NOW + 90, 1, Action.RESTART_OLLAMA)
     job = Job(node, claim, before, cause)
-    still = Proof(Observation(node.key, NOW, Reply()), detail="Timeout (10s)")
+    still = Verification(Observation(node.key, NOW, Reply()), detail="Timeout (10s)")
     for action in (Action.RESTART_OLLAMA, *((Action.REBUILD_TUNNEL,) if node.tunnel else ())):
         for look in (None, *Finding):
             for effect in Effect:
-                facts = Facts(SHOWS.get(cause, Show.OK), look=look, restart=effect, rebuild=effect)
+                facts = Facts(SHOWS.get(cause, Scenario.OK), look=look, restart=effect, rebuild=effect)
                 done, _ = fake_recovery.act(node, facts, action, cause, 120.0)
-                yield lifecycle.ending_of(job, action, done, still, NOW)
+                yield lifecycle.result_of(job, action, done, still, NOW)
     for words, _ in ANSWERS if node.recovery is RecoveryKind.COMMAND else ():
         words = f"mesh_node_recovery_command was run: {words}"
-        yield Ending(NOW, Action.RESTART_OLLAMA, Outcome.FAILED, Finding.SILENT, cause, words, cause)
+        yield RecoveryResult(NOW, Action.RESTART_OLLAMA, Outcome.FAILED, Finding.SILENT, cause, words, cause)
 
 
 @pytest.mark.parametrize("cause", PROBED)
 def test_no_message_says_a_phrase_twice_whatever_the_cause_and_the_rung(cause: Cause) -> None:
     fails = CAUSES[cause].verdict is Verdict.FAILED
     for node in nodes(cause):
-        words = f"{diagnose.in_words(cause, node)} (some number)"
+        words = f"{diagnose.describe_cause(cause, node)} (some number)"
         known = replace(DOWN, cause=cause, detail=words, cause_since=NOW - 900, verdict=CAUSES[cause].verdict)
         if not fails:
             known = replace(known, status=Status.DEGRADED, failures=0, impaired=9)
@@ -174,7 +174,7 @@ def test_what_a_look_found_is_added_to_the_cause_without_saying_it_again() -> No
     node = replace(POD, recovery=RecoveryKind.SYSTEMD, tunnel=None, url="http://gpu1:11434")
     known = replace(DOWN, cause=Cause.REFUSED, detail="Connection refused")
     found = "Ollama answers on its own host (127.0.0.1:11434 asked); nothing was restarted; it runs since 2 h"
-    ending = Ending(
+    ending = RecoveryResult(
         NOW, Action.RESTART_OLLAMA, Outcome.DECLINED, Finding.ANSWERS, Cause.NOT_EXPOSED, found, Cause.REFUSED
     )
     alert = recovery_alerts.alert_of(node, Settings(), known, ending)

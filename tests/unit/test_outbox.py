@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from gpu_mesh.alerting import alerts
 from gpu_mesh.delivery import outbox
-from gpu_mesh.delivery.outbox import Ending, Target
+from gpu_mesh.delivery.outbox import Closure, Target
 from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Progress
 from gpu_mesh.domain.state import State
 from gpu_mesh.storage import state_file
 
 HOUR = 3600.0
 I_ONLY = frozenset({"info"})
-UNMATCHED = Ending.UNMATCHED
+UNMATCHED = Closure.UNMATCHED
 I, W, E, C = Level.INFO, Level.WARNING, Level.ERROR, Level.CRITICAL  # noqa: E741 - a table of levels
 
 
@@ -33,7 +33,7 @@ def attempt(
 ) -> Delivery | None:
     """Send an alert to a URL that wants it, the way delivery/worker.py does."""
     outbox.begin(state, number, Target(key), now)
-    return outbox.fold(state, number, key, reason, targets, now, whole=True)
+    return outbox.record_outcome(state, number, key, reason, targets, now, whole=True)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_an_attempt_whose_outcome_nobody_noted_is_one_and_is_made_again_after_th
     assert outbox.begin(state, 1, chat, 1000.0)
     assert state.alerts[0].deliveries["chat"] == Delivery(attempts=1, next_at=1030.0, error=outbox.UNTOLD)
     assert not outbox.begin(state, 1, chat, 1029.9)
-    assert outbox.settle(state, (chat,), 1029.9, whole=True) == ()
+    assert outbox.close(state, (chat,), 1029.9, whole=True) == ()
     assert list(outbox.due(state.alerts, [chat], 1030.0)) == ["chat"]
     attempt(state, 1, "chat", "", (chat,), 1030.0)
     assert state.alerts[0].deliveries["chat"] == Delivery(progress=Progress.DELIVERED, attempts=2)
@@ -126,11 +126,11 @@ def test_an_attempt_whose_outcome_nobody_noted_is_one_and_is_made_again_after_th
 
 def test_an_alert_waits_until_the_last_url_has_it() -> None:
     state, targets = state_with(alert()), (Target("chat"), Target("mail"))
-    assert alerts.waits(state.alerts[0])
+    assert alerts.is_waiting(state.alerts[0])
     attempt(state, 1, "chat", "", targets, 1000.0)
-    assert alerts.waits(state.alerts[0])
+    assert alerts.is_waiting(state.alerts[0])
     attempt(state, 1, "mail", "", targets, 1000.0)
-    assert not alerts.waits(state.alerts[0])
+    assert not alerts.is_waiting(state.alerts[0])
 
 
 def test_nothing_is_begun_that_is_done_already_or_unknown() -> None:
@@ -178,7 +178,7 @@ def test_an_alert_that_one_url_took_is_not_done_while_another_that_waits_is_miss
         ("no URL wants it", (Target("mail", I_ONLY),), "", True, 1000.0, UNMATCHED),
         ("a URL still waits", (Target("chat"),), "", True, 1000.0, None),
         ("the last open URL is gone from the file: perhaps it comes back", (), "503", True, 1000.0, None),
-        ("the URL never came back", (), "503", True, 1000.0 + 24 * HOUR, Ending.EXPIRED),
+        ("the URL never came back", (), "503", True, 1000.0 + 24 * HOUR, Closure.EXPIRED),
         (
             "it is still there, but for other levels",
             (Target("chat", I_ONLY),),
@@ -188,22 +188,22 @@ def test_an_alert_that_one_url_took_is_not_done_while_another_that_waits_is_miss
             UNMATCHED,
         ),
         ("a part of the file is broken: the alert waits", (), "", False, 1000.0, None),
-        ("it stayed broken for a day", (), "", False, 1000.0 + 24 * HOUR, Ending.EXPIRED),
+        ("it stayed broken for a day", (), "", False, 1000.0 + 24 * HOUR, Closure.EXPIRED),
         ("broken for a day, but a good URL is being tried", (Target("chat"),), "", False, 99 * HOUR, None),
     ],
 )
 def test_an_alert_ends_without_a_last_attempt_only_for_a_reason(
-    story: str, targets: tuple[Target, ...], folded: str, whole: bool, now: float, ending: Ending | None
+    story: str, targets: tuple[Target, ...], folded: str, whole: bool, now: float, ending: Closure | None
 ) -> None:
     state = state_with(alert())
     if folded:
         attempt(state, 1, "chat", folded, (Target("chat"),), 1000.0)
-    settled = outbox.settle(state, targets, now, whole=whole)
+    settled = outbox.close(state, targets, now, whole=whole)
     assert [item.ending for item in settled] == ([ending] if ending else []), story
     assert state.alerts[0].done is (ending is not None)
     waiting = [way for way in state.alerts[0].deliveries.values() if way.progress is Progress.PENDING]
     assert not (state.alerts[0].done and waiting)
-    assert outbox.settlements(state.alerts, targets, now, whole=whole) == ()
+    assert outbox.closable(state.alerts, targets, now, whole=whole) == ()
 
 
 tags = st.frozensets(st.sampled_from(["info", "warning", "error", "critical", "gpu", "web"]), max_size=3)
@@ -237,7 +237,7 @@ def test_no_alert_is_done_while_a_url_that_wants_it_neither_has_it_nor_was_given
             for item in found
         ]
         if what == "settle":
-            outbox.settle(state, targets, now, whole=True)
+            outbox.close(state, targets, now, whole=True)
         elif due:
             key, number = due[which % len(due)]
             target = next(target for target in targets if target.id == key)
@@ -246,7 +246,7 @@ def test_no_alert_is_done_while_a_url_that_wants_it_neither_has_it_nor_was_given
                 received.add((key, number))
             if what != "killed":  # killed between the sending and the folding: the state knows nothing of it
                 reason = "" if what == "delivered" else "503"
-                folded = outbox.fold(state, number, key, reason, targets, now, whole=True)
+                folded = outbox.record_outcome(state, number, key, reason, targets, now, whole=True)
                 if folded and folded.progress is Progress.GIVEN_UP:
                     given_up.add((key, number))
         state = state_file.decode(state_file.encode(state))  # each step is another process

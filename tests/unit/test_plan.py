@@ -8,7 +8,7 @@ from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
-from gpu_mesh.domain.recovery import Attempt, Claim, Ending, Finding, Outcome
+from gpu_mesh.domain.recovery import Attempt, Claim, Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import claims, findings, plan
 from gpu_mesh.recovery import lifecycle
@@ -99,11 +99,15 @@ def test_a_failing_node_gets_what_helps_its_cause(node: Node, cause: Cause | Non
                 "see why Ollama stopped: journalctl -u ollama.service on gpu1"
             ),
         ),
-        (DIRECT, replace(DOWN, attempts=(attempt(20),)), "waits until 22:14:05 UTC (45 s) after attempt 1"),
+        (
+            DIRECT,
+            replace(DOWN, attempts=(attempt(20),)),
+            "next attempt in 45 s (22:14:05 UTC), after attempt 1",
+        ),
         (
             DIRECT,
             replace(DOWN, attempts=(attempt(300), attempt(100))),
-            "waits until 22:13:45 UTC (26 s) after attempt 2",
+            "next attempt in 26 s (22:13:45 UTC), after attempt 2",
         ),
     ],
 )
@@ -146,8 +150,8 @@ def test_insisting_overrides_neither_a_recovery_under_way_nor_an_owner_who_forbi
 
 def test_a_claim_that_expired_counts_as_a_lost_attempt() -> None:
     dead = replace(DOWN, claim=Claim(NOW - 100, NOW - 10, 1, RESTART))
-    assert decided(DIRECT, dead) == (NONE, "waits until 22:14:15 UTC (55 s) after attempt 1")
-    settled = claims.settle(dead, NOW)
+    assert decided(DIRECT, dead) == (NONE, "next attempt in 55 s (22:14:15 UTC), after attempt 1")
+    settled = claims.expire(dead, NOW)
     assert settled.claim is None
     assert settled.attempts == (Attempt(NOW - 10, RESTART, Outcome.LOST, cause=Cause.REFUSED),)
 
@@ -187,24 +191,24 @@ def test_the_look_makes_the_cause_precise(
 def test_a_claim_ends_with_its_own_attempt_and_leaves_somebody_elses_alone() -> None:
     mine = claims.claimed(DOWN, RESTART, NOW, 60, 1)
     assert mine.claim is not None
-    after = claims.concluded(mine, mine.claim, attempt(0))
+    after = claims.released(mine, mine.claim, attempt(0))
     assert (after.claim, after.attempts) == (None, (attempt(0),))
     other = replace(mine, claim=Claim(NOW + 61, NOW + 121, 2, RESTART))
-    assert claims.concluded(other, mine.claim, attempt(0)).claim == other.claim
+    assert claims.released(other, mine.claim, attempt(0)).claim == other.claim
 
 
 def test_an_attempt_on_a_node_that_came_back_meanwhile_burdens_no_later_incident() -> None:
     mine = claims.claimed(DOWN, RESTART, NOW, 60, 1)
     assert mine.claim is not None
     back = replace(mine, status=Status.HEALTHY, failures=0, incident_since=0.0)
-    assert claims.concluded(back, mine.claim, attempt(0)).attempts == ()
+    assert claims.released(back, mine.claim, attempt(0)).attempts == ()
 
 
 def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
     known = replace(DOWN, attempts=(attempt(9_999),))
     for _ in range(100):
         claim = Claim(NOW, NOW + 1, 1, RESTART)
-        known = claims.concluded(replace(known, claim=claim), claim, attempt(0, Outcome.DECLINED))
+        known = claims.released(replace(known, claim=claim), claim, attempt(0, Outcome.DECLINED))
     assert len(known.attempts) == claims.KEPT_ATTEMPTS
     assert known.attempts[0] == attempt(9_999)
 
@@ -214,7 +218,7 @@ def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
     [
         (
             DOWN,
-            Ending(NOW, RESTART, Outcome.FAILED, Finding.SILENT, Cause.REFUSED, "no such unit"),
+            RecoveryResult(NOW, RESTART, Outcome.FAILED, Finding.SILENT, Cause.REFUSED, "no such unit"),
             Level.WARNING,
             "restart of ollama.service failed (attempt 1 of 3): no such unit",
             (
@@ -224,7 +228,7 @@ def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
         ),
         (
             replace(DOWN, attempts=(attempt(300), attempt(200))),
-            Ending(
+            RecoveryResult(
                 NOW, RESTART, Outcome.NOT_RECOVERED, Finding.SILENT, Cause.REFUSED, "restarted; but Timeout"
             ),
             Level.CRITICAL,
@@ -233,14 +237,18 @@ def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
         ),
         (
             DOWN,
-            Ending(NOW, RESTART, Outcome.DECLINED, Finding.ANSWERS, Cause.NOT_EXPOSED, "it answers there"),
+            RecoveryResult(
+                NOW, RESTART, Outcome.DECLINED, Finding.ANSWERS, Cause.NOT_EXPOSED, "it answers there"
+            ),
             Level.ERROR,
             "not restarted: Ollama answers on its own host, but not at http://gpu1:11434: it answers there",
             "set OLLAMA_HOST=0.0.0.0 for ollama.service on gpu1, or open port 11434 in its firewall",
         ),
         (
             DOWN,
-            Ending(NOW, RESTART, Outcome.DECLINED, Finding.UNIT_DISABLED, Cause.REFUSED, "left alone"),
+            RecoveryResult(
+                NOW, RESTART, Outcome.DECLINED, Finding.UNIT_DISABLED, Cause.REFUSED, "left alone"
+            ),
             Level.ERROR,
             "not restarted: Connection refused: left alone",
             (
@@ -251,7 +259,7 @@ def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
     ],
 )
 def test_a_recovery_that_did_not_help_says_what_was_tried_and_what_is_next(
-    known: NodeState, ending: Ending, level: Level, text: str, step: str
+    known: NodeState, ending: RecoveryResult, level: Level, text: str, step: str
 ) -> None:
     alert = recovery_alerts.alert_of(DIRECT, Settings(), known, ending)
     assert alert is not None
@@ -260,7 +268,9 @@ def test_a_recovery_that_did_not_help_says_what_was_tried_and_what_is_next(
 
 
 def test_what_was_declined_is_told_of_once_in_an_incident() -> None:
-    ending = Ending(NOW, RESTART, Outcome.DECLINED, Finding.ANSWERS, Cause.NOT_EXPOSED, "it answers there")
+    ending = RecoveryResult(
+        NOW, RESTART, Outcome.DECLINED, Finding.ANSWERS, Cause.NOT_EXPOSED, "it answers there"
+    )
     again = replace(DOWN, attempts=(attempt(60, Outcome.DECLINED, "answers_on_its_host"),))
     assert recovery_alerts.alert_of(DIRECT, Settings(), again, ending) is None
     other = replace(DOWN, attempts=(attempt(60, Outcome.DECLINED, "unit_disabled"),))
@@ -270,7 +280,9 @@ def test_what_was_declined_is_told_of_once_in_an_incident() -> None:
 def test_the_refined_cause_becomes_the_nodes() -> None:
     claimed = claims.claimed(DOWN, RESTART, NOW, 60, 1)
     assert claimed.claim is not None
-    ending = Ending(NOW, RESTART, Outcome.DECLINED, Finding.NO_ACCESS, Cause.NO_ACCESS, "Permission denied")
+    ending = RecoveryResult(
+        NOW, RESTART, Outcome.DECLINED, Finding.NO_ACCESS, Cause.NO_ACCESS, "Permission denied"
+    )
     after = lifecycle._with_result(DIRECT, claimed, claimed.claim, ending)
     assert (after.cause, after.detail) == (
         Cause.NO_ACCESS,
@@ -298,7 +310,7 @@ def test_a_node_that_answers_again_is_not_restarted_before_it_counts_as_healthy(
 def test_an_attempt_or_a_claim_from_the_future_holds_nobody_up() -> None:
     assert decided(DIRECT, replace(DOWN, attempts=(attempt(-3e7),)))[0] is RESTART
     claim = Claim(NOW + 3e7, NOW + 3e7 + 100, 4711, RESTART)
-    settled = claims.settle(replace(DOWN, claim=claim), NOW)
+    settled = claims.expire(replace(DOWN, claim=claim), NOW)
     assert (settled.claim, settled.attempts[-1].outcome) == (None, Outcome.LOST)
 
 

@@ -12,7 +12,7 @@ from gpu_mesh.delivery.render import BODY_LIMIT, Format, Templates
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.causes import CAUSES, Cause
 from gpu_mesh.domain.health import Status
-from gpu_mesh.text.humanize import in_words, moment
+from gpu_mesh.text.humanize import format_duration, moment
 from gpu_mesh.text.sanitize import one_line
 
 NOON = 1_750_161_600.0  # 2025-06-17 12:00:00 UTC
@@ -308,7 +308,7 @@ def test_a_folder_of_templates_that_does_not_exist_is_told(tmp_path: Path) -> No
     ],
 )
 def test_a_duration_is_said_in_its_two_largest_units(seconds: float, said: str) -> None:
-    assert in_words(seconds) == said
+    assert format_duration(seconds) == said
 
 
 def test_a_cut_line_shows_that_it_was_cut() -> None:

@@ -7,17 +7,21 @@ from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import LoadedModel, Observation, Reply
 from gpu_mesh.domain.recovery import Finding, Outcome
 from gpu_mesh.domain.state import State
-from gpu_mesh.hosts.playbook_result import Report
+from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.monitor import tick
 from gpu_mesh.recovery import lifecycle
 from gpu_mesh.recovery.values import Job
 
 NOW = 1_800_000_000.0
 MESH = Mesh((Node("gpu1", "GPU one", "http://gpu1:11434"),))
-RESTARTED = Report(True, "gpu1", looked=True, done=True, said="restarted", finding=Finding.ANSWERS)
-REFUSED = Report(False, "gpu1", looked=True, reason="authentication required", finding=Finding.ANSWERS)
-NO_ACCESS = Report(False, "gpu1", unreachable=True, reason="permission denied", finding=Finding.NO_ACCESS)
-AT_WORK = Report(True, "gpu1", looked=True, said="a model is generating", finding=Finding.AT_WORK)
+RESTARTED = PlaybookResult(True, "gpu1", looked=True, done=True, said="restarted", finding=Finding.ANSWERS)
+REFUSED = PlaybookResult(
+    False, "gpu1", looked=True, reason="authentication required", finding=Finding.ANSWERS
+)
+NO_ACCESS = PlaybookResult(
+    False, "gpu1", unreachable=True, reason="permission denied", finding=Finding.NO_ACCESS
+)
+AT_WORK = PlaybookResult(True, "gpu1", looked=True, said="a model is generating", finding=Finding.AT_WORK)
 
 
 def on_the_cpu(at: float, *, loaded: bool = True) -> Observation:
@@ -26,7 +30,7 @@ def on_the_cpu(at: float, *, loaded: bool = True) -> Observation:
     return Observation("gpu1", at, good, ("a",), good, models, at)
 
 
-def hours(report: Report, *, unloaded: range = range(0)) -> tuple[State, list[Outcome]]:
+def hours(report: PlaybookResult, *, unloaded: range = range(0)) -> tuple[State, list[Outcome]]:
     """Let a model run on the CPU for three hours, each repair ending with this report, as late as real ones.
 
     In the checks of that number the model is not loaded.
@@ -34,12 +38,12 @@ def hours(report: Report, *, unloaded: range = range(0)) -> tuple[State, list[Ou
     state, outcomes = State(), []
     for number, at in enumerate(range(int(NOW), int(NOW) + 3 * 3600, 30)):
         seen = on_the_cpu(at, loaded=number not in unloaded)
-        tick.apply(state, MESH, tick.Sight({"gpu1": seen}), at, at)
+        tick.apply(state, MESH, tick.MeshObservation({"gpu1": seen}), at, at)
         job = lifecycle.claim(state, MESH, at + 1, 1)
         if isinstance(job, Job):
-            proof = lifecycle.judge(job, on_the_cpu(at + 5, loaded=not report.done))
-            ending = lifecycle.ending_of(job, job.claim.action, report, proof, at + 6)
-            lifecycle.conclude(state, MESH, job, ending, proof, counts=True)
+            proof = lifecycle.verify(job, on_the_cpu(at + 5, loaded=not report.done))
+            ending = lifecycle.result_of(job, job.claim.action, report, proof, at + 6)
+            lifecycle.record_result(state, MESH, job, ending, proof, counts=True)
             outcomes.append(ending.outcome)
     return state, outcomes
 
@@ -51,7 +55,7 @@ def test_a_model_that_is_on_the_cpu_again_after_each_restart_is_restarted_for_on
 
 
 @pytest.mark.parametrize("report", [RESTARTED, REFUSED])
-def test_nobody_is_called_again_each_time_that_such_a_model_is_loaded(report: Report) -> None:
+def test_nobody_is_called_again_each_time_that_such_a_model_is_loaded(report: PlaybookResult) -> None:
     state, outcomes = hours(report, unloaded=range(100, 200))
     assert len(outcomes) == 1
     assert [alert.level for alert in state.alerts].count(Level.CRITICAL) == 1
@@ -67,7 +71,7 @@ def test_nobody_is_called_again_each_time_that_such_a_model_is_loaded(report: Re
     ],
 )
 def test_a_repair_of_a_node_that_serves_is_told_of_once_when_it_did_not_work(
-    report: Report, level: Level, said: str
+    report: PlaybookResult, level: Level, said: str
 ) -> None:
     state, _ = hours(report)
     status, repair = state.alerts

@@ -15,7 +15,7 @@ from gpu_mesh.domain.mesh import Day, Mesh, Node, Window
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import plan
 from gpu_mesh.silences import silences
-from gpu_mesh.silences.silences import Quiet
+from gpu_mesh.silences.silences import MutedUntil
 from gpu_mesh.storage import state_file
 from gpu_mesh.text import humanize
 
@@ -73,12 +73,14 @@ def test_of_several_silences_the_one_that_ends_last_counts() -> None:
 def test_an_open_window_is_as_good_as_a_silence() -> None:
     node = replace(ICELAND, maintenance=(BACKUP,))
     closes = NOW + 60 * MINUTE
-    assert silences.quiet((), node, Level.ERROR, NOW) == Quiet(closes, "backup")
-    assert silences.quiet([UPDATE], node, Level.ERROR, NOW) == Quiet(closes, "backup")
-    assert silences.quiet([replace(UPDATE, until=closes + 1)], node, Level.ERROR, NOW) == Quiet(
+    assert silences.quiet((), node, Level.ERROR, NOW) == MutedUntil(closes, "backup")
+    assert silences.quiet([UPDATE], node, Level.ERROR, NOW) == MutedUntil(closes, "backup")
+    assert silences.quiet([replace(UPDATE, until=closes + 1)], node, Level.ERROR, NOW) == MutedUntil(
         closes + 1, "driver update", "anna"
     )
-    assert silences.quiet([UPDATE], ICELAND, Level.ERROR, NOW) == Quiet(UPDATE.until, "driver update", "anna")
+    assert silences.quiet([UPDATE], ICELAND, Level.ERROR, NOW) == MutedUntil(
+        UPDATE.until, "driver update", "anna"
+    )
     assert silences.quiet([UPDATE], node, Level.ERROR, closes) is None
     assert silences.quiet([UPDATE], DESK, Level.ERROR, NOW) is None
     assert silences.quiet([UPDATE], None, Level.ERROR, NOW) is None
@@ -90,15 +92,15 @@ def test_recovery_goes_on_unless_a_silence_or_a_window_says_otherwise() -> None:
     node = replace(ICELAND, maintenance=(quiet_window,))
     assert silences.sparing([UPDATE], ICELAND, NOW) is None
     assert silences.sparing([hands_off], DESK, NOW) is None
-    assert silences.sparing([hands_off], ICELAND, NOW) == Quiet(
+    assert silences.sparing([hands_off], ICELAND, NOW) == MutedUntil(
         UPDATE.until, "driver update", "anna", no_recovery=True
     )
-    assert silences.sparing([hands_off], node, NOW) == Quiet(closed, "backup", no_recovery=True)
+    assert silences.sparing([hands_off], node, NOW) == MutedUntil(closed, "backup", no_recovery=True)
     assert silences.sparing([], node, closed) is None
     muted = silences.quiet(
         [hands_off, replace(UPDATE, until=NOW + DAY, reason="move")], ICELAND, Level.ERROR, NOW
     )
-    assert muted == Quiet(NOW + DAY, "move", "anna", no_recovery=True)
+    assert muted == MutedUntil(NOW + DAY, "move", "anna", no_recovery=True)
 
 
 def test_the_plan_leaves_a_silenced_node_alone_and_says_why_unless_it_is_forced() -> None:
@@ -171,7 +173,7 @@ def test_nodes_that_share_a_window_are_shown_as_one() -> None:
     ],
 )
 def test_a_duration_is_read_as_people_write_it(text: str, seconds: float) -> None:
-    assert humanize.parse(text, silences.LONGEST) == seconds
+    assert humanize.parse_duration(text, silences.LONGEST) == seconds
 
 
 @pytest.mark.parametrize(
@@ -191,13 +193,13 @@ def test_a_duration_is_read_as_people_write_it(text: str, seconds: float) -> Non
 )
 def test_what_is_no_duration_is_told_with_how_to_write_it(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(problem)}$"):
-        humanize.parse(text, silences.LONGEST)
+        humanize.parse_duration(text, silences.LONGEST)
 
 
 @given(st.text())
 def test_whatever_is_written_is_a_duration_within_bounds_or_a_mistake(text: str) -> None:
     try:
-        seconds = humanize.parse(text, silences.LONGEST)
+        seconds = humanize.parse_duration(text, silences.LONGEST)
     except ValueError:
         return
     assert 60 <= seconds <= silences.LONGEST

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gpu_mesh.diagnosis.evaluate import apply_observation
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.domain.state import NodeState, State
-from gpu_mesh.monitor.tick import fold
 from gpu_mesh.storage import state_file
 from gpu_mesh.storage.state_file import StateError, StateFile, decode, encode
 from gpu_mesh.system.log import Log
@@ -256,7 +256,7 @@ def test_whatever_nodes_show_the_state_is_the_same_after_writing_and_reading(see
     state = State()
     for observation in seen:
         node = Node(key=observation.node, name=observation.node, url=f"http://{observation.node}:11434")
-        fold(state, node, observation)
+        apply_observation(state, node, observation)
     assert decode(encode(state)) == state
 
 
@@ -269,7 +269,7 @@ def test_a_node_takes_at_most_2_kib(tmp_path: Path) -> None:
         reply = Reply(Fault.READ_TIMEOUT) if number % 7 == 0 else Reply(status=200, ms=45.123)
         loaded = (LoadedModel(models[0], 1, 1, at + 300),)
         seen = Observation("iceland", at, reply, models, Reply(status=200), loaded, at, "0.12.9")
-        fold(state, node, seen)
+        apply_observation(state, node, seen)
     state.alerts = ()
     assert len(encode(state)) - len(encode(State())) <= 2048
 

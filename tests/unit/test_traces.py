@@ -200,7 +200,7 @@ def test_every_word_is_documented_as_the_program_has_it(heading: str, words: dic
     assert re.findall(r"(?m)^\| `(\w+)` \| (.*) \|$", part) == [(word, words[word]) for word in words]
 
 
-@pytest.mark.parametrize("shape", [trace.Moment, trace.Facts, trace.Hush, trace.Expected, story.Happening])
+@pytest.mark.parametrize("shape", [trace.Moment, trace.Facts, trace.SilenceSpec, trace.Expected, story.Event])
 def test_every_field_is_documented(shape: type) -> None:
     documented = set(re.findall(r"(?m)^\| `(\w+)`", PAGE))
     assert set(shape.__struct_encode_fields__) <= documented  # type: ignore[attr-defined] # a Struct

@@ -35,7 +35,7 @@ def walk(checks: str, node: Node = NODE, start: float = NOW) -> tuple[str, list[
     mesh = Mesh((node,), Settings(grace=0))
     for number, what in enumerate(checks.split(), start=1):
         at, before = start + 30.0 * number, mesh_state.next_alert
-        icons.append(evaluate.fold(mesh_state, node, seen(what, at)).after.status.icon)
+        icons.append(evaluate.apply_observation(mesh_state, node, seen(what, at)).after.status.icon)
         announce(mesh_state, mesh, at)
         raised = [alert for alert in mesh_state.alerts if alert.id >= before]
         told += [f"{number} {alerts.one_line(alert)}" for alert in raised]
@@ -149,13 +149,13 @@ def test_thresholds_are_the_nodes_own() -> None:
 def test_recoveries_of_the_last_hour_still_count_in_the_next_incident_and_older_ones_do_not() -> None:
     old, new = (Attempt(NOW - age, Action.RESTART_OLLAMA, Outcome.RECOVERED) for age in (3700, 60))
     mesh_state = state.State(nodes={"iceland": state.NodeState(attempts=(old, new))})
-    assert evaluate.fold(mesh_state, NODE, seen(OK, NOW)).after.attempts == (new,)
+    assert evaluate.apply_observation(mesh_state, NODE, seen(OK, NOW)).after.attempts == (new,)
 
 
 def test_what_a_node_said_before_it_failed_is_remembered() -> None:
     mesh_state = state.State()
-    evaluate.fold(mesh_state, NODE, seen(OK, NOW))
-    after = evaluate.fold(mesh_state, NODE, seen(FAIL, NOW + 30)).after
+    evaluate.apply_observation(mesh_state, NODE, seen(OK, NOW))
+    after = evaluate.apply_observation(mesh_state, NODE, seen(FAIL, NOW + 30)).after
     assert (after.models, after.response_ms, after.last_ok) == (("a", "b", "c"), 45, NOW)
 
 
@@ -164,7 +164,7 @@ def test_the_alert_names_cause_next_step_and_the_nodes_own_tags() -> None:
         key="iceland", name="Iceland", url="http://10.0.0.7:11434", alert_tags=("night",), groups=("rented",)
     )
     mesh_state = state.State()
-    evaluate.fold(mesh_state, node, seen(FAIL, NOW + 30))
+    evaluate.apply_observation(mesh_state, node, seen(FAIL, NOW + 30))
     announce(mesh_state, Mesh((node,), Settings(grace=0)), NOW + 30)
     (alert,) = mesh_state.alerts
     assert alert.cause is causes.Cause.TIMEOUT
@@ -190,7 +190,7 @@ def test_whatever_happens_every_status_follows_from_the_failures_left(story: str
     mesh_state = state.State()
     failures = served = 0
     for number, what in enumerate(story.split()):
-        after = evaluate.fold(mesh_state, node, seen(what, NOW + 30.0 * number)).after
+        after = evaluate.apply_observation(mesh_state, node, seen(what, NOW + 30.0 * number)).after
         served = 0 if what == FAIL else served + 1
         failures = failures + 1 if what == FAIL else 0 if served >= node.healthy_threshold else failures
         expected = (
@@ -210,7 +210,7 @@ def test_whatever_happens_no_incident_that_was_told_ends_untold_and_no_end_is_to
     mesh = Mesh((node,), Settings(grace=0))
     for number, what in enumerate(story.split()):
         at, before = NOW + 30.0 * number, mesh_state.next_alert
-        after = evaluate.fold(mesh_state, node, seen(what, at)).after
+        after = evaluate.apply_observation(mesh_state, node, seen(what, at)).after
         announce(mesh_state, mesh, at)
         for alert in mesh_state.alerts:
             if alert.id >= before and alert.level is Level.INFO:
@@ -227,7 +227,7 @@ def test_the_score_is_the_weighted_mean_of_the_checks(story: str) -> None:
     mesh_state = state.State()
     values = []
     for number, what in enumerate(story.split()):
-        evaluate.fold(mesh_state, NODE, seen(what, NOW + 30.0 * number))
+        evaluate.apply_observation(mesh_state, NODE, seen(what, NOW + 30.0 * number))
         values.append({OK: 1.0, CPU: 0.5, FAIL: 0.0}[what])
     if not values:
         return

@@ -114,7 +114,7 @@ def test_the_state_remembers_a_failed_unit_and_reads_one_from_before_there_were_
     fail(state, 0)
     assert decode(encode(state)) == state
     assert decode(b'{"schema": 1}').failed_units == {}
-    assert state.failed_units == {CHECK: FailedUnit(since=NOON, at=NOON, alerted_at=NOON, told=True)}
+    assert state.failed_units == {CHECK: FailedUnit(since=NOON, at=NOON, alerted_at=NOON, notified=True)}
 
 
 @pytest.mark.parametrize(

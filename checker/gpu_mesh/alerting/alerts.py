@@ -41,12 +41,12 @@ def as_event(alert: Alert) -> Event:
     )
 
 
-def waits(alert: Alert) -> bool:
+def is_waiting(alert: Alert) -> bool:
     """Tell whether the alert still has to reach somebody; worker.py, which knows the URLs, says when not."""
     return not alert.done
 
 
-def is_unheard(alert: Alert) -> bool:
+def has_no_url(alert: Alert) -> bool:
     """Tell whether somebody should have heard of it, but no URL was there to tell them."""
     return alert.done and not alert.deliveries and not alert.muted and alert.level is not Level.INFO
 
@@ -76,7 +76,7 @@ def raise_monitor_alert(
     return queue(state, alert, muted=silences.quiet(state.silences, None, level, now) is not None)
 
 
-def is_to_be_told(state: State, told_at: float, level: Level, interval: float, now: float) -> bool:
+def is_reminder_due(state: State, notified_at: float, level: Level, interval: float, now: float) -> bool:
     """Tell whether people are to hear now of something about the mesh as a whole that lasts.
 
     1. Not while a silence of everything mutes it: when that ends, it is told.
@@ -85,21 +85,26 @@ def is_to_be_told(state: State, told_at: float, level: Level, interval: float, n
 
     Args:
         state: what is remembered.
-        told_at: when it was last told; 0.0: not yet.
+        notified_at: when it was last told; 0.0: not yet.
         level: the alert's.
         interval: seconds; 0: once is enough.
         now: Unix seconds.
     """
     if silences.quiet(state.silences, None, level, now):
         return False
-    if not told_at:
+    if not notified_at:
         return True
-    return 0 < interval <= now - told_at and not any(map(_is_stuck, state.alerts))
+    return 0 < interval <= now - notified_at and not any(map(_is_stuck, state.alerts))
 
 
 def _is_stuck(alert: Alert) -> bool:
     reached = any(way.progress is Progress.DELIVERED for way in alert.deliveries.values())
-    return alert.kind is AlertKind.MONITOR and alert.level is not Level.INFO and waits(alert) and not reached
+    return (
+        alert.kind is AlertKind.MONITOR
+        and alert.level is not Level.INFO
+        and is_waiting(alert)
+        and not reached
+    )
 
 
 def node_alert(

@@ -1,15 +1,15 @@
 """Decides whether alerts about a node are muted now, and why. Pure."""
 
-from gpu_mesh.domain.alert import Hold, Level
+from gpu_mesh.domain.alert import Level, Muted
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Node, Settings
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.silences import silences
 
 
-def hold(
+def muted_by(
     node: Node, known: NodeState, state: State, settings: Settings, explained_by: str, now: float
-) -> Hold | None:
+) -> Muted | None:
     """Return why what there might be to tell of a node must wait; None: it need not.
 
     A silence mutes everything. The other reasons suppress bad news alone: that a node of which people were
@@ -24,29 +24,33 @@ def hold(
         now: Unix seconds.
     """
     healthy = known.status in (Status.HEALTHY, Status.UNKNOWN)
-    if healthy and not known.told and not known.flapping:
+    if healthy and not known.notified and not known.flapping:
         return None
     if silences.quiet(state.silences, node, level_of(known), now):
-        return Hold.SILENCE
+        return Muted.SILENCE
     if healthy:
         return None
     if explained_by:
-        return Hold.DEPENDENCY
-    if state.brake and state.brake.told_at:
-        return Hold.MESH
-    return Hold.GRACE if is_new(known, settings, now) else None
+        return Muted.DEPENDENCY
+    if state.brake and state.brake.notified_at:
+        return Muted.MESH
+    return Muted.GRACE if is_new(known, settings, now) else None
 
 
 def mutes(state: State, node: Node, level: Level, now: float) -> bool:
     """Tell whether an alert about a recovery of the node is not to be sent: its other alerts rest as well."""
     known = state.nodes.get(node.key) or NodeState()
-    waits = known.held in (Hold.DEPENDENCY, Hold.MESH, Hold.GRACE)
+    waits = known.muted_for in (Muted.DEPENDENCY, Muted.MESH, Muted.GRACE)
     return waits or silences.quiet(state.silences, node, level, now) is not None
 
 
 def level_of(known: NodeState) -> Level:
     """Return the level of what there may be to tell of a node."""
-    flaps = known.flapping and known.verdict is Verdict.FAILED and not (known.told and known.told.flapping)
+    flaps = (
+        known.flapping
+        and known.verdict is Verdict.FAILED
+        and not (known.notified and known.notified.flapping)
+    )
     return Level.WARNING if flaps else LEVELS[known.status]
 
 
@@ -61,5 +65,5 @@ LEVELS = {
 
 def is_new(known: NodeState, settings: Settings, now: float) -> bool:
     """Tell whether the node was never healthy, has not been watched for long, and nobody was told of it."""
-    fresh = not known.last_ok and not known.told
+    fresh = not known.last_ok and not known.notified
     return fresh and 0 <= now - known.first_check < settings.grace

@@ -7,7 +7,7 @@ one is explained itself, of the node that speaks for both.
 
 from collections.abc import Collection, Mapping
 
-from gpu_mesh.domain.alert import Hold
+from gpu_mesh.domain.alert import Muted
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
@@ -20,7 +20,7 @@ OF_THE_TUNNEL_HOST = frozenset({Cause.TUNNEL_DOWN, Cause.TUNNEL_STUCK, Cause.HOS
 """Causes that several nodes behind one tunnel host share when that host is at fault."""
 
 
-def explained(state: State, mesh: Mesh, resting: Collection[str], now: float) -> dict[str, str]:
+def inhibited_by(state: State, mesh: Mesh, resting: Collection[str], now: float) -> dict[str, str]:
     """Return the nodes whose failure another one explains, each with that other's key.
 
     Args:
@@ -43,12 +43,12 @@ def explained(state: State, mesh: Mesh, resting: Collection[str], now: float) ->
                 found[key] = other
                 break
         else:
-            if known.held is Hold.DEPENDENCY and _just_back(state.nodes.get(known.held_by), now):
-                found[key] = known.held_by
+            if known.muted_for is Muted.DEPENDENCY and _just_back(state.nodes.get(known.inhibited_by), now):
+                found[key] = known.inhibited_by
     return _without_circles(found)
 
 
-def behind(explained: Mapping[str, str]) -> dict[str, list[str]]:
+def inhibits(explained: Mapping[str, str]) -> dict[str, list[str]]:
     """Return the nodes that each one speaks for, which it explains itself or through others that fail.
 
     Args:
@@ -93,7 +93,7 @@ def _first_behind_each_tunnel_host(
         if not node.tunnel or not _fails(known) or not _may_be_the_tunnel_host(known):
             continue
         if node.parent not in watched or not _fails(state.nodes[node.parent]):
-            rank = (known.told is None, key in resting, known.incident_since, key)
+            rank = (known.notified is None, key in resting, known.incident_since, key)
             behind.setdefault(node.tunnel.host, []).append(rank)
     return {host: min(ranks)[3] for host, ranks in behind.items()}
 

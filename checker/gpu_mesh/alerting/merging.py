@@ -22,14 +22,14 @@ MANY = 1000
 _RANK = {level: rank for rank, level in enumerate(Level)}
 
 
-class Letter(Struct, frozen=True):
+class Notification(Struct, frozen=True):
     """What is sent to one URL: an alert, and the others that it stands for."""
 
     alert: Alert
     merged: tuple[int, ...] = ()  # their numbers
 
 
-def letters(waiting: Iterable[Alert], unwanted: Iterable[Alert] = ()) -> tuple[Letter, ...]:
+def notifications(waiting: Iterable[Alert], unwanted: Iterable[Alert] = ()) -> tuple[Notification, ...]:
     """Return what one URL is sent, in order of the alerts' numbers.
 
     Args:
@@ -42,13 +42,13 @@ def letters(waiting: Iterable[Alert], unwanted: Iterable[Alert] = ()) -> tuple[L
         if _is_merged_by_node(alert):
             by_node.setdefault(alert.node, []).append(alert)
         else:
-            alone.append(Letter(alert))
+            alone.append(Notification(alert))
     ends = {alert.node: alert for alert in sorted(unwanted, key=lambda alert: alert.id) if _is_end(alert)}
     merged = (_merged(chain, ends.get(node)) for node, chain in by_node.items())
     return tuple(sorted((*alone, *merged), key=lambda letter: letter.alert.id))
 
 
-def let_go(state: State, most: int = MANY) -> int:
+def drop_superseded(state: State, most: int = MANY) -> int:
     """Where too many alerts wait, take those out of the state that would never be sent; return how many.
 
     Such a one has a newer one beside it of the same node, kind, level and tags: whichever URL waits for the
@@ -75,7 +75,7 @@ def _is_merged_by_node(alert: Alert) -> bool:
     return bool(alert.node) and alert.kind in (AlertKind.STATUS, AlertKind.RECOVERY)
 
 
-def _merged(chain: Sequence[Alert], end: Alert | None) -> Letter:
+def _merged(chain: Sequence[Alert], end: Alert | None) -> Notification:
     begin = max((place + 1 for place, alert in enumerate(chain[:-1]) if _is_end(alert)), default=0)
     newest = chain[begin:]
     lead = newest[-1] if _is_end(newest[-1]) else max(newest, key=lambda each: (_RANK[each.level], each.id))
@@ -85,7 +85,7 @@ def _merged(chain: Sequence[Alert], end: Alert | None) -> Letter:
     if end and end.id > lead.id:
         ended = "healthy again" if end.status is Status.HEALTHY else "no longer watched"
         lead = replace(lead, text=f"{lead.text}; {ended} since {moment(end.at)}")
-    return Letter(lead, tuple(alert.id for alert in others))
+    return Notification(lead, tuple(alert.id for alert in others))
 
 
 def _tried(lead: Alert, newest: Sequence[Alert]) -> str:

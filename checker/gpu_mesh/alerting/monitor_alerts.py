@@ -11,7 +11,7 @@ from gpu_mesh.alerting import alerts
 from gpu_mesh.domain.alert import Alert, Level
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.domain.state import FailedUnit, State, Tick
-from gpu_mesh.text.humanize import in_words, lasted, moment, plural
+from gpu_mesh.text.humanize import format_duration, lasted, moment, plural
 
 STALE_INTERVALS = 3
 """A last check older than this many intervals means that nobody is watching."""
@@ -51,7 +51,7 @@ def note_failure(
         since=min(known.since, now) if known.failing else now,
         at=now,
         alerted_at=known.alerted_at if quiet else now,
-        told=not quiet or (known.failing and known.told),
+        notified=not quiet or (known.failing and known.notified),
         user=user,
     )
     if quiet:
@@ -81,10 +81,10 @@ def note_working(state: State, working: Collection[str], now: float) -> None:
     """
     for unit, known in failing(state).items():
         if unit in working:
-            if known.told:
+            if known.notified:
                 text = f"{unit} works again{lasted(', {} after it failed', known.since, now)}"
                 alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
-            state.failed_units[unit] = replace(known, failing=False, told=False)
+            state.failed_units[unit] = replace(known, failing=False, notified=False)
     state.failed_units = {unit: known for unit, known in state.failed_units.items() if _counts(known, now)}
 
 
@@ -128,7 +128,7 @@ def note_gap(state: State, interval: float, nodes: int, began: float, now: float
     alerts.raise_monitor_alert(
         state,
         now,
-        f"The mesh was unwatched for {in_words(gap)} (since {since}): no check was completed",
+        f"The mesh was unwatched for {format_duration(gap)} (since {since}): no check was completed",
         "was the monitor off or asleep? If not: journalctl -u gpu-mesh-check (in user scope with --user);"
         " without systemd, leave the checks to gpu-mesh run",
         Level.WARNING,
@@ -140,19 +140,19 @@ def _end(of: Tick) -> float:
 
 
 def note_offline(
-    state: State, heard: Mapping[str, str], settings: Settings, now: float, *, offline: bool
+    state: State, reachable: Mapping[str, str], settings: Settings, now: float, *, offline: bool
 ) -> None:
     """Alert that the monitor's network is gone, again from time to time, and once when it is back.
 
     A time in the future was noted before the clock was set back, and counts from now.
     """
-    state.canaries |= heard
+    state.canaries |= reachable
     long = lasted(" for {}", state.offline_since, now)
     if offline:
         state.offline_since = min(state.offline_since or now, now)
-        told_at = state.offline_told_at = min(state.offline_told_at, now)
-        if alerts.is_to_be_told(state, told_at, Level.ERROR, settings.reminder_interval, now):
-            still = f"still offline,{long}" if told_at else "offline"
+        notified_at = state.offline_notified_at = min(state.offline_notified_at, now)
+        if alerts.is_reminder_due(state, notified_at, Level.ERROR, settings.reminder_interval, now):
+            still = f"still offline,{long}" if notified_at else "offline"
             alerts.raise_monitor_alert(
                 state,
                 now,
@@ -160,12 +160,12 @@ def note_offline(
                 "check the monitor's own network; nothing is counted against the nodes, "
                 "and nothing is repaired",
             )
-            state.offline_told_at = now
+            state.offline_notified_at = now
     elif state.offline_since:
-        if state.offline_told_at:
+        if state.offline_notified_at:
             text = f"The monitor is online again; the nodes on other machines were unwatched{long}"
             alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
-        state.offline_since = state.offline_told_at = 0.0
+        state.offline_since = state.offline_notified_at = 0.0
 
 
 def note_unprobed(state: State, unprobed: Mapping[str, str], now: float) -> None:

@@ -11,10 +11,11 @@ from enum import Enum, auto
 from msgspec.structs import replace
 
 from gpu_mesh.alerting import alerts, inhibition
-from gpu_mesh.alerting.holds import hold, level_of
-from gpu_mesh.domain.alert import Alert, AlertKind, Hold, Level, Told
+from gpu_mesh.alerting.holds import level_of, muted_by
+from gpu_mesh.domain.alert import Alert, AlertKind, Level, Muted, Notified
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, Settings
+from gpu_mesh.domain.recovery import Claim
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import advice
 from gpu_mesh.silences import silences
@@ -24,7 +25,7 @@ NAMED = 5
 """As many nodes are named in an alert that stands for several."""
 
 
-class News(Enum):
+class Change(Enum):
     """What there is to tell of a node."""
 
     CHANGE = auto()
@@ -43,9 +44,9 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
         now: Unix seconds.
         repairs: what a recovery that has just been proved did, in words, by node.
     """
-    _let_go(state, mesh, now)
-    explained = inhibition.explained(state, mesh, _resting(state, mesh, now), now)
-    behind = inhibition.behind(explained)
+    _notify_of_removed(state, mesh, now)
+    explained = inhibition.inhibited_by(state, mesh, _muted_nodes(state, mesh, now), now)
+    behind = inhibition.inhibits(explained)
     for node in mesh.nodes:
         known = state.nodes.get(node.key)
         if known is None or not node.enabled:
@@ -55,21 +56,21 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
         if known.flapping and not mesh.settings.flapping:
             known = replace(known, flapping=False)
         by = explained.get(node.key, "")
-        held = hold(node, known, state, mesh.settings, by, now)
-        told = known.told
-        news = None if held else due(known, mesh.settings, now)
+        muted_for = muted_by(node, known, state, mesh.settings, by, now)
+        notified = known.notified
+        news = None if muted_for else due(known, mesh.settings, now)
         if news:
-            repair = (repairs or {}).get(node.key) or _under_way(node, known)
+            repair = (repairs or {}).get(node.key, "")
             others = _others(state, known, news, behind.get(node.key, []))
             alert = _alert(node, known, news, repair, others, now)
             alerts.queue(state, alert)
-            told = _told(known, news, tuple(behind.get(node.key, ())), now)
-        by = by if held is Hold.DEPENDENCY else ""
-        if (known.held, known.held_by, known.told) != (held, by, told):
-            state.nodes[node.key] = replace(known, held=held, held_by=by, told=told)
+            notified = _notified(known, news, tuple(behind.get(node.key, ())), now)
+        by = by if muted_for is Muted.DEPENDENCY else ""
+        if (known.muted_for, known.inhibited_by, known.notified) != (muted_for, by, notified):
+            state.nodes[node.key] = replace(known, muted_for=muted_for, inhibited_by=by, notified=notified)
 
 
-def due(known: NodeState, settings: Settings, now: float) -> News | None:
+def due(known: NodeState, settings: Settings, now: float) -> Change | None:
     """Return what there is to tell of a node that nothing keeps waiting; None: nothing.
 
     1. That it flaps, once, when it fails the next time (for only a node that fails is explained by another);
@@ -81,34 +82,34 @@ def due(known: NodeState, settings: Settings, now: float) -> News | None:
     4. What had waited for the end of a silence.
     5. That it is still offline, from time to time.
     """
-    told, status = known.told, known.status
+    notified, status = known.notified, known.status
     if known.flapping:
-        if told is None or not told.flapping:
+        if notified is None or not notified.flapping:
             if known.verdict is Verdict.FAILED:
-                return News.FLAPPING
-            return News.RECOVERED if told and status is Status.HEALTHY else None
-        return News.CHANGE if status is Status.OFFLINE and told.status is not Status.OFFLINE else None
+                return Change.FLAPPING
+            return Change.RECOVERED if notified and status is Status.HEALTHY else None
+        return Change.CHANGE if status is Status.OFFLINE and notified.status is not Status.OFFLINE else None
     if status in (Status.HEALTHY, Status.UNKNOWN):
-        return News.RECOVERED if told else None
+        return Change.RECOVERED if notified else None
     lasts = known.verdict is Verdict.FAILED or known.impaired >= settings.impaired_checks
-    if known.held is Hold.SILENCE:
-        return News.SILENCE_OVER if lasts or told else None
-    if told is None:
-        return News.CHANGE if lasts else None
-    if told.flapping:
-        return News.CHANGE
+    if known.muted_for is Muted.SILENCE:
+        return Change.SILENCE_OVER if lasts or notified else None
+    if notified is None:
+        return Change.CHANGE if lasts else None
+    if notified.flapping:
+        return Change.CHANGE
     if known.failures:
-        changed = told.status is not status
+        changed = notified.status is not status
     else:
-        had_failed = told.status in (Status.UNHEALTHY, Status.OFFLINE)
-        changed = had_failed or (lasts and told.verdict is not Verdict.IMPAIRED)
+        had_failed = notified.status in (Status.UNHEALTHY, Status.OFFLINE)
+        changed = had_failed or (lasts and notified.verdict is not Verdict.IMPAIRED)
     if changed:
-        return News.CHANGE
+        return Change.CHANGE
     reminds = settings.reminder_interval and status is Status.OFFLINE
-    return News.STILL if reminds and now - told.at >= settings.reminder_interval else None
+    return Change.STILL if reminds and now - notified.at >= settings.reminder_interval else None
 
 
-def _resting(state: State, mesh: Mesh, now: float) -> frozenset[str]:
+def _muted_nodes(state: State, mesh: Mesh, now: float) -> frozenset[str]:
     """Return the failing nodes behind tunnels whose alerts rest for a reason of their own."""
     return frozenset(
         node.key
@@ -117,16 +118,16 @@ def _resting(state: State, mesh: Mesh, now: float) -> frozenset[str]:
         and node.tunnel
         and (known := state.nodes.get(node.key))
         and known.failures
-        and hold(node, known, state, mesh.settings, "", now) in (Hold.SILENCE, Hold.GRACE)
+        and muted_by(node, known, state, mesh.settings, "", now) in (Muted.SILENCE, Muted.GRACE)
     )
 
 
-def _let_go(state: State, mesh: Mesh, now: float) -> None:
+def _notify_of_removed(state: State, mesh: Mesh, now: float) -> None:
     """Tell of the nodes that are not watched any more while people believe that they fail."""
     described = {node.key: node for node in mesh.nodes}
     for key, known in tuple(state.nodes.items()):
-        node, told = described.get(key), known.told
-        if told is None or (node and node.enabled):
+        node, notified = described.get(key), known.notified
+        if notified is None or (node and node.enabled):
             continue
         if node and silences.quiet(state.silences, node, Level.INFO, now):
             continue
@@ -136,13 +137,13 @@ def _let_go(state: State, mesh: Mesh, now: float) -> None:
             now,
             Level.INFO,
             AlertKind.STATUS,
-            text=f"no longer watched: it {why}{lasted(', {} after it began to fail', told.since, now)}",
+            text=f"no longer watched: it {why}{lasted(', {} after it began to fail', notified.since, now)}",
             next_step="",
-            previous=told.status,
-            since=told.since,
+            previous=notified.status,
+            since=notified.since,
         )
         alerts.queue(state, alert)
-        state.nodes[key] = replace(known, told=None, held=None, held_by="")
+        state.nodes[key] = replace(known, notified=None, muted_for=None, inhibited_by="")
 
 
 def _as_last_told(state: State, key: str) -> Node:
@@ -151,12 +152,12 @@ def _as_last_told(state: State, key: str) -> Node:
     return Node(key, last.name if last else key, "", alert_tags=last.tags if last else ())
 
 
-def _others(state: State, known: NodeState, news: News, behind: list[str]) -> str:
+def _others(state: State, known: NodeState, news: Change, behind: list[str]) -> str:
     """Name the nodes that an alert stands for: those behind a failing one, those that are back with it."""
-    if news is not News.RECOVERED:
+    if news is not Change.RECOVERED:
         return f"; so not reached either: {_names(behind)}" if behind else ""
-    told = known.told.behind if known.told else ()
-    back = [key for key in told if key in state.nodes and not state.nodes[key].failures]
+    notified = known.notified.inhibits if known.notified else ()
+    back = [key for key in notified if key in state.nodes and not state.nodes[key].failures]
     verb = "is" if len(back) == 1 else "are"
     return f"; so {verb} {_names(back)}" if back else ""
 
@@ -166,58 +167,68 @@ def _names(keys: list[str]) -> str:
     return ", ".join(keys[:NAMED]) + more
 
 
-def _told(known: NodeState, news: News, behind: tuple[str, ...], now: float) -> Told | None:
-    if news is News.RECOVERED:
+def _notified(known: NodeState, news: Change, behind: tuple[str, ...], now: float) -> Notified | None:
+    if news is Change.RECOVERED:
         return None
-    since = known.told.since if known.told else known.incident_since or known.since
+    since = known.notified.since if known.notified else known.incident_since or known.since
     verdict = known.verdict or Verdict.OK
-    before = known.told.behind if known.told else ()
+    before = known.notified.inhibits if known.notified else ()
     named = tuple(dict.fromkeys((*before, *behind)))
-    return Told(now, known.status, verdict, since, flapping=known.flapping, behind=named)
+    return Notified(now, known.status, verdict, since, flapping=known.flapping, inhibits=named)
 
 
-def _alert(node: Node, known: NodeState, news: News, repair: str, others: str, now: float) -> Alert:
+def _alert(node: Node, known: NodeState, news: Change, repair: str, others: str, now: float) -> Alert:
     healthy = known.status is Status.HEALTHY
-    since = known.told.since if known.told else known.incident_since
+    since = known.notified.since if known.notified else known.incident_since
     alert = alerts.node_alert(
         node,
         now,
         level_of(known),
         AlertKind.STATUS,
-        text=_what_happened(known, news, repair, now) + others,
+        text=_what_happened(node, known, news, repair, now) + others,
         next_step="" if healthy or known.cause is None else advice.step_now(node, known),
         status=known.status,
-        previous=known.told.status if known.told else None,
+        previous=known.notified.status if known.notified else None,
         cause=known.cause,
         since=since,
     )
     return replace(alert, tried=advice.tried(node, known, since) if since else "")
 
 
-def _what_happened(known: NodeState, news: News, repair: str, now: float) -> str:
+def _what_happened(node: Node, known: NodeState, news: Change, repair: str, now: float) -> str:
+    """Say the change in one line.
+
+    Args:
+        node: the node.
+        known: what is remembered of it.
+        news: the change.
+        repair: what a recovery did that has just ended; "": none has.
+        now: Unix seconds.
+    """
     answer = f"{known.response_ms or 0:.0f} ms, {plural(len(known.models), 'model')}"
     did = f"; {repair}" if repair else ""
-    told = known.told
-    if news is News.FLAPPING:
+    meanwhile = "" if repair or not known.claim else f", {_under_way(node, known.claim)}"
+    notified = known.notified
+    if news is Change.FLAPPING:
         detail = f": {known.detail}" if known.detail else ""
         return f"flapping: it has failed and answered by turns, and is {known.status} now{detail}"
-    if news is News.RECOVERED:
-        after = lasted(" after {}", told.since, now) if told else ""
-        settled = "; it has stopped flapping" if told and told.flapping else ""
-        return f"recovered{after}: {answer}{settled}{did}"
-    if not known.failures and told and told.status in (Status.UNHEALTHY, Status.OFFLINE):
-        what = f"answers again ({answer}), but is degraded: {known.detail}{did}"
+    if news is Change.RECOVERED:
+        after = lasted(" after {}", notified.since, now) if notified else ""
+        settled = "; it has stopped flapping" if notified and notified.flapping else ""
+        return f"recovered{after}{meanwhile}: {answer}{settled}{did}"
+    if not known.failures and notified and notified.status in (Status.UNHEALTHY, Status.OFFLINE):
+        what = f"answers again ({answer}){meanwhile}, but is degraded: {known.detail}{did}"
     elif known.status is Status.DEGRADED:
         what = f"degraded: {known.detail}"
     else:
         what = f"{known.status} after {plural(known.failures, 'failure')}: {known.detail}"
-    if news is News.SILENCE_OVER:
+    if news is Change.SILENCE_OVER:
         return f"its silence is over, and it is {what}"
-    if news is News.STILL:
-        return f"still offline{lasted(', for {}', told.since if told else known.since, now)}: {known.detail}"
+    if news is Change.STILL:
+        long = lasted(", for {}", notified.since if notified else known.since, now)
+        return f"still offline{long}: {known.detail}"
     return what
 
 
-def _under_way(node: Node, known: NodeState) -> str:
-    claim = known.claim
-    return f"during the {advice.in_words_of(claim.action, node, claim.playbook)}" if claim else ""
+def _under_way(node: Node, claim: Claim) -> str:
+    return advice.describe_action_under_way(claim.action, node, claim.playbook)

@@ -7,14 +7,14 @@ from gpu_mesh.diagnosis import diagnose
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.mesh import Node, Settings
-from gpu_mesh.domain.recovery import Ending, Finding, Outcome
+from gpu_mesh.domain.recovery import Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeState
 from gpu_mesh.planning import advice, ladder
 from gpu_mesh.planning.advice import _ENDED, LEFT_ALONE, step_after, step_now, tried
 from gpu_mesh.text import humanize
 
 
-def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) -> Alert | None:
+def alert_of(node: Node, settings: Settings, before: NodeState, ending: RecoveryResult) -> Alert | None:
     """Return the alert that a recovery which did not help calls for, if any.
 
     1. What was declined is told of once in an incident: looking again shows the same. That somebody else
@@ -34,26 +34,26 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Ending) 
     cause = ending.cause or before.cause
     next_step = step_after(node, ending.finding, cause, ending.words)
     if ending.outcome is Outcome.DECLINED:
-        told = any(
+        notified = any(
             (past.outcome, past.finding) == (attempt.outcome, attempt.finding)
             for past in before.attempts
             if past.at >= before.incident_since
         )
-        words = diagnose.in_words(cause, node) if cause else "asked for"
+        words = diagnose.describe_cause(cause, node) if cause else "asked for"
         what = "not rebuilt" if ending.action is Action.REBUILD_TUNNEL else "not restarted"
         text, level = f"{what}: {_with_what_was_found(words, ending.words)}", Level.ERROR
         if not before.failures:
             level = Level.WARNING  # it serves
-        return None if told else _alert(node, before, ending.at, level, cause, text, next_step)
+        return None if notified else _alert(node, before, ending.at, level, cause, text, next_step)
     if before.called_at:
         return None
     after = replace(before, claim=None, attempts=(*before.attempts, attempt))
     step = ladder.step(node, settings, after, ending.at)
-    what = f"{advice.in_words_of(ending.action, node, ending.playbook)} {_ENDED[ending.outcome]}"
+    what = f"{advice.describe_action(ending.action, node, ending.playbook)} {_ENDED[ending.outcome]}"
     text = f"{what} (attempt {step.made} of {max(step.made, step.allowed)}): {ending.words}"
     if step.exhausted:
         return call(node, settings, after, ending.at, text, next_step)
-    next_step = f"nothing yet: the next attempt is due at {humanize.clock(step.due)}; or {next_step}"
+    next_step = f"nothing yet: the next attempt is due at {humanize.format_clock(step.due)}; or {next_step}"
     return _alert(node, before, ending.at, Level.WARNING, cause, text, next_step)
 
 
@@ -74,7 +74,7 @@ def call(
     again = (
         ""
         if step.over
-        else f"; tried again every {humanize.in_words(settings.recovery_slow_retry)} meanwhile"
+        else f"; tried again every {humanize.format_duration(settings.recovery_slow_retry)} meanwhile"
     )
     text = text or f"failed again after {humanize.plural(step.made, 'repair')} of late: {known.detail}"
     next_step = next_step or step_now(node, known)

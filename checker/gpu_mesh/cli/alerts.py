@@ -16,7 +16,7 @@ from gpu_mesh.domain.state import State
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
-from gpu_mesh.text.humanize import in_words, moment
+from gpu_mesh.text.humanize import format_duration, moment
 from gpu_mesh.text.sanitize import one_line
 from gpu_mesh.text.table import aligned
 
@@ -155,7 +155,7 @@ def _deliveries(alert: Alert, now: float, known: Mapping[str, str]) -> list[str]
         for key, delivery in sorted(alert.deliveries.items())
     ]
     if alert.muted:
-        return ["not sent: this node's alerts rested"]
+        return ["not sent: this node's alerts were muted"]
     return said or ["no URL wanted it" if alert.done else "waiting to be sent"]
 
 
@@ -169,7 +169,7 @@ def _progress(delivery: Delivery, now: float) -> str:
     if delivery.progress is Progress.GIVEN_UP:
         return f"given up after {tries}: {reason}"
     wait = delivery.next_at - now
-    next_try = f"next in {in_words(wait)}" if wait >= 1 else "next try is due"
+    next_try = f"next in {format_duration(wait)}" if wait >= 1 else "next try is due"
     return f"not delivered yet, {tries}, {next_try}: {reason}"
 
 

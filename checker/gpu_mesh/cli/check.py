@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     except InventoryError as error:
         raise unusable(error) from error
     if sys.stdout.isatty():
-        sys.stdout.write("".join(f"{check.described(change)}\n" for change in done.changes))
+        sys.stdout.write("".join(f"{check.describe(change)}\n" for change in done.changes))
     delivered = 0
     if arguments.deliver:
         from gpu_mesh.cli import deliver  # the timers' check does not pay for it

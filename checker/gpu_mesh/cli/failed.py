@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     unit = arguments.unit if "." in arguments.unit else f"{arguments.unit}.service"
     if not systemd.UNIT.fullmatch(unit):
         raise UsageError(f"{arguments.unit!r} cannot be a unit; name one such as gpu-mesh-check.service")
-    if not unit_failures.tell(paths, unit, log, user=arguments.user) and sys.stdout.isatty():
+    if not unit_failures.notify(paths, unit, log, user=arguments.user) and sys.stdout.isatty():
         history = f"{like(arguments, 'alerts')} list"
         sys.stdout.write(f"{unit}: there was an alert within the hour; see: {history}\n")
     return 0

@@ -48,7 +48,7 @@ def _recover(mesh: Mesh, file: StateFile, log: Log, paths: Paths, only: str, *, 
     """Repair; a signal lets what is under way come to an end, for a playbook has processes of its own."""
     from gpu_mesh.recovery import worker  # a dry run probes nothing, and does not pay for the HTTP library
 
-    site, before = worker.Site(paths, mesh, file, log), file.load().nodes.get(only)
+    site, before = worker.Context(paths, mesh, file, log), file.load().nodes.get(only)
     signals: list[int] = []
 
     def stop(number: int, _frame: object) -> None:

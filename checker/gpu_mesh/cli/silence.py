@@ -145,7 +145,7 @@ def read(request: Request, mesh: Mesh, author: str, now: float) -> Silence:
     return Silence(
         id=0,
         at=now,
-        until=now + humanize.parse(request.length, silences.LONGEST),
+        until=now + humanize.parse_duration(request.length, silences.LONGEST),
         reason=reason,
         author=one_line(author, 60) or "somebody",
         nodes=tuple(key for key in keys if key in request.names),
@@ -196,9 +196,9 @@ def end(number: int, file: StateFile, log: Log, author: str, now: float, mesh: C
     said = f"ended already, at {until_words(before.until, now)}" if over else "has ended"
     if left:
         lines = "".join(f"\n  {silences.described(each, now)}" for each in left)
-        said += f", but alerts of {silences.scope(before)} still rest because of:{lines}"
+        said += f", but alerts of {silences.scope(before)} stay muted by:{lines}"
     elif not over:
-        said += f": alerts of {silences.scope(before)} are told again"
+        said += f": alerts of {silences.scope(before)} are sent again"
     return f"Silence {number} {said}\n"
 
 

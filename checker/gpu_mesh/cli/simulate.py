@@ -73,7 +73,7 @@ class Document(Struct, frozen=True):
     about: str
     seconds: float
     checks: int
-    happenings: tuple[story.Happening, ...]
+    events: tuple[story.Event, ...]
     counts: story.Counts
     unmet: tuple[str, ...]
 
@@ -97,12 +97,18 @@ def tell(request: Request, *, as_json: bool = False) -> tuple[str, tuple[str, ..
         trace = read(document, str(request.file), lines, inventory, given)
     except TraceError as error:
         raise ValueError(f"the trace cannot be used\n{describe(error.mistakes)}") from error
-    told = simulator.tell(trace)
+    told = simulator.simulate(trace)
     unmet = story.unmet(trace.expected, told)
     if not as_json:
         return story.table(told, trace.about), unmet
     whole = Document(
-        story.SCHEMA, trace.about, told.seconds, told.checks, told.happenings, story.count(told), unmet
+        story.SCHEMA,
+        trace.about,
+        told.seconds,
+        told.checks,
+        told.events,
+        story.count(told),
+        unmet,
     )
     return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n", unmet
 

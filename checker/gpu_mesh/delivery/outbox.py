@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gpu_mesh.alerting import merging
-from gpu_mesh.alerting.merging import Letter
+from gpu_mesh.alerting.merging import Notification
 from gpu_mesh.domain.alert import Alert, Delivery, Level, Progress
 from gpu_mesh.domain.state import State
 
@@ -39,7 +39,7 @@ class Target(Struct, frozen=True):
     tags: frozenset[str] = frozenset()
 
 
-class Ending(StrEnum):
+class Closure(StrEnum):
     """Why nothing more is done for an alert."""
 
     FINISHED = "finished"  # each URL has it or was given up
@@ -47,11 +47,11 @@ class Ending(StrEnum):
     EXPIRED = "expired"  # the configuration stayed broken, or without a URL that waits, until it was too old
 
 
-class Settled(Struct, frozen=True):
+class Closed(Struct, frozen=True):
     """An alert that came to its end without a last attempt."""
 
     alert: Alert
-    ending: Ending
+    ending: Closure
 
 
 def wants(tags: frozenset[str], level: Level, alert_tags: Iterable[str]) -> bool:
@@ -72,20 +72,22 @@ def retry_delay(attempts: int) -> float:
     return float(min(FIRST_RETRY * 2 ** min(attempts - 1, 16), LONGEST_RETRY))
 
 
-def due(alerts: Iterable[Alert], targets: Iterable[Target], now: float) -> dict[str, tuple[Letter, ...]]:
+def due(
+    alerts: Iterable[Alert], targets: Iterable[Target], now: float
+) -> dict[str, tuple[Notification, ...]]:
     """Return what is to be sent now, by target and in order of the alerts' numbers."""
     known = tuple(alerts)
-    by_target = {target.id: _letters(known, target, now) for target in targets}
+    by_target = {target.id: _notifications(known, target, now) for target in targets}
     return {key: found for key, found in by_target.items() if found}
 
 
-def _letters(alerts: tuple[Alert, ...], target: Target, now: float) -> tuple[Letter, ...]:
+def _notifications(alerts: tuple[Alert, ...], target: Target, now: float) -> tuple[Notification, ...]:
     waiting = [alert for alert in alerts if not alert.done and _waits_for(alert, target)]
     if not waiting:
         return ()
     unwanted = (alert for alert in alerts if not wants(target.tags, alert.level, alert.tags))
     return tuple(
-        letter for letter in merging.letters(waiting, unwanted) if _is_due(letter.alert, target, now)
+        letter for letter in merging.notifications(waiting, unwanted) if _is_due(letter.alert, target, now)
     )
 
 
@@ -107,7 +109,7 @@ def begin(state: State, alert_id: int, target: Target, now: float) -> bool:
     return True
 
 
-def fold(
+def record_outcome(
     state: State,
     alert_id: int,
     target_id: str,
@@ -171,22 +173,22 @@ def _closed(alert: Alert, targets: tuple[Target, ...], *, whole: bool) -> Alert:
     return replace(alert, done=alert.done or (whole and not open_ones))
 
 
-def settlements(
+def closable(
     alerts: Iterable[Alert], targets: tuple[Target, ...], now: float, *, whole: bool
-) -> tuple[Settled, ...]:
+) -> tuple[Closed, ...]:
     """Return the alerts for which nothing is left to do although no attempt says so.
 
     With a whole configuration: those that no URL wants, or whose last open URL wants them no longer. With a
     broken one, or one in which a URL is missing that still waits, an alert waits until it is too old.
     """
-    endings = ((alert, _ending(alert, targets, now, whole=whole)) for alert in alerts if not alert.done)
-    return tuple(Settled(alert, ending) for alert, ending in endings if ending)
+    endings = ((alert, _closure(alert, targets, now, whole=whole)) for alert in alerts if not alert.done)
+    return tuple(Closed(alert, ending) for alert, ending in endings if ending)
 
 
-def settle(state: State, targets: tuple[Target, ...], now: float, *, whole: bool) -> tuple[Settled, ...]:
+def close(state: State, targets: tuple[Target, ...], now: float, *, whole: bool) -> tuple[Closed, ...]:
     """Mark the alerts that ``settlements`` finds as done, and return them."""
-    found = settlements(state.alerts, targets, now, whole=whole)
-    _store(state, {item.alert.id: _ended(item.alert) for item in found})
+    found = closable(state.alerts, targets, now, whole=whole)
+    _store(state, {item.alert.id: _with_end(item.alert) for item in found})
     return found
 
 
@@ -230,16 +232,16 @@ def _misses_a_target(alert: Alert, targets: tuple[Target, ...]) -> bool:
     )
 
 
-def _ending(alert: Alert, targets: tuple[Target, ...], now: float, *, whole: bool) -> Ending | None:
+def _closure(alert: Alert, targets: tuple[Target, ...], now: float, *, whole: bool) -> Closure | None:
     if _pending(alert, targets):
         return None
     if not whole or _misses_a_target(alert, targets):
-        return Ending.EXPIRED if now - alert.at >= EXPIRY else None
+        return Closure.EXPIRED if now - alert.at >= EXPIRY else None
     wanted = any(wants(target.tags, alert.level, alert.tags) for target in targets)
-    return Ending.FINISHED if wanted else Ending.UNMATCHED
+    return Closure.FINISHED if wanted else Closure.UNMATCHED
 
 
-def _ended(alert: Alert) -> Alert:
+def _with_end(alert: Alert) -> Alert:
     given_up = {
         key: replace(delivery, progress=Progress.GIVEN_UP)
         for key, delivery in alert.deliveries.items()

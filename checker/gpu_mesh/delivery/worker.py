@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gpu_mesh.alerting.merging import Letter
+from gpu_mesh.alerting.merging import Notification
 from gpu_mesh.delivery import outbox
-from gpu_mesh.delivery.outbox import Ending, Settled
+from gpu_mesh.delivery.outbox import Closed, Closure
 from gpu_mesh.domain.alert import Alert, Delivery, Level, Progress
 from gpu_mesh.domain.event import Event, Severity, Value, event
 from gpu_mesh.domain.mesh import Settings
@@ -120,7 +120,7 @@ class _Run:
         configuration, now = self._configured(), self._clock()
         whole = not configuration.problems
         return bool(
-            self._due(alerts, now) or outbox.settlements(alerts, configuration.targets, now, whole=whole)
+            self._due(alerts, now) or outbox.closable(alerts, configuration.targets, now, whole=whole)
         )
 
     def send_all(self) -> None:
@@ -142,7 +142,7 @@ class _Run:
                 for key in [key for key, sending in busy.items() if sending.done()]:
                     busy.pop(key).result()
 
-    def _due(self, alerts: tuple[Alert, ...], now: float) -> dict[str, tuple[Letter, ...]]:
+    def _due(self, alerts: tuple[Alert, ...], now: float) -> dict[str, tuple[Notification, ...]]:
         due = outbox.due(alerts, self._configured().targets, now)
         return {key: found for key, found in due.items() if now >= self._refusing.get(key, 0.0)}
 
@@ -170,20 +170,20 @@ class _Run:
         configuration = self._configured()
         targets, whole = configuration.targets, not configuration.problems
         now = self._clock()
-        if not outbox.settlements(self._file.load().alerts, targets, now, whole=whole):
+        if not outbox.closable(self._file.load().alerts, targets, now, whole=whole):
             return
         with self._file.update(now) as state:
-            settled = outbox.settle(state, targets, now, whole=whole)
-        self._write(*(_given_up(item) for item in settled if item.ending is Ending.EXPIRED))
-        unwanted = [item.alert for item in settled if item.ending is Ending.UNMATCHED]
+            settled = outbox.close(state, targets, now, whole=whole)
+        self._write(*(_given_up(item) for item in settled if item.ending is Closure.EXPIRED))
+        unwanted = [item.alert for item in settled if item.ending is Closure.UNMATCHED]
         if unwanted:
             self._write(_unwanted(unwanted, configuration, self._paths, self._settings))
 
-    def _send(self, channel: "Channel", letters: tuple[Letter, ...]) -> None:
+    def _send(self, channel: "Channel", letters: tuple[Notification, ...]) -> None:
         from gpu_mesh.delivery import sender
 
         assert self._templates is not None
-        sent: tuple[Letter, str] | None = None
+        sent: tuple[Notification, str] | None = None
         for letter in letters:
             if not self._enter(channel, sent, letter):
                 sent = None
@@ -196,7 +196,9 @@ class _Run:
         if sent:
             self._enter(channel, sent)
 
-    def _enter(self, channel: "Channel", sent: tuple[Letter, str] | None, then: Letter | None = None) -> bool:
+    def _enter(
+        self, channel: "Channel", sent: tuple[Notification, str] | None, then: Notification | None = None
+    ) -> bool:
         """Save, in one write, what came of the letter that was sent and that the next one is begun.
 
         Args:
@@ -211,7 +213,7 @@ class _Run:
         with self._file.update(now) as state:
             if sent:
                 letter, reason = sent
-                folded = outbox.fold(
+                folded = outbox.record_outcome(
                     state,
                     letter.alert.id,
                     channel.target.id,
@@ -228,7 +230,7 @@ class _Run:
         return begun
 
     def _note(
-        self, channel: "Channel", letter: Letter, reason: str, folded: Delivery | None, now: float
+        self, channel: "Channel", letter: Notification, reason: str, folded: Delivery | None, now: float
     ) -> None:
         self._write(_outcome(channel, letter, reason, folded, now))
         self._outcomes.append(
@@ -249,7 +251,9 @@ class _Run:
 _TRY = "mend the file, then: gpu-mesh alerts test; alerts wait for it 24 hours"
 
 
-def _outcome(channel: "Channel", letter: Letter, reason: str, folded: Delivery | None, now: float) -> Event:
+def _outcome(
+    channel: "Channel", letter: Notification, reason: str, folded: Delivery | None, now: float
+) -> Event:
     alert = letter.alert
     names: dict[str, Value] = {
         "alert": alert.id,
@@ -276,7 +280,7 @@ def _outcome(channel: "Channel", letter: Letter, reason: str, folded: Delivery |
     )
 
 
-def _given_up(item: Settled) -> Event:
+def _given_up(item: Closed) -> Event:
     return event(
         "alert_given_up",
         Severity.ERROR,

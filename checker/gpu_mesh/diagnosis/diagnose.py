@@ -64,7 +64,7 @@ def diagnose(node: Node, seen: Observation, before: NodeState) -> Diagnosis:
     return Diagnosis(Verdict.OK)
 
 
-def in_words(cause: Cause, node: Node) -> str:
+def describe_cause(cause: Cause, node: Node) -> str:
     """Say the cause as the start of a sentence."""
     return _filled(CAUSES[cause].words, node)
 
@@ -161,7 +161,7 @@ def _slow(node: Node, seen: Observation, before: NodeState) -> Diagnosis | None:
 
 
 def _because(cause: Cause, node: Node, number: str) -> Diagnosis:
-    words = in_words(cause, node)
+    words = describe_cause(cause, node)
     return Diagnosis(CAUSES[cause].verdict, cause, f"{words} ({number})" if number else words)
 
 

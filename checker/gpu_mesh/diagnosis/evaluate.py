@@ -7,13 +7,13 @@ told of it is decided for the mesh as a whole (alerting/node_alerts.py).
 from msgspec import Struct
 
 from gpu_mesh.diagnosis.diagnose import diagnose
-from gpu_mesh.diagnosis.status import advance
+from gpu_mesh.diagnosis.status import next_status
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Observation
 from gpu_mesh.domain.state import NodeState, State
 
 
-class Folded(Struct, frozen=True):
+class Transition(Struct, frozen=True):
     """What one observation changed."""
 
     node: Node
@@ -21,9 +21,9 @@ class Folded(Struct, frozen=True):
     after: NodeState
 
 
-def fold(state: State, node: Node, seen: Observation) -> Folded:
+def apply_observation(state: State, node: Node, seen: Observation) -> Transition:
     """Put an observation of a node into the state, which the caller has locked and saves."""
     before = state.nodes.get(node.key) or NodeState()
-    after = advance(node, before, seen, diagnose(node, seen, before))
+    after = next_status(node, before, seen, diagnose(node, seen, before))
     state.nodes[node.key] = after
-    return Folded(node, before, after)
+    return Transition(node, before, after)

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from gpu_mesh.diagnosis import flapping, uptime
 from gpu_mesh.diagnosis.diagnose import is_loading
-from gpu_mesh.domain.alert import Told
+from gpu_mesh.domain.alert import Notified
 from gpu_mesh.domain.causes import Cause, Diagnosis
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Node
@@ -19,7 +19,7 @@ REPAIRS_OF_IMPAIRMENTS_REMEMBERED = 86400.0
 """The same for those of a node that served: an impairment comes and goes with the models that are loaded."""
 
 
-def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeState:
+def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeState:
     """Return the node's state after one more check.
 
     1. A failed check is one more consecutive failure, and ends the row of served ones.
@@ -63,7 +63,7 @@ def advance(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnos
         served=served,
         impaired=impaired,
         incident_since=0.0 if healthy else min(before.incident_since or seen.at, seen.at),
-        told=_by_this_clock(before.told, seen.at) if before.told else None,
+        notified=_by_this_clock(before.notified, seen.at) if before.notified else None,
         turns=turns,
         flapping=flapping.is_flapping(turns, before=before.flapping),
         attempts=_recent(before.attempts, seen.at) if healthy else before.attempts,
@@ -94,11 +94,11 @@ def _recent(attempts: tuple[Attempt, ...], now: float) -> tuple[Attempt, ...]:
     )
 
 
-def _by_this_clock(told: Told, now: float) -> Told:
+def _by_this_clock(notified: Notified, now: float) -> Notified:
     """Let a time in the future, which was noted before the clock was set back, count from now."""
-    if max(told.at, told.since) <= now:
-        return told
-    return replace(told, at=min(told.at, now), since=min(told.since, now))
+    if max(notified.at, notified.since) <= now:
+        return notified
+    return replace(notified, at=min(notified.at, now), since=min(notified.since, now))
 
 
 def _status(node: Node, failures: int, impaired: int) -> Status:

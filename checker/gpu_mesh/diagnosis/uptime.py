@@ -20,7 +20,7 @@ _USUAL_SHARE, _SLOW_SHARE = 0.05, 0.0005
 does, so that a node must stay so for hours until that is usual."""
 
 
-class Counted(Struct, frozen=True):
+class Statistics(Struct, frozen=True):
     """The running figures of a node after one more check."""
 
     checks: int
@@ -32,7 +32,7 @@ class Counted(Struct, frozen=True):
     hourly_successes: tuple[int, ...]
 
 
-def count(before: NodeState, verdict: Verdict, now: float) -> Counted:
+def count(before: NodeState, verdict: Verdict, now: float) -> Statistics:
     """Count one check into the running figures.
 
     Args:
@@ -46,7 +46,7 @@ def count(before: NodeState, verdict: Verdict, now: float) -> Counted:
     slot = hour % 24
     checks[slot] += 1
     successes[slot] += success
-    return Counted(
+    return Statistics(
         checks=before.checks + 1,
         successes=before.successes + success,
         score_weight=before.score_weight * _DECAY + 1.0,

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
@@ -71,7 +71,7 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     muted: bool = False  # it was not to be sent, and stands in the history alone
 
 
-class Hold(StrEnum):
+class Muted(StrEnum):
     """Why people are not told of a node now."""
 
     SILENCE = "silence"  # or a maintenance window
@@ -80,7 +80,7 @@ class Hold(StrEnum):
     GRACE = "grace"  # it is new, and was never healthy yet
 
 
-class Told(Struct, frozen=True):
+class Notified(Struct, frozen=True):
     """What people were last told of a node; they have not been told since that it is healthy."""
 
     at: float
@@ -88,7 +88,7 @@ class Told(Struct, frozen=True):
     verdict: Verdict
     since: float  # when the trouble began
     flapping: bool = False
-    behind: tuple[str, ...] = ()  # the nodes that it was told to explain
+    inhibits: tuple[str, ...] = field(default=(), name="behind")  # the nodes that it was named to explain
 
 
 class Silence(Struct, frozen=True, omit_defaults=True):

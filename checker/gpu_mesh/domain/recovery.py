@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gpu_mesh.domain.causes import CAUSES, Action, Cause
 from gpu_mesh.domain.health import Verdict
@@ -82,10 +82,10 @@ class Brake(Struct, frozen=True):
 
     since: float
     released: bool = False  # a person has said that repairs go on all the same
-    told_at: float = 0.0  # when people were last told of it; 0.0: not yet
+    notified_at: float = field(default=0.0, name="told_at")  # when people were last told of it; 0.0: not yet
 
 
-class Ending(Struct, frozen=True):
+class RecoveryResult(Struct, frozen=True):
     """How one recovery ended."""
 
     at: float  # Unix seconds

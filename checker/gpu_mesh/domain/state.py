@@ -5,7 +5,7 @@ Times are Unix seconds; 0.0 means never.
 
 from msgspec import Struct, field
 
-from gpu_mesh.domain.alert import Alert, Hold, Silence, Told
+from gpu_mesh.domain.alert import Alert, Muted, Notified, Silence
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.recovery import Attempt, Brake, Claim
@@ -28,9 +28,9 @@ class NodeState(Struct, omit_defaults=True, frozen=True):
     served: int = 0  # consecutive checks that were ok or impaired
     impaired: int = 0  # consecutive
     incident_since: float = 0.0  # 0.0: none open
-    told: Told | None = None  # None: people take it for healthy
-    held: Hold | None = None  # why they are told nothing else now
-    held_by: str = ""  # the node that explains its failure
+    notified: Notified | None = field(default=None, name="told")  # None: people take it for healthy
+    muted_for: Muted | None = field(default=None, name="held")  # why they are told nothing else now
+    inhibited_by: str = field(default="", name="held_by")  # the node that explains its failure
     turns: int = 0  # bit n: the check n before the last failed where the one before served, or the reverse
     flapping: bool = False
     first_check: float = 0.0
@@ -73,7 +73,9 @@ class FailedUnit(Struct, frozen=True):
     at: float  # of the newest failure that was noted
     alerted_at: float = 0.0  # of the newest alert that it failed
     failing: bool = True  # not yet seen to work since
-    told: bool = False  # whether an alert was about this failure, not about one before it
+    notified: bool = field(
+        default=False, name="told"
+    )  # whether an alert was about this failure, not about one before it
     user: bool = False  # of the user's own systemd
 
 
@@ -89,7 +91,9 @@ class State(Struct, omit_defaults=False):
     next_silence: int = 1
     canaries: dict[str, str] = field(default_factory=dict)  # the boot in which each last answered
     offline_since: float = 0.0  # since when the monitor's own network is gone
-    offline_told_at: float = 0.0  # when people were last told of that; 0.0: not yet
+    offline_notified_at: float = field(
+        default=0.0, name="offline_told_at"
+    )  # when people were last told of that; 0.0: not yet
     brake: Brake | None = None
     unprobed: int = 0  # how many nodes the monitor itself could not probe in the last check
     inventory_error: str = ""  # why the inventory's newest edit is not in force

@@ -19,7 +19,7 @@ import msgspec
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Node, Settings
 from gpu_mesh.hosts import playbook_result, reaper
-from gpu_mesh.hosts.playbook_result import Report
+from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.inventory import cache
 
 HOLD_MARGIN = 30
@@ -62,7 +62,7 @@ def run(
     own: bool = False,
     timeout: float | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> Report:
+) -> PlaybookResult:
     """Run a playbook for one node.
 
     Args:
@@ -122,9 +122,9 @@ def run(
         }.get(runner.status)
         seconds = time.monotonic() - began
         contacted = "the monitor" if on_monitor else node.key
-        report = playbook_result.judge(playbook, node.key, events, runner.rc, printed, contacted)
+        report = playbook_result.read_result(playbook, node.key, events, runner.rc, printed, contacted)
     if own:
-        report = playbook_result.of_own(report)
+        report = playbook_result.of_own_playbook(report)
     if ended:
         reason, stopped = f"the playbook was ended: {ended}", runner.status == "canceled"
         return msgspec.structs.replace(

@@ -30,7 +30,7 @@ _JUDGED = ("runner_on_failed", "runner_on_unreachable", "playbook_on_stats")
 _LEFT_ALONE = (Finding.LEASED, Finding.CANNOT_LEASE)
 
 
-class Report(Struct, frozen=True):
+class PlaybookResult(Struct, frozen=True):
     """What came of one playbook."""
 
     success: bool
@@ -56,9 +56,9 @@ def _tells(event: dict[str, Any]) -> bool:
     return event.get("event") == "runner_on_ok" and bool(result.get("ansible_stats") or result.get("changed"))
 
 
-def judge(
+def read_result(
     playbook: Path, key: str, events: list[dict[str, Any]], rc: int | None, printed: str, contacted: str
-) -> Report:
+) -> PlaybookResult:
     """Say what came of a run.
 
     Args:
@@ -103,7 +103,7 @@ def judge(
                 if printed
                 else f"ansible-playbook ended with {rc}"
             )
-    return Report(
+    return PlaybookResult(
         success=success,
         contacted=contacted,
         unreachable=unreachable,
@@ -147,7 +147,7 @@ def _delegate(data: dict[str, Any]) -> str:
     return str(delegated.get("ansible_delegated_host") or delegated.get("ansible_host") or "")
 
 
-def of_own(report: Report) -> Report:
+def of_own_playbook(report: PlaybookResult) -> PlaybookResult:
     """Judge an operator's own playbook: it may have touched anything, and told nothing."""
     return replace(
         report,

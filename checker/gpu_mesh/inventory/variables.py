@@ -63,7 +63,7 @@ _TABLE = (
     Variable(
         "mesh_node_parent",
         value_types.TEXT,
-        "The node whose failure explains this one's; its alerts then rest",
+        "The node whose failure explains this one's; its alerts are muted then",
     ),
     Variable(
         "mesh_node_headers",
@@ -102,7 +102,7 @@ _TABLE = (
     Variable(
         "mesh_node_maintenance",
         MAINTENANCE,
-        "Recurring times in which its alerts rest, and recovery too if so said, see "
+        "Recurring times in which its alerts are muted, and its recovery stopped if so said, see "
         "[alerts.md](alerts.md#maintenance-windows)",
     ),
     Variable(

@@ -9,7 +9,7 @@ from msgspec import Struct
 from gpu_mesh.alerting import alerts, monitor_alerts
 from gpu_mesh.alerting.monitor_alerts import note_inventory
 from gpu_mesh.diagnosis import deep_check
-from gpu_mesh.diagnosis.evaluate import Folded
+from gpu_mesh.diagnosis.evaluate import Transition
 from gpu_mesh.domain.alert import Alert
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.event import Event, Severity, event
@@ -31,16 +31,16 @@ VERSION_EVERY = 3600.0
 """Seconds after which a node is asked for its version again."""
 
 
-class Checked(Struct, frozen=True):
+class CheckResult(Struct, frozen=True):
     """What a tick saw and changed."""
 
     mesh: Mesh
-    changes: tuple[Folded, ...]
+    changes: tuple[Transition, ...]
     unprobed: tuple[str, ...]  # keys of the nodes that the monitor itself could not probe
     alerts: tuple[Alert, ...]
 
 
-def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float] = time.time) -> Checked:
+def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float] = time.time) -> CheckResult:
     """Check the whole mesh once.
 
     1. Take the mesh from the cache, or from the inventory where that changed.
@@ -80,7 +80,7 @@ def _check(
     log: Log,
     began: float,
     clock: Callable[[], float],
-) -> Checked:
+) -> CheckResult:
     """Do points 2 to 5 of ``check``."""
     mesh = loaded.mesh
     nodes = tuple(node for node in mesh.nodes if node.enabled)
@@ -94,7 +94,7 @@ def _check(
             known.nodes.get(node.key) or NodeState(), loaded, began, mesh.settings.deep_interval
         ),
     )
-    heard, offline = _listen(mesh, nodes, known, seen)
+    reachable, offline = _ask_canaries(mesh, nodes, known, seen)
     now = clock()
     probed = all(it.tags.fault is not Fault.MONITOR for it in seen.values())
     working = _working_units(known, now, good=probed)
@@ -102,22 +102,22 @@ def _check(
         first_new = state.next_alert
         note_inventory(state, loaded.error, paths.inventory, now)
         monitor_alerts.note_working(state, working, now)
-        ticked = tick.apply(state, mesh, tick.Sight(seen, heard, offline=offline), began, now)
+        ticked = tick.apply(state, mesh, tick.MeshObservation(seen, reachable, offline=offline), began, now)
         raised = tuple(alert for alert in state.alerts if alert.id >= first_new)
         work = any(decision.action is not Action.NONE for decision in plan.plan(mesh, state, now))
         work = work or any(lifecycle.is_expired(node, now) for node in state.nodes.values())
-        letters = any(alerts.waits(alert) for alert in state.alerts)
+        letters = any(alerts.is_waiting(alert) for alert in state.alerts)
     if work:
         paths.recover_wanted.touch()
     if letters:
         paths.deliver_wanted.touch()
     unprobed = ticked.unprobed
     lines = [line for change in ticked.changes for line in _events(change)]
-    lines += [event("not_probed", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]
-    if ticked.let_go:
-        lines.append(event("alerts_let_go", Severity.WARNING, number=ticked.let_go, reason=_MANY_WAIT))
+    lines += [event("probe_error", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]
+    if ticked.dropped:
+        lines.append(event("alerts_dropped", Severity.WARNING, number=ticked.dropped, reason=_MANY_WAIT))
     log.write([*lines, *map(alerts.as_event, raised)], now)
-    return Checked(mesh, ticked.changes, tuple(unprobed), raised)
+    return CheckResult(mesh, ticked.changes, tuple(unprobed), raised)
 
 
 _MANY_WAIT = "very many alerts wait; newer ones of the same node and level stand for these"
@@ -143,14 +143,14 @@ def _send_heartbeat(mesh: Mesh, log: Log, now: float, *, good: bool) -> None:
             log.write([event("heartbeat_lost", Severity.WARNING, reason=reason)], now)
 
 
-def described(change: Folded) -> str:
+def describe(change: Transition) -> str:
     """Say in one line what a check of a node showed."""
     after = change.after
     said = after.detail or f"{after.response_ms or 0:.0f} ms, {plural(len(after.models), 'model')}"
     return f"{after.status.icon} {change.node.name}: {after.status}, {said}"
 
 
-def _listen(
+def _ask_canaries(
     mesh: Mesh, nodes: tuple[Node, ...], known: State, seen: Mapping[str, Observation]
 ) -> tuple[dict[str, str], bool]:
     """Ask the canaries, as guard.listen says; it also says what is returned."""
@@ -160,7 +160,7 @@ def _listen(
     from gpu_mesh.probe import canary
     from gpu_mesh.system import host  # most meshes have none
 
-    return connectivity.listen(
+    return connectivity.ask_canaries(
         mesh.settings.canary, known.canaries, nodes, seen, host.boot(os.environ), canary.answering
     )
 
@@ -170,7 +170,7 @@ def _version_is_old(state: State, node: Node, now: float) -> bool:
     return known is None or not 0 <= now - known.version_at <= VERSION_EVERY
 
 
-def _events(change: Folded) -> list[Event]:
+def _events(change: Transition) -> list[Event]:
     node, before, after = change.node, change.before, change.after
     answered = after.verdict is not Verdict.FAILED
     lines = [

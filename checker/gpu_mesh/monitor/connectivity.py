@@ -12,7 +12,7 @@ Ask = Callable[[Collection[str]], Collection[str]]
 """Says which of these canaries answer."""
 
 
-def listen(
+def ask_canaries(
     canaries: Collection[str],
     known: Mapping[str, str],
     nodes: Sequence[Node],
@@ -34,8 +34,8 @@ def listen(
     """
     proven = {each for each in canaries if known.get(each) == boot}
     failing = all_remote_fail(nodes, seen)
-    heard = ask(canaries if failing else set(canaries) - proven)
-    return dict.fromkeys(heard, boot), failing and bool(proven) and not heard
+    reachable = ask(canaries if failing else set(canaries) - proven)
+    return dict.fromkeys(reachable, boot), failing and bool(proven) and not reachable
 
 
 def all_remote_fail(nodes: Sequence[Node], seen: Mapping[str, Observation]) -> bool:

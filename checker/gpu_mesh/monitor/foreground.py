@@ -79,7 +79,7 @@ class _Job:
         """What it wrote last, harmless."""
         # Whole lines alone: of a part nobody could tell whether it is a secret.
         lines = self._said.decode(errors="replace").splitlines()[int(self._cut) :]
-        return systemd.last_of(lines)
+        return systemd.last_lines_of(lines)
 
     def tell(self, number: int) -> None:
         """Send it a signal, if it runs."""

@@ -7,7 +7,7 @@ from msgspec import Struct
 from gpu_mesh.alerting import merging, monitor_alerts
 from gpu_mesh.alerting.monitor_alerts import note_offline, note_unprobed
 from gpu_mesh.alerting.node_alerts import announce
-from gpu_mesh.diagnosis.evaluate import Folded, fold
+from gpu_mesh.diagnosis.evaluate import Transition, apply_observation
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.observation import Fault, Observation
 from gpu_mesh.domain.state import State, Tick
@@ -18,23 +18,23 @@ REMEMBERED = 86400.0
 """Seconds for which a node that left the inventory is remembered."""
 
 
-class Sight(Struct, frozen=True):
+class MeshObservation(Struct, frozen=True):
     """What one check of the mesh saw."""
 
     observations: Mapping[str, Observation]  # by key, of every enabled node
-    heard: Mapping[str, str] = {}  # the canaries that answered, each with this boot
+    reachable: Mapping[str, str] = {}  # the canaries that answered, each with this boot
     offline: bool = False  # the monitor's own network is gone
 
 
-class Ticked(Struct, frozen=True):
+class TickResult(Struct, frozen=True):
     """What one check of the mesh changed."""
 
-    changes: tuple[Folded, ...]
+    changes: tuple[Transition, ...]
     unprobed: Mapping[str, str]  # nodes that the monitor itself could not probe, and why
-    let_go: int = 0  # waiting alerts for which newer ones stand
+    dropped: int = 0  # waiting alerts that newer ones supersede
 
 
-def apply(state: State, mesh: Mesh, sight: Sight, began: float, now: float) -> Ticked:
+def apply(state: State, mesh: Mesh, sight: MeshObservation, began: float, now: float) -> TickResult:
     """Put what a check saw into the state.
 
     1. What the monitor itself could not probe counts for nothing, nor does a remote node while the monitor's
@@ -54,13 +54,13 @@ def apply(state: State, mesh: Mesh, sight: Sight, began: float, now: float) -> T
     seen = sight.observations
     unprobed = {key: it.tags.detail for key, it in seen.items() if it.tags.fault is Fault.MONITOR}
     changes = tuple(
-        fold(state, node, seen[node.key])
+        apply_observation(state, node, seen[node.key])
         for node in nodes
         if node.key not in unprobed
         and not (sight.offline and not node.on_monitor)
         and not _is_outdated(state, seen[node.key], now)
     )
-    note_offline(state, sight.heard, mesh.settings, now, offline=sight.offline)
+    note_offline(state, sight.reachable, mesh.settings, now, offline=sight.offline)
     monitor_alerts.note_gap(state, mesh.settings.check_interval, len(nodes), began, now)
     note_unprobed(state, unprobed, now)
     _forget_removed(state, mesh, now)
@@ -70,7 +70,7 @@ def apply(state: State, mesh: Mesh, sight: Sight, began: float, now: float) -> T
     lifecycle.call_for_help(state, mesh, now)
     if len(unprobed) < len(nodes) or not nodes:  # else nobody was watched, and the state grows stale
         state.tick = Tick(began, now - began, mesh.settings.check_interval)
-    return Ticked(changes, unprobed, merging.let_go(state))
+    return TickResult(changes, unprobed, merging.drop_superseded(state))
 
 
 def _is_outdated(state: State, seen: Observation, now: float) -> bool:

@@ -18,7 +18,7 @@ from gpu_mesh.system.paths import Paths
 from gpu_mesh.system.systemd import ending, last_lines
 
 
-def tell(paths: Paths, unit: str, log: Log, clock: Callable[[], float] = time.time, *, user: bool) -> bool:
+def notify(paths: Paths, unit: str, log: Log, clock: Callable[[], float] = time.time, *, user: bool) -> bool:
     """Queue an alert about a unit that failed, with its last lines, unless there was one within the hour.
 
     Args:

@@ -36,7 +36,21 @@ def correction(node: Node, words: str, otherwise: str) -> str:
     return f"correct {command} of {node.key}, which {answer}{also}"
 
 
-def in_words_of(action: Action, node: Node, playbook: str = "") -> str:
+def describe_action_under_way(action: Action, node: Node, playbook: str = "") -> str:
+    """Say that the action goes on: ``while ollama.service was being restarted``."""
+    if action is Action.OWN_PLAYBOOK:
+        return f"while {playbook} was running"
+    if action is Action.REBUILD_TUNNEL:
+        return "while the tunnel was being rebuilt"
+    what = {
+        RecoveryKind.SYSTEMD: node.unit,
+        RecoveryKind.SYSTEMD_USER: node.unit,
+        RecoveryKind.DOCKER: f"the container {node.container}",
+    }.get(node.recovery, "Ollama")
+    return f"while {what} was being restarted"
+
+
+def describe_action(action: Action, node: Node, playbook: str = "") -> str:
     """Say the action as a noun: ``restart of ollama.service``."""
     if action is Action.OWN_PLAYBOOK:
         return f"run of {playbook}"
@@ -73,7 +87,7 @@ def tried(node: Node, known: NodeState, since: float = 0.0) -> str:
             continue
         found = attempt.words if attempt.outcome is Outcome.DECLINED else ""
         words = ": ".join(filter(None, (_ENDED[attempt.outcome], LEFT_ALONE.sub("", found))))
-        ended = counts.setdefault(in_words_of(attempt.action, node, attempt.playbook), {})
+        ended = counts.setdefault(describe_action(attempt.action, node, attempt.playbook), {})
         ended[words] = ended.get(words, 0) + 1
     return "; ".join(
         f"{what} {', '.join(_times(*each) for each in of.items())}" for what, of in counts.items()
@@ -84,7 +98,7 @@ def _times(words: str, number: int) -> str:
     return f"{words} ({number} times)" if number > 1 else words
 
 
-def in_words(outcome: Outcome) -> str:
+def describe_outcome(outcome: Outcome) -> str:
     """Say how a recovery ended."""
     return _ENDED[outcome]
 

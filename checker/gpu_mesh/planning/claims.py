@@ -19,7 +19,7 @@ def is_live(claim: Claim, now: float) -> bool:
     return 2 * claim.at - claim.until <= now < claim.until
 
 
-def settle(before: NodeState, now: float) -> NodeState:
+def expire(before: NodeState, now: float) -> NodeState:
     """Count a claim that is not live as a lost attempt: whoever made it died before it could say more."""
     claim = before.claim
     if claim is None or is_live(claim, now):
@@ -43,10 +43,10 @@ def claimed(
         playbook: the operator's own, an absolute path.
     """
     claim = Claim(now, now + timeout, pid, action, playbook)
-    return replace(settle(before, now), claim=claim)
+    return replace(expire(before, now), claim=claim)
 
 
-def concluded(before: NodeState, claim: Claim, attempt: Attempt) -> NodeState:
+def released(before: NodeState, claim: Claim, attempt: Attempt) -> NodeState:
     """Give the node back and remember the attempt. Somebody else's later claim stays."""
     freed = replace(before, claim=None) if before.claim == claim else before
     return _with_attempt(freed, attempt)

@@ -3,19 +3,19 @@
 recovery/worker.py carries the decisions out; `gpu-mesh recover --dry-run` shows them.
 """
 
-from gpu_mesh.diagnosis.diagnose import in_words, next_step
-from gpu_mesh.domain.alert import Hold
+from gpu_mesh.diagnosis.diagnose import describe_cause, next_step
+from gpu_mesh.domain.alert import Muted
 from gpu_mesh.domain.causes import CAUSES, Action, Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings
 from gpu_mesh.domain.recovery import Decision
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import advice, claims, ladder
-from gpu_mesh.planning.advice import in_words_of
+from gpu_mesh.planning.advice import describe_action
 from gpu_mesh.planning.ladder import Rung, Step
 from gpu_mesh.silences import silences
 from gpu_mesh.text import humanize
-from gpu_mesh.text.humanize import clock
+from gpu_mesh.text.humanize import format_clock
 
 HEALTHY = "healthy"
 """The reason for doing nothing that is good news."""
@@ -62,7 +62,7 @@ def _machines_at_work(mesh: Mesh, state: State, now: float) -> dict[str, str]:
     return {
         node.machine: node.key
         for node in mesh.nodes
-        if (known := state.nodes.get(node.key)) and claims.settle(known, now).claim is not None
+        if (known := state.nodes.get(node.key)) and claims.expire(known, now).claim is not None
     }
 
 
@@ -71,9 +71,9 @@ def _against(node: Node, state: State, at_work: str, *, force: bool) -> str:
     if state.recovery_held and not force:
         return "too many nodes fail at once; to repair them all the same: gpu-mesh recover --force"
     known = state.nodes.get(node.key) or NodeState()
-    leader = state.nodes.get(known.held_by)
-    if leader and known.held is Hold.DEPENDENCY and leader.cause is Cause.HOST_DOWN and leader.failures:
-        return f"{known.held_by} has shown that the host is down"
+    leader = state.nodes.get(known.inhibited_by)
+    if leader and known.muted_for is Muted.DEPENDENCY and leader.cause is Cause.HOST_DOWN and leader.failures:
+        return f"{known.inhibited_by} has shown that the host is down"
     if at_work != node.key:
         return busy(known, node.key, at_work)
     return ""
@@ -102,7 +102,7 @@ def decide(
         force: a person asks for it: only a recovery under way and ``mesh_node_recovery: none`` stand against
             it, and the look on the node's host.
     """
-    known = claims.settle(before, now)
+    known = claims.expire(before, now)
     # What an earlier look made precise is looked at anew: the node may have changed since.
     probed = known.refined_from or known.cause
     step = ladder.step(node, settings, known, now)
@@ -126,7 +126,7 @@ def decide(
 
 def needs_a_person(node: Node, settings: Settings, before: NodeState, now: float) -> bool:
     """Tell whether the node fails, and its ladder was used up before that."""
-    known = claims.settle(before, now)
+    known = claims.expire(before, now)
     step = ladder.step(node, settings, known, now)
     probed = known.refined_from or known.cause
     fails = not (_under_way(known) or _not_failing(node, settings, known, now))
@@ -141,7 +141,7 @@ def describe(decisions: tuple[Decision, ...], mesh: Mesh) -> str:
         node = mesh.node(decision.node)
         doing = decision.action is not Action.NONE and node is not None
         look = "" if decision.action is Action.OWN_PLAYBOOK else "look, then "
-        done = in_words_of(decision.action, node, decision.playbook) if node else ""
+        done = describe_action(decision.action, node, decision.playbook) if node else ""
         would = f"{look}{done}" if doing else "nothing"
         lines.append(f"{decision.node:<{width}}  {decision.cause or '-'}: {would}: {decision.reason}\n")
     return "".join(lines)
@@ -157,7 +157,7 @@ def busy(known: NodeState, key: str, at_work: str) -> str:
 def _under_way(known: NodeState) -> str:
     if known.claim is None:
         return ""
-    return f"a recovery is under way since {clock(known.claim.at)} (process {known.claim.pid})"
+    return f"a recovery is under way since {format_clock(known.claim.at)} (process {known.claim.pid})"
 
 
 def _not_failing(node: Node, settings: Settings, known: NodeState, now: float) -> str:
@@ -181,8 +181,8 @@ def _not_yet(settings: Settings, known: NodeState, now: float) -> str:
         return ""
     if lasted < needed:
         return (
-            f"it serves, and is repaired when this has lasted {humanize.in_words(needed)}, "
-            f"at {clock(known.cause_since + needed)}"
+            f"it serves, and is repaired when this has lasted {humanize.format_duration(needed)}, "
+            f"at {format_clock(known.cause_since + needed)}"
         )
     if known.impaired < IMPAIRED_CHECKS:
         return f"it serves, and is repaired when {IMPAIRED_CHECKS} checks in a row have shown this"
@@ -197,7 +197,7 @@ def _not_helped(node: Node, cause: Cause | None, rung: Rung) -> str:
         return ""
     if cause is None:
         return "no cause is known"
-    return f"{in_words(cause, node)}: a restart does not help; {next_step(cause, node)}"
+    return f"{describe_cause(cause, node)}: a restart does not help; {next_step(cause, node)}"
 
 
 def _not_now(node: Node, known: NodeState, step: Step, now: float) -> str:
@@ -209,5 +209,6 @@ def _not_now(node: Node, known: NodeState, step: Step, now: float) -> str:
         return f"{step.made} of {step.allowed} attempts made: needs a person{again}; {usual_step}"
     if waits:
         number = len(ladder.counting(known))
-        return f"waits until {clock(step.due)} ({humanize.in_words(step.due - now)}) after attempt {number}"
+        wait = f"{humanize.format_duration(step.due - now)} ({format_clock(step.due)})"
+        return f"next attempt in {wait}, after attempt {number}"
     return ""

@@ -37,20 +37,23 @@ def update(state: State, mesh: Mesh, now: float) -> None:
         if settings.recovery_brake and len(nodes) >= SMALLEST_MESH and len(at_once) > most:
             state.brake = Brake(now)
     elif len(failing) <= most or len(nodes) < SMALLEST_MESH or not settings.recovery_brake:
-        if state.brake.told_at:
-            text = f"Nodes are repaired again: {plural(len(failing), 'node')} of {len(nodes)} still failing"
+        if state.brake.notified_at:
+            verb = "fails" if len(failing) == 1 else "fail"
+            text = f"Automatic repairs resume: {len(failing)} of {plural(len(nodes), 'node')} still {verb}"
             alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
         state.brake = None
     if state.brake:
         # A time in the future was noted before the clock was set back, and counts from now.
-        on = replace(state.brake, since=min(state.brake.since, now), told_at=min(state.brake.told_at, now))
+        on = replace(
+            state.brake, since=min(state.brake.since, now), notified_at=min(state.brake.notified_at, now)
+        )
         known_long = sum(not holds.is_new(was, settings, now) for _, was in failing)
-        if (on.told_at or known_long > most) and alerts.is_to_be_told(
-            state, on.told_at, Level.CRITICAL, settings.reminder_interval, now
+        if (on.notified_at or known_long > most) and alerts.is_reminder_due(
+            state, on.notified_at, Level.CRITICAL, settings.reminder_interval, now
         ):
             at_once = [key for key, was in failing if abs(on.since - was.failing_since) <= WINDOW]
-            _tell(state, on, [key for key, _ in failing] if on.told_at else at_once, len(nodes), now)
-            on = replace(on, told_at=now)
+            _notify(state, on, [key for key, _ in failing] if on.notified_at else at_once, len(nodes), now)
+            on = replace(on, notified_at=now)
         state.brake = on
 
 
@@ -60,13 +63,13 @@ def release(state: State) -> None:
         state.brake = replace(state.brake, released=True)
 
 
-def _tell(state: State, on: Brake, failing: Sequence[str], nodes: int, now: float) -> None:
-    held = "" if on.released else ", so none is repaired"
+def _notify(state: State, on: Brake, failing: Sequence[str], nodes: int, now: float) -> None:
+    muted_for = "" if on.released else ", so none is repaired"
     number = f"{len(failing)} of {nodes} nodes"
     what = f"{number} fail at once"
-    if on.told_at:
+    if on.notified_at:
         what = f"still {number} fail{lasted(', for {}', on.since, now)}"
     see = "see what they share (power, network, a change)"
     force = "" if on.released else "; to repair them all the same: gpu-mesh recover --force"
-    text = f"{what}{held}: {', '.join(failing)[:200]}"
+    text = f"{what}{muted_for}: {', '.join(failing)[:200]}"
     alerts.raise_monitor_alert(state, now, text, see + force, Level.CRITICAL)

@@ -10,19 +10,19 @@ from msgspec.structs import replace
 from gpu_mesh.alerting import alerts, recovery_alerts
 from gpu_mesh.alerting.holds import mutes
 from gpu_mesh.alerting.node_alerts import announce
-from gpu_mesh.diagnosis.diagnose import diagnose, in_words
-from gpu_mesh.diagnosis.evaluate import fold
+from gpu_mesh.diagnosis.diagnose import describe_cause, diagnose
+from gpu_mesh.diagnosis.evaluate import apply_observation
 from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import Fault, Observation
-from gpu_mesh.domain.recovery import Claim, Decision, Ending, Finding, Outcome
+from gpu_mesh.domain.recovery import Claim, Decision, Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeState, State
-from gpu_mesh.hosts.playbook_result import Report
+from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.planning import advice, claims, findings, ladder, plan
-from gpu_mesh.recovery.values import Job, Proof
+from gpu_mesh.recovery.values import Job, Verification
 
 CLAIM_MARGIN = 30.0
 """Seconds that a claim outlasts the longest that its recovery may take."""
@@ -61,7 +61,7 @@ def claim(
     return Job(node, after.claim, after, decision.cause)
 
 
-def settle(state: State, mesh: Mesh, now: float, mine: Collection[str] = ()) -> list[Event]:
+def expire_claims(state: State, mesh: Mesh, now: float, mine: Collection[str] = ()) -> list[Event]:
     """Conclude the recoveries whose process died; a node that left the inventory only loses its claim.
 
     Args:
@@ -75,11 +75,11 @@ def settle(state: State, mesh: Mesh, now: float, mine: Collection[str] = ()) -> 
         if before.claim is None or not is_expired(before, now) or key in mine:
             continue
         claim, node = before.claim, mesh.node(key)
-        state.nodes[key] = claims.settle(before, now)
+        state.nodes[key] = claims.expire(before, now)
         events.append(event("recovery_lost", Severity.WARNING, node=key, action=claim.action, pid=claim.pid))
         if node and before.incident_since:
             words = f"the process that did it ({claim.pid}) ended before it could say more"
-            ending = Ending(
+            ending = RecoveryResult(
                 min(claim.until, now),
                 claim.action,
                 Outcome.LOST,
@@ -88,26 +88,28 @@ def settle(state: State, mesh: Mesh, now: float, mine: Collection[str] = ()) -> 
                 asked_for=before.refined_from or before.cause,
                 playbook=claim.playbook,
             )
-            _tell(state, mesh, node, before, ending)
+            _notify(state, mesh, node, before, ending)
     return events
 
 
-def judge(job: Job, seen: Observation) -> Proof:
+def verify(job: Job, seen: Observation) -> Verification:
     """Judge a probe that was made after the playbook: does the node serve, and is what was wrong over?
 
     A restart after which the models are gone has not repaired the node, though it serves.
     """
     judged = diagnose(job.node, seen, job.before)
     if seen.tags.fault is Fault.MONITOR:
-        return Proof(None, detail=f"the monitor itself could not probe the node: {judged.detail}")
+        return Verification(None, detail=f"the monitor itself could not probe the node: {judged.detail}")
     if judged.verdict is Verdict.FAILED:
-        return Proof(seen, detail=judged.detail)
+        return Verification(seen, detail=judged.detail)
     worse = judged.cause is Cause.MODELS_MISSING and job.cause is not Cause.MODELS_MISSING
     same = judged.cause is not None and judged.cause is job.cause
-    return Proof(seen, serves=True, detail=judged.detail if worse or same else "")
+    return Verification(seen, serves=True, detail=judged.detail if worse or same else "")
 
 
-def ending_of(job: Job, action: Action, report: Report, proof: Proof, at: float) -> Ending:
+def result_of(
+    job: Job, action: Action, report: PlaybookResult, proof: Verification, at: float
+) -> RecoveryResult:
     """Return how a recovery ended.
 
     Args:
@@ -120,7 +122,7 @@ def ending_of(job: Job, action: Action, report: Report, proof: Proof, at: float)
     own = job.claim.playbook if action is Action.OWN_PLAYBOOK else ""
     said = report.said or (f"ran {own}" if own and report.done else "")
     words = f"{said}; but {proof.detail}" if report.done and proof.detail else report.reason
-    return Ending(
+    return RecoveryResult(
         at=at,
         action=action,
         outcome=_outcome(report, proof),
@@ -132,21 +134,28 @@ def ending_of(job: Job, action: Action, report: Report, proof: Proof, at: float)
     )
 
 
-def follow_up(job: Job, report: Report) -> bool:
+def follow_up(job: Job, report: PlaybookResult) -> bool:
     """Tell whether the look of a restart has shown that it is the tunnel that must be rebuilt."""
     cause = findings.refine(job.node, job.cause, report.finding)
     return report.success and findings.follow_up(job.node, cause, report.finding) is Action.REBUILD_TUNNEL
 
 
-def rebuilt(looked: Report, report: Report) -> Report:
+def rebuilt(looked: PlaybookResult, report: PlaybookResult) -> PlaybookResult:
     """Return what came of a rebuild after a look on the node's host, with the finding that says more."""
     if report.finding in (Finding.NONE, Finding.PORT_WAS_LISTENING, Finding.PORT_WAS_SILENT):
         return replace(report, finding=looked.finding)
     return report
 
 
-def conclude(
-    state: State, mesh: Mesh, job: Job, ending: Ending, proof: Proof, *, counts: bool, stopping: bool = False
+def record_result(
+    state: State,
+    mesh: Mesh,
+    job: Job,
+    ending: RecoveryResult,
+    proof: Verification,
+    *,
+    counts: bool,
+    stopping: bool = False,
 ) -> None:
     """Fold the end of a recovery into the state as it is by now, with the alerts that it calls for.
 
@@ -171,18 +180,18 @@ def conclude(
         state.nodes[node.key] = replace(before, claim=None)
     if proof.seen is not None and proof.serves:
         if not outdated:
-            fold(state, node, proof.seen)
-            announce(state, mesh, ending.at, {node.key: _repair(node, ending)})
+            apply_observation(state, node, proof.seen)
+            announce(state, mesh, ending.at, {node.key: _describe_repair(node, ending)})
         if not proof.detail or state.nodes[node.key].cause is not job.cause:
             return  # told of with the node's status
     known = state.nodes[node.key]
-    told = counts or not state.offline_since
+    notified = counts or not state.offline_since
     if (
-        told
+        notified
         and before.incident_since
         and (not stopping or ladder.step(node, mesh.settings, known, ending.at).exhausted)
     ):
-        _tell(state, mesh, node, before, ending)
+        _notify(state, mesh, node, before, ending)
 
 
 def call_for_help(state: State, mesh: Mesh, now: float) -> None:
@@ -240,14 +249,14 @@ def is_expired(known: NodeState, now: float) -> bool:
     return known.claim is not None and not claims.is_live(known.claim, now)
 
 
-def _repair(node: Node, ending: Ending) -> str:
+def _describe_repair(node: Node, ending: RecoveryResult) -> str:
     """Say what a recovery did, for the alert that tells what became of its node."""
     if ending.outcome is Outcome.NOT_RECOVERED:
-        return f"the {advice.in_words_of(ending.action, node, ending.playbook)} did not help"
+        return f"the {advice.describe_action(ending.action, node, ending.playbook)} did not help"
     return ending.words if ending.outcome is Outcome.RECOVERED else ""
 
 
-def _tell(state: State, mesh: Mesh, node: Node, before: NodeState, ending: Ending) -> None:
+def _notify(state: State, mesh: Mesh, node: Node, before: NodeState, ending: RecoveryResult) -> None:
     alert = recovery_alerts.alert_of(node, mesh.settings, before, ending)
     if alert is None:
         return
@@ -264,7 +273,7 @@ def _called(known: NodeState, now: float) -> NodeState:
     return replace(known, called_at=now, attempts=attempts)
 
 
-def _outcome(report: Report, proof: Proof) -> Outcome:
+def _outcome(report: PlaybookResult, proof: Verification) -> Outcome:
     """Name the outcome; what ended before it could touch anything is no attempt that counts."""
     if (report.success and not report.done) or not report.looked:
         return Outcome.DECLINED
@@ -275,9 +284,9 @@ def _outcome(report: Report, proof: Proof) -> Outcome:
     return Outcome.NOT_RECOVERED if report.success else Outcome.FAILED
 
 
-def _with_result(node: Node, before: NodeState, claim: Claim, ending: Ending) -> NodeState:
+def _with_result(node: Node, before: NodeState, claim: Claim, ending: RecoveryResult) -> NodeState:
     """Give the node back, remember the attempt, and keep the cause that the look made precise."""
-    after = claims.concluded(before, claim, ending.attempt())
+    after = claims.released(before, claim, ending.attempt())
     refined = ending.cause
     if refined is None or refined is before.cause or not before.failures:
         return after
@@ -289,8 +298,8 @@ def _with_result(node: Node, before: NodeState, claim: Claim, ending: Ending) ->
     )
 
 
-def _detail(node: Node, before: NodeState, cause: Cause, ending: Ending) -> str:
-    words = in_words(cause, node)
+def _detail(node: Node, before: NodeState, cause: Cause, ending: RecoveryResult) -> str:
+    words = describe_cause(cause, node)
     if ending.finding not in (Finding.HOST_DOWN, Finding.NO_ACCESS):
         return words
     found = f"{words} ({ending.words})" if ending.words else words

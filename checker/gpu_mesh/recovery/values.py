@@ -18,7 +18,7 @@ class Job(Struct, frozen=True):
     cause: Cause | None  # as the probe called it
 
 
-class Proof(Struct, frozen=True):
+class Verification(Struct, frozen=True):
     """What the probes after a recovery showed."""
 
     seen: Observation | None = None  # None: nothing that could be said of the node

@@ -23,12 +23,12 @@ from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.event import Severity, Value, event
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import Observation
-from gpu_mesh.domain.recovery import Decision, Ending
-from gpu_mesh.hosts.playbook_result import Report
+from gpu_mesh.domain.recovery import Decision, RecoveryResult
+from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.planning import findings, ladder, plan
 from gpu_mesh.probe import ollama
 from gpu_mesh.recovery import brake, lifecycle, node_locks
-from gpu_mesh.recovery.values import Job, Proof
+from gpu_mesh.recovery.values import Job, Verification
 from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
@@ -53,7 +53,7 @@ class Observe(Protocol):
         """Return what one probe of the node showed."""
 
 
-class Site(Struct, frozen=True):
+class Context(Struct, frozen=True):
     """Where recoveries happen: what each of their steps needs."""
 
     paths: Paths
@@ -69,7 +69,7 @@ class Site(Struct, frozen=True):
         self.log.write([event(name, severity, **fields)], self.clock())
 
 
-def recover(site: Site, only: str = "", *, force: bool = False) -> int:
+def recover(site: Context, only: str = "", *, force: bool = False) -> int:
     """Recover what is due, until nothing is.
 
     Args:
@@ -81,7 +81,7 @@ def recover(site: Site, only: str = "", *, force: bool = False) -> int:
         0 when the work was done, whatever came of it; for one node 1 when it does not serve afterwards, 2
         when there is no such node.
     """
-    _take_word(site)
+    _clear_trigger(site)
     at_work = node_locks.AtWork(site.paths.state)
     if only:
         return _recover_one(site, at_work, only, force=force)
@@ -94,7 +94,7 @@ def recover(site: Site, only: str = "", *, force: bool = False) -> int:
         busy: set[Future[bool]] = set()
         while True:
             # Again and again, for nobody starts a second process while a slow repair keeps this one.
-            _take_word(site)
+            _clear_trigger(site)
             while len(busy) < workers and not site.stopping.is_set():
                 job = _claim(site, at_work)
                 if not isinstance(job, Job):
@@ -107,7 +107,7 @@ def recover(site: Site, only: str = "", *, force: bool = False) -> int:
                 done.result()
 
 
-def _take_word(site: Site) -> None:
+def _clear_trigger(site: Context) -> None:
     try:
         site.paths.recover_wanted.unlink(missing_ok=True)
     except OSError as error:
@@ -116,16 +116,16 @@ def _take_word(site: Site) -> None:
         ) from error
 
 
-def _leave_word(site: Site) -> None:
+def _set_trigger(site: Context) -> None:
     """Tell the delivery of new alerts; where that fails, its timer finds them."""
     try:
         site.paths.deliver_wanted.touch()
     except OSError as error:
         file = str(site.paths.deliver_wanted)
-        site.note("word_not_left", Severity.ERROR, file=file, reason=error.strerror)
+        site.note("trigger_failed", Severity.ERROR, file=file, reason=error.strerror)
 
 
-def _recover_one(site: Site, at_work: node_locks.AtWork, only: str, *, force: bool) -> int:
+def _recover_one(site: Context, at_work: node_locks.AtWork, only: str, *, force: bool) -> int:
     if site.mesh.node(only) is None:
         known = ", ".join(node.key for node in site.mesh.nodes) or "none"
         sys.stderr.write(f"the inventory has no node {only}; its nodes: {known}\n")
@@ -138,7 +138,7 @@ def _recover_one(site: Site, at_work: node_locks.AtWork, only: str, *, force: bo
 
 
 def _claim(
-    site: Site, at_work: node_locks.AtWork, only: str = "", *, force: bool = False
+    site: Context, at_work: node_locks.AtWork, only: str = "", *, force: bool = False
 ) -> Job | tuple[Decision, ...]:
     """Claim the first node that is due; without one, return the decisions that say why.
 
@@ -154,12 +154,12 @@ def _claim(
     with site.statefile.update(now) as state:
         alerts_before = state.next_alert
         busy = at_work.nodes()
-        events = lifecycle.settle(state, site.mesh, now, busy)
+        events = lifecycle.expire_claims(state, site.mesh, now, busy)
         claimed = lifecycle.claim(state, site.mesh, now, os.getpid(), only, force=force, mine=busy)
         if isinstance(claimed, Job):
             at_work.begin(claimed.node.key)
     if state.next_alert != alerts_before:
-        _leave_word(site)
+        _set_trigger(site)
     site.log.write(events, now)
     if isinstance(claimed, Job):
         site.note(
@@ -179,7 +179,7 @@ def _number(job: Job) -> int:
     return ladder.acted(ladder.counting(job.before)) + 1
 
 
-def _carry_out(site: Site, at_work: node_locks.AtWork, job: Job, *, asked_for: bool = False) -> bool:
+def _carry_out(site: Context, at_work: node_locks.AtWork, job: Job, *, asked_for: bool = False) -> bool:
     """Do the job, then give the node back; return whether it serves as it should."""
     try:
         return _do(site, job, asked_for=asked_for)
@@ -187,7 +187,7 @@ def _carry_out(site: Site, at_work: node_locks.AtWork, job: Job, *, asked_for: b
         at_work.end(job.node.key)
 
 
-def _do(site: Site, job: Job, *, asked_for: bool) -> bool:
+def _do(site: Context, job: Job, *, asked_for: bool) -> bool:
     """Act, prove, conclude; return whether the node serves as it should.
 
     Where the port was closed, systemd may have been faster: one more probe, short, for such a port answers at
@@ -196,24 +196,24 @@ def _do(site: Site, job: Job, *, asked_for: bool) -> bool:
     action = job.claim.action
     if job.cause in (Cause.REFUSED, Cause.TUNNEL_DOWN) and not asked_for:
         short = replace(job.node, timeout=min(job.node.timeout, SHORT_PROBE))
-        proof = _prove(site, replace(job, node=short), 0.0)
+        proof = _verify(site, replace(job, node=short), 0.0)
         if proof.serves and not proof.detail:
-            nothing = Report(success=True, contacted=job.node.key, said="it serves again by itself")
-            ending = lifecycle.ending_of(job, action, nothing, proof, site.clock())
-            _conclude(site, job, ending, proof, counts=False)
+            nothing = PlaybookResult(success=True, contacted=job.node.key, said="it serves again by itself")
+            ending = lifecycle.result_of(job, action, nothing, proof, site.clock())
+            _record_result(site, job, ending, proof, counts=False)
             return True
     report = _act(site, job, action)
     if lifecycle.follow_up(job, report):
         action = Action.REBUILD_TUNNEL
         report = lifecycle.rebuilt(report, _act(site, job, action))
     patience = site.mesh.settings.recovery_settle if report.done else 0.0
-    proof = _prove(site, job, patience)
-    ending = lifecycle.ending_of(job, action, report, proof, site.clock())
-    _conclude(site, job, ending, proof, counts=report.looked or not site.stopping.is_set())
+    proof = _verify(site, job, patience)
+    ending = lifecycle.result_of(job, action, report, proof, site.clock())
+    _record_result(site, job, ending, proof, counts=report.looked or not site.stopping.is_set())
     return proof.serves and not proof.detail
 
 
-def _act(site: Site, job: Job, action: Action) -> Report:
+def _act(site: Context, job: Job, action: Action) -> PlaybookResult:
     from gpu_mesh.hosts import playbook
     from gpu_mesh.system import host
 
@@ -240,7 +240,7 @@ def _act(site: Site, job: Job, action: Action) -> Report:
             stop=site.stopping.is_set,
         )
     except Exception as error:  # noqa: BLE001 - whatever goes wrong, the claim must end in an outcome
-        report = Report(
+        report = PlaybookResult(
             success=False,
             contacted=node.key,
             reason=sanitize.plain(f"{type(error).__name__}: {error}"),
@@ -260,7 +260,7 @@ def _act(site: Site, job: Job, action: Action) -> Report:
     return report
 
 
-def _prove(site: Site, job: Job, patience: float) -> Proof:
+def _verify(site: Context, job: Job, patience: float) -> Verification:
     """Probe until the node serves as it should, or these seconds are over, or the monitor is to end."""
     settings, until = site.mesh.settings, time.monotonic() + patience
     while not site.stopping.is_set():
@@ -272,22 +272,24 @@ def _prove(site: Site, job: Job, patience: float) -> Proof:
             trust_env=settings.proxy_from_environment,
             choose=partial(deep_check.choose, job.before, at=at, interval=settings.deep_interval),
         )
-        proof = lifecycle.judge(job, seen)
+        proof = lifecycle.verify(job, seen)
         if (proof.serves and not proof.detail) or time.monotonic() + BETWEEN_PROBES >= until:
             return proof
         site.stopping.wait(BETWEEN_PROBES)
-    return Proof(detail="the monitor was stopped before a probe could show whether it helped")
+    return Verification(detail="the monitor was stopped before a probe could show whether it helped")
 
 
-def _conclude(site: Site, job: Job, ending: Ending, proof: Proof, *, counts: bool) -> None:
+def _record_result(
+    site: Context, job: Job, ending: RecoveryResult, proof: Verification, *, counts: bool
+) -> None:
     """Fold the outcome into the state as it is by now."""
     stopping = site.stopping.is_set()
     with site.statefile.update(ending.at) as state:
         alerts_before = state.next_alert
-        lifecycle.conclude(state, site.mesh, job, ending, proof, counts=counts, stopping=stopping)
+        lifecycle.record_result(state, site.mesh, job, ending, proof, counts=counts, stopping=stopping)
         status = state.nodes[job.node.key].status
     if state.next_alert != alerts_before:
-        _leave_word(site)
+        _set_trigger(site)
     repaired = proof.serves and not proof.detail
     site.note(
         "recovery_verified" if repaired else "recovery_not_verified",

@@ -25,8 +25,8 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str) -> str:
         lines.append(f"⚠️ The monitor itself is offline{long}: what follows is what was known before")
     if of.mesh.unprobed:
         lines.append(f"⚠️ The monitor could not probe {plural(of.mesh.unprobed, 'node')}; the log says why")
-    if of.mesh.alerts_unheard:
-        unheard = plural(of.mesh.alerts_unheard, "alert")
+    if of.mesh.alerts_without_url:
+        unheard = plural(of.mesh.alerts_without_url, "alert")
         lines.append(f"⚠️ {unheard} reached nobody, for no URL wants them; see: gpu-mesh alerts test")
     if of.mesh.inventory_error:
         lines += [
@@ -157,8 +157,8 @@ def _trouble(node: NodeReport) -> list[str]:
         lines.append("a recovery is under way")
     elif node.recovery_reason:
         lines.append(f"no repair now: {node.recovery_reason.partition(';')[0]}")
-    if node.alerts_rest:
-        lines.append(f"its alerts rest: {node.alerts_rest}")
+    if node.alerts_muted:
+        lines.append(f"alerts muted: {node.alerts_muted}")
     return [*lines, f"next: {node.next_step}"]
 
 

@@ -5,7 +5,7 @@ from msgspec import Struct
 from gpu_mesh.alerting import alerts
 from gpu_mesh.alerting.monitor_alerts import STALE_INTERVALS
 from gpu_mesh.diagnosis import uptime
-from gpu_mesh.domain.alert import Alert, Hold, Level
+from gpu_mesh.domain.alert import Alert, Level, Muted
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
@@ -16,7 +16,7 @@ from gpu_mesh.silences import silences
 from gpu_mesh.silences.silences import InForce
 from gpu_mesh.text.humanize import clock_time
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class NodeReport(Struct, frozen=True):
@@ -49,7 +49,7 @@ class NodeReport(Struct, frozen=True):
     last_recovery: str  # what came of the last one in this incident, in words
     recovery_reason: str  # why nothing is repaired now; "": it will be, or there is nothing to repair
     next_recovery: float | None  # when the next attempt is due; None: no wait is what stands against it
-    alerts_rest: str  # why people are not told of it now; "": they are, or there is nothing to tell
+    alerts_muted: str  # why people are not told of it now; "": they are, or there is nothing to tell
     silenced_until: float | None  # when its alerts are told again; None: they are told now
 
 
@@ -65,7 +65,7 @@ class MeshReport(Struct, frozen=True):
     unprobed: int  # nodes that the monitor itself could not probe in the last check
     inventory_error: str
     alerts_waiting: int  # not yet delivered to every URL
-    alerts_unheard: int  # of the history, warnings and above that no URL was there for
+    alerts_without_url: int  # of the history, warnings and above that no URL was there for
     silences: tuple[InForce, ...]  # and the maintenance windows that are open
 
 
@@ -101,8 +101,8 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
             offline_since=state.offline_since or None,
             unprobed=state.unprobed,
             inventory_error=state.inventory_error,
-            alerts_waiting=sum(alerts.waits(alert) for alert in state.alerts),
-            alerts_unheard=sum(alerts.is_unheard(alert) for alert in state.alerts),
+            alerts_waiting=sum(alerts.is_waiting(alert) for alert in state.alerts),
+            alerts_without_url=sum(alerts.has_no_url(alert) for alert in state.alerts),
             silences=silences.in_force(mesh, state.silences, now),
         ),
         nodes=tuple(
@@ -148,7 +148,7 @@ def _node(
     node: Node,
     known: NodeState,
     decision: Decision | None,
-    silenced: silences.Quiet | None,
+    silenced: silences.MutedUntil | None,
     now: float,
 ) -> NodeReport:
     return NodeReport(
@@ -179,7 +179,7 @@ def _node(
         last_recovery=_last_recovery(known),
         recovery_reason=_reason(known, decision),
         next_recovery=(decision.due if decision else 0.0) or None,
-        alerts_rest=_rest(known, silenced, now),
+        alerts_muted=_why_muted(known, silenced, now),
         silenced_until=silenced.until if silenced else None,
     )
 
@@ -195,18 +195,18 @@ def _last_recovery(known: NodeState) -> str:
     if not known.attempts:
         return ""
     last = known.attempts[-1]
-    return f"{clock_time(last.at)} {advice.in_words(last.outcome)}: {last.words}"
+    return f"{clock_time(last.at)} {advice.describe_outcome(last.outcome)}: {last.words}"
 
 
-def _rest(known: NodeState, silenced: silences.Quiet | None, now: float) -> str:
-    if known.held is Hold.SILENCE:
-        return silences.in_words(silenced, now) if silenced else "silenced"
+def _why_muted(known: NodeState, silenced: silences.MutedUntil | None, now: float) -> str:
+    if known.muted_for is Muted.SILENCE:
+        return silences.describe_silence(silenced, now) if silenced else "silenced"
     return {
-        Hold.DEPENDENCY: f"the failure of {known.held_by} explains its own",
-        Hold.MESH: "one alert has told of all the nodes that fail at once",
-        Hold.GRACE: "it is new, and was never healthy",
+        Muted.DEPENDENCY: f"{known.inhibited_by} fails, which explains it",
+        Muted.MESH: "one alert told of all nodes that fail at once",
+        Muted.GRACE: "new node, never healthy yet",
         None: "",
-    }[known.held]
+    }[known.muted_for]
 
 
 def _reason(known: NodeState, decision: Decision | None) -> str:

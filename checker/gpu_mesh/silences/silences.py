@@ -24,7 +24,7 @@ REMEMBERED = 86400.0
 _NAMED = 3  # nodes and groups in a line for people
 
 
-class Quiet(Struct, frozen=True):
+class MutedUntil(Struct, frozen=True):
     """Why alerts rest now, be it by a silence or by a window."""
 
     until: float  # Unix seconds
@@ -60,7 +60,9 @@ def muting(silences: Iterable[Silence], node: Node | None, level: Level | None, 
     return max(found, key=lambda each: each.until, default=None)
 
 
-def quiet(silences: Iterable[Silence], node: Node | None, level: Level | None, now: float) -> Quiet | None:
+def quiet(
+    silences: Iterable[Silence], node: Node | None, level: Level | None, now: float
+) -> MutedUntil | None:
     """Return why an alert rests, be it by a silence or a maintenance window; None: it is told.
 
     Of several reasons it is the one that ends last; ``no_recovery`` holds where any of them, or a silence of
@@ -76,7 +78,7 @@ def quiet(silences: Iterable[Silence], node: Node | None, level: Level | None, n
     return replace(_longest(reasons), no_recovery=spared)
 
 
-def sparing(silences: Iterable[Silence], node: Node, now: float) -> Quiet | None:
+def sparing(silences: Iterable[Silence], node: Node, now: float) -> MutedUntil | None:
     """Return why recovery must leave the node alone, of several reasons the one that ends last."""
     mine = (each for each in silences if now < each.until and _means(each, node))
     reasons = [*map(_of_silence, mine), *_of_windows(node, now)]
@@ -87,10 +89,10 @@ def sparing(silences: Iterable[Silence], node: Node, now: float) -> Quiet | None
 def against_recovery(silences: Iterable[Silence], node: Node, now: float) -> str:
     """Say why recovery must leave the node alone; "": nothing of the kind."""
     spared = sparing(silences, node, now)
-    return in_words(spared, now) if spared else ""
+    return describe_silence(spared, now) if spared else ""
 
 
-def in_words(why: Quiet, now: float) -> str:
+def describe_silence(why: MutedUntil, now: float) -> str:
     """Say it in one line: ``silenced by anna until 14:05 UTC: driver update (no recovery)``."""
     how = f"silenced by {why.author}" if why.author else "in maintenance"
     left_alone = " (no recovery)" if why.no_recovery else ""
@@ -214,14 +216,15 @@ def _mutes(silence: Silence, level: Level | None) -> bool:
     return not silence.levels or level in silence.levels
 
 
-def _of_silence(silence: Silence) -> Quiet:
-    return Quiet(silence.until, silence.reason, silence.author, silence.no_recovery)
+def _of_silence(silence: Silence) -> MutedUntil:
+    return MutedUntil(silence.until, silence.reason, silence.author, silence.no_recovery)
 
 
-def _of_windows(node: Node | None, now: float) -> list[Quiet]:
+def _of_windows(node: Node | None, now: float) -> list[MutedUntil]:
     spells = _spells(node, now) if node else ()
     return [
-        Quiet(spell.until, spell.window.reason, no_recovery=not spell.window.recovery) for spell in spells
+        MutedUntil(spell.until, spell.window.reason, no_recovery=not spell.window.recovery)
+        for spell in spells
     ]
 
 
@@ -229,5 +232,5 @@ def _spells(node: Node, now: float) -> tuple[windows.Spell, ...]:
     return windows.open_windows(node, now) if node.maintenance else ()
 
 
-def _longest(reasons: list[Quiet]) -> Quiet:
+def _longest(reasons: list[MutedUntil]) -> MutedUntil:
     return max(reasons, key=lambda reason: reason.until)

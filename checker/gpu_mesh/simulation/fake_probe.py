@@ -15,7 +15,7 @@ from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.domain.recovery import Finding
 
 
-class Show(StrEnum):
+class Scenario(StrEnum):
     """What a node shows a probe, in the words of a trace."""
 
     OK = "ok"
@@ -50,35 +50,35 @@ class Show(StrEnum):
 
 
 MEANING = {
-    Show.OK: "It answers, and a model is loaded but idle",
-    Show.WORKING: "It answers, and a request has finished since the last check",
-    Show.REFUSED: "Connection refused; behind a tunnel: its local port is closed",
-    Show.CONNECT_TIMEOUT: "Nobody accepts within the deadline",
-    Show.HANG: "The connection is accepted, but no answer comes",
-    Show.RESET: "The connection is reset",
-    Show.CLOSE: "The connection is closed without an answer",
-    Show.HTTP_500: "HTTP 500",
-    Show.HTTP_502: "HTTP 502",
-    Show.HTTP_503: "HTTP 503 at /api/tags: a proxy whose backend is gone",
-    Show.HTTP_401: "HTTP 401",
-    Show.HTTP_403: "HTTP 403",
-    Show.HTTP_404: "HTTP 404",
-    Show.HTML: "A web page instead of Ollama's JSON",
-    Show.REDIRECT: "A redirection to elsewhere",
-    Show.HUGE: "An answer without end",
-    Show.DNS: "The name does not resolve",
-    Show.TLS: "The certificate has expired",
-    Show.NO_ROUTE: "No route to the host",
-    Show.UNUSABLE: "The request cannot even be sent: a CA or header file is unreadable",
-    Show.MONITOR: "The monitor itself could not probe it: no sockets left",
-    Show.SLOW: "It answers after 8 s",
-    Show.SLOW_PS: "/api/ps does not answer while /api/tags does: a model is being loaded",
-    Show.NO_MODELS: "It answers, and has no models",
-    Show.CPU: "The loaded model is not in VRAM",
-    Show.STUCK_STOPPING: "The loaded model should have gone ten minutes before the moment",
-    Show.HUNG_RUNNER: "All is well but for the deep check, which gets no answer",
-    Show.AT_WORK: "The deep check gets no answer, but the node shows itself at work meanwhile",
-    Show.BUSY: "The deep check is answered by 503: the queue is full",
+    Scenario.OK: "It answers, and a model is loaded but idle",
+    Scenario.WORKING: "It answers, and a request has finished since the last check",
+    Scenario.REFUSED: "Connection refused; behind a tunnel: its local port is closed",
+    Scenario.CONNECT_TIMEOUT: "Nobody accepts within the deadline",
+    Scenario.HANG: "The connection is accepted, but no answer comes",
+    Scenario.RESET: "The connection is reset",
+    Scenario.CLOSE: "The connection is closed without an answer",
+    Scenario.HTTP_500: "HTTP 500",
+    Scenario.HTTP_502: "HTTP 502",
+    Scenario.HTTP_503: "HTTP 503 at /api/tags: a proxy whose backend is gone",
+    Scenario.HTTP_401: "HTTP 401",
+    Scenario.HTTP_403: "HTTP 403",
+    Scenario.HTTP_404: "HTTP 404",
+    Scenario.HTML: "A web page instead of Ollama's JSON",
+    Scenario.REDIRECT: "A redirection to elsewhere",
+    Scenario.HUGE: "An answer without end",
+    Scenario.DNS: "The name does not resolve",
+    Scenario.TLS: "The certificate has expired",
+    Scenario.NO_ROUTE: "No route to the host",
+    Scenario.UNUSABLE: "The request cannot even be sent: a CA or header file is unreadable",
+    Scenario.MONITOR: "The monitor itself could not probe it: no sockets left",
+    Scenario.SLOW: "It answers after 8 s",
+    Scenario.SLOW_PS: "/api/ps does not answer while /api/tags does: a model is being loaded",
+    Scenario.NO_MODELS: "It answers, and has no models",
+    Scenario.CPU: "The loaded model is not in VRAM",
+    Scenario.STUCK_STOPPING: "The loaded model should have gone ten minutes before the moment",
+    Scenario.HUNG_RUNNER: "All is well but for the deep check, which gets no answer",
+    Scenario.AT_WORK: "The deep check gets no answer, but the node shows itself at work meanwhile",
+    Scenario.BUSY: "The deep check is answered by 503: the queue is full",
 }
 """Each word's meaning, as docs/simulate.md has it."""
 
@@ -106,7 +106,7 @@ EFFECTS = {
 class Facts(Struct, frozen=True):
     """What is true of a node from a moment on."""
 
-    shows: Show = Show.OK
+    shows: Scenario = Scenario.OK
     since: float = 0.0  # Unix seconds
     detail: str = ""  # "": the usual words
     models: tuple[str, ...] | None = None  # None: those that are expected, or one
@@ -118,19 +118,19 @@ class Facts(Struct, frozen=True):
 
 
 _FAULTS = {
-    Show.REFUSED: (Fault.REFUSED, "connection refused"),
-    Show.CONNECT_TIMEOUT: (Fault.CONNECT_TIMEOUT, "nobody accepted in time"),
-    Show.HANG: (Fault.READ_TIMEOUT, "no whole answer in time"),
-    Show.RESET: (Fault.RESET, "connection reset"),
-    Show.CLOSE: (Fault.CLOSED, "closed without an answer"),
-    Show.HTML: (Fault.NOT_JSON, "HTML instead of JSON"),
-    Show.REDIRECT: (Fault.REDIRECT, "HTTP 302 Found"),
-    Show.HUGE: (Fault.TOO_LARGE, "more bytes than any model list has"),
-    Show.DNS: (Fault.DNS, "name or service not known"),
-    Show.TLS: (Fault.TLS, "certificate has expired"),
-    Show.NO_ROUTE: (Fault.NO_ROUTE, "no route to host"),
-    Show.UNUSABLE: (Fault.UNUSABLE, "the CA file cannot be read"),
-    Show.MONITOR: (Fault.MONITOR, "too many open files"),
+    Scenario.REFUSED: (Fault.REFUSED, "connection refused"),
+    Scenario.CONNECT_TIMEOUT: (Fault.CONNECT_TIMEOUT, "nobody accepted in time"),
+    Scenario.HANG: (Fault.READ_TIMEOUT, "no whole answer in time"),
+    Scenario.RESET: (Fault.RESET, "connection reset"),
+    Scenario.CLOSE: (Fault.CLOSED, "closed without an answer"),
+    Scenario.HTML: (Fault.NOT_JSON, "HTML instead of JSON"),
+    Scenario.REDIRECT: (Fault.REDIRECT, "HTTP 302 Found"),
+    Scenario.HUGE: (Fault.TOO_LARGE, "more bytes than any model list has"),
+    Scenario.DNS: (Fault.DNS, "name or service not known"),
+    Scenario.TLS: (Fault.TLS, "certificate has expired"),
+    Scenario.NO_ROUTE: (Fault.NO_ROUTE, "no route to host"),
+    Scenario.UNUSABLE: (Fault.UNUSABLE, "the CA file cannot be read"),
+    Scenario.MONITOR: (Fault.MONITOR, "too many open files"),
 }
 _WAITED = (Fault.CONNECT_TIMEOUT, Fault.READ_TIMEOUT)
 _USUAL_MODEL = "llama3.2:latest"
@@ -154,7 +154,7 @@ def observe(node: Node, facts: Facts, at: float, choose: Choose) -> Observation:
     if reply.fault is not None:
         return Observation(node.key, at, reply)
     models = _models(node, facts)
-    if facts.shows is Show.SLOW_PS:
+    if facts.shows is Scenario.SLOW_PS:
         ps = Reply(Fault.READ_TIMEOUT, detail=facts.detail, ms=600 * node.timeout)
         return Observation(node.key, at, reply, models, ps, version="0.6.0")
     loaded = tuple(_loaded(name, facts, at) for name in models[:1])
@@ -169,7 +169,7 @@ def observe(node: Node, facts: Facts, at: float, choose: Choose) -> Observation:
         node_clock=at,
         deep=_deep(node, facts) if asked else None,
         deep_model=asked.name if asked else "",
-        deep_excused=asked is not None and facts.shows is Show.AT_WORK,
+        deep_excused=asked is not None and facts.shows is Scenario.AT_WORK,
     )
 
 
@@ -187,25 +187,25 @@ def _reply(node: Node, facts: Facts) -> Reply:
         status = HTTPStatus(int(facts.shows.removeprefix("http_")))
         words = facts.detail or f"HTTP {status.value} {status.phrase}"
         return Reply(Fault.STATUS, status.value, words, 50.0)
-    return Reply(status=200, ms=8000.0 if facts.shows is Show.SLOW else 50.0)
+    return Reply(status=200, ms=8000.0 if facts.shows is Scenario.SLOW else 50.0)
 
 
 def _models(node: Node, facts: Facts) -> tuple[str, ...]:
-    if facts.shows is Show.NO_MODELS:
+    if facts.shows is Scenario.NO_MODELS:
         return ()
     return (node.expected_models or (_USUAL_MODEL,)) if facts.models is None else facts.models
 
 
 def _loaded(name: str, facts: Facts, at: float) -> LoadedModel:
-    ends = {Show.WORKING: at + 300.0, Show.STUCK_STOPPING: facts.since - _OVERDUE}
-    in_vram = 0 if facts.shows is Show.CPU else _SIZE
+    ends = {Scenario.WORKING: at + 300.0, Scenario.STUCK_STOPPING: facts.since - _OVERDUE}
+    in_vram = 0 if facts.shows is Scenario.CPU else _SIZE
     return LoadedModel(name, _SIZE, in_vram, ends.get(facts.shows, _NEVER), _CONTEXT)
 
 
 def _deep(node: Node, facts: Facts) -> Reply:
-    if facts.shows in (Show.HUNG_RUNNER, Show.AT_WORK):
+    if facts.shows in (Scenario.HUNG_RUNNER, Scenario.AT_WORK):
         words = facts.detail or f"no whole answer within {0.75 * node.timeout:.3g} s"
         return Reply(Fault.READ_TIMEOUT, detail=words, ms=750 * node.timeout)
-    if facts.shows is Show.BUSY:
+    if facts.shows is Scenario.BUSY:
         return Reply(Fault.STATUS, 503, facts.detail or "HTTP 503 Service Unavailable", 50.0)
     return Reply(status=200, ms=50.0)

@@ -8,13 +8,13 @@ from msgspec.structs import replace
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.mesh import Node, RecoveryKind
 from gpu_mesh.domain.recovery import Finding
-from gpu_mesh.hosts.playbook_result import Report
+from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.planning import findings
-from gpu_mesh.simulation.fake_probe import Effect, Facts, Show
+from gpu_mesh.simulation.fake_probe import Effect, Facts, Scenario
 
 _SILENT = frozenset(
-    {Show.REFUSED, Show.CONNECT_TIMEOUT, Show.HANG, Show.RESET, Show.CLOSE}
-    | {Show.HTTP_500, Show.HTTP_502, Show.HTTP_503}
+    {Scenario.REFUSED, Scenario.CONNECT_TIMEOUT, Scenario.HANG, Scenario.RESET, Scenario.CLOSE}
+    | {Scenario.HTTP_500, Scenario.HTTP_502, Scenario.HTTP_503}
 )
 """What an Ollama shows that does not answer on its own host either, unless the trace says that it does."""
 
@@ -23,12 +23,14 @@ def look(facts: Facts) -> Finding:
     """Return what a look on the node's own host finds."""
     if facts.look and not facts.look.startswith("port_"):
         return facts.look
-    if facts.shows is Show.NO_ROUTE:
+    if facts.shows is Scenario.NO_ROUTE:
         return Finding.HOST_DOWN
     return Finding.SILENT if facts.shows in _SILENT else Finding.ANSWERS
 
 
-def act(node: Node, facts: Facts, action: Action, cause: Cause | None, limit: float) -> tuple[Report, Facts]:
+def act(
+    node: Node, facts: Facts, action: Action, cause: Cause | None, limit: float
+) -> tuple[PlaybookResult, Facts]:
     """Return what comes of a recovery's playbook, and what is true of the node afterwards.
 
     Args:
@@ -47,7 +49,7 @@ def act(node: Node, facts: Facts, action: Action, cause: Cause | None, limit: fl
     else:
         finding, said, may = _on_the_host(node, facts, cause)
         effect, did, contacted = facts.restart, _restarted(node), node.key
-    report = Report(
+    report = PlaybookResult(
         success=True, contacted=contacted, looked=True, finding=finding, said=said, seconds=facts.takes
     )
     if finding in _UNREACHABLE:
@@ -62,7 +64,7 @@ def act(node: Node, facts: Facts, action: Action, cause: Cause | None, limit: fl
         waited = facts.takes + _AWAITED.get(action, 0.0)
         return replace(report, success=False, reason=_failed(node, action, did), seconds=waited), facts
     report = replace(report, done=True, said=_went_through(node, action, did, finding))
-    after = {Effect.HELPS: Show.OK, Effect.NO_MODELS: Show.NO_MODELS}.get(effect)
+    after = {Effect.HELPS: Scenario.OK, Effect.NO_MODELS: Scenario.NO_MODELS}.get(effect)
     return report, facts if after is None else replace(facts, shows=after, detail="", look=None)
 
 
@@ -113,7 +115,11 @@ def _at_the_tunnel(node: Node, facts: Facts, cause: Cause | None) -> tuple[Findi
         )
     if facts.look in _LEASES:
         return facts.look, _LEASES[facts.look], False
-    return Finding.PORT_WAS_SILENT if facts.shows is Show.REFUSED else Finding.PORT_WAS_LISTENING, "", True
+    return (
+        Finding.PORT_WAS_SILENT if facts.shows is Scenario.REFUSED else Finding.PORT_WAS_LISTENING,
+        "",
+        True,
+    )
 
 
 def _restarted(node: Node) -> str:

@@ -11,31 +11,31 @@ from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.recovery import Decision
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.recovery import lifecycle
-from gpu_mesh.simulation.story import Happening, Kind, of_alert
+from gpu_mesh.simulation.story import Event, Kind, of_alert
 
 if TYPE_CHECKING:
     from gpu_mesh.domain.causes import Cause
 
 
-class Chronicle:
+class Recorder:
     """What was told so far of a story that began at that Unix time."""
 
     def __init__(self, mesh: Mesh, began: float) -> None:
         self._mesh, self._began = mesh, began
-        self._told: list[Happening] = []
+        self._events: list[Event] = []
         self._known: dict[str, tuple[Status, Cause | None]] = {}
         self._alone: dict[str, str] = {}  # why each node is left alone, as last told
         self._alerts = 0  # the number of the last that was told of
 
-    def told(self) -> tuple[Happening, ...]:
+    def events(self) -> tuple[Event, ...]:
         """Return everything that was told."""
-        return tuple(self._told)
+        return tuple(self._events)
 
-    def tell(self, happening: Happening, now: float) -> None:
+    def add(self, item: Event, now: float) -> None:
         """Tell of something that happens now."""
-        self._told.append(replace(happening, at=now - self._began))
-        if happening.kind is Kind.CLAIMED:
-            self._alone.pop(happening.node, None)
+        self._events.append(replace(item, at=now - self._began))
+        if item.kind is Kind.CLAIMED:
+            self._alone.pop(item.node, None)
 
     def note_changes(self, state: State, now: float) -> None:
         """Tell what has changed about the nodes, and which alerts are new."""
@@ -44,13 +44,13 @@ class Chronicle:
             if after is None or self._known.get(node.key) == (after.status, after.cause):
                 continue
             self._known[node.key] = after.status, after.cause
-            words = after.detail or (diagnose.in_words(after.cause, node) if after.cause else "")
-            change = Happening(0, Kind.STATUS, node.key, words, status=after.status, cause=after.cause)
-            self.tell(change, now)
+            words = after.detail or (diagnose.describe_cause(after.cause, node) if after.cause else "")
+            change = Event(0, Kind.STATUS, node.key, words, status=after.status, cause=after.cause)
+            self.add(change, now)
         for alert in state.alerts:
             if alert.id > self._alerts:
                 self._alerts = alert.id
-                self.tell(of_alert(alert), now)
+                self.add(of_alert(alert), now)
 
     def note_reasons(self, state: State, decisions: tuple[Decision, ...], now: float) -> None:
         """Tell why a node that is not well is left alone; again only when the reason is another one."""
@@ -61,10 +61,11 @@ class Chronicle:
                 continue
             if known.claim or lifecycle.is_due(each):
                 continue
-            gist = re.sub(r"\([^)]*\)|\d+", "", each.reason)  # without times, which go by
+            without_times = re.sub(r"\([^)]*\)|\d+( (d|h|min|s)\b)?", "", each.reason)  # for they go by
+            gist = " ".join(without_times.split())
             if self._alone.get(each.node) != gist:
                 self._alone[each.node] = gist
-                self.tell(Happening(0, Kind.LEFT_ALONE, each.node, each.reason, cause=each.cause), now)
+                self.add(Event(0, Kind.LEFT_ALONE, each.node, each.reason, cause=each.cause), now)
 
 
 def _is_ill(known: NodeState) -> bool:

@@ -24,28 +24,28 @@ from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import Observation
 from gpu_mesh.domain.state import NodeState, State
-from gpu_mesh.hosts.playbook_result import Report
+from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.monitor import connectivity, tick
 from gpu_mesh.planning import advice, plan
 from gpu_mesh.recovery import brake, lifecycle
-from gpu_mesh.recovery.values import Job, Proof
+from gpu_mesh.recovery.values import Job, Verification
 from gpu_mesh.silences import silences
 from gpu_mesh.simulation import fake_probe, fake_recovery
-from gpu_mesh.simulation.recorder import Chronicle
-from gpu_mesh.simulation.story import Happening, Kind, Story, of_attempt
+from gpu_mesh.simulation.recorder import Recorder
+from gpu_mesh.simulation.story import Event, Kind, Story, of_attempt
 from gpu_mesh.simulation.trace import (
     EVERYBODY,
     Canaries,
     Facts,
-    Hush,
     Link,
     Moment,
     Power,
     Process,
+    SilenceSpec,
     Trace,
     applied,
 )
-from gpu_mesh.simulation.trace import in_words as trace_words
+from gpu_mesh.simulation.trace import describe_change as trace_words
 
 START = 1_704_067_200.0
 """Monday, 2024-01-01 00:00:00 UTC: the times of day in a story's texts are the times since its beginning."""
@@ -57,11 +57,11 @@ DELIVER_INTERVAL = 60.0
 BOOT = "this boot"
 
 
-def tell(trace: Trace) -> Story:
+def simulate(trace: Trace) -> Story:
     """Return the story that follows from a trace."""
     run = _Run(trace)
     run.go()
-    return Story(run.chronicle.told(), run.state, run.checks, trace.until)
+    return Story(run.recorder.events(), run.state, run.checks, trace.until)
 
 
 class _Work(Struct):
@@ -69,7 +69,7 @@ class _Work(Struct):
 
     job: Job
     action: Action
-    report: Report | None = None
+    report: PlaybookResult | None = None
     did: list[bool] = field(default_factory=list)  # of each playbook, whether it may have touched something
 
 
@@ -79,7 +79,7 @@ class _Run:
     def __init__(self, trace: Trace) -> None:
         self.trace, self.mesh = trace, trace.mesh
         self.state, self.checks = State(), 0
-        self.chronicle = Chronicle(trace.mesh, START)
+        self.recorder = Recorder(trace.mesh, START)
         self._now = START
         self._facts = {node.key: fake_probe.Facts(since=START) for node in self.mesh.nodes}
         self._canaries, self._down = Canaries.ANSWERING, set[str]()
@@ -104,8 +104,8 @@ class _Run:
         self._entered += 1
         heapq.heappush(self._queue, (at, 0 if first else 1, self._entered, what))
 
-    def _tell(self, happening: Happening) -> None:
-        self.chronicle.tell(happening, self._now)
+    def _note(self, item: Event) -> None:
+        self.recorder.add(item, self._now)
 
     # What the trace says.
 
@@ -113,13 +113,13 @@ class _Run:
         for key, what in moment.nodes.items():
             change = what if isinstance(what, Facts) else Facts(shows=what)
             self._facts[key] = applied(self._facts[key], change, self._now)
-            self._tell(Happening(0, Kind.WORLD, key, trace_words(change)))
+            self._note(Event(0, Kind.WORLD, key, trace_words(change)))
         for url, link in moment.urls.items():
             (self._down.add if link is Link.DOWN else self._down.discard)(url)
-            self._tell(Happening(0, Kind.WORLD, text=f"the url {url} {_IS[link]}", url=url))
+            self._note(Event(0, Kind.WORLD, text=f"the url {url} {_IS[link]}", url=url))
         if moment.canaries:
             self._canaries = moment.canaries
-            self._tell(Happening(0, Kind.WORLD, text=f"the canaries {_IS[moment.canaries]}"))
+            self._note(Event(0, Kind.WORLD, text=f"the canaries {_IS[moment.canaries]}"))
         if moment.silence:
             self._silence(moment.silence)
         if moment.kill is Process.RECOVER:
@@ -129,11 +129,11 @@ class _Run:
             self._kill("the monitor is stopped")
         if moment.monitor is Power.RUNNING and not self._running:
             self._running = True
-            self._tell(Happening(0, Kind.WORLD, text="the monitor runs again"))
+            self._note(Event(0, Kind.WORLD, text="the monitor runs again"))
         if moment.force:
             self._force(moment.force)
 
-    def _silence(self, hush: Hush) -> None:
+    def _silence(self, hush: SilenceSpec) -> None:
         keys = tuple(node.key for node in self.mesh.nodes if node.key in hush.names)
         added = silences.add(
             self.state,
@@ -151,16 +151,16 @@ class _Run:
             self._now,
         )
         (shown_as,) = silences.in_force(Mesh(()), (added,), self._now)
-        self._tell(Happening(0, Kind.WORLD, text=silences.described(shown_as, self._now)))
+        self._note(Event(0, Kind.WORLD, text=silences.described(shown_as, self._now)))
 
     def _kill(self, words: str) -> None:
         of = ", ".join(self._busy)
-        self._tell(Happening(0, Kind.WORLD, text=words + (f", with its recovery of {of}" if of else "")))
+        self._note(Event(0, Kind.WORLD, text=words + (f", with its recovery of {of}" if of else "")))
         self._busy.clear()
 
     def _force(self, name: str) -> None:
         command = f"gpu-mesh recover {'' if name == EVERYBODY else name + ' '}--force"
-        self._tell(Happening(0, Kind.WORLD, text=f"a person runs {command}"))
+        self._note(Event(0, Kind.WORLD, text=f"a person runs {command}"))
         if name == EVERYBODY:
             brake.release(self.state)
             self._recover()
@@ -185,14 +185,16 @@ class _Run:
     def _fold(self, seen: dict[str, Observation], began: float) -> None:
         if not self._running:
             return
-        heard, offline = self._listen(seen)
-        tick.apply(self.state, self.mesh, tick.Sight(seen, heard, offline=offline), began, self._now)
+        reachable, offline = self._listen(seen)
+        tick.apply(
+            self.state, self.mesh, tick.MeshObservation(seen, reachable, offline=offline), began, self._now
+        )
         self.checks += 1
-        self.chronicle.note_changes(self.state, self._now)
+        self.recorder.note_changes(self.state, self._now)
         decisions = plan.plan(self.mesh, self.state, self._now)
         if any(map(lifecycle.is_due, decisions)):
             self._recover()
-        self.chronicle.note_reasons(self.state, decisions, self._now)
+        self.recorder.note_reasons(self.state, decisions, self._now)
         self._deliver()
 
     def _listen(self, seen: dict[str, Observation]) -> tuple[dict[str, str], bool]:
@@ -201,7 +203,7 @@ class _Run:
             return {}, False
         nodes = [node for node in self.mesh.nodes if node.enabled]
         answer = self._canaries is Canaries.ANSWERING
-        return connectivity.listen(
+        return connectivity.ask_canaries(
             canaries, self.state.canaries, nodes, seen, BOOT, lambda asked: asked if answer else ()
         )
 
@@ -214,8 +216,8 @@ class _Run:
         """Claim what is due, as many at once as the settings allow."""
         if not self._busy:
             self._pid += 1  # a process of its own
-        lifecycle.settle(self.state, self.mesh, self._now)
-        self.chronicle.note_changes(self.state, self._now)
+        lifecycle.expire_claims(self.state, self.mesh, self._now)
+        self.recorder.note_changes(self.state, self._now)
         while len(self._busy) < max(1, self.mesh.settings.recovery_concurrency):
             claimed = lifecycle.claim(self.state, self.mesh, self._now, self._pid)
             if not isinstance(claimed, Job):
@@ -230,7 +232,7 @@ class _Run:
     def _deliver(self) -> None:
         """Send what is due; a URL that refuses one is left alone for this time."""
         targets, now = self.trace.targets, self._now
-        outbox.settle(self.state, targets, now, whole=True)
+        outbox.close(self.state, targets, now, whole=True)
         by_id = {target.id: target for target in targets}
         for url, letters in outbox.due(self.state.alerts, targets, now).items():
             reason = "it is down" if url in self._down else ""
@@ -238,11 +240,11 @@ class _Run:
                 number = letter.alert.id
                 if not outbox.begin(self.state, number, by_id[url], now):
                     continue
-                after = outbox.fold(
+                after = outbox.record_outcome(
                     self.state, number, url, reason, targets, now, whole=True, merged=letter.merged
                 )
                 if after:
-                    self._tell(of_attempt(url, letter, after))
+                    self._note(of_attempt(url, letter, after))
                 if reason:
                     break
 
@@ -251,10 +253,10 @@ class _Run:
     def _begin(self, job: Job) -> None:
         work = _Work(job, job.claim.action)
         self._busy[job.node.key] = work
-        what = advice.in_words_of(work.action, job.node, job.claim.playbook)
+        what = advice.describe_action(work.action, job.node, job.claim.playbook)
         look = "" if work.action is Action.OWN_PLAYBOOK else "look, then "
         text = f"{look}{what}"
-        self._tell(Happening(0, Kind.CLAIMED, job.node.key, text, cause=job.cause, action=work.action))
+        self._note(Event(0, Kind.CLAIMED, job.node.key, text, cause=job.cause, action=work.action))
         self._act(work)
 
     def _act(self, work: _Work) -> None:
@@ -263,7 +265,9 @@ class _Run:
         report, after = fake_recovery.act(job.node, before, work.action, job.cause, limit)
         self._enter(self._now + report.seconds, partial(self._acted, work, report, before, after))
 
-    def _acted(self, work: _Work, report: Report, before: fake_probe.Facts, after: fake_probe.Facts) -> None:
+    def _acted(
+        self, work: _Work, report: PlaybookResult, before: fake_probe.Facts, after: fake_probe.Facts
+    ) -> None:
         key = work.job.node.key
         if self._busy.get(key) is not work:
             return  # killed meanwhile
@@ -278,27 +282,27 @@ class _Run:
         patience = self.mesh.settings.recovery_settle if work.report.done else 0.0
         self._prove(work, work.report, self._now + patience)
 
-    def _prove(self, work: _Work, report: Report, until: float) -> None:
+    def _prove(self, work: _Work, report: PlaybookResult, until: float) -> None:
         job = work.job
         if self._busy.get(job.node.key) is not work:
             return
         seen = self._observe(job.node, job.before)
-        proof = lifecycle.judge(job, seen)
+        proof = lifecycle.verify(job, seen)
         at = self._now + fake_probe.seconds(seen)
         if (proof.serves and not proof.detail) or at + BETWEEN_PROBES >= until:
             self._enter(at, partial(self._conclude, work, report, proof))
         else:
             self._enter(at + BETWEEN_PROBES, partial(self._prove, work, report, until))
 
-    def _conclude(self, work: _Work, report: Report, proof: Proof) -> None:
+    def _conclude(self, work: _Work, report: PlaybookResult, proof: Verification) -> None:
         job = work.job
         if self._busy.get(job.node.key) is not work:
             return
         del self._busy[job.node.key]
-        ending = lifecycle.ending_of(job, work.action, report, proof, self._now)
-        lifecycle.conclude(self.state, self.mesh, job, ending, proof, counts=True)
-        self._tell(
-            Happening(
+        ending = lifecycle.result_of(job, work.action, report, proof, self._now)
+        lifecycle.record_result(self.state, self.mesh, job, ending, proof, counts=True)
+        self._note(
+            Event(
                 0,
                 Kind.RECOVERY,
                 job.node.key,
@@ -311,7 +315,7 @@ class _Run:
                 seconds=self._now - job.claim.at,
             )
         )
-        self.chronicle.note_changes(self.state, self._now)
+        self.recorder.note_changes(self.state, self._now)
         self._recover()  # it looks again until nothing is due
         self._deliver()
 

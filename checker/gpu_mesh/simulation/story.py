@@ -5,7 +5,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from gpu_mesh.alerting import alerts
-from gpu_mesh.alerting.merging import Letter
+from gpu_mesh.alerting.merging import Notification
 from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Progress
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.health import Status
@@ -16,11 +16,11 @@ from gpu_mesh.simulation.trace import Expected
 from gpu_mesh.text.humanize import plural
 from gpu_mesh.text.table import aligned
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Kind(StrEnum):
-    """What a happening is."""
+    """What an event of the story is."""
 
     WORLD = "world"  # what the trace says
     STATUS = "status"
@@ -31,7 +31,7 @@ class Kind(StrEnum):
     DELIVERY = "delivery"
 
 
-class Happening(Struct, frozen=True, omit_defaults=True):
+class Event(Struct, frozen=True, omit_defaults=True):
     """One thing that happened."""
 
     at: float  # seconds since the beginning
@@ -59,15 +59,15 @@ class Happening(Struct, frozen=True, omit_defaults=True):
 class Story(Struct, frozen=True):
     """What happened, and what was left at the end."""
 
-    happenings: tuple[Happening, ...]
+    events: tuple[Event, ...]
     state: State
     checks: int
     seconds: float
 
 
-def of_alert(alert: Alert) -> Happening:
+def of_alert(alert: Alert) -> Event:
     """Return that an alert was raised."""
-    return Happening(
+    return Event(
         0,
         Kind.ALERT,
         alert.node,
@@ -82,9 +82,9 @@ def of_alert(alert: Alert) -> Happening:
     )
 
 
-def of_attempt(url: str, letter: Letter, after: Delivery) -> Happening:
+def of_attempt(url: str, letter: Notification, after: Delivery) -> Event:
     """Return that an alert was sent to a URL, and how that ended."""
-    return Happening(
+    return Event(
         0,
         Kind.DELIVERY,
         letter.alert.node,
@@ -102,7 +102,7 @@ def table(story: Story, about: str) -> str:
     rows = [("TIME", "ABOUT", "WHAT HAPPENED")]
     rows += [
         (clock(each.at), each.url or each.node or "mesh", line(each))
-        for each in story.happenings
+        for each in story.events
         if each.kind is not Kind.DELIVERY or each.delivered or each.attempts == 1  # the others hide the story
     ]
     parts = [about.strip(), "\n".join(aligned(rows)), summary(story)]
@@ -115,7 +115,7 @@ def clock(at: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-def line(each: Happening) -> str:
+def line(each: Event) -> str:
     """Say in one line what happened."""
     if each.kind is Kind.STATUS and each.status:
         return f"{each.status.icon} {each.status}" + (f": {each.text}" if each.text else "")
@@ -128,7 +128,7 @@ def line(each: Happening) -> str:
         took = f", {each.seconds:.0f} s" if each.seconds else ""
         tried = _TRIED[each.action or Action.NONE]
         said = f": {each.text}" if each.text else ""
-        return f"{tried} {advice.in_words(each.outcome)}{found}{took}{said}"
+        return f"{tried} {advice.describe_outcome(each.outcome)}{found}{took}{said}"
     if each.kind is Kind.LEFT_ALONE:
         return f"nothing is done: {each.text}"
     if each.kind is Kind.DELIVERY:
@@ -164,7 +164,7 @@ def count(story: Story) -> Counts:
     repairs = dict.fromkeys(story.state.nodes, 0)
     statuses = dict.fromkeys(story.state.nodes, Status.UNKNOWN)
     calls = raised = deliveries = changes = 0
-    for each in story.happenings:
+    for each in story.events:
         if each.kind is Kind.STATUS and each.status:
             changes += statuses[each.node] not in (each.status, Status.UNKNOWN)
             statuses[each.node] = each.status

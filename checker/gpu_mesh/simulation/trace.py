@@ -15,7 +15,7 @@ from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.simulation import fake_probe
-from gpu_mesh.simulation.fake_probe import Effect, Show
+from gpu_mesh.simulation.fake_probe import Effect, Scenario
 
 EVERYBODY = "all"
 """Stands for every node where a moment names nodes."""
@@ -28,7 +28,7 @@ class Seconds(float):
 class Facts(Struct, frozen=True, forbid_unknown_fields=True):
     """What changes about a node at a moment; what is left out stays as it is (shown.Facts)."""
 
-    shows: Show | None = None  # with a detail and a look of its own, unless these are given too
+    shows: Scenario | None = None  # with a detail and a look of its own, unless these are given too
     detail: str | None = None
     models: tuple[str, ...] | None = None
     look: Finding | None = None
@@ -65,7 +65,7 @@ class Process(StrEnum):
     RECOVER = "recover"
 
 
-class Hush(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class SilenceSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A silence that a person adds, as ``gpu-mesh silence add`` does."""
 
     names: tuple[str, ...] = ()  # of nodes and groups; (): everything
@@ -79,10 +79,10 @@ class Moment(Struct, frozen=True, forbid_unknown_fields=True):
     """What happens in the world at one time."""
 
     at: Seconds
-    nodes: dict[str, Show | Facts] = {}  # by key, group, or EVERYBODY
+    nodes: dict[str, Scenario | Facts] = {}  # by key, group, or EVERYBODY
     urls: dict[str, Link] = {}
     canaries: Canaries | None = None
-    silence: Hush | None = None
+    silence: SilenceSpec | None = None
     monitor: Power | None = None
     kill: Process | None = None
     force: str = ""  # gpu-mesh recover NODE --force; EVERYBODY: gpu-mesh recover --force
@@ -119,7 +119,7 @@ def applied(before: fake_probe.Facts, change: Facts, now: float) -> fake_probe.F
     return replace(after, **{name: value for name, value in given.items() if value is not None})
 
 
-def in_words(change: Facts) -> str:
+def describe_change(change: Facts) -> str:
     """Say what changes: ``shows hang; look: answers_on_its_host; restart: nothing``."""
     parts = [f"shows {change.shows}"] if change.shows else []
     for name in Facts.__struct_fields__[1:]:

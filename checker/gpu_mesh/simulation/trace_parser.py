@@ -19,21 +19,21 @@ from gpu_mesh.inventory.mistakes import Mistake
 from gpu_mesh.inventory.resolve import NODES, RawHost, RawVariable, resolve
 from gpu_mesh.inventory.value_types import ShapeError
 from gpu_mesh.inventory.variables import VARIABLES
-from gpu_mesh.simulation.fake_probe import Effect, Show
+from gpu_mesh.simulation.fake_probe import Effect, Scenario
 from gpu_mesh.simulation.trace import (
     EVERYBODY,
     Canaries,
     Expected,
     Facts,
-    Hush,
     Link,
     Moment,
     Power,
     Process,
     Seconds,
+    SilenceSpec,
     Trace,
 )
-from gpu_mesh.text.humanize import in_words
+from gpu_mesh.text.humanize import format_duration
 
 LONGEST = 30 * 86400.0
 """Seconds that a story may last."""
@@ -87,9 +87,9 @@ def read(
     until = reader.part(parts, "until", Seconds, Seconds(last + AFTERWARDS))
     reader.blame_expected(expected, mesh)
     if until < last:
-        reader.blame(("until",), f"must not be before the last moment, at {in_words(last)}", "until")
+        reader.blame(("until",), f"must not be before the last moment, at {format_duration(last)}", "until")
     if until > LONGEST:
-        reader.blame(("until",), f"must not be more than {in_words(LONGEST)}", "until")
+        reader.blame(("until",), f"must not be more than {format_duration(LONGEST)}", "until")
     if reader.mistakes:
         raise TraceError(reader.mistakes)
     targets = tuple(Target(key, frozenset(of)) for key, of in tags.items())
@@ -235,8 +235,8 @@ class _Apart(Struct, frozen=True):
 
 
 _APART = _Apart.__struct_fields__
-_WORDS = [*Show, *Effect, *Finding, *Status, *Cause, *Level, *Link, *Canaries, *Power, *Process]
-_FIELDS = [name for of in (Facts, Moment, Hush, Expected) for name in of.__struct_encode_fields__]
+_WORDS = [*Scenario, *Effect, *Finding, *Status, *Cause, *Level, *Link, *Canaries, *Power, *Process]
+_FIELDS = [name for of in (Facts, Moment, SilenceSpec, Expected) for name in of.__struct_encode_fields__]
 
 
 def _named(name: str, mesh: Mesh) -> tuple[str, ...]:

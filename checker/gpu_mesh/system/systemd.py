@@ -91,7 +91,7 @@ def last_lines(unit: str, invocation: str, *, user: bool) -> tuple[str, ...]:
         ["journalctl", "--quiet", "--no-pager", "--output=json", "--all", f"--lines={4 * LINES}", *matches],
         JOURNAL_PATIENCE,
     )
-    return last_of(_lines_of_run(printed.splitlines(), invocation))
+    return last_lines_of(_lines_of_run(printed.splitlines(), invocation))
 
 
 class _Entry(Struct):
@@ -122,7 +122,7 @@ def _lines_of_run(printed: Sequence[str], invocation: str) -> tuple[str, ...]:
     return tuple(reversed(lines))
 
 
-def last_of(lines: Iterable[str]) -> tuple[str, ...]:
+def last_lines_of(lines: Iterable[str]) -> tuple[str, ...]:
     """Return the last few lines that say anything, harmless."""
     said = [harmless(line) for line in lines]
     return tuple([line for line in said if line][-LINES:])

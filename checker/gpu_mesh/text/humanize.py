@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 _PARTS = r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m(?:in)?)?"
 
 
-def parse(text: str, most: float) -> float:
+def parse_duration(text: str, most: float) -> float:
     """Read a duration such as ``30m``, ``2h``, ``1h30m`` or ``1d`` and return its seconds.
 
     Args:
@@ -27,11 +27,11 @@ def parse(text: str, most: float) -> float:
     if seconds < 60:
         raise ValueError(f"{text!r} is too short; the shortest is 1m")
     if seconds > most:
-        raise ValueError(f"{text!r} is too long; the longest is {in_words(most)}")
+        raise ValueError(f"{text!r} is too long; the longest is {format_duration(most)}")
     return seconds
 
 
-def in_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Say a duration in its two largest units: ``45 s``, ``2 h 5 min``; a negative one counts as 0."""
     whole = max(0, round(seconds))
     parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
@@ -43,14 +43,14 @@ def in_words(seconds: float) -> str:
 
 def lasted(words: str, since: float, now: float) -> str:
     """Put a duration into words such as `` for {}``; "" where it is none, for the clock was set back."""
-    return words.format(in_words(now - since)) if round(now - since) > 0 else ""
+    return words.format(format_duration(now - since)) if round(now - since) > 0 else ""
 
 
 def ago(at: float, now: float) -> str:
     """Say how long ago something was: ``5 s ago``."""
     # Less than a second ahead is a process that read the clock a little later.
     return (
-        f"{in_words(now - at)} ago"
+        f"{format_duration(now - at)} ago"
         if at < now + 1
         else f"at {moment(at)}, which is still to come by this clock"
     )
@@ -78,6 +78,6 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def clock(at: float) -> str:
+def format_clock(at: float) -> str:
     """Say a time of day: ``14:05:09 UTC``."""
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S UTC")
