@@ -22,9 +22,9 @@ import machines
 import yaml
 from aiosmtpd.controller import Controller
 
+from checkout import ROOT
 from gpu_mesh import __version__
 
-CHECKOUT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 STANDIN = ("__init__.py", *(f"standin/{name}.py" for name in ("__init__", "__main__", "server", "faults")))
 
@@ -34,18 +34,18 @@ def wheels(site: machines.Site, python: str) -> Path:
 
     What the checker needs is fetched once and kept; the checker itself is built anew for each site.
     """
-    listed = (CHECKOUT / "constraints.txt").read_bytes() + (CHECKOUT / "pyproject.toml").read_bytes()
+    listed = (ROOT / "constraints.txt").read_bytes() + (ROOT / "pyproject.toml").read_bytes()
     kept = machines.CACHE / f"needed-{python}-{hashlib.sha256(listed).hexdigest()[:12]}"
     folder = site.folder / f"wheels-{python}"
     if folder.is_dir():
         return folder
     folder.mkdir()
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, CHECKOUT], check=True)
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, ROOT], check=True)
     own = next(folder.glob("gpu_mesh-*"))
     with machines.making(kept) as staged:
         if staged:
-            limits = ["-c", CHECKOUT / "constraints.txt", "--only-binary=:all:", "--python-version", python]
+            limits = ["-c", ROOT / "constraints.txt", "--only-binary=:all:", "--python-version", python]
             subprocess.run([*pip, "download", *limits, "-d", staged, own], check=True)
             (staged / own.name).unlink()
     for wheel in kept.glob("*.whl"):
@@ -64,7 +64,7 @@ def newer(site: machines.Site, version: str, wheels: Path) -> tuple[Path, Path]:
         wheels: the folder for the version of this checkout.
     """
     checkout, folder = site.folder / f"checkout-{version}", site.folder / f"wheels-{version}"
-    shutil.copytree(CHECKOUT, checkout, ignore=shutil.ignore_patterns(".*", "tests", "docs", "bench"))
+    shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".*", "tests", "docs", "bench"))
     for name, old, new in (
         ("pyproject.toml", f'version = "{__version__}"', f'version = "{version}"'),
         ("checker/gpu_mesh/__init__.py", f'"{__version__}"', f'"{version}"'),
@@ -89,7 +89,7 @@ def bring_standin(machine: machines.Machine) -> None:
     package.mkdir(parents=True, exist_ok=True)
     for name in STANDIN:
         (package / name).parent.mkdir(exist_ok=True)
-        shutil.copy(CHECKOUT / "checker/gpu_mesh" / name, package / name)
+        shutil.copy(ROOT / "checker/gpu_mesh" / name, package / name)
 
 
 def install_ollama(
@@ -141,7 +141,7 @@ class Operator:
     def __init__(self, site: machines.Site, folder: Path) -> None:
         self.site = site
         self.folder = folder
-        self.checkout = CHECKOUT
+        self.checkout = ROOT
         self.inventory: dict[str, Any] = {}
         self.environ: dict[str, str] = {}
         folder.mkdir(exist_ok=True)

@@ -1,0 +1,5 @@
+"""Where the checkout is, for tests of what stands in it."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]

@@ -1,0 +1,131 @@
+"""The look for runners that generate, in each shell that a host may have."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from checkout import ROOT
+from sites import eventually
+
+FUNCTIONS = (ROOT / "playbooks/recovery/files/gpu_mesh.sh").read_text()
+LOOK = f"{FUNCTIONS}\nrunners_at_work"
+SHELLS = {"sh": ["/bin/sh"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> list[str]:
+    found: list[str] = SHELLS[request.param]
+    if shutil.which(found[0]) is None:
+        pytest.skip(f"there is no {found[0]} here")
+    return found
+
+
+BUSY = "while :; do :; done"
+TREES = {
+    # generation of Ollama: what its server starts for a model, below its own folder
+    "0.1": "exec runners/cpu/ollama_llama_server runner --model a",
+    "0.12": "exec ./ollama runner --model a --port 40001",
+    "0.30": "exec lib/ollama/llama-server runner --model a",
+    "one to come": "exec lib/ollama/inference runner --model a",
+    "behind a wrapper": "sh -c 'lib/ollama/inference runner --model a & wait'",
+}
+
+
+def tree(folder: Path, starts: str, does: str) -> "subprocess.Popen[bytes]":
+    """Start a server named ollama whose child is a runner; end both with its process group."""
+    for name in (
+        "ollama",
+        "runners/cpu/ollama_llama_server",
+        "lib/ollama/llama-server",
+        "lib/ollama/inference",
+    ):
+        program = folder / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.symlink_to("/bin/bash")
+    (folder / "runner").write_text(does)
+    (folder / "serve").write_text(f"({starts}) & wait")
+    return subprocess.Popen(["./ollama", "serve"], cwd=folder, start_new_session=True)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that looks like Ollama's runner of a model, and generates; its server has ended."""
+    (tmp_path / "ollama").symlink_to("/bin/bash")
+    (tmp_path / "runner").write_text(BUSY)
+    with subprocess.Popen(["./ollama", "runner", "--model", "a"], cwd=tmp_path) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture(params=TREES)
+def generation(request: pytest.FixtureRequest) -> str:
+    return TREES[request.param]
+
+
+def said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout.strip()
+
+
+def test_the_runner_of_each_generation_of_ollama_is_seen_to_generate(
+    tmp_path: Path, shell: list[str], generation: str
+) -> None:
+    with tree(tmp_path, generation, BUSY) as server:
+        try:
+            assert eventually(lambda: said(*shell, "-c", f"{FUNCTIONS}\nollama_runners") != "")
+            assert said(*shell, "-c", LOOK) == "gpu-mesh: at work"
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def test_a_runner_that_waits_for_a_request_is_not_at_work(tmp_path: Path, generation: str) -> None:
+    with tree(tmp_path, generation, "sleep 60; true") as server:
+        try:
+            assert eventually(lambda: said("sh", "-c", f"{FUNCTIONS}\nollama_runners") != "")
+            assert said("sh", "-c", LOOK) == ""
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def test_the_server_itself_and_a_client_of_it_are_no_runners(tmp_path: Path) -> None:
+    (tmp_path / "ollama").symlink_to("/bin/bash")
+    for file in ("serve", "run"):
+        (tmp_path / file).write_text(BUSY)
+    with (
+        subprocess.Popen(["./ollama", "serve"], cwd=tmp_path) as server,
+        subprocess.Popen(["./ollama", "run"], cwd=tmp_path) as client,
+    ):
+        try:
+            assert said("sh", "-c", LOOK) == ""
+        finally:
+            server.kill()
+            client.kill()
+
+
+def test_a_runner_whose_server_has_ended_is_seen(shell: list[str], runner: "subprocess.Popen[bytes]") -> None:
+    assert said(*shell, "-c", LOOK) == "gpu-mesh: at work"
+
+
+def test_a_runner_that_ends_during_the_look_leaves_open_whether_another_one_generates(
+    shell: list[str], runner: "subprocess.Popen[bytes]"
+) -> None:
+    taken = Path(f"/proc/{runner.pid}/stat")
+    assert eventually(lambda: int(taken.read_text().split()[13]) > 10)
+    # The pause between the two counts is when it ends.
+    ends = f"sleep() {{ kill -9 {runner.pid}; while grep -q . /proc/{runner.pid}/cmdline; do :; done; }}"
+    assert said(*shell, "-c", f"{FUNCTIONS}\n{ends}\nrunners_at_work") == "gpu-mesh: at work"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide processes")
+def test_where_processes_are_hidden_it_is_said_that_nothing_can_be_seen(shell: list[str]) -> None:
+    # In a process namespace of its own, for the option holds for all of one.
+    nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups"
+    hide = f'mount -o remount,hidepid=2 /proc && {nobody} "$@"; exit'
+    command = ["unshare", "-mpf", "--mount-proc", "sh", "-c", hide, "sh", *shell]
+    if said(*command, "-c", "echo works; ls -d /proc/1") != "works":
+        pytest.skip("processes cannot be hidden here")
+    assert said(*command, "-c", LOOK) == "gpu-mesh: at work unseen"

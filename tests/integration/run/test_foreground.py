@@ -1,0 +1,95 @@
+"""What `gpu-mesh run` tells of its own commands that fail, where no systemd does."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from gpu_mesh.monitor import foreground
+from gpu_mesh.standin.server import Standin
+from sites import Site, end_all_with, eventually, processes_with
+
+
+@contextmanager
+def monitor(site: Site) -> Iterator["subprocess.Popen[bytes]"]:
+    with (site.folder / "monitor.err").open("wb") as errors:
+        try:
+            yield subprocess.Popen(
+                site.command("run"), env=site.environment, stdout=subprocess.DEVNULL, stderr=errors
+            )
+        finally:
+            end_all_with(f"HOME={site.folder}")
+
+
+def told(site: Site) -> list[str]:
+    return [alert.text for alert in site.state().alerts] if site.paths.state_file.exists() else []
+
+
+def test_a_command_that_fails_again_and_again_is_told_of_once_and_once_when_it_works_again(
+    site: Site, standin: Callable[..., Standin]
+) -> None:
+    site.describe({"desk": {"url": standin().url}}, check_interval=1, recover_interval=1)
+    in_the_way = site.paths.recover_wanted
+    in_the_way.mkdir(parents=True)
+    with monitor(site) as running:
+        failures = "event=command_failed command=recover exit_status=2"
+        assert eventually(lambda: sum(failures in line for line in site.log()) >= 2)
+        said = f"{in_the_way} cannot be removed: Is a directory; remove it by hand"
+        (failed,) = site.state().alerts
+        assert failed.text.startswith(
+            f"gpu-mesh recover failed: exit status 2; it said: gpu-mesh: {said}"[:150]
+        )
+        assert failed.next_step == (
+            f"see what it says: gpu-mesh -i {site.inventory} --state-dir {site.state_dir} recover; "
+            "gpu-mesh run goes on starting it"
+        )
+        assert said in (site.folder / "monitor.err").read_text(), "what it says is seen where it was"
+        in_the_way.rmdir()
+        assert eventually(lambda: len(told(site)) == 2)
+        assert told(site)[1].startswith("gpu-mesh recover works again")
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) == 0
+
+
+def test_a_command_that_is_killed_is_told_of_with_the_signal(
+    site: Site, standin: Callable[..., Standin]
+) -> None:
+    hanging = standin(fault="hang")
+    site.describe({"desk": {"url": hanging.url, "timeout": 30}}, check_interval=1)
+    with monitor(site):
+        assert eventually(lambda: hanging.connections)
+        (check,) = [number for number in processes_with(f"HOME={site.folder}") if _is_check(number)]
+        os.kill(check, signal.SIGKILL)
+        assert eventually(lambda: told(site) == ["gpu-mesh check failed: it was killed (SIGKILL)"]), told(
+            site
+        )
+
+
+def _is_check(number: int) -> bool:
+    return Path(f"/proc/{number}/cmdline").read_bytes().endswith(b"\0check\0")
+
+
+@pytest.mark.parametrize(
+    ("program", "kept"),
+    [
+        ("print(*range(9), sep='\\n', file=sys.stderr)", ("6", "7", "8")),
+        ("sys.stderr.write('no end of line')", ("no end of line",)),
+        ("sys.stderr.write('password=' + 'x' * 9000 + '\\nlast\\n')", ("last",)),
+        ("sys.stderr.write('password=' + 'x' * 9000)", ()),
+        (
+            "sys.stderr.write('x' * 1000000 + '\\n' + 'json://me:secret@host/ \\x1b[31m\\n')",
+            ("json://… [31m",),
+        ),
+    ],
+    ids=["the last few lines", "one without an end", "no part of a line", "nor of the only one", "harmless"],
+)
+def test_of_what_a_command_says_the_last_whole_lines_are_kept(program: str, kept: tuple[str, ...]) -> None:
+    job = foreground._Job("check", 60.0)
+    job.start([sys.executable, "-c", f"import sys; {program}"], dict(os.environ))
+    assert eventually(lambda: job.ended() is not None)
+    assert job.last_lines == kept

@@ -1,0 +1,90 @@
+"""The wheel: what it installs works anywhere, with its own playbooks and templates."""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+from checkout import ROOT
+from gpu_mesh import __version__
+from gpu_mesh.standin.server import free_port
+from sites import end_all_with, eventually
+
+SOURCES = ("checker", "playbooks", "pyproject.toml", "README.md", "LICENSE")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """Build the wheel, install it alone into an empty environment, and return the command.
+
+    What it depends on comes from the environment of the tests, by a .pth file. That is left to its own .pth
+    files there, so the checkout's package, which stands in one of them, is not found.
+    """
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, source / name)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    offline = ["--no-deps", "--no-index"]
+    subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", folder, source], check=True)
+    shutil.rmtree(source)
+    (wheel,) = folder.glob("*.whl")
+    venv.create(folder / "venv", symlinks=True)
+    python = folder / "venv/bin/python"
+    subprocess.run([*pip, "--python", python, "install", *offline, wheel], check=True)
+    command = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    packages = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    Path(packages, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (python.parent / "ansible-playbook").symlink_to(Path(sysconfig.get_path("scripts"), "ansible-playbook"))
+    return folder / "venv/bin/gpu-mesh"
+
+
+def test_the_wheel_brings_its_playbooks_and_templates_and_not_the_tests(installed):
+    (package,) = installed.parents[1].glob("lib/python*/site-packages/gpu_mesh")
+    assert {path.name for path in (package / "delivery" / "templates").iterdir()} == {
+        "alert_title.txt.j2",
+        "alert_body.txt.j2",
+        "alert_body.md.j2",
+        "alert_body.html.j2",
+    }
+    ours = ROOT / "playbooks/recovery"
+    assert {path.relative_to(package / "playbooks") for path in (package / "playbooks").rglob("*")} == {
+        path.relative_to(ours) for path in ours.rglob("*")
+    }
+    assert not (package.parent / "tests").exists()
+
+
+def test_the_installed_command_checks_alerts_and_recovers_from_any_working_directory(
+    installed, site, receiver, tmp_path
+):
+    port = free_port()
+    script = tmp_path / "ollama.sh"
+    script.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m gpu_mesh.standin --port {port}\n")
+    script.chmod(0o700)
+    node = {"name": "Desk", "url": f"http://127.0.0.1:{port}", "unhealthy_threshold": 1}
+    site.describe({"desk": {**node, "recovery": "command", "recovery_command": str(script)}})
+    site.alerts_go_to(receiver.url)
+    site.program = [str(installed)]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    here = {"cwd": elsewhere}
+    version = subprocess.run([installed, "--version"], capture_output=True, text=True, check=True, **here)
+    assert version.stdout == f"gpu-mesh {__version__}\n"
+    assert "1 node, watched by monitor, no mistakes" in site.ok("validate", **here)
+    site.ok("check", "--deliver", **here)
+    assert receiver.levels("Desk") == ["ERROR"]
+    assert site.run("status", **here).returncode == 2
+    try:
+        assert site.run("recover", **here).returncode == 0, site.log()
+        assert site.run("status", **here).returncode == 0, site.log()
+        assert eventually(lambda: site.run("deliver", **here).returncode == 0)
+        assert receiver.levels("Desk") == ["ERROR", "INFO"]
+    finally:
+        end_all_with(f"HOME={site.folder}")
+    assert list(elsewhere.iterdir()) == []

@@ -1,0 +1,51 @@
+"""The documentation says what the program does: its tables follow from the same values."""
+
+import re
+
+import pytest
+
+from checkout import ROOT
+from gpu_mesh.cli.simulate import Document
+from gpu_mesh.domain import causes
+from gpu_mesh.reporting import report
+from gpu_mesh.simulation import story
+
+DOCS = ROOT / "docs"
+DONE = {
+    causes.Action.RESTART_OLLAMA: "look, then restart Ollama",
+    causes.Action.REBUILD_TUNNEL: "look, then rebuild the tunnel",
+    causes.Action.NONE: "nothing: tell a person",
+}
+
+
+def cells(page: str) -> list[list[str]]:
+    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+
+
+def plain(words: str) -> str:
+    return re.sub(r"\{(\w+)\}", lambda name: f"*{name[1]}*", words)
+
+
+def test_every_cause_is_in_the_documentation_as_it_is_in_the_program() -> None:
+    expected = [
+        [f"`{cause}`", facts.verdict.value, plain(facts.words), DONE[facts.action], plain(facts.next_step)]
+        for cause, facts in causes.CAUSES.items()
+    ]
+    assert cells("causes.md") == expected
+
+
+@pytest.mark.parametrize("shape", [report.Report, report.MeshReport, report.NodeReport])
+def test_every_field_of_the_json_output_is_documented(shape: type) -> None:
+    documented = [row[0].strip("`") for row in cells("json.md")]
+    fields = list(shape.__struct_fields__)
+    start = documented.index(fields[0], 4 if shape is report.NodeReport else 0)
+    assert documented[start : start + len(fields)] == fields
+
+
+def test_every_field_of_a_simulated_story_is_documented() -> None:
+    whole, counts = (
+        (DOCS / "json.md").read_text(encoding="utf-8").split("## `gpu-mesh simulate")[1].split("### ")
+    )
+    for part, shape in ((whole, Document), (counts, story.Counts)):
+        assert re.findall(r"(?m)^\| `(\w+)` \|", part) == list(shape.__struct_fields__)

@@ -1,0 +1,56 @@
+"""What holds of every role without running it: defaults, specifications and READMEs do not drift."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from checkout import ROOT
+from gpu_mesh.inventory.variables import is_known
+
+ROLES = sorted((ROOT / "roles").iterdir())
+
+
+def _yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_defaults_and_argument_specs_hold_the_same_variables_with_the_same_values(role: Path) -> None:
+    defaults = _yaml(role / "defaults/main.yml")
+    options = _yaml(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    assert {name: option["default"] for name, option in options.items()} == defaults
+    assert all(option["description"] for option in options.values())
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_an_inventory_may_hold_every_variable_of_a_role(role: Path) -> None:
+    assert [name for name in _yaml(role / "defaults/main.yml") if not is_known(name)] == []
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_the_readme_names_every_variable_of_the_role(role: Path) -> None:
+    readme = (role / "README.md").read_text(encoding="utf-8")
+    assert [name for name in _yaml(role / "defaults/main.yml") if f"`{name}`" not in readme] == []
+
+
+@pytest.mark.parametrize(
+    "unit",
+    sorted(ROOT.glob("roles/*/templates/units/*.service.j2")),
+    ids=lambda p: p.name,
+)
+def test_every_oneshot_has_an_end_and_tells_when_it_fails(unit: Path) -> None:
+    text = unit.read_text(encoding="utf-8")
+    if "Type=oneshot" not in text:
+        return
+    assert "TimeoutStartSec=" in text
+    assert "OnFailure=gpu-mesh-failure@" in text or unit.name.startswith("gpu-mesh-failure@")
+
+
+def test_no_default_of_a_node_or_a_tunnel_stands_in_a_role_beside_the_checkers() -> None:
+    """The checker has them; a role reads the resolved mesh."""
+    names = {name for role in ROLES for name in _yaml(role / "defaults/main.yml")}
+    own = {"mesh_node_recovery_user", "mesh_node_recovery_key", "mesh_node_restart_after_crash"}
+    assert {name for name in names if re.match("mesh_(node|tunnel)_", name)} == own

@@ -1,0 +1,44 @@
+"""The words that playbooks and checker share, and what follows from each."""
+
+import re
+
+import pytest
+
+from checkout import ROOT
+from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.mesh import Node, Tunnel
+from gpu_mesh.domain.recovery import Finding
+from gpu_mesh.planning.advice import step_after
+from gpu_mesh.planning.findings import REBUILD_HELPS, refine
+
+PLAYBOOKS = ROOT / "playbooks/recovery"
+NODE = Node("gpu1", "GPU one", "http://127.0.0.1:8080", tunnel=Tunnel("pod", 8080))
+
+
+def test_each_finding_is_a_word_of_a_playbook() -> None:
+    words = " ".join(path.read_text() for path in PLAYBOOKS.rglob("*.yml"))
+    told = {finding for finding in Finding if re.search(rf"\b{finding.value}\b", words)}
+    by_ssh = {Finding.NONE, Finding.HOST_DOWN, Finding.NO_ACCESS}
+    assert told | by_ssh == set(Finding)
+
+
+@pytest.mark.parametrize("cause", [*Cause, None])
+def test_a_port_that_a_stranger_holds_is_the_cause_whatever_the_probe_saw(cause: Cause | None) -> None:
+    assert refine(NODE, cause, Finding.PORT_TAKEN) is Cause.TUNNEL_PORT_TAKEN
+
+
+@pytest.mark.parametrize("finding", [Finding.LEASED, Finding.CANNOT_LEASE, Finding.PORT_IS_OURS])
+def test_what_says_nothing_of_the_node_leaves_its_cause(finding: Finding) -> None:
+    assert refine(NODE, Cause.TUNNEL_STUCK, finding) is Cause.TUNNEL_STUCK
+
+
+def test_configuration_is_no_reason_to_rebuild_a_tunnel() -> None:
+    for cause in (Cause.NOT_OLLAMA, Cause.FORBIDDEN, Cause.TLS, Cause.HTTP_ERROR, Cause.DNS):
+        assert cause not in REBUILD_HELPS
+
+
+@pytest.mark.parametrize("finding", list(Finding))
+def test_each_finding_has_a_step_without_gaps(finding: Finding) -> None:
+    step = step_after(NODE, finding, Cause.TUNNEL_STUCK)
+    assert step
+    assert "{" not in step
