@@ -19,7 +19,7 @@ from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts import playbook
-from gpu_mesh.hosts.playbook import Report
+from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.standin.server import free_port
 from gpu_mesh.system import host
 
@@ -279,7 +279,7 @@ def node(port: int, touched: Path, **fields: Any) -> Node:
     )
 
 
-def run(path: Path, what: Node, here: tuple[str, ...], owner: str, **extra: Any) -> Report:
+def run(path: Path, what: Node, here: tuple[str, ...], owner: str, **extra: Any) -> PlaybookResult:
     return playbook.run(
         path, what, Settings(), here, on_monitor=path == REBUILD, extra={"gpu_mesh_owner": owner, **extra}
     )

@@ -25,7 +25,7 @@ from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts import playbook, reaper
-from gpu_mesh.hosts.playbook import Report
+from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.standin.server import Standin, free_port
 
 RESTART = playbook.find(Action.RESTART_OLLAMA)
@@ -62,7 +62,7 @@ def node(port: int, kind: RecoveryKind = RecoveryKind.COMMAND, **fields: Any) ->
     return Node("gpu1", "GPU one", f"http://127.0.0.1:{port}", on_monitor=True, recovery=kind, **fields)
 
 
-def run(path: Path, what: Node, inventory: tuple[str, ...], **options: Any) -> Report:
+def run(path: Path, what: Node, inventory: tuple[str, ...], **options: Any) -> PlaybookResult:
     return playbook.run(path, what, Settings(), inventory, **options)
 
 

@@ -15,7 +15,7 @@ from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts import playbook
-from gpu_mesh.hosts.playbook import Report
+from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.standin.server import Standin, free_port
 from sites import eventually
 
@@ -69,7 +69,7 @@ def listens(port: int) -> bool:
     return sh(f"port_listens {port} && echo yes") == "yes"
 
 
-def run(port: int, command: str, here: tuple[str, ...], **extra: Any) -> Report:
+def run(port: int, command: str, here: tuple[str, ...], **extra: Any) -> PlaybookResult:
     node = Node(
         "gpu1",
         "GPU one",

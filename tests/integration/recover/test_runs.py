@@ -18,7 +18,7 @@ from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts import playbook
-from gpu_mesh.hosts.playbook import Report
+from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.standin.server import Standin
 from sites import eventually
 
@@ -30,7 +30,7 @@ def node(port: int, kind: RecoveryKind = RecoveryKind.COMMAND, **fields: Any) ->
     return Node("gpu1", "GPU one", f"http://127.0.0.1:{port}", on_monitor=True, recovery=kind, **fields)
 
 
-def run(path: Path, what: Node, here: tuple[str, ...], **options: Any) -> Report:
+def run(path: Path, what: Node, here: tuple[str, ...], **options: Any) -> PlaybookResult:
     return playbook.run(path, what, Settings(), here, **options)
 
 
