@@ -165,7 +165,7 @@ class Matrix:
     def is_over(self, row: Row) -> bool:
         """Tell whether what must come of the fault has come."""
         known = self.known(row)
-        if row.key not in self.faulted or known.last_check < self.faulted[row.key] or known.claim:
+        if row.key not in self.faulted or known.last_check < self.faulted[row.key] or known.recovery.claim:
             return False
         if row.done and len(self.done(row)) < len(row.done):
             return False
@@ -353,7 +353,8 @@ def played(matrix: Matrix, measured: list[str]) -> Matrix:
     twin = matrix.monitor.root / "var/lib/gpu-mesh-twin/state.json"
     machines.await_that(twin.exists, 30, "the second monitor has checked")
     loading, slow = (next(row for row in ROWS if row.cause == cause) for cause in ("loading", "slow"))
-    _pretend(matrix, slow, "successes=20")  # from so many on it is known what is usual
+    # From so many on it is known what is usual.
+    _pretend(matrix, slow, "statistics=msgspec.structs.replace(known.statistics, successes=20)")
     matrix.before = matrix.processes()
     matrix.strike(*NODES[:-1])
     machines.await_that(lambda: matrix.known(loading).loading_since, 30, "a check has seen it load")
@@ -450,21 +451,23 @@ def test_a_monitor_without_a_network_counts_nothing_and_repairs_nothing(played: 
     played.monitor.ssh(cut)
     machines.await_that(lambda: played.state().offline_since, 60, "the monitor knows that it is offline")
     machines.await_that(
-        lambda: not any(known.claim for known in played.state().nodes.values()),
+        lambda: not any(known.recovery.claim for known in played.state().nodes.values()),
         60,
         "no recovery is under way",
     )
-    counts = {key: known.checks for key, known in played.state().nodes.items()}
+    counts = {key: known.statistics.checks for key, known in played.state().nodes.items()}
     offline, ticks = played.state().offline_since, played.state().tick.at
     machines.await_that(lambda: played.state().tick.at > ticks + 5, 60, "some checks more")
     state = played.state()
-    assert {key: known.checks for key, known in state.nodes.items()} == counts
+    assert {key: known.statistics.checks for key, known in state.nodes.items()} == counts
     assert state.nodes[WELL.key].status is Status.HEALTHY
     assert [line for line in _claims(played) if _unix(line.split()[0].removeprefix("ts=")) > offline] == []
     assert sum("monitor itself is offline" in alert.text for alert in played.alerts.values()) == 1
     played.monitor.ssh("nft delete table inet cut")
     machines.await_that(lambda: not played.state().offline_since, 60, "the monitor is online again")
-    machines.await_that(lambda: played.known(WELL).checks > counts[WELL.key], 30, "nodes are counted again")
+    machines.await_that(
+        lambda: played.known(WELL).statistics.checks > counts[WELL.key], 30, "nodes are counted again"
+    )
 
 
 def _claims(matrix: Matrix) -> list[str]:

@@ -24,7 +24,7 @@ def muted_by(
         now: Unix seconds.
     """
     healthy = known.status in (Status.HEALTHY, Status.UNKNOWN)
-    if healthy and not known.notified and not known.flapping:
+    if healthy and not known.alerting.notified and not known.alerting.flapping:
         return None
     if silences.quiet(state.silences, node, level_of(known), now):
         return Muted.SILENCE
@@ -39,17 +39,17 @@ def muted_by(
 
 def mutes(state: State, node: Node, level: Level, now: float) -> bool:
     """Tell whether an alert about a recovery of the node is not to be sent: its other alerts rest as well."""
-    known = state.nodes.get(node.key) or NodeState()
-    waits = known.muted_for in (Muted.DEPENDENCY, Muted.MESH, Muted.GRACE)
+    known = state.node(node.key)
+    waits = known.alerting.muted_for in (Muted.DEPENDENCY, Muted.MESH, Muted.GRACE)
     return waits or silences.quiet(state.silences, node, level, now) is not None
 
 
 def level_of(known: NodeState) -> Level:
     """Return the level of what there may be to tell of a node."""
     flaps = (
-        known.flapping
+        known.alerting.flapping
         and known.verdict is Verdict.FAILED
-        and not (known.notified and known.notified.flapping)
+        and not (known.alerting.notified and known.alerting.notified.flapping)
     )
     return Level.WARNING if flaps else LEVELS[known.status]
 
@@ -65,5 +65,5 @@ LEVELS = {
 
 def is_new(known: NodeState, settings: Settings, now: float) -> bool:
     """Tell whether the node was never healthy, has not been watched for long, and nobody was told of it."""
-    fresh = not known.last_ok and not known.notified
-    return fresh and 0 <= now - known.first_check < settings.grace
+    fresh = not known.last_ok and not known.alerting.notified
+    return fresh and now - known.first_check < settings.grace

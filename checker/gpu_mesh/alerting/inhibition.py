@@ -43,8 +43,10 @@ def inhibited_by(state: State, mesh: Mesh, resting: Collection[str], now: float)
                 found[key] = other
                 break
         else:
-            if known.muted_for is Muted.DEPENDENCY and _just_back(state.nodes.get(known.inhibited_by), now):
-                found[key] = known.inhibited_by
+            if known.alerting.muted_for is Muted.DEPENDENCY and _just_back(
+                state.nodes.get(known.alerting.inhibited_by), now
+            ):
+                found[key] = known.alerting.inhibited_by
     return _without_circles(found)
 
 
@@ -93,7 +95,7 @@ def _first_behind_each_tunnel_host(
         if not node.tunnel or not _fails(known) or not _may_be_the_tunnel_host(known):
             continue
         if node.parent not in watched or not _fails(state.nodes[node.parent]):
-            rank = (known.notified is None, key in resting, known.incident_since, key)
+            rank = (known.alerting.notified is None, key in resting, known.incident_since, key)
             behind.setdefault(node.tunnel.host, []).append(rank)
     return {host: min(ranks)[3] for host, ranks in behind.items()}
 
@@ -110,4 +112,4 @@ def _just_back(known: NodeState | None, now: float) -> bool:
     """Tell whether a node answers again, but not yet as often as it must, or not for long."""
     if known is None or _fails(known):
         return False
-    return known.failures > 0 or 0 <= now - known.since < AFTERWARDS
+    return known.failures > 0 or now - known.since < AFTERWARDS

@@ -45,10 +45,9 @@ def note_failure(
         next_step: what a person can do; "": what helps with a unit.
     """
     known = state.failed_units.get(unit) or FailedUnit(since=now, at=now)
-    # An alert in the future was raised before the clock was set back, and silences nothing.
-    quiet = 0 <= now - known.alerted_at < QUIET
+    quiet = now - known.alerted_at < QUIET
     state.failed_units[unit] = FailedUnit(
-        since=min(known.since, now) if known.failing else now,
+        since=known.since if known.failing else now,
         at=now,
         alerted_at=known.alerted_at if quiet else now,
         notified=not quiet or (known.failing and known.notified),
@@ -90,8 +89,8 @@ def note_working(state: State, working: Collection[str], now: float) -> None:
 
 def _counts(known: FailedUnit, now: float) -> bool:
     if known.failing:
-        return abs(now - known.at) < FORGOTTEN
-    return abs(now - known.alerted_at) < QUIET
+        return now - known.at < FORGOTTEN
+    return now - known.alerted_at < QUIET
 
 
 def unwatched(before: Tick, now: float, interval: float) -> float:
@@ -142,15 +141,12 @@ def _end(of: Tick) -> float:
 def note_offline(
     state: State, reachable: Mapping[str, str], settings: Settings, now: float, *, offline: bool
 ) -> None:
-    """Alert that the monitor's network is gone, again from time to time, and once when it is back.
-
-    A time in the future was noted before the clock was set back, and counts from now.
-    """
+    """Alert that the monitor's network is gone, again from time to time, and once when it is back."""
     state.canaries |= reachable
     long = lasted(" for {}", state.offline_since, now)
     if offline:
-        state.offline_since = min(state.offline_since or now, now)
-        notified_at = state.offline_notified_at = min(state.offline_notified_at, now)
+        state.offline_since = state.offline_since or now
+        notified_at = state.offline_notified_at
         if alerts.is_reminder_due(state, notified_at, Level.ERROR, settings.reminder_interval, now):
             still = f"still offline,{long}" if notified_at else "offline"
             alerts.raise_monitor_alert(
@@ -196,3 +192,29 @@ def note_inventory(state: State, error: str, sources: tuple[str, ...], now: floa
     elif state.inventory_error and not error:
         alerts.raise_monitor_alert(state, now, "The inventory is in force again", "", Level.INFO)
     state.inventory_error = error
+
+
+def note_set_aside(
+    state: State, reason: str, *, aside: str, file: str, other_version: bool, now: float
+) -> None:
+    """Alert that the state file cannot be used.
+
+    Args:
+        state: the one that takes its place; changed in place.
+        reason: what is wrong with the file.
+        aside: where the file is now.
+        file: where it was.
+        other_version: whether it is whole, but of another version of the program.
+        now: Unix seconds.
+    """
+    what = "is of another version of gpu-mesh" if other_version else "was damaged"
+    goes_on = "goes on from the copy before it" if state.nodes else "starts anew"
+    alerts.raise_monitor_alert(
+        state,
+        now,
+        f"The state file {what} ({reason}) and is set aside as {aside}; monitoring {goes_on}",
+        "to have its silences and history back, install the version that wrote it and, while "
+        f"gpu-mesh.target is stopped: mv {aside} {file}"
+        if other_version
+        else "look for a full or failing disk; the file may be deleted once looked at",
+    )

@@ -53,11 +53,11 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
             continue
         if state.offline_since and not node.on_monitor:
             continue  # nobody knows what is true of it now
-        if known.flapping and not mesh.settings.flapping:
-            known = replace(known, flapping=False)
+        if known.alerting.flapping and not mesh.settings.flapping:
+            known = replace(known, alerting=replace(known.alerting, flapping=False))
         by = explained.get(node.key, "")
         muted_for = muted_by(node, known, state, mesh.settings, by, now)
-        notified = known.notified
+        notified = known.alerting.notified
         news = None if muted_for else due(known, mesh.settings, now)
         if news:
             repair = (repairs or {}).get(node.key, "")
@@ -66,8 +66,15 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
             alerts.queue(state, alert)
             notified = _notified(known, news, tuple(behind.get(node.key, ())), now)
         by = by if muted_for is Muted.DEPENDENCY else ""
-        if (known.muted_for, known.inhibited_by, known.notified) != (muted_for, by, notified):
-            state.nodes[node.key] = replace(known, muted_for=muted_for, inhibited_by=by, notified=notified)
+        if (known.alerting.muted_for, known.alerting.inhibited_by, known.alerting.notified) != (
+            muted_for,
+            by,
+            notified,
+        ):
+            state.nodes[node.key] = replace(
+                known,
+                alerting=replace(known.alerting, muted_for=muted_for, inhibited_by=by, notified=notified),
+            )
 
 
 def due(known: NodeState, settings: Settings, now: float) -> Change | None:
@@ -82,8 +89,8 @@ def due(known: NodeState, settings: Settings, now: float) -> Change | None:
     4. What had waited for the end of a silence.
     5. That it is still offline, from time to time.
     """
-    notified, status = known.notified, known.status
-    if known.flapping:
+    notified, status = known.alerting.notified, known.status
+    if known.alerting.flapping:
         if notified is None or not notified.flapping:
             if known.verdict is Verdict.FAILED:
                 return Change.FLAPPING
@@ -92,7 +99,7 @@ def due(known: NodeState, settings: Settings, now: float) -> Change | None:
     if status in (Status.HEALTHY, Status.UNKNOWN):
         return Change.RECOVERED if notified else None
     lasts = known.verdict is Verdict.FAILED or known.impaired >= settings.impaired_checks
-    if known.muted_for is Muted.SILENCE:
+    if known.alerting.muted_for is Muted.SILENCE:
         return Change.SILENCE_OVER if lasts or notified else None
     if notified is None:
         return Change.CHANGE if lasts else None
@@ -126,7 +133,7 @@ def _notify_of_removed(state: State, mesh: Mesh, now: float) -> None:
     """Tell of the nodes that are not watched any more while people believe that they fail."""
     described = {node.key: node for node in mesh.nodes}
     for key, known in tuple(state.nodes.items()):
-        node, notified = described.get(key), known.notified
+        node, notified = described.get(key), known.alerting.notified
         if notified is None or (node and node.enabled):
             continue
         if node and silences.quiet(state.silences, node, Level.INFO, now):
@@ -143,7 +150,9 @@ def _notify_of_removed(state: State, mesh: Mesh, now: float) -> None:
             since=notified.since,
         )
         alerts.queue(state, alert)
-        state.nodes[key] = replace(known, notified=None, muted_for=None, inhibited_by="")
+        state.nodes[key] = replace(
+            known, alerting=replace(known.alerting, notified=None, muted_for=None, inhibited_by="")
+        )
 
 
 def _as_last_told(state: State, key: str) -> Node:
@@ -156,7 +165,7 @@ def _others(state: State, known: NodeState, news: Change, behind: list[str]) -> 
     """Name the nodes that an alert stands for: those behind a failing one, those that are back with it."""
     if news is not Change.RECOVERED:
         return f"; so not reached either: {_names(behind)}" if behind else ""
-    notified = known.notified.inhibits if known.notified else ()
+    notified = known.alerting.notified.inhibits if known.alerting.notified else ()
     back = [key for key in notified if key in state.nodes and not state.nodes[key].failures]
     verb = "is" if len(back) == 1 else "are"
     return f"; so {verb} {_names(back)}" if back else ""
@@ -170,16 +179,16 @@ def _names(keys: list[str]) -> str:
 def _notified(known: NodeState, news: Change, behind: tuple[str, ...], now: float) -> Notified | None:
     if news is Change.RECOVERED:
         return None
-    since = known.notified.since if known.notified else known.incident_since or known.since
+    since = known.alerting.notified.since if known.alerting.notified else known.incident_since or known.since
     verdict = known.verdict or Verdict.OK
-    before = known.notified.inhibits if known.notified else ()
+    before = known.alerting.notified.inhibits if known.alerting.notified else ()
     named = tuple(dict.fromkeys((*before, *behind)))
-    return Notified(now, known.status, verdict, since, flapping=known.flapping, inhibits=named)
+    return Notified(now, known.status, verdict, since, flapping=known.alerting.flapping, inhibits=named)
 
 
 def _alert(node: Node, known: NodeState, news: Change, repair: str, others: str, now: float) -> Alert:
     healthy = known.status is Status.HEALTHY
-    since = known.notified.since if known.notified else known.incident_since
+    since = known.alerting.notified.since if known.alerting.notified else known.incident_since
     alert = alerts.node_alert(
         node,
         now,
@@ -188,7 +197,7 @@ def _alert(node: Node, known: NodeState, news: Change, repair: str, others: str,
         text=_what_happened(node, known, news, repair, now) + others,
         next_step="" if healthy or known.cause is None else advice.step_now(node, known),
         status=known.status,
-        previous=known.notified.status if known.notified else None,
+        previous=known.alerting.notified.status if known.alerting.notified else None,
         cause=known.cause,
         since=since,
     )
@@ -207,8 +216,8 @@ def _what_happened(node: Node, known: NodeState, news: Change, repair: str, now:
     """
     answer = f"{known.response_ms or 0:.0f} ms, {plural(len(known.models), 'model')}"
     did = f"; {repair}" if repair else ""
-    meanwhile = "" if repair or not known.claim else f", {_under_way(node, known.claim)}"
-    notified = known.notified
+    meanwhile = "" if repair or not known.recovery.claim else f", {_under_way(node, known.recovery.claim)}"
+    notified = known.alerting.notified
     if news is Change.FLAPPING:
         detail = f": {known.detail}" if known.detail else ""
         return f"flapping: it has failed and answered by turns, and is {known.status} now{detail}"

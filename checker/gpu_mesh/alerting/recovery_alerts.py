@@ -36,7 +36,7 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Recovery
     if ending.outcome is Outcome.DECLINED:
         notified = any(
             (past.outcome, past.finding) == (attempt.outcome, attempt.finding)
-            for past in before.attempts
+            for past in before.recovery.attempts
             if past.at >= before.incident_since
         )
         words = diagnose.describe_cause(cause, node) if cause else "asked for"
@@ -45,10 +45,12 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Recovery
         if not before.failures:
             level = Level.WARNING  # it serves
         return None if notified else _alert(node, before, ending.at, level, cause, text, next_step)
-    if before.called_at:
+    if before.recovery.called_at:
         return None
-    after = replace(before, claim=None, attempts=(*before.attempts, attempt))
-    step = ladder.step(node, settings, after, ending.at)
+    after = replace(
+        before, recovery=replace(before.recovery, claim=None, attempts=(*before.recovery.attempts, attempt))
+    )
+    step = ladder.step(node, settings, after)
     what = f"{advice.describe_action(ending.action, node, ending.playbook)} {_ENDED[ending.outcome]}"
     text = f"{what} (attempt {step.made} of {max(step.made, step.allowed)}): {ending.words}"
     if step.exhausted:
@@ -70,7 +72,7 @@ def call(
         text: what was tried last; "": the ladder had been used up before the node failed again.
         next_step: what a person can do; "": what the cause says.
     """
-    step = ladder.step(node, settings, known, now)
+    step = ladder.step(node, settings, known)
     again = (
         ""
         if step.over

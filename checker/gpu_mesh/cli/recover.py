@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
             "or for all when too many fail at once"
         )
     if arguments.dry_run:
-        decisions = plan.plan(mesh, file.load(), time.time(), only, force=arguments.force)
+        now = time.time()
+        decisions = plan.plan(mesh, file.load(now), now, only, force=arguments.force)
         sys.stdout.write(plan.describe(decisions, mesh))
         return 0
     return _recover(mesh, file, log, paths, only, force=arguments.force)
@@ -61,7 +62,8 @@ def _recover(mesh: Mesh, file: StateFile, log: Log, paths: Paths, only: str, *, 
     # Of one node that was left alone, why has been said.
     left_alone = only and file.load().nodes.get(only) == before
     if sys.stdout.isatty() and not signals and not left_alone:
-        for line in plan.describe(plan.plan(mesh, file.load(), time.time(), only), mesh).splitlines():
+        now = time.time()
+        for line in plan.describe(plan.plan(mesh, file.load(now), now, only), mesh).splitlines():
             sys.stdout.write(f"now {line}\n")
     if signal.SIGTERM in signals:  # systemd takes only a death by that signal for a proper end
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

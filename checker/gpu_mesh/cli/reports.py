@@ -19,8 +19,9 @@ from gpu_mesh.system.paths import Paths
 def read(arguments: argparse.Namespace, paths: Paths) -> tuple[Mesh, State, Report]:
     """Read mesh and state, and report on them as of now."""
     mesh = mesh_of(arguments, paths)
-    state = StateFile(paths.state, Log(paths.log_file)).load()
-    return mesh, state, report(mesh, state, time.time())
+    now = time.time()
+    state = StateFile(paths.state, Log(paths.log_file)).load(now)
+    return mesh, state, report(mesh, state, now)
 
 
 def print_json(value: object) -> None:

@@ -11,12 +11,8 @@
    slow URL delays no other, not even what was raised meanwhile.
 """
 
-import fcntl
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -28,6 +24,7 @@ from gpu_mesh.domain.alert import Alert, Delivery, Level, Progress
 from gpu_mesh.domain.event import Event, Severity, Value, event
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.storage.state_file import StateError, StateFile
+from gpu_mesh.system import locks
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 
@@ -66,7 +63,7 @@ def deliver(paths: Paths, settings: Settings, log: Log, clock: Callable[[], floa
         if not paths.state.is_dir():
             return Result()  # nothing was ever checked here
         while True:
-            with _only_one(paths.state / "deliver.lock") as alone:
+            with locks.only_one(paths.state / "deliver.lock") as alone:
                 paths.deliver_wanted.unlink(missing_ok=True)
                 if not alone:
                     return Result(busy=True)
@@ -77,18 +74,6 @@ def deliver(paths: Paths, settings: Settings, log: Log, clock: Callable[[], floa
     except (StateError, OSError) as error:
         log.write([event("deliver_failed", Severity.ERROR, reason=str(error))], clock())
         return Result(exit_code=1)
-
-
-@contextmanager
-def _only_one(path: Path) -> Iterator[bool]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(descriptor)
 
 
 class _Run:

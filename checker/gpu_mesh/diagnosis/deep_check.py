@@ -30,8 +30,8 @@ def choose(
     askable = [model for model in loaded if model.context_length and model.size]
     if not interval or not askable:
         return None
-    waits = (before.refined_from or before.cause) in (Cause.RUNNER_HUNG, Cause.BUSY)
+    waits = (before.probed_cause) in (Cause.RUNNER_HUNG, Cause.BUSY)
     served = has_moved(before.expiries, loaded, at - before.last_check)
-    if not waits and (served or 0 <= at - before.deep_at < interval):
+    if not waits and (served or at - before.deep_at < interval):
         return None
     return askable[int(at // interval) % len(askable)]

@@ -154,8 +154,8 @@ def _cpu_fallback(node: Node, seen: Observation, _before: NodeState) -> Diagnosi
 
 
 def _slow(node: Node, seen: Observation, before: NodeState) -> Diagnosis | None:
-    usual, now = before.usual_ms, seen.tags.ms
-    if before.successes >= SLOW_SAMPLES and now >= SLOW_MS and now >= SLOW_FACTOR * usual:
+    usual, now = before.statistics.usual_ms, seen.tags.ms
+    if before.statistics.successes >= SLOW_SAMPLES and now >= SLOW_MS and now >= SLOW_FACTOR * usual:
         return _because(Cause.SLOW, node, f"{now:.0f} ms, usually {usual:.0f} ms")
     return None
 

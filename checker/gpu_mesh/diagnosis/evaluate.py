@@ -23,7 +23,7 @@ class Transition(Struct, frozen=True):
 
 def apply_observation(state: State, node: Node, seen: Observation) -> Transition:
     """Put an observation of a node into the state, which the caller has locked and saves."""
-    before = state.nodes.get(node.key) or NodeState()
+    before = state.node(node.key)
     after = next_status(node, before, seen, diagnose(node, seen, before))
     state.nodes[node.key] = after
     return Transition(node, before, after)

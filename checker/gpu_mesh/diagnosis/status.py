@@ -4,13 +4,11 @@ from msgspec.structs import replace
 
 from gpu_mesh.diagnosis import flapping, uptime
 from gpu_mesh.diagnosis.diagnose import is_loading
-from gpu_mesh.domain.alert import Notified
 from gpu_mesh.domain.causes import Cause, Diagnosis
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Observation, expiries, has_moved
-from gpu_mesh.domain.recovery import Attempt
-from gpu_mesh.domain.state import NodeState
+from gpu_mesh.domain.state import NodeRecovery, NodeState
 
 ATTEMPTS_REMEMBERED = 3600.0
 """Seconds for which the recoveries of an incident that is over still count."""
@@ -30,7 +28,6 @@ def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Dia
     4. Without failures, an impaired check makes it degraded, an ok one healthy. An impairment never climbs.
     5. A cause that a look on the host has made precise stays so while the probe shows what it showed then.
     6. An incident opens when the status leaves healthy (or unknown) and closes when it is healthy.
-    7. What began in the future did so before the clock was set back, and counts from this check.
     """
     failed = diagnosis.verdict is Verdict.FAILED
     served = 0 if failed else before.served + 1
@@ -39,66 +36,54 @@ def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Dia
     status = _status(node, failures, impaired)
     healthy = status is Status.HEALTHY
     refined = diagnosis.cause is not None and diagnosis.cause is before.refined_from
-    probed = before.refined_from or before.cause
-    turned = before.checks > 0 and failed is not (before.verdict is Verdict.FAILED)
-    turns = flapping.add(before.turns, turned=turned)
-    counted = uptime.count(before, diagnosis.verdict, seen.at)
+    turned = before.statistics.checks > 0 and failed is not (before.verdict is Verdict.FAILED)
+    turns = flapping.add(before.alerting.turns, turned=turned)
     state = replace(
         before,
         status=status,
-        since=min(before.since, seen.at) if status is before.status else seen.at,
+        since=before.since if status is before.status else seen.at,
         verdict=diagnosis.verdict,
         cause=before.cause if refined else diagnosis.cause,
         refined_from=before.refined_from if refined else None,
         detail=before.detail if refined else diagnosis.detail,
-        cause_since=(
-            0.0
-            if diagnosis.cause is None
-            else min(before.cause_since or seen.at, seen.at)
-            if diagnosis.cause is probed
-            else seen.at
-        ),
+        cause_since=_cause_since(before, diagnosis.cause, seen.at),
         failures=failures,
-        failing_since=min(before.failing_since or seen.at, seen.at) if failures else 0.0,
+        failing_since=(before.failing_since or seen.at) if failures else 0.0,
         served=served,
         impaired=impaired,
-        incident_since=0.0 if healthy else min(before.incident_since or seen.at, seen.at),
-        notified=_by_this_clock(before.notified, seen.at) if before.notified else None,
-        turns=turns,
-        flapping=flapping.is_flapping(turns, before=before.flapping),
-        attempts=_recent(before.attempts, seen.at) if healthy else before.attempts,
-        called_at=0.0 if healthy else before.called_at,
+        incident_since=0.0 if healthy else before.incident_since or seen.at,
+        alerting=replace(
+            before.alerting,
+            turns=turns,
+            flapping=flapping.is_flapping(turns, before=before.alerting.flapping),
+        ),
+        recovery=_after_check(before.recovery, seen.at) if healthy else before.recovery,
         first_check=before.first_check or seen.at,
         last_check=seen.at,
-        checks=counted.checks,
-        successes=counted.successes,
-        score_weight=counted.score_weight,
-        score_value=counted.score_value,
-        hour=counted.hour,
-        hourly_checks=counted.hourly_checks,
-        hourly_successes=counted.hourly_successes,
+        statistics=uptime.count(before.statistics, diagnosis.verdict, seen.at),
     )
     return state if failed else _with_answer(state, before, seen, diagnosis)
 
 
-def _recent(attempts: tuple[Attempt, ...], now: float) -> tuple[Attempt, ...]:
-    """Keep what was tried lately: a node that fails again after each repair is not repaired without end.
+def _cause_since(before: NodeState, probed: Cause | None, now: float) -> float:
+    """Return since when a probe names this cause; 0.0: there is none."""
+    if probed is None:
+        return 0.0
+    return before.cause_since or now if probed is before.probed_cause else now
 
-    The attempt that a probe has just proved ended after that probe began, so it lies a little in the future.
+
+def _after_check(before: NodeRecovery, now: float) -> NodeRecovery:
+    """Return what a healthy node keeps of its recoveries: the latest attempts.
+
+    A node that fails again after each repair is not repaired without end.
     """
-    return tuple(
+    kept = tuple(
         attempt
-        for attempt in attempts
-        if abs(now - attempt.at)
+        for attempt in before.attempts
+        if now - attempt.at
         < (REPAIRS_OF_IMPAIRMENTS_REMEMBERED if attempt.for_impairment else ATTEMPTS_REMEMBERED)
     )
-
-
-def _by_this_clock(notified: Notified, now: float) -> Notified:
-    """Let a time in the future, which was noted before the clock was set back, count from now."""
-    if max(notified.at, notified.since) <= now:
-        return notified
-    return replace(notified, at=min(notified.at, now), since=min(notified.since, now))
+    return replace(before, attempts=kept, called_at=0.0)
 
 
 def _status(node: Node, failures: int, impaired: int) -> Status:
@@ -117,7 +102,7 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
         state,
         last_ok=seen.at if diagnosis.verdict is Verdict.OK else before.last_ok,
         response_ms=seen.tags.ms,
-        usual_ms=uptime.usual_ms(before, seen.tags.ms, slow=diagnosis.cause is Cause.SLOW),
+        statistics=uptime.count_response(state.statistics, seen.tags.ms, slow=diagnosis.cause is Cause.SLOW),
         models=seen.models,
         had_models=len(seen.models) or before.had_models,
         loaded=before.loaded if loading else tuple(model.name for model in seen.loaded),

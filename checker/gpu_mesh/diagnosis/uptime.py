@@ -6,11 +6,11 @@ Success rate: ok or impaired ÷ counted checks, of the last 24 hours and since f
 Mesh health: the mean over enabled nodes of 1 healthy, ½ degraded, 0 otherwise, in per cent.
 """
 
-from msgspec import Struct
+from msgspec.structs import replace
 
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
-from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.domain.state import NodeState, NodeStatistics, State
 
 _DECAY = 0.5 ** (1 / 120)
 _VALUE = {Verdict.OK: 1.0, Verdict.IMPAIRED: 0.5, Verdict.FAILED: 0.0}
@@ -20,23 +20,11 @@ _USUAL_SHARE, _SLOW_SHARE = 0.05, 0.0005
 does, so that a node must stay so for hours until that is usual."""
 
 
-class Statistics(Struct, frozen=True):
-    """The running figures of a node after one more check."""
-
-    checks: int
-    successes: int
-    score_weight: float
-    score_value: float
-    hour: int
-    hourly_checks: tuple[int, ...]
-    hourly_successes: tuple[int, ...]
-
-
-def count(before: NodeState, verdict: Verdict, now: float) -> Statistics:
-    """Count one check into the running figures.
+def count(before: NodeStatistics, verdict: Verdict, now: float) -> NodeStatistics:
+    """Count one check into the running numbers.
 
     Args:
-        before: the node's state before this check.
+        before: the node's numbers before this check.
         verdict: what the check said.
         now: Unix seconds.
     """
@@ -46,7 +34,8 @@ def count(before: NodeState, verdict: Verdict, now: float) -> Statistics:
     slot = hour % 24
     checks[slot] += 1
     successes[slot] += success
-    return Statistics(
+    return replace(
+        before,
         checks=before.checks + 1,
         successes=before.successes + success,
         score_weight=before.score_weight * _DECAY + 1.0,
@@ -57,26 +46,28 @@ def count(before: NodeState, verdict: Verdict, now: float) -> Statistics:
     )
 
 
-def usual_ms(before: NodeState, answered_ms: float, *, slow: bool = False) -> float:
-    """Return the running mean of the response time, in milliseconds, with one more answer in it."""
-    if not before.usual_ms:
-        return answered_ms
-    return before.usual_ms + (_SLOW_SHARE if slow else _USUAL_SHARE) * (answered_ms - before.usual_ms)
+def count_response(before: NodeStatistics, ms: float, *, slow: bool = False) -> NodeStatistics:
+    """Count one response time (milliseconds) into the running mean; a far too slow one hardly counts."""
+    share = _SLOW_SHARE if slow else _USUAL_SHARE
+    usual = before.usual_ms + share * (ms - before.usual_ms) if before.usual_ms else ms
+    return replace(before, usual_ms=usual)
 
 
 def score(node: NodeState) -> float | None:
     """Return the uptime score, 0 to 100; None before the first check."""
-    return 100 * node.score_value / node.score_weight if node.score_weight else None
+    known = node.statistics
+    return 100 * known.score_value / known.score_weight if known.score_weight else None
 
 
 def success_rate(node: NodeState) -> float | None:
     """Return the per cent of checks since first seen that the node served; None before the first check."""
-    return 100 * node.successes / node.checks if node.checks else None
+    known = node.statistics
+    return 100 * known.successes / known.checks if known.checks else None
 
 
 def success_rate_24h(node: NodeState, now: float) -> float | None:
     """Return the per cent of the last 24 hours' checks that the node served; None without any."""
-    checks, successes = _shifted(node, int(now // 3600))
+    checks, successes = _shifted(node.statistics, int(now // 3600))
     return 100 * sum(successes) / sum(checks) if sum(checks) else None
 
 
@@ -92,14 +83,14 @@ def status_of(node: Node, state: State) -> Status:
     return known.status if known else Status.UNKNOWN
 
 
-def _shifted(node: NodeState, hour: int) -> tuple[list[int], list[int]]:
+def _shifted(known: NodeStatistics, hour: int) -> tuple[list[int], list[int]]:
     """Return the hourly counters with the hours that have passed since emptied.
 
     A clock set back by some hours empties nothing; one that had been far in the future empties everything.
     """
-    checks = list(node.hourly_checks) or [0] * 24
-    successes = list(node.hourly_successes) or [0] * 24
-    gone = hour - node.hour
+    checks = list(known.hourly_checks) or [0] * 24
+    successes = list(known.hourly_successes) or [0] * 24
+    gone = hour - known.hour
     for passed in range(24 if abs(gone) > 24 else max(gone, 0)):
         checks[(hour - passed) % 24] = successes[(hour - passed) % 24] = 0
     return checks, successes

@@ -13,8 +13,39 @@ from gpu_mesh.domain.recovery import Attempt, Brake, Claim
 SCHEMA = 1
 
 
-class NodeState(Struct, omit_defaults=True, frozen=True):
-    """What is remembered of one node."""
+class NodeStatistics(Struct, frozen=True):
+    """A node's running numbers (diagnosis/uptime.py)."""
+
+    checks: int = 0  # counted, since first seen
+    successes: int = 0  # of these, ok or impaired
+    score_weight: float = 0.0
+    score_value: float = 0.0
+    hour: int = 0  # Unix time // 3600 of the newest of the hourly counters
+    hourly_checks: tuple[int, ...] = ()  # 24, index = hour % 24
+    hourly_successes: tuple[int, ...] = ()
+    usual_ms: float = 0.0  # running mean of the response time
+
+
+class NodeAlerting(Struct, frozen=True):
+    """What people know of a node, and why they hear no more of it now."""
+
+    notified: Notified | None = field(default=None, name="told")  # None: people take it for healthy
+    muted_for: Muted | None = field(default=None, name="held")  # None: its alerts are sent
+    inhibited_by: str = field(default="", name="held_by")  # the node whose failure explains its own
+    turns: int = 0  # bit n: the check n before the last failed where the one before served, or the reverse
+    flapping: bool = False
+
+
+class NodeRecovery(Struct, frozen=True):
+    """What is done about a node."""
+
+    claim: Claim | None = None
+    attempts: tuple[Attempt, ...] = ()  # of the current incident, and lately (diagnosis/status.py)
+    called_at: float = 0.0  # when a person was called in this incident; 0.0: not yet
+
+
+class NodeState(Struct, frozen=True):
+    """What is remembered of one node. On disk its three parts lie flat (storage/stored.py)."""
 
     status: Status = Status.UNKNOWN
     since: float = 0.0  # of the status
@@ -28,34 +59,26 @@ class NodeState(Struct, omit_defaults=True, frozen=True):
     served: int = 0  # consecutive checks that were ok or impaired
     impaired: int = 0  # consecutive
     incident_since: float = 0.0  # 0.0: none open
-    notified: Notified | None = field(default=None, name="told")  # None: people take it for healthy
-    muted_for: Muted | None = field(default=None, name="held")  # why they are told nothing else now
-    inhibited_by: str = field(default="", name="held_by")  # the node that explains its failure
-    turns: int = 0  # bit n: the check n before the last failed where the one before served, or the reverse
-    flapping: bool = False
     first_check: float = 0.0
     last_check: float = 0.0
     last_ok: float = 0.0
     response_ms: float | None = None  # of the last answered check
-    usual_ms: float = 0.0  # running mean
-    checks: int = 0  # counted, since first seen
-    successes: int = 0  # of these, ok or impaired
-    score_weight: float = 0.0
-    score_value: float = 0.0
-    hour: int = 0  # Unix time // 3600 of the newest of the hourly counters
-    hourly_checks: tuple[int, ...] = ()  # 24, index = hour % 24
-    hourly_successes: tuple[int, ...] = ()
     models: tuple[str, ...] = ()
     had_models: int = 0  # the last count that was not 0
     loaded: tuple[str, ...] = ()
     loading_since: float = 0.0
-    expiries: dict[str, float] = {}  # when each loaded model goes, by the node's clock
-    deep_at: float = 0.0  # when a loaded model last gave a sign of life, or was asked for one
+    expiries: dict[str, float] = {}  # when each loaded model is unloaded, by the node's clock
+    deep_at: float = 0.0  # when a loaded model last answered a deep check or a request, or was asked
     version: str = ""
     version_at: float = 0.0
-    claim: Claim | None = None
-    attempts: tuple[Attempt, ...] = ()  # of the current incident, and lately (diagnosis/status.py)
-    called_at: float = 0.0  # when a person was called in this incident; 0.0: not yet
+    statistics: NodeStatistics = NodeStatistics()
+    alerting: NodeAlerting = NodeAlerting()
+    recovery: NodeRecovery = NodeRecovery()
+
+    @property
+    def probed_cause(self) -> Cause | None:
+        """The cause as a probe alone names it, though a look may have made it precise."""
+        return self.refined_from or self.cause
 
 
 class Tick(Struct, frozen=True):
@@ -99,7 +122,14 @@ class State(Struct, omit_defaults=False):
     inventory_error: str = ""  # why the inventory's newest edit is not in force
     failed_units: dict[str, FailedUnit] = field(default_factory=dict)  # by the unit's whole name
 
+    def node(self, key: str) -> NodeState:
+        """Return what is remembered of a node; of one that was never checked, the defaults."""
+        return self.nodes.get(key, _NEVER_CHECKED)
+
     @property
     def recovery_held(self) -> bool:
         """Whether so many nodes fail at once that nothing is repaired."""
         return self.brake is not None and not self.brake.released
+
+
+_NEVER_CHECKED = NodeState()

@@ -18,6 +18,7 @@ from msgspec import Struct
 from gpu_mesh import __version__
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.inventory.mistakes import InventoryError, Mistake, describe
+from gpu_mesh.system import atomic
 from gpu_mesh.system.paths import Paths
 
 REREAD = 300.0  # seconds: for sources whose change no file shows, and for mistakes that may mend themselves
@@ -205,17 +206,6 @@ def _forget(used: Path, now: float) -> None:
 
 def _store(file: Path, cache: _Cache) -> None:
     """Replace the cache in one step; whoever may not write it, as a person who asks for status, does not."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o640)
-    except OSError:
-        return
-    try:
-        with os.fdopen(handle, "wb") as stored:
-            os.fchmod(handle, 0o640)
-            stored.write(msgspec.json.encode(cache))
-            stored.flush()
-            os.fsync(handle)
-        temporary.replace(file)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+    with suppress(OSError):
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")  # no lock keeps two from writing at once
+        atomic.write(file, msgspec.json.encode(cache), temporary=temporary, mode=0o640)

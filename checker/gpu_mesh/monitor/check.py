@@ -16,7 +16,7 @@ from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import Fault, Observation
-from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.domain.state import State
 from gpu_mesh.inventory import cache
 from gpu_mesh.monitor import tick
 from gpu_mesh.planning import plan
@@ -84,21 +84,22 @@ def _check(
     """Do points 2 to 5 of ``check``."""
     mesh = loaded.mesh
     nodes = tuple(node for node in mesh.nodes if node.enabled)
-    known = file.load()
+    known = file.load(began)
     seen = pool.observe_all(
         nodes,
         began,
         ask_version=lambda node: _version_is_old(known, node, began),
         trust_env=mesh.settings.proxy_from_environment,
         choose=lambda node, loaded: deep_check.choose(
-            known.nodes.get(node.key) or NodeState(), loaded, began, mesh.settings.deep_interval
+            known.node(node.key), loaded, began, mesh.settings.deep_interval
         ),
     )
     reachable, offline = _ask_canaries(mesh, nodes, known, seen)
     now = clock()
     probed = all(it.tags.fault is not Fault.MONITOR for it in seen.values())
     working = _working_units(known, now, good=probed)
-    with file.update(now) as state:
+    # By the clock of its beginning: no probe of this check may seem older than what was noted before.
+    with file.update(began) as state:
         first_new = state.next_alert
         note_inventory(state, loaded.error, paths.inventory, now)
         monitor_alerts.note_working(state, working, now)
@@ -167,7 +168,7 @@ def _ask_canaries(
 
 def _version_is_old(state: State, node: Node, now: float) -> bool:
     known = state.nodes.get(node.key)
-    return known is None or not 0 <= now - known.version_at <= VERSION_EVERY
+    return known is None or now - known.version_at > VERSION_EVERY
 
 
 def _events(change: Transition) -> list[Event]:

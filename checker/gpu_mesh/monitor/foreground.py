@@ -4,7 +4,6 @@ Each runs as a process of its own, so that one that fails, hangs or is killed ta
 fails is told of as a failed unit is.
 """
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -19,7 +18,7 @@ from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.monitor import unit_failures
 from gpu_mesh.storage.state_file import StateError
-from gpu_mesh.system import systemd
+from gpu_mesh.system import locks, systemd
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 
@@ -119,9 +118,7 @@ def alone(paths: Paths) -> Iterator[int]:
     """
     paths.state.mkdir(parents=True, exist_ok=True, mode=0o750)
     with (paths.state / "run.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.take(lock):
             lock.seek(0)
             number = lock.read().strip()
             yield int(number) if number.isdigit() else -1

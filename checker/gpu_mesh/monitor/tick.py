@@ -58,7 +58,7 @@ def apply(state: State, mesh: Mesh, sight: MeshObservation, began: float, now: f
         for node in nodes
         if node.key not in unprobed
         and not (sight.offline and not node.on_monitor)
-        and not _is_outdated(state, seen[node.key], now)
+        and not _is_outdated(state, seen[node.key])
     )
     note_offline(state, sight.reachable, mesh.settings, now, offline=sight.offline)
     monitor_alerts.note_gap(state, mesh.settings.check_interval, len(nodes), began, now)
@@ -73,13 +73,10 @@ def apply(state: State, mesh: Mesh, sight: MeshObservation, began: float, now: f
     return TickResult(changes, unprobed, merging.drop_superseded(state))
 
 
-def _is_outdated(state: State, seen: Observation, now: float) -> bool:
-    """Tell whether somebody else, a recovery say, looked at the node after this probe began.
-
-    A look in the future was written by a clock that has been set back since, and outdates nothing.
-    """
+def _is_outdated(state: State, seen: Observation) -> bool:
+    """Return whether somebody else, a recovery say, probed the node after this probe began."""
     known = state.nodes.get(seen.node)
-    return known is not None and seen.at < known.last_check <= now
+    return known is not None and seen.at < known.last_check
 
 
 def _forget_removed(state: State, mesh: Mesh, now: float) -> None:
@@ -88,5 +85,5 @@ def _forget_removed(state: State, mesh: Mesh, now: float) -> None:
     state.nodes = {
         key: node
         for key, node in state.nodes.items()
-        if key in described or abs(now - node.last_check) < REMEMBERED
+        if key in described or now - node.last_check < REMEMBERED
     }

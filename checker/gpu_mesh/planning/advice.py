@@ -82,7 +82,7 @@ _NEXT_STEP = {
 def tried(node: Node, known: NodeState, since: float = 0.0) -> str:
     """Say what was tried since then (Unix seconds; 0.0: as far as it counts still), and how it ended."""
     counts: dict[str, dict[str, int]] = {}
-    for attempt in known.attempts if since else ladder.counting(known):
+    for attempt in known.recovery.attempts if since else ladder.counting(known):
         if attempt.at < since:
             continue
         found = attempt.words if attempt.outcome is Outcome.DECLINED else ""

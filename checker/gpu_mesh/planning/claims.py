@@ -21,12 +21,12 @@ def is_live(claim: Claim, now: float) -> bool:
 
 def expire(before: NodeState, now: float) -> NodeState:
     """Count a claim that is not live as a lost attempt: whoever made it died before it could say more."""
-    claim = before.claim
+    claim = before.recovery.claim
     if claim is None or is_live(claim, now):
         return before
-    cause = before.refined_from or before.cause
+    cause = before.probed_cause
     lost = Attempt(min(claim.until, now), claim.action, Outcome.LOST, cause=cause, playbook=claim.playbook)
-    return _with_attempt(replace(before, claim=None), lost)
+    return _with_attempt(_with_claim(before, None), lost)
 
 
 def claimed(
@@ -43,21 +43,30 @@ def claimed(
         playbook: the operator's own, an absolute path.
     """
     claim = Claim(now, now + timeout, pid, action, playbook)
-    return replace(expire(before, now), claim=claim)
+    return _with_claim(expire(before, now), claim)
 
 
 def released(before: NodeState, claim: Claim, attempt: Attempt) -> NodeState:
     """Give the node back and remember the attempt. Somebody else's later claim stays."""
-    freed = replace(before, claim=None) if before.claim == claim else before
+    freed = without_claim(before, claim)
     return _with_attempt(freed, attempt)
+
+
+def without_claim(before: NodeState, claim: Claim) -> NodeState:
+    """Give the node back; a later claim, which is somebody else's, stays."""
+    return _with_claim(before, None) if before.recovery.claim == claim else before
+
+
+def _with_claim(before: NodeState, claim: Claim | None) -> NodeState:
+    return replace(before, recovery=replace(before.recovery, claim=claim))
 
 
 def _with_attempt(before: NodeState, attempt: Attempt) -> NodeState:
     """Append the attempt, if its incident is still open; the oldest that touched nothing goes first."""
     if not before.incident_since:
         return before
-    attempts = [*before.attempts, attempt]
+    attempts = [*before.recovery.attempts, attempt]
     if len(attempts) > KEPT_ATTEMPTS:
         untouched = (i for i, each in enumerate(attempts) if each.outcome is Outcome.DECLINED)
         del attempts[next(untouched, 0)]
-    return replace(before, attempts=tuple(attempts))
+    return replace(before, recovery=replace(before.recovery, attempts=tuple(attempts)))

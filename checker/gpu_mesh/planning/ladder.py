@@ -50,7 +50,7 @@ def first_rung(node: Node, known: NodeState) -> Rung:
        apart. Where people alone restart Ollama, the tunnel is still ours.
     3. Behind a tunnel whose port a stranger holds, anything may answer: the look at the tunnel tells.
     """
-    probed = known.refined_from or known.cause
+    probed = known.probed_cause
     for cause in (known.cause, probed):
         if cause is not None and cause.value in node.recovery_playbooks:
             return Rung(Action.OWN_PLAYBOOK, node.recovery_playbooks[cause.value])
@@ -66,7 +66,7 @@ def first_rung(node: Node, known: NodeState) -> Rung:
 _A_STRANGER_BEHIND_THE_PORT = (Cause.NOT_OLLAMA, Cause.FORBIDDEN, Cause.TLS)
 
 
-def step(node: Node, settings: Settings, known: NodeState, now: float) -> Step:
+def step(node: Node, settings: Settings, known: NodeState) -> Step:
     """Return where the node stands on its ladder.
 
     1. Attempts made for a node that served and for one that failed are counted apart.
@@ -76,10 +76,9 @@ def step(node: Node, settings: Settings, known: NodeState, now: float) -> Step:
     Args:
         node: the node as the inventory describes it.
         settings: the monitor's.
-        known: what is remembered of the node, its claim settled.
-        now: Unix seconds.
+        known: what is remembered of the node, without an expired claim.
     """
-    rung, cause = first_rung(node, known), known.refined_from or known.cause
+    rung, cause = first_rung(node, known), known.probed_cause
     attempts = counting(known)
     made, tries = acted(attempts), CAUSES[cause].tries if cause else 0
     allowed = tries or settings.recovery_max_attempts
@@ -87,7 +86,7 @@ def step(node: Node, settings: Settings, known: NodeState, now: float) -> Step:
     if rung.action is Action.OWN_PLAYBOOK:
         # The look that was declined has named the cause that it is for.
         attempts = tuple(each for each in attempts if each.outcome is not Outcome.DECLINED)
-    waits = due_after(node, settings, attempts, now)
+    waits = due_after(node, settings, attempts)
     if made < allowed and repaired < FLAPS:
         return Step(rung, waits, made, allowed)
     last = node.recovery_playbooks.get(LAST_RUNG, "")
@@ -96,7 +95,7 @@ def step(node: Node, settings: Settings, known: NodeState, now: float) -> Step:
     slow = settings.recovery_slow_retry
     due = attempts[-1].at + slow if attempts else 0.0
     over = not slow or bool(tries)
-    return Step(rung, _by_this_clock(attempts, due, now), made, made, exhausted=True, over=over)
+    return Step(rung, due, made, made, exhausted=True, over=over)
 
 
 def counting(known: NodeState) -> tuple[Attempt, ...]:
@@ -104,11 +103,11 @@ def counting(known: NodeState) -> tuple[Attempt, ...]:
 
     A look that ended with nothing done says nothing once the probe shows something else.
     """
-    cause = known.refined_from or known.cause
+    cause = known.probed_cause
     impaired = cause is not None and CAUSES[cause].verdict is Verdict.IMPAIRED
     return tuple(
         attempt
-        for attempt in known.attempts
+        for attempt in known.recovery.attempts
         if (attempt.cause is cause if impaired else not attempt.for_impairment)
         and not (attempt.outcome is Outcome.DECLINED and attempt.cause not in (None, cause))
     )
@@ -126,16 +125,11 @@ def acted(attempts: tuple[Attempt, ...]) -> int:
     return sum(attempt.outcome is not Outcome.DECLINED for attempt in attempts)
 
 
-def due_after(node: Node, settings: Settings, attempts: tuple[Attempt, ...], now: float) -> float:
+def due_after(node: Node, settings: Settings, attempts: tuple[Attempt, ...]) -> float:
     """Return the Unix time from which the attempt after these may be made; 0.0: at any time."""
     if not attempts:
         return 0.0
     wait = settings.recovery_backoff * 2.0 ** (len(attempts) - 1)
     wait = min(wait, max(LONGEST_BACKOFF, settings.recovery_backoff))
     chance = zlib.crc32(f"{node.key} {len(attempts)}".encode()) / 2**32
-    return _by_this_clock(attempts, attempts[-1].at + wait * (1 + JITTER * chance), now)
-
-
-def _by_this_clock(attempts: tuple[Attempt, ...], due: float, now: float) -> float:
-    """An attempt in the future was made by a clock that has been set back since, and holds nothing up."""
-    return due if attempts and attempts[-1].at <= now else 0.0
+    return attempts[-1].at + wait * (1 + JITTER * chance)

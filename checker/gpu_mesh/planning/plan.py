@@ -42,7 +42,7 @@ def plan(
     for node in mesh.nodes:
         if node.key != only if only else not node.enabled:
             continue
-        known = state.nodes.get(node.key) or NodeState()
+        known = state.node(node.key)
         if state.offline_since and not node.on_monitor:
             # Nothing that is said of the node can be trusted.
             decision = Decision(node.key, Action.NONE, "the monitor itself is offline", known.cause)
@@ -62,7 +62,7 @@ def _machines_at_work(mesh: Mesh, state: State, now: float) -> dict[str, str]:
     return {
         node.machine: node.key
         for node in mesh.nodes
-        if (known := state.nodes.get(node.key)) and claims.expire(known, now).claim is not None
+        if (known := state.nodes.get(node.key)) and claims.expire(known, now).recovery.claim is not None
     }
 
 
@@ -70,10 +70,15 @@ def _against(node: Node, state: State, at_work: str, *, force: bool) -> str:
     """Say what in the rest of the mesh stands against a recovery of the node; "": nothing."""
     if state.recovery_held and not force:
         return "too many nodes fail at once; to repair them all the same: gpu-mesh recover --force"
-    known = state.nodes.get(node.key) or NodeState()
-    leader = state.nodes.get(known.inhibited_by)
-    if leader and known.muted_for is Muted.DEPENDENCY and leader.cause is Cause.HOST_DOWN and leader.failures:
-        return f"{known.inhibited_by} has shown that the host is down"
+    known = state.node(node.key)
+    leader = state.nodes.get(known.alerting.inhibited_by)
+    if (
+        leader
+        and known.alerting.muted_for is Muted.DEPENDENCY
+        and leader.cause is Cause.HOST_DOWN
+        and leader.failures
+    ):
+        return f"{known.alerting.inhibited_by} has shown that the host is down"
     if at_work != node.key:
         return busy(known, node.key, at_work)
     return ""
@@ -104,8 +109,8 @@ def decide(
     """
     known = claims.expire(before, now)
     # What an earlier look made precise is looked at anew: the node may have changed since.
-    probed = known.refined_from or known.cause
-    step = ladder.step(node, settings, known, now)
+    probed = known.probed_cause
+    step = ladder.step(node, settings, known)
     rung = step.rung
     if force and rung.action is Action.NONE and node.recovery is not RecoveryKind.NONE:
         rung = Rung(Action.RESTART_OLLAMA)
@@ -127,8 +132,8 @@ def decide(
 def needs_a_person(node: Node, settings: Settings, before: NodeState, now: float) -> bool:
     """Tell whether the node fails, and its ladder was used up before that."""
     known = claims.expire(before, now)
-    step = ladder.step(node, settings, known, now)
-    probed = known.refined_from or known.cause
+    step = ladder.step(node, settings, known)
+    probed = known.probed_cause
     fails = not (_under_way(known) or _not_failing(node, settings, known, now))
     return fails and step.exhausted and not _not_helped(node, probed, step.rung)
 
@@ -155,9 +160,10 @@ def busy(known: NodeState, key: str, at_work: str) -> str:
 
 
 def _under_way(known: NodeState) -> str:
-    if known.claim is None:
+    claim = known.recovery.claim
+    if claim is None:
         return ""
-    return f"a recovery is under way since {format_clock(known.claim.at)} (process {known.claim.pid})"
+    return f"a recovery is under way since {format_clock(claim.at)} (process {claim.pid})"
 
 
 def _not_failing(node: Node, settings: Settings, known: NodeState, now: float) -> str:

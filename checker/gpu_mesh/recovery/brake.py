@@ -32,8 +32,7 @@ def update(state: State, mesh: Mesh, now: float) -> None:
     failing = [(key, was) for key, was in known if was.verdict is Verdict.FAILED]
     settings, most = mesh.settings, len(nodes) * mesh.settings.recovery_brake / 100
     if state.brake is None:
-        # Of a failure in the future nobody knows, since the clock was set back, how old it is.
-        at_once = [key for key, was in failing if abs(now - was.failing_since) <= WINDOW]
+        at_once = [key for key, was in failing if now - was.failing_since <= WINDOW]
         if settings.recovery_brake and len(nodes) >= SMALLEST_MESH and len(at_once) > most:
             state.brake = Brake(now)
     elif len(failing) <= most or len(nodes) < SMALLEST_MESH or not settings.recovery_brake:

@@ -54,11 +54,11 @@ def claim(
     node = decision and mesh.node(decision.node)
     if not decision or not node:
         return decisions
-    before = state.nodes.get(node.key) or NodeState()
+    before = state.node(node.key)
     after = claims.claimed(before, decision.action, now, longest(mesh), pid, decision.playbook)
     state.nodes[node.key] = after
-    assert after.claim is not None  # just made
-    return Job(node, after.claim, after, decision.cause)
+    assert after.recovery.claim is not None  # just made
+    return Job(node, after.recovery.claim, after, decision.cause)
 
 
 def expire_claims(state: State, mesh: Mesh, now: float, mine: Collection[str] = ()) -> list[Event]:
@@ -72,9 +72,9 @@ def expire_claims(state: State, mesh: Mesh, now: float, mine: Collection[str] = 
     """
     events = []
     for key, before in state.nodes.items():
-        if before.claim is None or not is_expired(before, now) or key in mine:
+        if before.recovery.claim is None or not is_expired(before, now) or key in mine:
             continue
-        claim, node = before.claim, mesh.node(key)
+        claim, node = before.recovery.claim, mesh.node(key)
         state.nodes[key] = claims.expire(before, now)
         events.append(event("recovery_lost", Severity.WARNING, node=key, action=claim.action, pid=claim.pid))
         if node and before.incident_since:
@@ -85,7 +85,7 @@ def expire_claims(state: State, mesh: Mesh, now: float, mine: Collection[str] = 
                 Outcome.LOST,
                 cause=before.cause,
                 words=words,
-                asked_for=before.refined_from or before.cause,
+                asked_for=before.probed_cause,
                 playbook=claim.playbook,
             )
             _notify(state, mesh, node, before, ending)
@@ -176,8 +176,8 @@ def record_result(
     outdated = proof.seen is not None and before.last_check > proof.seen.at
     if counts or outdated:
         state.nodes[node.key] = _with_result(node, before, job.claim, ending)
-    elif before.claim == job.claim:
-        state.nodes[node.key] = replace(before, claim=None)
+    else:
+        state.nodes[node.key] = claims.without_claim(before, job.claim)
     if proof.seen is not None and proof.serves:
         if not outdated:
             apply_observation(state, node, proof.seen)
@@ -189,7 +189,7 @@ def record_result(
     if (
         notified
         and before.incident_since
-        and (not stopping or ladder.step(node, mesh.settings, known, ending.at).exhausted)
+        and (not stopping or ladder.step(node, mesh.settings, known).exhausted)
     ):
         _notify(state, mesh, node, before, ending)
 
@@ -206,7 +206,7 @@ def call_for_help(state: State, mesh: Mesh, now: float) -> None:
         known = state.nodes.get(node.key) if node.enabled else None
         if (
             known
-            and not known.called_at
+            and not known.recovery.called_at
             and not any(each.called and each.for_impairment for each in ladder.counting(known))
             and plan.needs_a_person(node, mesh.settings, known, now)
             and not mutes(state, node, Level.CRITICAL, now)
@@ -225,7 +225,7 @@ def _sparing(
         node = mesh.node(each.node) if machines and is_due(each) else None
         at_work = node and (node.key if node.key in mine else machines.get(node.machine))
         if node and at_work:
-            known = state.nodes.get(node.key) or NodeState()
+            known = state.node(node.key)
             spared.append(Decision(node.key, Action.NONE, plan.busy(known, node.key, at_work), each.cause))
         else:
             spared.append(each)
@@ -246,7 +246,7 @@ def is_due(decision: Decision) -> bool:
 
 def is_expired(known: NodeState, now: float) -> bool:
     """Tell whether the node's claim has outlived whoever made it."""
-    return known.claim is not None and not claims.is_live(known.claim, now)
+    return known.recovery.claim is not None and not claims.is_live(known.recovery.claim, now)
 
 
 def _describe_repair(node: Node, ending: RecoveryResult) -> str:
@@ -269,15 +269,17 @@ def _notify(state: State, mesh: Mesh, node: Node, before: NodeState, ending: Rec
 def _called(known: NodeState, now: float) -> NodeState:
     """Remember that a person was called, and after which attempts."""
     counting = ladder.counting(known)
-    attempts = tuple(replace(each, called=each.called or each in counting) for each in known.attempts)
-    return replace(known, called_at=now, attempts=attempts)
+    attempts = tuple(
+        replace(each, called=each.called or each in counting) for each in known.recovery.attempts
+    )
+    return replace(known, recovery=replace(known.recovery, called_at=now, attempts=attempts))
 
 
 def _outcome(report: PlaybookResult, proof: Verification) -> Outcome:
     """Name the outcome; what ended before it could touch anything is no attempt that counts."""
     if (report.success and not report.done) or not report.looked:
         return Outcome.DECLINED
-    if proof.serves and not proof.detail:
+    if proof.proved:
         return Outcome.RECOVERED
     if report.stopped or (report.done and proof.seen is None):
         return Outcome.LOST  # what it did is not known, and the node is not to blame
@@ -293,7 +295,7 @@ def _with_result(node: Node, before: NodeState, claim: Claim, ending: RecoveryRe
     return replace(
         after,
         cause=refined,
-        refined_from=before.refined_from or before.cause,
+        refined_from=before.probed_cause,
         detail=_detail(node, before, refined, ending),
     )
 

@@ -5,9 +5,10 @@ process also holds a lock for each node that it is at, which the kernel lets go 
 it does. The locks are taken and looked at under the state's lock alone: no look is taken for work.
 """
 
-import fcntl
 from pathlib import Path
 from typing import IO
+
+from gpu_mesh.system import locks
 
 FOLDER = "recover.locks"
 """Below the state folder: a file for each node that was ever repaired. What nobody holds means nothing."""
@@ -28,7 +29,7 @@ class AtWork:
         """
         self._folder.mkdir(exist_ok=True, mode=0o750)
         self._held[node] = lock = (self._folder / node).open("a")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.take(lock)
 
     def end(self, node: str) -> None:
         """Let go of the node's lock."""
@@ -46,13 +47,4 @@ class AtWork:
             OSError: a lock cannot be looked at.
         """
         files = self._folder.iterdir() if self._folder.is_dir() else ()
-        return self.mine | {file.name for file in files if _is_held(file)}
-
-
-def _is_held(file: Path) -> bool:
-    with file.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return self.mine | {file.name for file in files if locks.is_held(file)}

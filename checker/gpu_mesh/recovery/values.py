@@ -24,3 +24,8 @@ class Verification(Struct, frozen=True):
     seen: Observation | None = None  # None: nothing that could be said of the node
     serves: bool = False
     detail: str = ""  # what is still wrong, or why nothing can be said; "": the repair is proved
+
+    @property
+    def proved(self) -> bool:
+        """Whether the node serves as it should."""
+        return self.serves and not self.detail

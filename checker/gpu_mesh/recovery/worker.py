@@ -145,7 +145,7 @@ def _claim(
     A node that a living process is at stays so though the clock has jumped past its claim.
     """
     now, mine = site.clock(), at_work.mine
-    seen = site.statefile.load()
+    seen = site.statefile.load(now)
     decisions = plan.plan(site.mesh, seen, now, only, force=force)
     expired = any(lifecycle.is_expired(known, now) for key, known in seen.nodes.items() if key not in mine)
     due = any(lifecycle.is_due(each) and each.node not in mine for each in decisions)
@@ -197,7 +197,7 @@ def _do(site: Context, job: Job, *, asked_for: bool) -> bool:
     if job.cause in (Cause.REFUSED, Cause.TUNNEL_DOWN) and not asked_for:
         short = replace(job.node, timeout=min(job.node.timeout, SHORT_PROBE))
         proof = _verify(site, replace(job, node=short), 0.0)
-        if proof.serves and not proof.detail:
+        if proof.proved:
             nothing = PlaybookResult(success=True, contacted=job.node.key, said="it serves again by itself")
             ending = lifecycle.result_of(job, action, nothing, proof, site.clock())
             _record_result(site, job, ending, proof, counts=False)
@@ -210,7 +210,7 @@ def _do(site: Context, job: Job, *, asked_for: bool) -> bool:
     proof = _verify(site, job, patience)
     ending = lifecycle.result_of(job, action, report, proof, site.clock())
     _record_result(site, job, ending, proof, counts=report.looked or not site.stopping.is_set())
-    return proof.serves and not proof.detail
+    return proof.proved
 
 
 def _act(site: Context, job: Job, action: Action) -> PlaybookResult:
@@ -273,7 +273,7 @@ def _verify(site: Context, job: Job, patience: float) -> Verification:
             choose=partial(deep_check.choose, job.before, at=at, interval=settings.deep_interval),
         )
         proof = lifecycle.verify(job, seen)
-        if (proof.serves and not proof.detail) or time.monotonic() + BETWEEN_PROBES >= until:
+        if (proof.proved) or time.monotonic() + BETWEEN_PROBES >= until:
             return proof
         site.stopping.wait(BETWEEN_PROBES)
     return Verification(detail="the monitor was stopped before a probe could show whether it helped")
@@ -290,7 +290,7 @@ def _record_result(
         status = state.nodes[job.node.key].status
     if state.next_alert != alerts_before:
         _set_trigger(site)
-    repaired = proof.serves and not proof.detail
+    repaired = proof.proved
     site.note(
         "recovery_verified" if repaired else "recovery_not_verified",
         Severity.NOTICE if repaired else Severity.WARNING,

@@ -108,7 +108,7 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
         nodes=tuple(
             _node(
                 node,
-                state.nodes.get(node.key) or NodeState(),
+                state.node(node.key),
                 decisions.get(node.key),
                 silences.quiet(state.silences, node, None, now),
                 now,
@@ -166,7 +166,7 @@ def _node(
         consecutive_failures=known.failures,
         answers=node.enabled and known.verdict in (Verdict.OK, Verdict.IMPAIRED),
         response_ms=known.response_ms,
-        usual_response_ms=known.usual_ms or None,
+        usual_response_ms=known.statistics.usual_ms or None,
         success_rate=uptime.success_rate(known),
         success_rate_24h=uptime.success_rate_24h(known, now),
         score=uptime.score(known),
@@ -174,8 +174,8 @@ def _node(
         loaded=known.loaded,
         version=known.version,
         last_check=known.last_check or None,
-        recovering=known.claim is not None and known.claim.until > now,
-        recovery_attempts=ladder.acted(known.attempts),
+        recovering=known.recovery.claim is not None and known.recovery.claim.until > now,
+        recovery_attempts=ladder.acted(known.recovery.attempts),
         last_recovery=_last_recovery(known),
         recovery_reason=_reason(known, decision),
         next_recovery=(decision.due if decision else 0.0) or None,
@@ -187,26 +187,26 @@ def _node(
 def _next_step(node: Node, known: NodeState) -> str:
     if known.cause is None:
         return ""
-    finding = Finding(known.attempts[-1].finding) if known.attempts else Finding.NONE
+    finding = Finding(known.recovery.attempts[-1].finding) if known.recovery.attempts else Finding.NONE
     return advice.step_after(node, finding, known.cause, ladder.last_words(node, known))
 
 
 def _last_recovery(known: NodeState) -> str:
-    if not known.attempts:
+    if not known.recovery.attempts:
         return ""
-    last = known.attempts[-1]
+    last = known.recovery.attempts[-1]
     return f"{clock_time(last.at)} {advice.describe_outcome(last.outcome)}: {last.words}"
 
 
 def _why_muted(known: NodeState, silenced: silences.MutedUntil | None, now: float) -> str:
-    if known.muted_for is Muted.SILENCE:
+    if known.alerting.muted_for is Muted.SILENCE:
         return silences.describe_silence(silenced, now) if silenced else "silenced"
     return {
-        Muted.DEPENDENCY: f"{known.inhibited_by} fails, which explains it",
+        Muted.DEPENDENCY: f"{known.alerting.inhibited_by} fails, which explains it",
         Muted.MESH: "one alert told of all nodes that fail at once",
         Muted.GRACE: "new node, never healthy yet",
         None: "",
-    }[known.muted_for]
+    }[known.alerting.muted_for]
 
 
 def _reason(known: NodeState, decision: Decision | None) -> str:

@@ -18,7 +18,7 @@ def best(mesh: Mesh, state: State, model: str = "") -> Node | None:
     """
     return min(
         _candidates(mesh, state, model),
-        key=lambda pair: (-(score(pair[1]) or 0.0), pair[1].usual_ms, pair[0].key),
+        key=lambda pair: (-(score(pair[1]) or 0.0), pair[1].statistics.usual_ms, pair[0].key),
         default=(None, None),
     )[0]
 

@@ -59,7 +59,7 @@ class Recorder:
             if known is None or not _is_ill(known):
                 self._alone.pop(each.node, None)
                 continue
-            if known.claim or lifecycle.is_due(each):
+            if known.recovery.claim or lifecycle.is_due(each):
                 continue
             without_times = re.sub(r"\([^)]*\)|\d+( (d|h|min|s)\b)?", "", each.reason)  # for they go by
             gist = " ".join(without_times.split())

@@ -176,7 +176,7 @@ class _Run:
         if self._running:
             for node in self.mesh.nodes:
                 if node.enabled:
-                    seen[node.key] = self._observe(node, self.state.nodes.get(node.key) or NodeState())
+                    seen[node.key] = self._observe(node, self.state.node(node.key))
         took = max(map(fake_probe.seconds, seen.values()), default=0.0)
         if seen:
             self._enter(began + took, partial(self._fold, seen, began))
@@ -289,7 +289,7 @@ class _Run:
         seen = self._observe(job.node, job.before)
         proof = lifecycle.verify(job, seen)
         at = self._now + fake_probe.seconds(seen)
-        if (proof.serves and not proof.detail) or at + BETWEEN_PROBES >= until:
+        if (proof.proved) or at + BETWEEN_PROBES >= until:
             self._enter(at, partial(self._conclude, work, report, proof))
         else:
             self._enter(at + BETWEEN_PROBES, partial(self._prove, work, report, until))

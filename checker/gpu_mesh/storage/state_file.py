@@ -4,25 +4,23 @@ The lock is held only to reload, change and save; what takes time (a probe, a de
 outside it, and its outcome is then folded into the state as it is by then.
 """
 
-import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
-from gpu_mesh.alerting import alerts
+from gpu_mesh.alerting import monitor_alerts
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.state import SCHEMA, State
+from gpu_mesh.storage import stored
+from gpu_mesh.storage.rebase import rebase
+from gpu_mesh.system import atomic, locks
 from gpu_mesh.system.log import Log
 
 LOCK_LIMIT = 10.0
 """Seconds to wait for another process to let go of the lock; each holds it for milliseconds."""
-
-_LOCK_PAUSE = 0.01  # seconds between two tries
 
 
 class StateError(Exception):
@@ -48,14 +46,14 @@ def decode(data: bytes) -> State:
         schema = msgspec.json.decode(data, type=_Schema).schema
         if schema != SCHEMA:
             raise OtherSchemaError(f"it has schema {schema}, this version reads {SCHEMA}")
-        return msgspec.json.decode(data, type=State)
+        return stored.from_disk(msgspec.json.decode(data, type=stored.StoredState))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
 
 
 def encode(state: State) -> bytes:
     """Encode a state so that a person can read it."""
-    return msgspec.json.format(msgspec.json.encode(state), indent=1) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(stored.to_disk(state)), indent=1) + b"\n"
 
 
 class StateFile:
@@ -68,18 +66,24 @@ class StateFile:
         self._temporary = folder / "state.json.new"
         self._lock = folder / "state.lock"
 
-    def load(self) -> State:
+    def load(self, now: float | None = None) -> State:
         """Read the state without the lock, for a look; a damaged file is left where it is.
+
+        Args:
+            now: Unix seconds, to which its times are brought (rebase.py); None: they stay as written.
 
         Raises:
             StateError: the file may not be read.
         """
         try:
-            return self._read()[0]
+            state = self._read()[0]
         except OSError as error:
             raise StateError(
                 f"{self._path} cannot be read: {error.strerror}; {_advice(self._path)}"
             ) from error
+        if now is not None:
+            rebase(state, now)
+        return state
 
     def make_folder(self) -> None:
         """Make the state folder where there is none yet.
@@ -109,8 +113,13 @@ class StateFile:
             lock = self._lock.open("a")
         with lock:
             with self._writing():
-                self._wait_for(lock)
+                if not locks.take_within(lock, LOCK_LIMIT):
+                    raise StateError(
+                        f"another process has kept {self._lock} locked for {LOCK_LIMIT:g} s; "
+                        f"find it with: fuser -v {self._lock}; then let it go on, or end it"
+                    )
                 state = self._reload(now)
+            rebase(state, now)
             yield state
             with self._writing():
                 self._save(state)
@@ -122,19 +131,6 @@ class StateFile:
         except OSError as error:
             place = error.filename or self._path
             raise StateError(f"{place} cannot be written: {error.strerror}; {_advice(self._path)}") from error
-
-    def _wait_for(self, lock: IO[str]) -> None:
-        end = time.monotonic() + LOCK_LIMIT
-        while True:
-            try:
-                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    raise StateError(
-                        f"another process has kept {self._lock} locked for {LOCK_LIMIT:g} s; "
-                        f"find it with: fuser -v {self._lock}; then let it go on, or end it"
-                    ) from None
-            time.sleep(_LOCK_PAUSE)
 
     def _read(self) -> tuple[State, ValueError | None]:
         """Return the best state there is, and what is wrong with the newest file."""
@@ -167,31 +163,13 @@ class StateFile:
                 ],
                 now,
             )
-            what = "is of another version of gpu-mesh" if other else "was damaged"
-            goes_on = "goes on from the copy before it" if state.nodes else "starts anew"
-            alerts.raise_monitor_alert(
-                state,
-                now,
-                f"The state file {what} ({damage}) and is set aside as {aside}; monitoring {goes_on}",
-                "to have its silences and history back, install the version that wrote it and, while "
-                f"gpu-mesh.target is stopped: mv {aside} {self._path}"
-                if other
-                else "look for a full or failing disk; the file may be deleted once looked at",
+            monitor_alerts.note_set_aside(
+                state, str(damage), aside=str(aside), file=str(self._path), other_version=other, now=now
             )
         return state
 
     def _save(self, state: State) -> None:
-        with self._temporary.open("wb") as file:
-            file.write(encode(state))
-            file.flush()
-            os.fsync(file.fileno())
-        self._keep_previous()
-        self._temporary.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        atomic.write(self._path, encode(state), temporary=self._temporary, before=self._keep_previous)
 
     def _keep_previous(self) -> None:
         """Let the file that is about to be replaced live on under its second name, without copying it.

@@ -188,7 +188,7 @@ def test_a_dead_mans_switch_that_hangs_or_refuses_costs_a_check_nothing_but_a_li
     site.check()
     switch.fault = "http_500"
     site.check()
-    assert site.state().nodes["desk"].checks == 2
+    assert site.state().nodes["desk"].statistics.checks == 2
     lost = [line for line in site.log() if "event=heartbeat_lost" in line]
     assert [line.partition("reason=")[2] for line in lost] == ["read_timeout", '"HTTP 500"']
     assert "secret" not in " ".join(site.log())

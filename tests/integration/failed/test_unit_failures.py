@@ -274,7 +274,7 @@ def test_a_systemctl_that_hangs_holds_a_check_for_its_patience_only(
     failed_at(site, 120)
     (systemd.folder / "systemctl").write_text("#!/bin/sh\nexec sleep 300\n")
     site.check()
-    assert site.state().nodes["desk"].checks == 1
+    assert site.state().nodes["desk"].statistics.checks == 1
     assert set(site.state().failed_units) == {DELIVER}
 
 

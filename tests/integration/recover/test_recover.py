@@ -22,7 +22,7 @@ from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.domain.observation import Fault, Observation, Reply
 from gpu_mesh.domain.recovery import Attempt, Claim, Finding, Outcome, RecoveryResult
-from gpu_mesh.domain.state import NodeState
+from gpu_mesh.domain.state import NodeAlerting, NodeState
 from gpu_mesh.recovery import lifecycle
 from gpu_mesh.recovery.values import Job, Verification
 from gpu_mesh.recovery.worker import Context, recover
@@ -79,7 +79,7 @@ class World:
             detail="Connection refused",
             failures=3,
             incident_since=now - 90,
-            notified=Notified(now - 30, Status.UNHEALTHY, Verdict.FAILED, now - 90),
+            alerting=NodeAlerting(notified=Notified(now - 30, Status.UNHEALTHY, Verdict.FAILED, now - 90)),
         )
         with self.statefile.update(now) as state:
             state.nodes[key] = replace(known, **fields)
@@ -114,8 +114,8 @@ def test_a_failed_ollama_is_restarted_proved_and_told_of_once(world: World, clos
     world.paths.recover_wanted.touch()
     assert recover(world.site(world.node(closed_port, world.starting(closed_port)))) == 0
     known = world.known()
-    assert (known.status, known.claim) == (Status.HEALTHY, None)
-    assert [each.outcome for each in known.attempts] == [Outcome.RECOVERED]
+    assert (known.status, known.recovery.claim) == (Status.HEALTHY, None)
+    assert [each.outcome for each in known.recovery.attempts] == [Outcome.RECOVERED]
     (alert,) = world.alerts()
     assert (alert.level, alert.node, alert.kind) == (Level.INFO, "gpu1", AlertKind.STATUS)
     assert alert.text.endswith("1 model; ran mesh_node_recovery_command, and Ollama answers on its own host")
@@ -156,7 +156,7 @@ def test_an_ollama_that_answers_on_its_own_host_only_is_left_alone_and_told_of_o
     assert recover(behind) == 0
     known = world.known()
     assert (known.status, known.cause) == (Status.UNHEALTHY, Cause.NOT_EXPOSED)
-    assert [(each.outcome, each.finding) for each in known.attempts] == [
+    assert [(each.outcome, each.finding) for each in known.recovery.attempts] == [
         (Outcome.DECLINED, "answers_on_its_host")
     ]
     (alert,) = world.alerts()
@@ -188,7 +188,11 @@ def test_a_node_that_serves_again_by_itself_is_left_alone(
     world.failing()
     assert recover(world.site(world.node(standin().port, "true"))) == 0
     assert world.runs() == []
-    assert (world.known().status, world.known().claim, world.known().attempts) == (Status.HEALTHY, None, ())
+    assert (world.known().status, world.known().recovery.claim, world.known().recovery.attempts) == (
+        Status.HEALTHY,
+        None,
+        (),
+    )
     (alert,) = world.alerts()
     assert alert.text.startswith("recovered after ")
 
@@ -235,7 +239,7 @@ def test_a_recovery_that_does_not_help_warns_waits_and_with_the_last_attempt_cal
     assert last.next_step.startswith(
         "correct mesh_node_recovery_command of gpu1, which ended with status 7; or see why Ollama stopped"
     )
-    assert [each.outcome for each in world.known().attempts] == [Outcome.FAILED] * 4
+    assert [each.outcome for each in world.known().recovery.attempts] == [Outcome.FAILED] * 4
 
 
 def test_a_restart_that_ends_well_is_no_success_until_a_probe_says_so(
@@ -256,7 +260,7 @@ def test_a_restart_that_ends_well_is_no_success_until_a_probe_says_so(
     )
     recover(proof)
     assert world.known().status is Status.UNHEALTHY
-    assert world.known().attempts[0].outcome is Outcome.NOT_RECOVERED
+    assert world.known().recovery.attempts[0].outcome is Outcome.NOT_RECOVERED
     assert "did not help (attempt 1 of 3)" in world.alerts()[0].text
     assert "Connection refused" in world.alerts()[0].text
 
@@ -334,7 +338,7 @@ def test_killed_at_any_step_a_recovery_is_not_repeated_and_counts_once_its_claim
         expected_models=("llama3.2",),
     )
     reached: dict[str, Callable[[], object]] = {
-        "claimed": lambda: world.known().claim,
+        "claimed": lambda: world.known().recovery.claim,
         "looking": lambda: hanging.connections,
         "leased": lambda: list(leases.glob("*/lease")),
         "acting": world.runs,
@@ -346,7 +350,7 @@ def test_killed_at_any_step_a_recovery_is_not_repeated_and_counts_once_its_claim
     assert eventually(reached[step])
     killed.kill()
     killed.wait(10)
-    claim = world.known().claim
+    claim = world.known().recovery.claim
     assert claim is not None
     assert claim.pid == killed.pid
 
@@ -355,12 +359,14 @@ def test_killed_at_any_step_a_recovery_is_not_repeated_and_counts_once_its_claim
     runs = world.runs()
     # Between the lease and the act there is next to no time.
     assert runs == ["gpu1"] * (step in ("acting", "proving")) or (step, runs) == ("leased", ["gpu1"])
-    assert world.known() == replace(before, claim=claim), "the claim is honoured, the incident not forgotten"
+    assert world.known() == replace(before, recovery=replace(before.recovery, claim=claim)), (
+        "the claim is honoured, the incident not forgotten"
+    )
 
     late = claim.until - time.time() + 1
     recover(world.site(node, ahead=late))
     assert world.runs() == runs, "the lost attempt is followed by the usual wait"
-    assert [each.outcome for each in world.known().attempts] == [Outcome.LOST]
+    assert [each.outcome for each in world.known().recovery.attempts] == [Outcome.LOST]
     assert world.alerts()[-1].text == (
         f"restart of Ollama was cut off (attempt 1 of 3): the process that did it ({killed.pid}) "
         "ended before it could say more"
@@ -406,7 +412,7 @@ def test_a_host_that_is_lost_counts_as_an_attempt_only_once_it_may_have_been_tou
     world.settings = replace(world.settings, recovery_playbooks=str(world.folder))
     world.failing()
     recover(world.site(replace(world.node(closed_port, "true"), on_monitor=False)))
-    (attempt,) = world.known().attempts
+    (attempt,) = world.known().recovery.attempts
     assert (attempt.outcome, attempt.finding) == (outcome, "host_down")
     assert world.known().cause is Cause.HOST_DOWN
     assert "Connection refused" in world.alerts()[0].text
@@ -419,8 +425,8 @@ def test_a_playbook_that_is_ended_before_its_look_is_over_is_no_attempt_that_cou
     world.failing()
     world.settings = replace(world.settings, recovery_timeout=2.0)
     recover(world.site(world.node(standin(fault="hang").port, "sleep 5")))
-    (attempt,) = world.known().attempts
-    assert (attempt.outcome, world.known().claim) == (Outcome.DECLINED, None)
+    (attempt,) = world.known().recovery.attempts
+    assert (attempt.outcome, world.known().recovery.claim) == (Outcome.DECLINED, None)
     assert "it took longer than 2 s" in world.alerts()[0].text
 
 
@@ -431,7 +437,7 @@ def test_a_playbook_that_is_ended_while_it_acts_is_an_attempt_that_counts(
     world.settings = replace(world.settings, recovery_timeout=15.0)
     recover(world.site(world.node(closed_port, "sleep 60")))
     assert world.runs() == ["gpu1"]
-    (attempt,) = world.known().attempts
+    (attempt,) = world.known().recovery.attempts
     assert (attempt.outcome, attempt.finding) == (Outcome.FAILED, "silent_on_its_host")
     assert "(attempt 1 of 3): the playbook was ended: it took longer than 15 s" in world.alerts()[0].text
 
@@ -445,7 +451,7 @@ def test_an_operators_broken_playbook_is_told_of_once_and_is_no_attempt(
     world.failing()
     for ahead in (0, 100, 300, 900):
         recover(world.site(world.node(closed_port, "true"), ahead=ahead))
-    assert [each.outcome for each in world.known().attempts] == [Outcome.DECLINED] * 4
+    assert [each.outcome for each in world.known().recovery.attempts] == [Outcome.DECLINED] * 4
     (alert,) = world.alerts()
     assert alert.text.startswith("not restarted: ")
     assert f"{own} cannot be run: " in alert.text
@@ -459,7 +465,7 @@ def test_a_recovery_that_is_stopped_before_it_looked_is_no_attempt(world: World,
         threading.Timer(0.3, site.stopping.set).start()
         recover(site)
         assert "recovery_claimed" in world.logged()
-        assert (world.known().attempts, world.known().claim) == ((), None)
+        assert (world.known().recovery.attempts, world.known().recovery.claim) == ((), None)
     assert world.alerts() == []
     assert world.runs() == []
 
@@ -477,7 +483,7 @@ def test_a_recovery_that_is_stopped_while_it_acts_is_cut_off_at_once_and_counts(
         site.stopping.set()
         assert done.result(timeout=30) == 0
     known = world.known()
-    assert (known.claim, known.attempts[-1].outcome) == (None, Outcome.LOST)
+    assert (known.recovery.claim, known.recovery.attempts[-1].outcome) == (None, Outcome.LOST)
     (alert,) = world.alerts()
     assert alert.text.startswith("needs you: restart of Ollama was cut off (attempt 3 of 3)")
 
@@ -501,8 +507,8 @@ def test_a_repair_that_the_monitor_itself_could_not_prove_is_not_held_against_th
     )
     known = world.known()
     assert (known.status, known.failures) == (Status.UNHEALTHY, 3)
-    assert known.attempts[-1].outcome is Outcome.LOST
-    assert "but the monitor itself could not probe the node: " in known.attempts[-1].words
+    assert known.recovery.attempts[-1].outcome is Outcome.LOST
+    assert "but the monitor itself could not probe the node: " in known.recovery.attempts[-1].words
 
 
 def test_a_proof_that_is_older_than_the_last_check_changes_nothing(
@@ -513,11 +519,13 @@ def test_a_proof_that_is_older_than_the_last_check_changes_nothing(
 
     def observe(node: Node, at: float, **options: Any) -> Observation:
         seen = site.observe(node, at, **options)
-        world.failing(last_check=at + 5, claim=world.known().claim)  # a check that began later, and failed
+        world.failing(
+            last_check=at + 5, claim=world.known().recovery.claim
+        )  # a check that began later, and failed
         return seen
 
     recover(Context(site.paths, site.mesh, site.statefile, site.log, observe=observe))
-    assert (world.known().status, world.known().claim) == (Status.UNHEALTHY, None)
+    assert (world.known().status, world.known().recovery.claim) == (Status.UNHEALTHY, None)
     assert world.alerts() == []
 
 
@@ -535,7 +543,7 @@ def test_a_node_that_fails_during_a_slow_repair_is_repaired_meanwhile(world: Wor
         world.failing("gpu2")
         world.paths.recover_wanted.touch()
         assert eventually(lambda: world.known("gpu2").status is Status.HEALTHY)
-        assert world.known("gpu1").claim is not None, "the slow one is still under way"
+        assert world.known("gpu1").recovery.claim is not None, "the slow one is still under way"
         gate.touch()
         done.result(timeout=60)
     assert not world.paths.recover_wanted.exists()
@@ -552,7 +560,7 @@ def test_word_that_cannot_be_left_does_not_stop_a_recovery(world: World, closed_
     world.failing()
     world.paths.deliver_wanted.symlink_to(world.folder / "nowhere/file")
     assert recover(world.site(world.node(closed_port, "exit 1"))) == 0
-    assert (world.known().claim, len(world.alerts())) == (None, 1)
+    assert (world.known().recovery.claim, len(world.alerts())) == (None, 1)
     assert "trigger_failed" in world.logged()
 
 
@@ -570,9 +578,9 @@ def test_a_clock_that_jumps_past_the_claim_of_a_process_at_work_brings_no_second
     if only:
         assert code == 1
         assert "gpu1  refused: nothing: a recovery is under way since" in capsys.readouterr().out
-    claim = world.known().claim
+    claim = world.known().recovery.claim
     assert claim is not None
     assert claim.pid == at_work.pid
     assert at_work.wait(60) == 0
-    assert (world.known().status, world.known().claim) == (Status.HEALTHY, None)
-    assert [each.outcome for each in world.known().attempts] == [Outcome.RECOVERED]
+    assert (world.known().status, world.known().recovery.claim) == (Status.HEALTHY, None)
+    assert [each.outcome for each in world.known().recovery.attempts] == [Outcome.RECOVERED]

@@ -111,7 +111,7 @@ class Witness:
 
     @staticmethod
     def lost_no_incident(before: NodeState, after: NodeState) -> None:
-        assert after.checks >= before.checks
+        assert after.statistics.checks >= before.statistics.checks
         if before.incident_since and after.incident_since:
             assert after.incident_since == before.incident_since
 

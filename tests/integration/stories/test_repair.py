@@ -83,8 +83,8 @@ def test_a_killed_ollama_is_told_of_restarted_and_told_of_while_another_command_
         assert "recovered after" in receiver.titles[-1]
         assert int(pid.read_text()) != killed
         assert is_healthy(site)
-        checks = site.state().nodes["desk"].checks
-        assert eventually(lambda: site.state().nodes["desk"].checks > checks)
+        checks = site.state().nodes["desk"].statistics.checks
+        assert eventually(lambda: site.state().nodes["desk"].statistics.checks > checks)
         running.send_signal(signal.SIGTERM)
         assert running.wait(20) == 0
         assert left_of_the_monitor(site) == []
@@ -118,7 +118,7 @@ def test_a_monitor_that_is_stopped_in_the_middle_of_a_recovery_leaves_nothing_ru
         running.send_signal(signal.SIGTERM)
         assert running.wait(20) == 0
         assert left_of_the_monitor(site) == []
-    assert site.state().nodes["desk"].claim is None
+    assert site.state().nodes["desk"].recovery.claim is None
 
 
 def test_a_monitor_that_cannot_start_a_command_for_a_while_goes_on(site: Site, standin) -> None:
@@ -130,8 +130,8 @@ def test_a_monitor_that_cannot_start_a_command_for_a_while_goes_on(site: Site, s
         errors = site.folder / "monitor.err"
         assert eventually(lambda: "command_not_started command=check" in errors.read_text())
         resource.prlimit(running.pid, resource.RLIMIT_NOFILE, before)
-        checks = site.state().nodes["desk"].checks
-        assert eventually(lambda: site.state().nodes["desk"].checks > checks)
+        checks = site.state().nodes["desk"].statistics.checks
+        assert eventually(lambda: site.state().nodes["desk"].statistics.checks > checks)
         running.send_signal(signal.SIGTERM)
         assert running.wait(20) == 0
 

@@ -11,7 +11,7 @@ from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, Settings, Tunnel
 from gpu_mesh.domain.observation import Fault, Observation, Reply
-from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.domain.state import NodeAlerting, NodeState, State
 from gpu_mesh.monitor import tick
 from gpu_mesh.planning import plan
 from gpu_mesh.reporting.report import report
@@ -104,8 +104,7 @@ def test_whatever_parents_and_state_say_no_node_is_explained_by_itself_and_each_
                 verdict=Verdict.FAILED if fails else Verdict.OK,
                 cause=Cause.TUNNEL_STUCK if fails else None,
                 failures=int(status is Status.DEGRADED),
-                muted_for=Muted.DEPENDENCY if held_by else None,
-                inhibited_by=held_by,
+                alerting=NodeAlerting(muted_for=Muted.DEPENDENCY if held_by else None, inhibited_by=held_by),
             )
     mesh = Mesh(tuple(nodes), Settings(grace=0, recovery_brake=0))
     explained = inhibition.inhibited_by(state, mesh, (), NOW)
@@ -121,6 +120,6 @@ def test_whatever_parents_and_state_say_no_node_is_explained_by_itself_and_each_
     plan.plan(mesh, state, NOW)
     report(mesh, state, NOW)
     failing = {node.key for node in nodes if node.enabled and faults[node.key]}
-    held = {key for key in failing if state.nodes[key].muted_for is Muted.DEPENDENCY}
+    held = {key for key in failing if state.nodes[key].alerting.muted_for is Muted.DEPENDENCY}
     told = {alert.node for alert in state.alerts if alert.level is not Level.INFO}
     assert told >= failing - held

@@ -40,7 +40,6 @@ DUE = {
     "one whose context length is not known could be loaded anew, and is not": (
         NodeState(), (LoadedModel("a", 100, 100, NOW + 300),), False,
     ),
-    "a clock that was set back does not put it off for long": (NodeState(deep_at=NOW + 9999), (MODEL,), True),
     "without a loaded model there is none": (NodeState(), (), False),
 }  # fmt: skip
 

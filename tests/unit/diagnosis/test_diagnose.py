@@ -7,7 +7,7 @@ from gpu_mesh.domain.causes import CAUSES, Cause
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Node, RecoveryKind, Tunnel
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
-from gpu_mesh.domain.state import NodeState
+from gpu_mesh.domain.state import NodeState, NodeStatistics
 
 PLAIN = Node(key="vengeance", name="Vengeance", url="http://100.64.0.7:11434")
 TUNNELLED = Node(
@@ -85,7 +85,7 @@ def serving(
 
 
 ON_GPU = LoadedModel("a:1b", size=100, size_vram=100, expires_at=NOW + 300)
-USED_TO = NodeState(successes=20, usual_ms=50, had_models=2)
+USED_TO = NodeState(statistics=NodeStatistics(successes=20, usual_ms=50), had_models=2)
 PS_HANGS = Reply(Fault.READ_TIMEOUT)
 
 

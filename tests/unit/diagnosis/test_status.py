@@ -148,8 +148,10 @@ def test_thresholds_are_the_nodes_own() -> None:
 
 def test_recoveries_of_the_last_hour_still_count_in_the_next_incident_and_older_ones_do_not() -> None:
     old, new = (Attempt(NOW - age, Action.RESTART_OLLAMA, Outcome.RECOVERED) for age in (3700, 60))
-    mesh_state = state.State(nodes={"iceland": state.NodeState(attempts=(old, new))})
-    assert evaluate.apply_observation(mesh_state, NODE, seen(OK, NOW)).after.attempts == (new,)
+    mesh_state = state.State(
+        nodes={"iceland": state.NodeState(recovery=state.NodeRecovery(attempts=(old, new)))}
+    )
+    assert evaluate.apply_observation(mesh_state, NODE, seen(OK, NOW)).after.recovery.attempts == (new,)
 
 
 def test_what_a_node_said_before_it_failed_is_remembered() -> None:
@@ -218,7 +220,7 @@ def test_whatever_happens_no_incident_that_was_told_ends_untold_and_no_end_is_to
                 open_incident = False
             elif alert.id >= before:
                 open_incident = True
-        if after.status is Status.HEALTHY and not after.flapping:
+        if after.status is Status.HEALTHY and not after.alerting.flapping:
             assert not open_incident
 
 

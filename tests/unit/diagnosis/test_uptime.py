@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from gpu_mesh.diagnosis import uptime
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
-from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.domain.state import NodeState, NodeStatistics, State
 from gpu_mesh.routing import best
 
 HOUR = 3600.0
@@ -17,8 +17,7 @@ HOUR = 3600.0
 def counted(*checks: tuple[float, Verdict]) -> NodeState:
     node = NodeState()
     for at, verdict in checks:
-        figures_now = uptime.count(node, verdict, at)
-        node = replace(node, **{name: getattr(figures_now, name) for name in figures_now.__struct_fields__})
+        node = replace(node, statistics=uptime.count(node.statistics, verdict, at))
     return node
 
 
@@ -76,7 +75,9 @@ def known(
     score: float, usual_ms: float = 10.0, status: Status = Status.HEALTHY, models: tuple[str, ...] = ()
 ) -> NodeState:
     return NodeState(
-        status=status, score_weight=1.0, score_value=score / 100, usual_ms=usual_ms, models=models
+        status=status,
+        statistics=NodeStatistics(score_weight=1.0, score_value=score / 100, usual_ms=usual_ms),
+        models=models,
     )
 
 

@@ -45,19 +45,19 @@ def tried(
 
 
 def after(*attempts: Attempt, known: NodeState = DOWN) -> NodeState:
-    return replace(known, attempts=attempts)
+    return replace(known, recovery=replace(known.recovery, attempts=attempts))
 
 
 def test_the_waits_double_and_are_never_shorter_than_set_nor_a_tenth_longer() -> None:
     for number, wait in ((1, 60), (2, 120), (3, 240)):
         attempts = tuple(tried(0) for _ in range(number))
-        assert wait <= ladder.due_after(NODE, SETTINGS, attempts, NOW) - NOW <= 1.1 * wait
+        assert wait <= ladder.due_after(NODE, SETTINGS, attempts) - NOW <= 1.1 * wait
 
 
 @given(st.text(min_size=1, max_size=20), st.integers(1, 20))
 def test_no_wait_is_longer_than_an_hour_and_a_tenth(key: str, number: int) -> None:
     node = replace(NODE, key=key)
-    due = ladder.due_after(node, SETTINGS, tuple(tried(0) for _ in range(number)), NOW)
+    due = ladder.due_after(node, SETTINGS, tuple(tried(0) for _ in range(number)))
     assert 60 <= due - NOW <= 3960
 
 
@@ -107,14 +107,14 @@ STEPS = {
 @pytest.mark.parametrize("case", STEPS)
 def test_the_next_step_of_the_ladder(case: str) -> None:
     node, known, rung, said = STEPS[case]
-    step = ladder.step(node, SETTINGS, known, NOW)
+    step = ladder.step(node, SETTINGS, known)
     words = "over" if step.over else "waits" if step.due > NOW else "due"
     assert (step.rung, ("exhausted, " if step.exhausted and not step.over else "") + words) == (rung, said)
 
 
 def test_the_slow_retry_can_be_switched_off() -> None:
     known = after(*map(tried, (9000, 6000, 3600)))
-    assert ladder.step(NODE, Settings(recovery_slow_retry=0), known, NOW).over
+    assert ladder.step(NODE, Settings(recovery_slow_retry=0), known).over
 
 
 def decided(
@@ -153,7 +153,9 @@ def test_where_a_stranger_may_hold_the_tunnels_port_a_look_is_taken(cause: Cause
 def test_two_nodes_of_one_machine_are_repaired_one_after_the_other() -> None:
     sister = replace(NODE, key="gpu2", url="http://gpu1:11435")
     other = replace(NODE, key="gpu3", url="http://gpu3:11434")
-    under_way = replace(DOWN, claim=Claim(NOW - 1, NOW + 60, 7, Action.RESTART_OLLAMA))
+    under_way = replace(
+        DOWN, recovery=replace(DOWN.recovery, claim=Claim(NOW - 1, NOW + 60, 7, Action.RESTART_OLLAMA))
+    )
     state = State(nodes={"gpu1": under_way, "gpu2": DOWN, "gpu3": DOWN})
     said = {each.node: each.reason for each in plan.plan(Mesh((NODE, sister, other)), state, NOW)}
     assert said["gpu2"] == "a recovery of gpu1 is under way on the same machine"
@@ -182,7 +184,10 @@ def test_the_last_attempt_calls_a_person_who_is_told_what_was_tried() -> None:
 
 
 def test_a_slow_retry_that_does_not_help_either_is_no_news() -> None:
-    known = replace(after(*map(tried, (9000, 6000, 3600))), called_at=NOW - 3600)
+    known = replace(
+        after(*map(tried, (9000, 6000, 3600))),
+        recovery=replace(after(*map(tried, (9000, 6000, 3600))).recovery, called_at=NOW - 3600),
+    )
     assert recovery_alerts.alert_of(NODE, SETTINGS, known, ENDED) is None
 
 

@@ -12,6 +12,7 @@ from gpu_mesh.domain.recovery import Attempt, Claim, Finding, Outcome, RecoveryR
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import claims, findings, plan
 from gpu_mesh.recovery import lifecycle
+from gpu_mesh.storage.rebase import rebase
 
 NOW = 1_700_000_000.0
 DIRECT = Node("gpu1", "GPU one", "http://gpu1:11434")
@@ -88,12 +89,14 @@ def test_a_failing_node_gets_what_helps_its_cause(node: Node, cause: Cause | Non
         ),
         (
             DIRECT,
-            replace(DOWN, claim=Claim(NOW - 20, NOW + 100, 4711, RESTART)),
+            replace(DOWN, recovery=replace(DOWN.recovery, claim=Claim(NOW - 20, NOW + 100, 4711, RESTART))),
             "a recovery is under way since 22:13:00 UTC (process 4711)",
         ),
         (
             DIRECT,
-            replace(DOWN, attempts=(attempt(900), attempt(600), attempt(300))),
+            replace(
+                DOWN, recovery=replace(DOWN.recovery, attempts=(attempt(900), attempt(600), attempt(300)))
+            ),
             (
                 "3 of 3 attempts made: needs a person, the next attempt is due at 23:08 UTC; "
                 "see why Ollama stopped: journalctl -u ollama.service on gpu1"
@@ -101,12 +104,12 @@ def test_a_failing_node_gets_what_helps_its_cause(node: Node, cause: Cause | Non
         ),
         (
             DIRECT,
-            replace(DOWN, attempts=(attempt(20),)),
+            replace(DOWN, recovery=replace(DOWN.recovery, attempts=(attempt(20),))),
             "next attempt in 45 s (22:14:05 UTC), after attempt 1",
         ),
         (
             DIRECT,
-            replace(DOWN, attempts=(attempt(300), attempt(100))),
+            replace(DOWN, recovery=replace(DOWN.recovery, attempts=(attempt(300), attempt(100)))),
             "next attempt in 26 s (22:13:45 UTC), after attempt 2",
         ),
     ],
@@ -118,9 +121,13 @@ def test_doing_nothing_has_a_stated_reason(node: Node, known: NodeState, reason:
 @pytest.mark.parametrize(
     "known",
     [
-        replace(DOWN, attempts=(attempt(66),)),
-        replace(DOWN, attempts=(attempt(300), attempt(132))),
-        replace(DOWN, status=Status.OFFLINE, attempts=(attempt(4000, Outcome.DECLINED),) * 9),
+        replace(DOWN, recovery=replace(DOWN.recovery, attempts=(attempt(66),))),
+        replace(DOWN, recovery=replace(DOWN.recovery, attempts=(attempt(300), attempt(132)))),
+        replace(
+            DOWN,
+            status=Status.OFFLINE,
+            recovery=replace(DOWN.recovery, attempts=(attempt(4000, Outcome.DECLINED),) * 9),
+        ),
     ],
     ids=["after the first wait", "after the doubled wait", "what was declined is not counted"],
 )
@@ -133,7 +140,7 @@ def test_a_node_whose_wait_is_over_gets_another_attempt(known: NodeState) -> Non
     [
         NodeState(status=Status.HEALTHY),
         replace(DOWN, status=Status.DEGRADED, failures=1),
-        replace(DOWN, attempts=(attempt(3), attempt(2), attempt(1))),
+        replace(DOWN, recovery=replace(DOWN.recovery, attempts=(attempt(3), attempt(2), attempt(1)))),
         replace(DOWN, cause=Cause.TLS),
     ],
     ids=["healthy", "degraded", "attempts used up", "another cause"],
@@ -143,17 +150,17 @@ def test_a_person_who_insists_gets_a_recovery_which_still_looks_first(known: Nod
 
 
 def test_insisting_overrides_neither_a_recovery_under_way_nor_an_owner_who_forbids_it() -> None:
-    under_way = replace(DOWN, claim=Claim(NOW - 1, NOW + 1, 1, RESTART))
+    under_way = replace(DOWN, recovery=replace(DOWN.recovery, claim=Claim(NOW - 1, NOW + 1, 1, RESTART)))
     assert decided(DIRECT, under_way, force=True)[0] is NONE
     assert decided(HANDS_OFF, DOWN, force=True)[0] is NONE
 
 
 def test_a_claim_that_expired_counts_as_a_lost_attempt() -> None:
-    dead = replace(DOWN, claim=Claim(NOW - 100, NOW - 10, 1, RESTART))
+    dead = replace(DOWN, recovery=replace(DOWN.recovery, claim=Claim(NOW - 100, NOW - 10, 1, RESTART)))
     assert decided(DIRECT, dead) == (NONE, "next attempt in 55 s (22:14:15 UTC), after attempt 1")
     settled = claims.expire(dead, NOW)
-    assert settled.claim is None
-    assert settled.attempts == (Attempt(NOW - 10, RESTART, Outcome.LOST, cause=Cause.REFUSED),)
+    assert settled.recovery.claim is None
+    assert settled.recovery.attempts == (Attempt(NOW - 10, RESTART, Outcome.LOST, cause=Cause.REFUSED),)
 
 
 def test_a_node_that_is_not_enabled_is_left_out_unless_it_is_named() -> None:
@@ -190,27 +197,29 @@ def test_the_look_makes_the_cause_precise(
 
 def test_a_claim_ends_with_its_own_attempt_and_leaves_somebody_elses_alone() -> None:
     mine = claims.claimed(DOWN, RESTART, NOW, 60, 1)
-    assert mine.claim is not None
-    after = claims.released(mine, mine.claim, attempt(0))
-    assert (after.claim, after.attempts) == (None, (attempt(0),))
-    other = replace(mine, claim=Claim(NOW + 61, NOW + 121, 2, RESTART))
-    assert claims.released(other, mine.claim, attempt(0)).claim == other.claim
+    assert mine.recovery.claim is not None
+    after = claims.released(mine, mine.recovery.claim, attempt(0))
+    assert (after.recovery.claim, after.recovery.attempts) == (None, (attempt(0),))
+    other = replace(mine, recovery=replace(mine.recovery, claim=Claim(NOW + 61, NOW + 121, 2, RESTART)))
+    assert claims.released(other, mine.recovery.claim, attempt(0)).recovery.claim == other.recovery.claim
 
 
 def test_an_attempt_on_a_node_that_came_back_meanwhile_burdens_no_later_incident() -> None:
     mine = claims.claimed(DOWN, RESTART, NOW, 60, 1)
-    assert mine.claim is not None
+    assert mine.recovery.claim is not None
     back = replace(mine, status=Status.HEALTHY, failures=0, incident_since=0.0)
-    assert claims.released(back, mine.claim, attempt(0)).attempts == ()
+    assert claims.released(back, mine.recovery.claim, attempt(0)).recovery.attempts == ()
 
 
 def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
-    known = replace(DOWN, attempts=(attempt(9_999),))
+    known = replace(DOWN, recovery=replace(DOWN.recovery, attempts=(attempt(9_999),)))
     for _ in range(100):
         claim = Claim(NOW, NOW + 1, 1, RESTART)
-        known = claims.released(replace(known, claim=claim), claim, attempt(0, Outcome.DECLINED))
-    assert len(known.attempts) == claims.KEPT_ATTEMPTS
-    assert known.attempts[0] == attempt(9_999)
+        known = claims.released(
+            replace(known, recovery=replace(known.recovery, claim=claim)), claim, attempt(0, Outcome.DECLINED)
+        )
+    assert len(known.recovery.attempts) == claims.KEPT_ATTEMPTS
+    assert known.recovery.attempts[0] == attempt(9_999)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +236,7 @@ def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
             ),
         ),
         (
-            replace(DOWN, attempts=(attempt(300), attempt(200))),
+            replace(DOWN, recovery=replace(DOWN.recovery, attempts=(attempt(300), attempt(200)))),
             RecoveryResult(
                 NOW, RESTART, Outcome.NOT_RECOVERED, Finding.SILENT, Cause.REFUSED, "restarted; but Timeout"
             ),
@@ -271,19 +280,24 @@ def test_what_was_declined_is_told_of_once_in_an_incident() -> None:
     ending = RecoveryResult(
         NOW, RESTART, Outcome.DECLINED, Finding.ANSWERS, Cause.NOT_EXPOSED, "it answers there"
     )
-    again = replace(DOWN, attempts=(attempt(60, Outcome.DECLINED, "answers_on_its_host"),))
+    again = replace(
+        DOWN,
+        recovery=replace(DOWN.recovery, attempts=(attempt(60, Outcome.DECLINED, "answers_on_its_host"),)),
+    )
     assert recovery_alerts.alert_of(DIRECT, Settings(), again, ending) is None
-    other = replace(DOWN, attempts=(attempt(60, Outcome.DECLINED, "unit_disabled"),))
+    other = replace(
+        DOWN, recovery=replace(DOWN.recovery, attempts=(attempt(60, Outcome.DECLINED, "unit_disabled"),))
+    )
     assert recovery_alerts.alert_of(DIRECT, Settings(), other, ending) is not None
 
 
 def test_the_refined_cause_becomes_the_nodes() -> None:
     claimed = claims.claimed(DOWN, RESTART, NOW, 60, 1)
-    assert claimed.claim is not None
+    assert claimed.recovery.claim is not None
     ending = RecoveryResult(
         NOW, RESTART, Outcome.DECLINED, Finding.NO_ACCESS, Cause.NO_ACCESS, "Permission denied"
     )
-    after = lifecycle._with_result(DIRECT, claimed, claimed.claim, ending)
+    after = lifecycle._with_result(DIRECT, claimed, claimed.recovery.claim, ending)
     assert (after.cause, after.detail) == (
         Cause.NO_ACCESS,
         "Connection refused; ssh answers, but the login fails (Permission denied)",
@@ -307,11 +321,18 @@ def test_a_node_that_answers_again_is_not_restarted_before_it_counts_as_healthy(
     assert decided(node, replace(DOWN, served=1)) == (NONE, "it answers again: 1 of 3 checks in a row")
 
 
-def test_an_attempt_or_a_claim_from_the_future_holds_nobody_up() -> None:
-    assert decided(DIRECT, replace(DOWN, attempts=(attempt(-3e7),)))[0] is RESTART
+def test_an_attempt_from_the_future_makes_nobody_wait_for_longer_than_its_wait() -> None:
+    known = replace(DOWN, recovery=replace(DOWN.recovery, attempts=(attempt(-3e7),)))
+    state = State(nodes={DIRECT.key: known})
+    rebase(state, NOW)
+    (decision,) = plan.plan(Mesh((DIRECT,)), state, NOW)
+    assert 0 < decision.due - NOW <= 1.1 * Settings().recovery_backoff
+
+
+def test_a_claim_from_the_future_holds_nobody_up() -> None:
     claim = Claim(NOW + 3e7, NOW + 3e7 + 100, 4711, RESTART)
-    settled = claims.expire(replace(DOWN, claim=claim), NOW)
-    assert (settled.claim, settled.attempts[-1].outcome) == (None, Outcome.LOST)
+    settled = claims.expire(replace(DOWN, recovery=replace(DOWN.recovery, claim=claim)), NOW)
+    assert (settled.recovery.claim, settled.recovery.attempts[-1].outcome) == (None, Outcome.LOST)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from gpu_mesh.domain.mesh import Mesh, Node, Settings
 from gpu_mesh.domain.observation import Fault, Observation, Reply
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.recovery import brake
+from gpu_mesh.storage.rebase import rebase
 
 NOW = 1_800_000_000.0
 
@@ -124,6 +125,7 @@ def test_a_clock_that_is_set_back_neither_keeps_the_brakes_reminder_away_nor_bri
     brake.update(known, of, NOW)
     deliver(known)
     for later in range(0, 7230, 30):
+        rebase(known, NOW - 86400 + later)
         brake.update(known, of, NOW - 86400 + later)
         deliver(known)
     assert [line.partition(",")[0] for line in told(known)[1:]] == [

@@ -8,7 +8,7 @@ from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, Tunnel
 from gpu_mesh.domain.recovery import Attempt, Claim, Outcome
-from gpu_mesh.domain.state import NodeState, State, Tick
+from gpu_mesh.domain.state import NodeState, NodeStatistics, State, Tick
 from gpu_mesh.reporting import console
 from gpu_mesh.reporting.report import exit_status, port, recent_alerts, report
 
@@ -19,13 +19,23 @@ ICELAND = Node(
 )
 MESH = Mesh((LOCAL, ICELAND))
 WELL = NodeState(
-    status=Status.HEALTHY, verdict=Verdict.OK, response_ms=45.2, usual_ms=40, checks=4, successes=3,
-    score_weight=1, score_value=0.9, models=("a", "b"), loaded=("a",), last_check=NOW - 12,
-)  # fmt: skip
+    status=Status.HEALTHY,
+    verdict=Verdict.OK,
+    response_ms=45.2,
+    statistics=NodeStatistics(usual_ms=40, checks=4, successes=3, score_weight=1, score_value=0.9),
+    models=("a", "b"),
+    loaded=("a",),
+    last_check=NOW - 12,
+)
 DOWN = NodeState(
-    status=Status.UNHEALTHY, verdict=Verdict.FAILED, cause=Cause.TUNNEL_DOWN, failures=3,
-    detail="Tunnel down: nothing listens on local port 8080", checks=3, score_weight=1, last_check=NOW - 12,
-)  # fmt: skip
+    status=Status.UNHEALTHY,
+    verdict=Verdict.FAILED,
+    cause=Cause.TUNNEL_DOWN,
+    failures=3,
+    detail="Tunnel down: nothing listens on local port 8080",
+    statistics=NodeStatistics(checks=3, score_weight=1),
+    last_check=NOW - 12,
+)
 
 
 def state(local: NodeState | None, iceland: NodeState | None, *, age: float = 12.0) -> State:
@@ -92,7 +102,9 @@ def test_the_status_of_a_monitor_that_does_not_run_says_how_to_start_it() -> Non
 
 
 def test_the_status_says_that_a_recovery_is_under_way() -> None:
-    claimed = replace(DOWN, claim=Claim(NOW - 5, NOW + 60, 1, Action.REBUILD_TUNNEL))
+    claimed = replace(
+        DOWN, recovery=replace(DOWN.recovery, claim=Claim(NOW - 5, NOW + 60, 1, Action.REBUILD_TUNNEL))
+    )
     assert "   a recovery is under way" in console.status_text(
         report(MESH, state(WELL, claimed), NOW), [], ""
     )
@@ -102,7 +114,11 @@ def test_the_status_says_what_the_last_repair_found_and_what_a_person_can_do_abo
     attempt = Attempt(
         NOW - 60, Action.RESTART_OLLAMA, Outcome.DECLINED, "unit_missing", "its host has no unit"
     )
-    text = console.status_text(report(MESH, state(WELL, replace(DOWN, attempts=(attempt,))), NOW), [], "")
+    text = console.status_text(
+        report(MESH, state(WELL, replace(DOWN, recovery=replace(DOWN.recovery, attempts=(attempt,)))), NOW),
+        [],
+        "",
+    )
     assert "was not tried: its host has no unit" in text
     assert "   next: correct mesh_node_recovery or mesh_node_unit of iceland" in text
 
@@ -112,7 +128,11 @@ def test_the_status_says_why_nothing_more_is_repaired() -> None:
         Attempt(NOW - 400 + number, Action.REBUILD_TUNNEL, Outcome.FAILED, "", "ssh is gone")
         for number in range(3)
     )
-    text = console.status_text(report(MESH, state(WELL, replace(DOWN, attempts=failed)), NOW), [], "")
+    text = console.status_text(
+        report(MESH, state(WELL, replace(DOWN, recovery=replace(DOWN.recovery, attempts=failed))), NOW),
+        [],
+        "",
+    )
     assert (
         "   no repair now: 3 of 3 attempts made: needs a person, the next attempt is due at 08:53 UTC\n"
         in text

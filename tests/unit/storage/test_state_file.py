@@ -145,7 +145,8 @@ file = StateFile(Path(sys.argv[1]), Log(Path(sys.argv[1], "log")))
 for turn in range(int(sys.argv[2])):
     with file.update(1.0) as state:
         node = state.nodes.get("n", NodeState())
-        state.nodes["n"] = replace(node, checks=node.checks + 1)
+        statistics = replace(node.statistics, checks=node.statistics.checks + 1)
+        state.nodes["n"] = replace(node, statistics=statistics)
     print(turn + 1, flush=True)
 """
 
@@ -153,7 +154,7 @@ for turn in range(int(sys.argv[2])):
 def test_several_processes_that_write_at_once_lose_nothing(file: StateFile, tmp_path: Path) -> None:
     adders = [subprocess.Popen([sys.executable, "-c", ADD, tmp_path / "state", "50"]) for _ in range(3)]
     assert [adder.wait(60) for adder in adders] == [0, 0, 0]
-    assert file.load().nodes["n"].checks == 150
+    assert file.load().nodes["n"].statistics.checks == 150
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_readable_state_and_no_lock(
@@ -172,8 +173,8 @@ def test_a_writer_killed_at_any_moment_leaves_a_readable_state_and_no_lock(
         adder.wait()
         confirmed += lines
         state = file.load()
-        assert confirmed <= state.nodes["n"].checks <= confirmed + 1
-        confirmed = state.nodes["n"].checks
+        assert confirmed <= state.nodes["n"].statistics.checks <= confirmed + 1
+        confirmed = state.nodes["n"].statistics.checks
         with file.update(time.time()) as state:
             assert state.alerts == ()
 

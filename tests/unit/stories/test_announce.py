@@ -12,6 +12,7 @@ from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.domain.state import State
 from gpu_mesh.monitor import tick
 from gpu_mesh.silences import silences
+from gpu_mesh.storage.rebase import rebase
 
 NOW = 1_800_000_000.0
 EVERY = 30.0
@@ -60,6 +61,7 @@ class Story:
             sight = tick.MeshObservation(
                 {key: seen(key, what[number], self.now) for key, what in shown.items()}
             )
+            rebase(self.state, self.now)  # as whoever reads the state file does
             first = self.state.next_alert
             tick.apply(self.state, self.mesh, sight, self.now, self.now)
             self.notified += [

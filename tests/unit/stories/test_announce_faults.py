@@ -12,6 +12,7 @@ from gpu_mesh.domain.state import State
 from gpu_mesh.monitor import tick
 from gpu_mesh.recovery import brake
 from gpu_mesh.silences import silences
+from gpu_mesh.storage.rebase import rebase
 
 
 def slow_to_heal(key: str, **fields: str) -> Node:
@@ -86,7 +87,7 @@ def test_a_node_that_is_disabled_or_leaves_the_inventory_while_it_fails_is_told_
     a, b = story.state.alerts[-2:]
     assert a.tags == ("team", "a")
     assert b.tags == ("b",)
-    assert story.state.nodes["a"].notified is None
+    assert story.state.nodes["a"].alerting.notified is None
 
 
 def test_of_a_node_that_is_no_longer_watched_the_end_is_sent_not_the_trouble_before_it() -> None:
@@ -130,9 +131,9 @@ def test_a_clock_that_was_set_back_by_days_does_not_keep_reminders_away() -> Non
     story = Story(plain("a"))
     story.goes(a=".xxxxx")
     known = story.state.nodes["a"]
-    assert known.notified
-    future = replace(known.notified, at=story.now + 10 * 86400)
-    story.state.nodes["a"] = replace(known, notified=future)
+    assert known.alerting.notified
+    future = replace(known.alerting.notified, at=story.now + 10 * 86400)
+    story.state.nodes["a"] = replace(known, alerting=replace(known.alerting, notified=future))
     assert levels(story.goes(a="x" * 722)) == ["727 [CRITICAL] A"]
 
 
@@ -147,8 +148,10 @@ def test_the_brake_goes_off_when_the_mesh_has_become_too_small_for_it() -> None:
 
 def test_nodes_that_have_failed_for_long_do_not_put_the_brake_on_when_the_clock_is_set_back() -> None:
     story = Story(*map(plain, "abcd"), recovery_brake=0)
-    story.goes(a=".xxx", b=".xxx", c=".xxx", d="....")
+    long = "." + "x" * 12
+    story.goes(a=long, b=long, c=long, d="." * 13)
     story.mesh = Mesh(story.mesh.nodes, replace(story.mesh.settings, recovery_brake=50))
+    rebase(story.state, NOW - 86400)
     brake.update(story.state, story.mesh, NOW - 86400)
     assert story.state.brake is None
 

@@ -23,6 +23,7 @@ from gpu_mesh.recovery import lifecycle
 from gpu_mesh.recovery.values import Job
 from gpu_mesh.reporting import console
 from gpu_mesh.reporting.report import report
+from gpu_mesh.storage.rebase import rebase
 from gpu_mesh.text import humanize
 
 NOW = 1_800_000_000.0
@@ -36,16 +37,18 @@ DOWN = NodeState(
     failures=3,
     incident_since=NOW - 90,
 )
-UNDER_WAY = replace(DOWN, claim=Claim(NOW, NOW + 300, 4711, Action.RESTART_OLLAMA))
+UNDER_WAY = replace(
+    DOWN, recovery=replace(DOWN.recovery, claim=Claim(NOW, NOW + 300, 4711, Action.RESTART_OLLAMA))
+)
 
 
 @pytest.mark.parametrize(("jump", "live"), [(0, True), (-2, True), (-300, True), (-301, False), (301, False)])
 def test_a_claim_outlives_a_clock_that_is_set_back_by_less_than_it_may_last(jump: float, live: bool) -> None:
-    assert UNDER_WAY.claim is not None
-    assert claims.is_live(UNDER_WAY.claim, NOW + jump) is live
+    assert UNDER_WAY.recovery.claim is not None
+    assert claims.is_live(UNDER_WAY.recovery.claim, NOW + jump) is live
     state = State(nodes={"gpu1": UNDER_WAY})
     events = lifecycle.expire_claims(state, MESH, NOW + jump)
-    assert (state.nodes["gpu1"].claim is not None, not events) == (live, live)
+    assert (state.nodes["gpu1"].recovery.claim is not None, not events) == (live, live)
 
 
 @pytest.mark.parametrize("jump", [-3600, 3600])
@@ -89,23 +92,24 @@ def test_a_clock_that_is_set_back_neither_brings_a_reminder_at_once_nor_puts_one
     story.ahead -= back
     told = story.goes(a="x" * 250)
     assert levels(told) == ["127 [CRITICAL] A", "247 [CRITICAL] A"]
-    assert "still offline, for 1 h:" in told[0]
-    assert "still offline, for 2 h:" in told[1]
+    assert "still offline, for 1 h 2 min:" in told[0]
+    assert "still offline, for 2 h 2 min:" in told[1]
 
 
-def test_what_is_over_in_the_check_that_finds_the_clock_set_back_is_told_without_a_duration() -> None:
+def test_what_is_over_in_the_check_that_finds_the_clock_set_back_has_lasted_as_long_as_it_did() -> None:
     story = Jumping(plain("a"), plain("b"))
     story.goes(a=".xxx", b=".xxx")
     monitor_alerts.note_failure(story.state, "gpu-mesh-stats.service", "", (), story.now, user=False)
     tick.apply(story.state, story.mesh, tick.MeshObservation({}, offline=True), story.now, story.now)
     story.ahead -= DAY
     story.mesh = Mesh(story.mesh.nodes[:1], story.mesh.settings)
+    rebase(story.state, story.now)
     monitor_alerts.note_working(story.state, {"gpu-mesh-stats.service"}, story.now)
     assert story.state.alerts[-1].text == "gpu-mesh-stats.service works again"
     assert [line.partition("] ")[2] for line in story.goes(a=".")] == [
-        "GPU mesh: The monitor is online again; the nodes on other machines were unwatched",
-        "B: no longer watched: it left the inventory",
-        "A: recovered: 40 ms, 1 model",
+        "GPU mesh: The monitor is online again; the nodes on other machines were unwatched for 30 s",
+        "B: no longer watched: it left the inventory, 1 min 30 s after it began to fail",
+        "A: recovered after 1 min 30 s: 40 ms, 1 model",
     ]
 
 

@@ -16,7 +16,7 @@ from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.domain.observation import Observation, Reply
 from gpu_mesh.domain.recovery import Attempt, Claim, Finding, Outcome, RecoveryResult
-from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.domain.state import NodeRecovery, NodeState, State
 from gpu_mesh.planning import advice, plan
 from gpu_mesh.recovery import lifecycle
 from gpu_mesh.recovery.values import Job, Verification
@@ -64,7 +64,7 @@ OLLAMA = "see why Ollama stopped: its log on pod.example.net"
 def test_after_a_command_that_failed_it_is_the_command_that_is_to_be_corrected(said: str, why: str) -> None:
     words = f"mesh_node_recovery_command was run: {said}"
     step = f"correct mesh_node_recovery_command of gpu1, {why}; or {OLLAMA}"
-    before = replace(DOWN, attempts=(failed(600, "x"), failed(300, "x")))
+    before = replace(DOWN, recovery=replace(DOWN.recovery, attempts=(failed(600, "x"), failed(300, "x"))))
     ending = RecoveryResult(NOW, Action.RESTART_OLLAMA, Outcome.FAILED, Finding.SILENT, DOWN.cause, words)
     alert = recovery_alerts.alert_of(POD, Settings(), before, ending)
     assert alert is not None
@@ -72,7 +72,9 @@ def test_after_a_command_that_failed_it_is_the_command_that_is_to_be_corrected(s
     assert alert.text.startswith("needs you: restart of Ollama failed (attempt 3 of 3): ")
     assert alert.next_step == f"{step}; tried again every 1 h meanwhile"
 
-    after = replace(before, attempts=(*before.attempts, ending.attempt()))
+    after = replace(
+        before, recovery=replace(before.recovery, attempts=(*before.recovery.attempts, ending.attempt()))
+    )
     assert recovery_alerts.call(POD, Settings(), after, NOW + 60).next_step == alert.next_step
     state = State(nodes={"gpu1": after})
     (decision,) = plan.plan(Mesh((POD,)), state, NOW + 60)
@@ -98,7 +100,7 @@ def test_what_the_command_printed_is_no_part_of_a_step_that_people_copy() -> Non
 
 def test_a_command_that_failed_is_not_blamed_for_what_it_could_not_help() -> None:
     words = "mesh_node_recovery_command was run: the command ended with status 7: no such model store"
-    known = replace(DOWN, cause=Cause.DNS, attempts=(failed(300, words),))
+    known = replace(DOWN, cause=Cause.DNS, recovery=replace(DOWN.recovery, attempts=(failed(300, words),)))
     (node,) = report(Mesh((POD,)), State(nodes={"gpu1": known}), NOW).nodes
     assert node.next_step == "correct mesh_node_url of gpu1, or the name server"
 
@@ -160,8 +162,11 @@ def test_no_message_says_a_phrase_twice_whatever_the_cause_and_the_rung(cause: C
             known = replace(known, status=Status.DEGRADED, failures=0, impaired=9)
         for ending in dict.fromkeys(endings(node, known, cause)):
             for made in (0, 2):
-                before = replace(known, attempts=(ending.attempt(),) * made)
-                after = replace(before, attempts=(*before.attempts, ending.attempt()))
+                before = replace(known, recovery=replace(known.recovery, attempts=(ending.attempt(),) * made))
+                after = replace(
+                    before,
+                    recovery=replace(before.recovery, attempts=(*before.recovery.attempts, ending.attempt())),
+                )
                 alert = recovery_alerts.alert_of(node, Settings(), before, ending)
                 decisions = plan.plan(Mesh((node,)), State(nodes={node.key: after}), NOW + 1)
                 step = advice.step_after(node, ending.finding, ending.cause, ending.words)
@@ -187,7 +192,7 @@ def test_what_a_look_found_is_added_to_the_cause_without_saying_it_again() -> No
 
 def test_what_was_tried_is_counted_by_what_and_by_how_it_ended() -> None:
     attempts = (failed(900, "x"), failed(600, "x"), replace(failed(300, "x"), outcome=Outcome.NOT_RECOVERED))
-    assert advice.tried(POD, replace(DOWN, attempts=attempts)) == (
+    assert advice.tried(POD, replace(DOWN, recovery=replace(DOWN.recovery, attempts=attempts))) == (
         "restart of Ollama failed (2 times), did not help"
     )
 
@@ -196,12 +201,28 @@ def test_what_was_tried_is_counted_by_what_and_by_how_it_ended() -> None:
 
 TRIED = tuple(failed(ago, "x") for ago in (900, 600, 300))
 WAITS = {
-    "after an attempt that failed": (replace(DOWN, attempts=(failed(30, "x"),)), {}, NOW + 35.22),
-    "slowly, once a person was called": (replace(DOWN, attempts=TRIED), {}, NOW + 3300),
-    "never, where that is switched off": (replace(DOWN, attempts=TRIED), {"recovery_slow_retry": 0}, None),
+    "after an attempt that failed": (
+        replace(DOWN, recovery=replace(DOWN.recovery, attempts=(failed(30, "x"),))),
+        {},
+        NOW + 35.22,
+    ),
+    "slowly, once a person was called": (
+        replace(DOWN, recovery=replace(DOWN.recovery, attempts=TRIED)),
+        {},
+        NOW + 3300,
+    ),
+    "never, where that is switched off": (
+        replace(DOWN, recovery=replace(DOWN.recovery, attempts=TRIED)),
+        {"recovery_slow_retry": 0},
+        None,
+    ),
     "now": (DOWN, {}, None),
-    "a restart would not help": (replace(DOWN, cause=Cause.DNS, attempts=TRIED), {}, None),
-    "it is well": (NodeState(status=Status.HEALTHY, attempts=TRIED), {}, None),
+    "a restart would not help": (
+        replace(DOWN, cause=Cause.DNS, recovery=replace(DOWN.recovery, attempts=TRIED)),
+        {},
+        None,
+    ),
+    "it is well": (NodeState(status=Status.HEALTHY, recovery=NodeRecovery(attempts=TRIED)), {}, None),
 }
 
 

@@ -1,0 +1,93 @@
+"""Brings the times of a state to this clock. Deterministic: changes only its state; no IO, no clock.
+
+Every process reads the state through here. So what decides need not ask whether the clock was set back since
+a time was noted.
+"""
+
+from collections.abc import Callable, Iterator
+
+from msgspec.structs import replace
+
+from gpu_mesh.domain.alert import Notified
+from gpu_mesh.domain.state import FailedUnit, NodeState, State
+
+
+def rebase(state: State, now: float) -> None:
+    """Where the clock was set back, move the times that it has not reached yet so that the newest is now.
+
+    1. A time may be ahead by one interval between checks: processes read their clocks one after another.
+    2. Times ahead of that are moved by one and the same amount. So how long something has lasted, and whether
+       nodes failed at once, stays as it was.
+    3. What is meant to lie ahead stays: the ends of claims and silences, and when a delivery is due.
+    4. A claim stays as a whole. It tolerates that the clock is set back for less than it may last
+       (planning/claims.py): its process may live.
+    5. The last check of the mesh stays, too: that it lies ahead is what ``status`` has to say.
+
+    Args:
+        state: changed in place.
+        now: Unix seconds.
+    """
+    latest = now + state.tick.interval
+    newest = max(_times(state), default=0.0)
+    if newest <= latest:
+        return
+    ahead = newest - now
+
+    def moved(at: float) -> float:
+        return at - ahead if at > latest else at
+
+    state.nodes = {key: _node(known, moved) for key, known in state.nodes.items()}
+    state.failed_units = {unit: _unit(known, moved) for unit, known in state.failed_units.items()}
+    state.offline_since = moved(state.offline_since)
+    state.offline_notified_at = moved(state.offline_notified_at)
+    if state.brake:
+        state.brake = replace(
+            state.brake, since=moved(state.brake.since), notified_at=moved(state.brake.notified_at)
+        )
+
+
+def _times(state: State) -> Iterator[float]:
+    """Yield every time that may be moved."""
+    for known in state.nodes.values():
+        yield from (known.since, known.cause_since, known.failing_since, known.incident_since)
+        yield from (known.first_check, known.last_check, known.last_ok, known.loading_since)
+        yield from (known.deep_at, known.version_at, known.recovery.called_at)
+        yield from (attempt.at for attempt in known.recovery.attempts)
+        if known.alerting.notified:
+            yield from (known.alerting.notified.at, known.alerting.notified.since)
+    for unit in state.failed_units.values():
+        yield from (unit.since, unit.at, unit.alerted_at)
+    yield from (state.offline_since, state.offline_notified_at)
+    if state.brake:
+        yield from (state.brake.since, state.brake.notified_at)
+
+
+def _node(known: NodeState, moved: Callable[[float], float]) -> NodeState:
+    notified, recovery = known.alerting.notified, known.recovery
+    return replace(
+        known,
+        since=moved(known.since),
+        cause_since=moved(known.cause_since),
+        failing_since=moved(known.failing_since),
+        incident_since=moved(known.incident_since),
+        first_check=moved(known.first_check),
+        last_check=moved(known.last_check),
+        last_ok=moved(known.last_ok),
+        loading_since=moved(known.loading_since),
+        deep_at=moved(known.deep_at),
+        version_at=moved(known.version_at),
+        alerting=replace(known.alerting, notified=_notified(notified, moved) if notified else None),
+        recovery=replace(
+            recovery,
+            attempts=tuple(replace(each, at=moved(each.at)) for each in recovery.attempts),
+            called_at=moved(recovery.called_at),
+        ),
+    )
+
+
+def _notified(notified: Notified, moved: Callable[[float], float]) -> Notified:
+    return replace(notified, at=moved(notified.at), since=moved(notified.since))
+
+
+def _unit(known: FailedUnit, moved: Callable[[float], float]) -> FailedUnit:
+    return replace(known, since=moved(known.since), at=moved(known.at), alerted_at=moved(known.alerted_at))

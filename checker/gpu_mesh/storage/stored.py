@@ -1,0 +1,80 @@
+"""The shape of state.json (schema 1): a node is one flat object, its three parts beside its own fields.
+
+In memory the parts are structs of their own. A nested shape on disk would not be worth a migration.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+from msgspec.structs import FieldInfo, fields
+
+from gpu_mesh.domain.state import NodeAlerting, NodeRecovery, NodeState, NodeStatistics, State
+
+_PARTS: dict[str, type[Struct]] = {
+    "statistics": NodeStatistics,
+    "alerting": NodeAlerting,
+    "recovery": NodeRecovery,
+}
+
+
+def _defined(known: Iterable[FieldInfo]) -> list[tuple[str, Any, Any]]:
+    """Return fields as defstruct takes them, with their names on disk."""
+    return [
+        (each.name, each.type, field(default=each.default, name=each.encode_name))
+        if each.default_factory is msgspec.NODEFAULT
+        else (each.name, each.type, field(default_factory=each.default_factory, name=each.encode_name))
+        for each in known
+    ]
+
+
+_OWN = [each for each in fields(NodeState) if each.name not in _PARTS]
+_OF_PART = {part: [each.name for each in fields(kind)] for part, kind in _PARTS.items()}
+
+StoredNode = msgspec.defstruct(
+    "StoredNode",
+    _defined([*_OWN, *(each for kind in _PARTS.values() for each in fields(kind))]),
+    frozen=True,
+    omit_defaults=True,
+)
+StoredState = msgspec.defstruct(
+    "StoredState",
+    [
+        (name, dict[str, StoredNode] if name == "nodes" else kind, default)  # type: ignore[valid-type]
+        for name, kind, default in _defined(fields(State))
+    ],
+)
+_OWN_NAMES = [each.name for each in _OWN]
+_STATE_NAMES = [each.name for each in fields(State) if each.name != "nodes"]
+
+
+def to_disk(state: State) -> Struct:
+    """Return the state as it is encoded."""
+    return StoredState(
+        nodes={key: _flat(node) for key, node in state.nodes.items()},
+        **{name: getattr(state, name) for name in _STATE_NAMES},
+    )
+
+
+def from_disk(stored: Any) -> State:  # the struct is made at run time: its fields have no static types
+    """Return the state that was decoded as a StoredState."""
+    return State(
+        nodes={key: _node(node) for key, node in stored.nodes.items()},
+        **{name: getattr(stored, name) for name in _STATE_NAMES},
+    )
+
+
+def _flat(node: NodeState) -> Struct:
+    values = {name: getattr(node, name) for name in _OWN_NAMES}
+    for part, names in _OF_PART.items():
+        of = getattr(node, part)
+        values.update((name, getattr(of, name)) for name in names)
+    return StoredNode(**values)
+
+
+def _node(stored: Any) -> NodeState:  # as above
+    parts: dict[str, Any] = {
+        part: kind(*(getattr(stored, name) for name in _OF_PART[part])) for part, kind in _PARTS.items()
+    }
+    return NodeState(**{name: getattr(stored, name) for name in _OWN_NAMES}, **parts)
