@@ -379,6 +379,19 @@ def test_one_command_stops_disables_enables_and_starts_everything_but_the_tunnel
     assert watched.monitor.out(active) == "8"
 
 
+def test_the_roles_alone_start_their_units(watched: Mesh) -> None:
+    watched.monitor.ssh("systemctl disable --now gpu-mesh.target gpu-mesh-tunnel@rented")
+    assert not _listens(watched.monitor, 8080)
+    alone = watched.operator.folder / "alone.yml"
+    alone.write_text("- {hosts: mesh_monitors, gather_facts: false, roles: [mesh_monitor, mesh_tunnel]}\n")
+    watched.operator.play(str(alone))
+    assert (
+        watched.monitor.out("systemctl is-enabled gpu-mesh.target gpu-mesh-check.timer") == "enabled\nenabled"
+    )
+    assert watched.monitor.out("systemctl is-active gpu-mesh.target gpu-mesh-check.timer") == "active\nactive"
+    machines.await_that(lambda: _listens(watched.monitor, 8080), 10, "the tunnel is open")
+
+
 def test_a_unit_that_fails_is_told_of_once(watched: Mesh) -> None:
     run = "/run/systemd/system/gpu-mesh-dashboard.service.d"
     watched.monitor.ssh(

@@ -36,6 +36,22 @@ def test_the_readme_names_every_variable_of_the_role(role: Path) -> None:
     assert [name for name in _yaml(role / "defaults/main.yml") if f"`{name}`" not in readme] == []
 
 
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_main_is_a_table_of_contents_that_leaves_nothing_out(role: Path) -> None:
+    """Used alone, a role does all that it has tasks for, in this order, each part under its tag."""
+    parts = ["preflight", "install", "configure", "run"]
+    tasks = {task["name"].lower(): task for task in _yaml(role / "tasks/main.yml")}
+    assert list(tasks) == [part for part in parts if (role / f"tasks/{part}.yml").is_file()]
+    for part, task in tasks.items():
+        included = task.get(
+            "ansible.builtin.include_tasks", {"file": task.get("ansible.builtin.import_tasks")}
+        )
+        assert included["file"] == f"{part}.yml"
+        # What is included dynamically runs under a tag only if its tasks have it, too.
+        assert task["tags"] == included.get("apply", task)["tags"]
+        assert part == "preflight" or part in task["tags"]
+
+
 @pytest.mark.parametrize(
     "unit",
     sorted(ROOT.glob("roles/*/templates/units/*.service.j2")),
