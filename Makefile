@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SHELL := /bin/sh
+SCRIPTS := .ci bench checker playbooks roles tests # where shell files may lie; shfmt finds them by name or first line
 
 .PHONY: help setup demo test test-hosts lint format stories bench clean
 
@@ -30,17 +31,20 @@ test: $(READY) ## unit and integration tests; no root
 test-hosts: $(READY) ## real systemd machines; root
 	$(BIN)/pytest -n 2 --dist loadfile tests/hosts
 
-lint: $(READY) ## formatting, types, imports between rooms, YAML, Ansible
+lint: $(READY) ## formatting, types, imports between rooms, shell, YAML, Ansible
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
+	$(BIN)/shfmt --diff $(SCRIPTS)
+	$(BIN)/shellcheck $$($(BIN)/shfmt --find $(SCRIPTS))
 	$(BIN)/yamllint --strict .
 	PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --offline --profile production --strict
 
 format: $(READY) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/shfmt --write $(SCRIPTS)
 
 stories: $(READY) ## write anew what each trace of tests/traces tells; then read the difference
 	@for trace in tests/traces/*.yml; do $(BIN)/gpu-mesh simulate $$trace >$${trace%.yml}.txt; done

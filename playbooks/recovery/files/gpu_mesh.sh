@@ -1,5 +1,6 @@
 # Functions for the recovery playbooks: for any /bin/sh on Linux, with as little beside it as a rented pod has.
 # A line that the playbooks read begins with "gpu-mesh: "; whatever else a host prints is passed over.
+# shellcheck shell=sh
 
 # asking_tool: what this host can ask over HTTP with; nothing when it has none.
 asking_tool() {
@@ -28,7 +29,8 @@ IFS= read -r -t "$3" line <&3 && [[ $line == HTTP/1.?" 200"* ]] || exit
 while IFS= read -r -t "$3" line <&3 || [[ $line ]]; do
   ((SECONDS <= $3)) || exit
   printf "%.65536s\n" "$line"
-done' bash "$host" "${2##*:}" "$3" ;;
+done' bash "$host" "${2##*:}" "$3"
+      ;;
   esac
 }
 
@@ -73,6 +75,7 @@ ollama_runners() {
     name=${stat#*(}
     # The name in brackets may hold anything: what counts stands after the last one.
     name=${name%)*} number=${process#/proc/}
+    # shellcheck disable=SC2086 # to be split: numbers and one letter
     set -- ${stat##*) }
     [ $# -ge 13 ] || continue
     processes="$processes $number:$2:$((${12} + ${13}))"
@@ -199,10 +202,11 @@ run_detached() {
   command=$1 patience=$(($2 + 5)) since=$(date +%s) until=$(($(date +%s) + $2)) grace=$3
   shift 3
   folder=$(mktemp -d "${TMPDIR:-/tmp}/gpu-mesh.XXXXXX") || return 1
-  detach=nohup
+  detach='nohup'
   command -v setsid >/dev/null 2>&1 && detach=setsid
   (
     unset GPU_MESH_RUN # by which the checker finds what a run has left behind: this is meant to stay
+    # shellcheck disable=SC2016 # for the inner shell to expand
     exec "$detach" /bin/sh -c '
       (
         while [ "$3" -gt 0 ]; do

@@ -1,5 +1,7 @@
 # The lease of a node, for the recovery playbooks: whoever has it may act, everybody else is told who has it.
 # For any /bin/sh on Linux and any user, without systemd and Python; needs gpu_mesh.sh before it.
+# shellcheck shell=sh
+# shellcheck disable=SC3067 # dash, busybox ash and bash have [ -O ], though POSIX does not
 #
 # A lease is a folder NAME.NUMBER below $leases. mkdir takes the number after the highest one; who has it, and sees no
 # higher one and no valid one below, has the lease: of two that come at once, at least one sees the other. An expired
@@ -38,6 +40,7 @@ base_is_unsafe() {
   why=$(unsafe "$leases")
   [ -n "$why" ] && echo "$why" && return
   # Where one user alone may write, it is root's or this one's: another could say in there what he likes.
+  # shellcheck disable=SC2046 # to be split: mode, links, uid
   set -- $(LC_ALL=C ls -ldn "$leases")
   case $1 in d????????[tT]*) return ;; esac
   [ "$3" = 0 ] || [ -O "$leases" ] || echo "$leases belongs to another user (uid $3) alone"

@@ -1,5 +1,7 @@
 # Who holds a tunnel's local port, for the recovery playbooks: the tunnel itself, or a stranger. Read from /proc as far
 # as this user may see; needs gpu_mesh.sh before it.
+# shellcheck shell=sh
+# shellcheck disable=SC3067 # dash, busybox ash and bash have [ -O ], though POSIX does not
 
 # listeners PORT: uid and inode of each socket that listens there on loopback.
 listeners() {
@@ -11,6 +13,7 @@ listeners() {
 
 # holders INODE: the processes that have this socket open.
 holders() {
+  # shellcheck disable=SC2010 # one ls for all of them: a process for each link takes seconds
   LC_ALL=C ls -l /proc/[0-9]*/fd 2>/dev/null |
     grep -e '^/proc/[0-9]*/fd:$' -e "socket:\[$1\]\$" |
     while read -r line; do
