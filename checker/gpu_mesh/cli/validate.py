@@ -10,6 +10,7 @@ from gpu_mesh.cli.common import add_json
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind
 from gpu_mesh.inventory import reader
 from gpu_mesh.inventory.mistakes import describe
+from gpu_mesh.planning import addresses
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text.table import aligned
@@ -92,7 +93,9 @@ def _document(mesh: Mesh) -> dict[str, Any]:
         "monitor": mesh.monitor,
         "notes": notes(mesh),
         "settings": msgspec.to_builtins(mesh.settings),
-        "nodes": msgspec.to_builtins(mesh.nodes),
+        "nodes": [
+            {**msgspec.to_builtins(node), "addresses": addresses.of_ollama(node, mesh)} for node in mesh.nodes
+        ],
     }
 
 

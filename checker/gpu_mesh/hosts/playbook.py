@@ -71,9 +71,9 @@ def run(
         settings: the monitor's.
         inventory: the sources in Ansible's sense.
         on_monitor: act here over a local connection, whatever the inventory says of the node: for its tunnel.
-        extra: further extra vars: ``gpu_mesh_urls`` (of all nodes), ``gpu_mesh_owner`` (of the lease),
-            ``gpu_mesh_cause``, ``gpu_mesh_attempt``, ``gpu_mesh_cooldown`` (seconds), ``gpu_mesh_look_only``,
-            ``gpu_mesh_spares_work``.
+        extra: further extra vars: ``gpu_mesh_addresses`` (where to ask for Ollama on its own host; a restart
+            needs it), ``gpu_mesh_owner`` (of the lease), ``gpu_mesh_cause``, ``gpu_mesh_attempt``,
+            ``gpu_mesh_cooldown`` (seconds), ``gpu_mesh_look_only``, ``gpu_mesh_spares_work``.
         own: it is an operator's own, which need not tell what it did: having gone through is enough.
         timeout: seconds; None: the settings' ``recovery_timeout``.
         stop: asked twice a second; once it is true, the playbook is ended with all its processes.

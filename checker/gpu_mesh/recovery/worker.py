@@ -25,7 +25,7 @@ from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import Observation
 from gpu_mesh.domain.recovery import Decision, RecoveryResult
 from gpu_mesh.hosts.playbook_result import PlaybookResult
-from gpu_mesh.planning import findings, ladder, plan
+from gpu_mesh.planning import addresses, findings, ladder, plan
 from gpu_mesh.probe import ollama
 from gpu_mesh.recovery import brake, lifecycle, node_locks
 from gpu_mesh.recovery.values import Job, Verification
@@ -227,7 +227,7 @@ def _act(site: Context, job: Job, action: Action) -> PlaybookResult:
             site.paths.inventory,
             on_monitor=action is Action.REBUILD_TUNNEL,
             extra={
-                "gpu_mesh_urls": [each.url for each in site.mesh.nodes],
+                "gpu_mesh_addresses": addresses.of_ollama(node, site.mesh),
                 "gpu_mesh_owner": host.owner(site.paths.state),
                 "gpu_mesh_cause": job.cause or "",
                 "gpu_mesh_attempt": _number(job),

@@ -16,10 +16,11 @@ import pytest
 import yaml
 
 from gpu_mesh.domain.causes import Action
-from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts import playbook
 from gpu_mesh.hosts.playbook_result import PlaybookResult
+from gpu_mesh.planning.addresses import of_ollama
 from gpu_mesh.standin.server import free_port
 from gpu_mesh.system import host
 
@@ -280,9 +281,8 @@ def node(port: int, touched: Path, **fields: Any) -> Node:
 
 
 def run(path: Path, what: Node, here: tuple[str, ...], owner: str, **extra: Any) -> PlaybookResult:
-    return playbook.run(
-        path, what, Settings(), here, on_monitor=path == REBUILD, extra={"gpu_mesh_owner": owner, **extra}
-    )
+    known = {"gpu_mesh_addresses": of_ollama(what, Mesh((what,))), "gpu_mesh_owner": owner, **extra}
+    return playbook.run(path, what, Settings(), here, on_monitor=path == REBUILD, extra=known)
 
 
 @pytest.mark.parametrize("path", [RESTART, REBUILD], ids=["restart", "rebuild"])

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import textwrap
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ import yaml
 from msgspec.structs import replace
 
 from gpu_mesh.domain.causes import Action
-from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts import playbook, reaper
 from gpu_mesh.hosts.playbook_result import PlaybookResult
+from gpu_mesh.planning.addresses import of_ollama
 from gpu_mesh.standin.server import Standin, free_port
 
 RESTART = playbook.find(Action.RESTART_OLLAMA)
@@ -62,8 +63,17 @@ def node(port: int, kind: RecoveryKind = RecoveryKind.COMMAND, **fields: Any) ->
     return Node("gpu1", "GPU one", f"http://127.0.0.1:{port}", on_monitor=True, recovery=kind, **fields)
 
 
-def run(path: Path, what: Node, inventory: tuple[str, ...], **options: Any) -> PlaybookResult:
-    return playbook.run(path, what, Settings(), inventory, **options)
+def run(
+    path: Path,
+    what: Node,
+    inventory: tuple[str, ...],
+    *,
+    sisters: tuple[Node, ...] = (),
+    extra: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> PlaybookResult:
+    asked = {"gpu_mesh_addresses": of_ollama(what, Mesh((what, *sisters)))}
+    return playbook.run(path, what, Settings(), inventory, extra={**asked, **(extra or {})}, **options)
 
 
 def program(folder: Path, name: str, script: str) -> None:
@@ -143,9 +153,9 @@ def test_behind_a_mapped_port_ollama_is_asked_at_its_own(
     except OSError:
         pytest.skip("something else is at port 11434 here")
     what = replace(node(closed_port, recovery_command=f"touch {touched}; exit 1"), on_monitor=on_monitor)
-    urls = [what.url, "http://127.0.0.1:11434"] if sister else [what.url]
+    sisters = (Node("gpu2", "GPU two", "http://127.0.0.1:11434"),) if sister else ()
     with ollama:
-        report = run(RESTART, what, here, extra={"gpu_mesh_urls": urls})
+        report = run(RESTART, what, here, sisters=sisters)
     assert (report.finding, touched.exists()) == (found, found is Finding.SILENT)
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ import yaml
 
 from checkout import ROOT
 from gpu_mesh.domain.causes import Action
-from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings
+from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts import playbook
 from gpu_mesh.hosts.playbook_result import PlaybookResult
+from gpu_mesh.planning.addresses import of_ollama
 from gpu_mesh.standin.server import Standin
 from sites import eventually
 
@@ -30,8 +31,11 @@ def node(port: int, kind: RecoveryKind = RecoveryKind.COMMAND, **fields: Any) ->
     return Node("gpu1", "GPU one", f"http://127.0.0.1:{port}", on_monitor=True, recovery=kind, **fields)
 
 
-def run(path: Path, what: Node, here: tuple[str, ...], **options: Any) -> PlaybookResult:
-    return playbook.run(path, what, Settings(), here, **options)
+def run(
+    path: Path, what: Node, here: tuple[str, ...], *, extra: Mapping[str, Any] | None = None, **options: Any
+) -> PlaybookResult:
+    known = {"gpu_mesh_addresses": of_ollama(what, Mesh((what,))), **(extra or {})}
+    return playbook.run(path, what, Settings(), here, extra=known, **options)
 
 
 @pytest.mark.parametrize("cause", ["runner_hung", "stuck_stopping", "cpu_fallback", "http_error", ""])

@@ -275,6 +275,7 @@ def test_validate_gives_roles_the_resolved_mesh(write: Write, capsys: pytest.Cap
     assert (document["schema"], document["monitor"]) == (1, "home")
     assert document["settings"]["check_interval"] == 30.0
     assert document["nodes"][0]["unit"] == "ollama.service"
+    assert document["nodes"][0]["addresses"] == ["127.0.0.1:11434", "iceland:11434"]
 
 
 def test_validate_tells_all_mistakes_at_once(write: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,68 @@
+"""Decides at which addresses a look asks for a node's Ollama, on the node's own host. Pure.
+
+What the monitor asks need not be Ollama itself: a tunnel, a proxy or a mapped port may stand in between.
+"""
+
+from urllib.parse import SplitResult, urlsplit
+
+from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind
+
+OWN_PORT = 11434
+"""The port that Ollama listens on unless it is told another."""
+
+_HTTP_PORT = 80
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def of_ollama(node: Node, mesh: Mesh) -> tuple[str, ...]:
+    """Return where to ask for this node's Ollama on its own host, as ``HOST:PORT``, without doubles.
+
+    1. Behind a tunnel: at the tunnel's other end.
+    2. Else at the port of its URL; but not where that is https, which Ollama does not speak.
+    3. Each on loopback, and at the host's own name or address, for Ollama may listen on that alone.
+    4. At Ollama's own port on loopback, too, where a proxy or a mapped port may stand in front of it.
+
+    Args:
+        node: the node.
+        mesh: all nodes, for another one may be the Ollama at that own port.
+    """
+    url = urlsplit(node.url)
+    if node.tunnel:
+        return _both(node.tunnel.remote_host, node.tunnel.remote_port)
+    port = url.port or _HTTP_PORT
+    asked = () if url.scheme == "https" else _both(url.hostname or "", port)
+    own = _both("localhost", OWN_PORT) if _may_be_behind(node, url, port, mesh) else ()
+    return tuple(dict.fromkeys(asked + own))
+
+
+def _both(host: str, port: int) -> tuple[str, ...]:
+    """Return the port on loopback, and on the host where that is another."""
+    here = f"127.0.0.1:{port}"
+    there = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return (here,) if host in _LOOPBACK else (here, there)
+
+
+def _may_be_behind(node: Node, url: SplitResult, port: int, mesh: Mesh) -> bool:
+    """Tell whether the node's Ollama may be at its own port, behind the one of the URL.
+
+    Where Ollamas share a host, the one at the own port says nothing of the others. A node is one of those
+    when it names a unit or container of its own; or has a command, and a port of the monitor's own host, or
+    a sister in the mesh at the own port of its address.
+    """
+    if url.scheme == "https" or port == _HTTP_PORT:
+        return True
+    match node.recovery:
+        case RecoveryKind.SYSTEMD | RecoveryKind.SYSTEMD_USER:
+            return node.unit == "ollama.service"
+        case RecoveryKind.DOCKER:
+            return node.container == "ollama"
+        case RecoveryKind.COMMAND:
+            return not node.on_monitor and not _has_sister(url, mesh)
+        case RecoveryKind.NONE:
+            return False
+
+
+def _has_sister(url: SplitResult, mesh: Mesh) -> bool:
+    """Tell whether a node of the mesh is at Ollama's own port of the same address."""
+    at = url.netloc.removesuffix(f":{url.port}")
+    return any(each.url == f"{url.scheme}://{at}:{OWN_PORT}" for each in mesh.nodes)
