@@ -117,8 +117,8 @@ def run(
             )
             printed = _tail(folder)
         ended = {
-            "timeout": f"it took longer than {limit:g} s",
-            "canceled": "the recovery was told to stop",
+            "timeout": playbook_result.took_too_long(limit),
+            "canceled": "the playbook was ended: the recovery was told to stop",
         }.get(runner.status)
         seconds = time.monotonic() - began
         contacted = "the monitor" if on_monitor else node.key
@@ -126,9 +126,9 @@ def run(
     if own:
         report = playbook_result.of_own_playbook(report)
     if ended:
-        reason, stopped = f"the playbook was ended: {ended}", runner.status == "canceled"
+        stopped = runner.status == "canceled"
         return msgspec.structs.replace(
-            report, success=False, done=False, stopped=stopped, reason=reason, seconds=seconds
+            report, success=False, done=False, stopped=stopped, reason=ended, seconds=seconds
         )
     return msgspec.structs.replace(report, seconds=seconds)
 

@@ -45,6 +45,11 @@ class PlaybookResult(Struct, frozen=True):
     seconds: float = 0.0
 
 
+def took_too_long(limit: float) -> str:
+    """Say that a playbook was ended by its time limit, in seconds."""
+    return f"the playbook was ended: it took longer than {limit:g} s"
+
+
 def counts(event: dict[str, Any]) -> bool:
     """Tell whether an event of ansible-runner's is one that the others here need."""
     return event.get("event") in _JUDGED or _tells(event)

@@ -8,6 +8,9 @@ from gpu_mesh.domain.observation import Observation
 from gpu_mesh.domain.recovery import Claim
 from gpu_mesh.domain.state import NodeState
 
+BETWEEN_PROBES = 0.5
+"""Seconds between two probes of a repaired node that should come back."""
+
 
 class Job(Struct, frozen=True):
     """A claimed recovery."""

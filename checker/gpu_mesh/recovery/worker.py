@@ -28,14 +28,11 @@ from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.planning import addresses, findings, ladder, plan
 from gpu_mesh.probe import ollama
 from gpu_mesh.recovery import brake, lifecycle, node_locks
-from gpu_mesh.recovery.values import Job, Verification
+from gpu_mesh.recovery.values import BETWEEN_PROBES, Job, Verification
 from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text import sanitize
-
-BETWEEN_PROBES = 0.5
-"""Seconds between two looks at a node that should come back."""
 
 SHORT_PROBE = 2.0
 """Seconds for a probe that is made before anything is done."""

@@ -1,16 +1,19 @@
 """What a look on a node's host finds and what a repair brings, made up from the words of a trace. Pure.
 
 For simulator.py: it takes the place of playbook.py and of the playbooks, whose course and words it follows.
+tests/unit/simulation/test_fake_recovery.py holds each word and wait against the playbooks' own.
 """
 
 from msgspec.structs import replace
 
 from gpu_mesh.domain.causes import Action, Cause
-from gpu_mesh.domain.mesh import Node, RecoveryKind
+from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind
 from gpu_mesh.domain.recovery import Finding
-from gpu_mesh.hosts.playbook_result import PlaybookResult
-from gpu_mesh.planning import findings
+from gpu_mesh.hosts.playbook_result import PlaybookResult, took_too_long
+from gpu_mesh.planning import addresses, findings
+from gpu_mesh.recovery.values import Job
 from gpu_mesh.simulation.fake_probe import Effect, Facts, Scenario
+from gpu_mesh.text.humanize import format_clock
 
 _SILENT = frozenset(
     {Scenario.REFUSED, Scenario.CONNECT_TIMEOUT, Scenario.HANG, Scenario.RESET, Scenario.CLOSE}
@@ -28,27 +31,26 @@ def look(facts: Facts) -> Finding:
     return Finding.SILENT if facts.shows in _SILENT else Finding.ANSWERS
 
 
-def act(
-    node: Node, facts: Facts, action: Action, cause: Cause | None, limit: float
-) -> tuple[PlaybookResult, Facts]:
+def act(job: Job, action: Action, facts: Facts, mesh: Mesh, at: float) -> tuple[PlaybookResult, Facts]:
     """Return what comes of a recovery's playbook, and what is true of the node afterwards.
 
     Args:
-        node: the node.
-        facts: what is true of it when the playbook begins.
-        action: which playbook.
-        cause: as the probe called it.
-        limit: seconds that a playbook may take.
+        job: the recovery.
+        action: which of its playbooks.
+        facts: what is true of the node when the playbook begins.
+        mesh: all nodes, and how long a playbook may take.
+        at: when it begins, in Unix seconds.
     """
+    node = job.node
     if action is Action.REBUILD_TUNNEL:
-        finding, said, may = _at_the_tunnel(node, facts, cause)
-        effect, did, contacted = facts.rebuild, _rebuilt(node), "the monitor"
+        finding, said, may = _at_the_tunnel(node, facts, job.cause, at)
+        effect, contacted = facts.rebuild, "the monitor"
     elif action is Action.OWN_PLAYBOOK:
         finding, said, may = Finding.NONE, "", True
-        effect, did, contacted = facts.own_playbook, "", node.key
+        effect, contacted = facts.own_playbook, node.key
     else:
-        finding, said, may = _on_the_host(node, facts, cause)
-        effect, did, contacted = facts.restart, _restarted(node), node.key
+        finding, said, may = _on_the_host(node, facts, job.cause, mesh, at)
+        effect, contacted = facts.restart, node.key
     report = PlaybookResult(
         success=True, contacted=contacted, looked=True, finding=finding, said=said, seconds=facts.takes
     )
@@ -58,95 +60,122 @@ def act(
     if not may:
         return report, facts
     if effect is Effect.HANGS:
-        why = f"the playbook was ended: it took longer than {limit:g} s"
-        return replace(report, success=False, reason=why, seconds=limit), facts
+        limit = mesh.settings.recovery_timeout
+        return replace(report, success=False, reason=took_too_long(limit), seconds=limit), facts
     if effect is Effect.FAILS:
-        waited = facts.takes + _AWAITED.get(action, 0.0)
-        return replace(report, success=False, reason=_failed(node, action, did), seconds=waited), facts
-    report = replace(report, done=True, said=_went_through(node, action, did, finding))
+        waited = facts.takes + awaited(node, action)
+        return replace(report, success=False, reason=_failed(node, action), seconds=waited), facts
+    report = replace(report, done=True, said=_went_through(node, action, finding))
     after = {Effect.HELPS: Scenario.OK, Effect.NO_MODELS: Scenario.NO_MODELS}.get(effect)
     return report, facts if after is None else replace(facts, shows=after, detail="", look=None)
 
 
-_AWAITED = {Action.RESTART_OLLAMA: 20.0, Action.REBUILD_TUNNEL: 15.0}
-"""Seconds for which the playbooks wait for what does not come back."""
+def awaited(node: Node, action: Action) -> float:
+    """Return the seconds for which the playbook waits for what does not come back."""
+    if action is Action.OWN_PLAYBOOK:
+        return 0.0
+    if action is Action.REBUILD_TUNNEL:
+        return 15.0
+    return 30.0 if node.recovery is RecoveryKind.COMMAND else 20.0
+
 
 _UNREACHABLE = {
     Finding.HOST_DOWN: "ssh: connect to host {node} port 22: Connection timed out",
     Finding.NO_ACCESS: "Permission denied (publickey).",
 }
+"""What ssh says; the playbooks have no words for it."""
 
 
-def _on_the_host(node: Node, facts: Facts, cause: Cause | None) -> tuple[Finding, str, bool]:
+def _on_the_host(
+    node: Node, facts: Facts, cause: Cause | None, mesh: Mesh, at: float
+) -> tuple[Finding, str, bool]:
     """Return what restart_ollama.yml finds, how it says so, and whether it goes on to restart."""
     finding = look(facts)
     if finding is Finding.ANSWERS and cause in findings.RESTARTED_THOUGH_IT_ANSWERS:
-        return finding, "", True
+        return finding, "Ollama answers /api/tags on its own host", True
+    asked = ", ".join(addresses.of_ollama(node, mesh))
     said = {
-        Finding.ANSWERS: "Ollama answers on its own host; nothing was restarted",
-        Finding.CANNOT_LOOK: "its host has nothing to ask Ollama with; nothing was restarted",
+        Finding.SILENT: "Ollama does not answer on its own host either",
+        Finding.ANSWERS: f"Ollama answers on its own host ({asked} asked); nothing was restarted",
+        Finding.CANNOT_LOOK: (
+            "its host has neither curl, wget, python3 nor bash to ask Ollama with; nothing was restarted"
+        ),
         Finding.UNIT_MISSING: f"its host has no unit {node.unit}; nothing was restarted",
         Finding.UNIT_DISABLED: f"{node.unit} is disabled or masked on its host and was left alone",
-        **_LEASES,
+        Finding.AT_WORK: (
+            "a model is generating on its host, and a restart would cut that off; nothing was restarted"
+        ),
+        **_leases("restarts it", at),
     }
     return finding, said.get(finding, ""), finding is Finding.SILENT
 
 
-_LEASES = {
-    Finding.LEASED: "monitor-2 repairs it just now",
-    Finding.CANNOT_LEASE: "the folder of the leases on its host is not to be trusted",
-}
+OTHER_MONITOR = "monitor-2"
+LEASE = 150.0
+"""Seconds for which the other monitor has taken the node's lease, as it does with the usual time limit."""
+
+UNSAFE = "/var/tmp/gpu-mesh-lease.d can be changed by others"  # noqa: S108 - not used here
+"""Why a lease cannot be taken."""
 
 
-def _at_the_tunnel(node: Node, facts: Facts, cause: Cause | None) -> tuple[Finding, str, bool]:
+def _leases(does: str, at: float) -> dict[Finding, str]:
+    """Return what a playbook says that leaves the node alone because of its lease."""
+    held = f"{OTHER_MONITOR} {does} since {format_clock(at)}, its lease ends {format_clock(at + LEASE)}"
+    refused = f"its lease cannot be taken: {UNSAFE}; nothing was touched"
+    return {Finding.LEASED: held, Finding.CANNOT_LEASE: refused}
+
+
+def _at_the_tunnel(node: Node, facts: Facts, cause: Cause | None, at: float) -> tuple[Finding, str, bool]:
     """Return what rebuild_tunnel.yml finds at the local port, how it says so, and whether it rebuilds."""
     port = node.tunnel.local_port if node.tunnel else 0
     if facts.look is Finding.PORT_TAKEN:
-        return (
-            facts.look,
-            f"local port {port} is held by another, not by the tunnel; nothing was touched",
-            False,
-        )
+        said = f"local port {port} is held by another, not by the tunnel; nothing was touched"
+        return facts.look, said, False
     if cause not in findings.REBUILD_HELPS:
-        return (
-            Finding.PORT_IS_OURS,
-            f"local port {port} is held by the tunnel itself; nothing was touched",
-            False,
-        )
-    if facts.look in _LEASES:
-        return facts.look, _LEASES[facts.look], False
-    return (
-        Finding.PORT_WAS_SILENT if facts.shows is Scenario.REFUSED else Finding.PORT_WAS_LISTENING,
-        "",
-        True,
-    )
+        said = f"local port {port} is held by the tunnel itself; nothing was touched"
+        return Finding.PORT_IS_OURS, said, False
+    leases = _leases("rebuilds its tunnel", at)
+    if facts.look in leases:
+        return facts.look, leases[facts.look], False
+    if facts.shows is Scenario.REFUSED:
+        return Finding.PORT_WAS_SILENT, f"nothing listens on local port {port}", True
+    return Finding.PORT_WAS_LISTENING, f"the tunnel listens on local port {port}", True
 
 
-def _restarted(node: Node) -> str:
-    if node.recovery is RecoveryKind.DOCKER:
-        return f"restarted the container {node.container}"
-    if node.recovery is RecoveryKind.COMMAND:
-        return "ran mesh_node_recovery_command"
-    return f"restarted {node.unit}"
+def _did(node: Node, action: Action) -> str:
+    """Return what was restarted, or run."""
+    if action is Action.REBUILD_TUNNEL:
+        own = node.tunnel and node.tunnel.recovery_command
+        return "ran mesh_tunnel_recovery_command" if own else f"restarted gpu-mesh-tunnel@{node.key}.service"
+    return {
+        RecoveryKind.SYSTEMD_USER: f"restarted the user's {node.unit}",
+        RecoveryKind.DOCKER: f"restarted the container {node.container}",
+        RecoveryKind.COMMAND: "ran mesh_node_recovery_command",
+    }.get(node.recovery, f"restarted {node.unit}")
 
 
-def _rebuilt(node: Node) -> str:
-    own = node.tunnel and node.tunnel.recovery_command
-    return "ran mesh_tunnel_recovery_command" if own else f"restarted gpu-mesh-tunnel@{node.key}.service"
-
-
-def _failed(node: Node, action: Action, did: str) -> str:
+def _failed(node: Node, action: Action) -> str:
+    """Return why a playbook failed that has waited in vain."""
     if action is Action.OWN_PLAYBOOK:
         return "a task of it failed"
+    did, waited = _did(node, action), f"{awaited(node, action):g} s"
     if action is Action.REBUILD_TUNNEL and node.tunnel:
-        return f"{did}, but local port {node.tunnel.local_port} is not listening after 15 s"
-    return f"{did}, but Ollama does not answer on its own host after 20 s"
+        if node.tunnel.recovery_command:
+            return f"mesh_tunnel_recovery_command was run: {_IN_VAIN}"
+        return f"{did}, but local port {node.tunnel.local_port} is not listening after {waited}"
+    if node.recovery is RecoveryKind.COMMAND:
+        return f"mesh_node_recovery_command was run: {_IN_VAIN}"
+    return f"{did}, but Ollama does not answer on its own host after {waited}"
 
 
-def _went_through(node: Node, action: Action, did: str, finding: Finding) -> str:
+_IN_VAIN = "the command ended well, but nothing answers"
+
+
+def _went_through(node: Node, action: Action, finding: Finding) -> str:
+    """Return what a playbook says that has seen Ollama, or the port, come back."""
     if action is Action.OWN_PLAYBOOK:
         return ""
     if action is Action.REBUILD_TUNNEL and node.tunnel:
         before = "so it was before" if finding is Finding.PORT_WAS_LISTENING else "it was not before"
-        return f"{did}; local port {node.tunnel.local_port} is listening ({before})"
-    return f"{did}, and Ollama answers on its own host"
+        return f"{_did(node, action)}; local port {node.tunnel.local_port} is listening ({before})"
+    return f"{_did(node, action)}, and Ollama answers on its own host"

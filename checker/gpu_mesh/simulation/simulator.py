@@ -28,7 +28,7 @@ from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.monitor import connectivity, tick
 from gpu_mesh.planning import advice, plan
 from gpu_mesh.recovery import brake, lifecycle
-from gpu_mesh.recovery.values import Job, Verification
+from gpu_mesh.recovery.values import BETWEEN_PROBES, Job, Verification
 from gpu_mesh.silences import silences
 from gpu_mesh.simulation import fake_probe, fake_recovery
 from gpu_mesh.simulation.recorder import Recorder
@@ -49,9 +49,6 @@ from gpu_mesh.simulation.trace import describe_change as trace_words
 
 START = 1_704_067_200.0
 """Monday, 2024-01-01 00:00:00 UTC: the times of day in a story's texts are the times since its beginning."""
-
-BETWEEN_PROBES = 1.0
-"""Seconds between two probes of a repaired node that should come back."""
 
 DELIVER_INTERVAL = 60.0
 BOOT = "this boot"
@@ -261,8 +258,7 @@ class _Run:
 
     def _act(self, work: _Work) -> None:
         job, before = work.job, self._facts[work.job.node.key]
-        limit = self.mesh.settings.recovery_timeout
-        report, after = fake_recovery.act(job.node, before, work.action, job.cause, limit)
+        report, after = fake_recovery.act(job, work.action, before, self.mesh, self._now)
         self._enter(self._now + report.seconds, partial(self._acted, work, report, before, after))
 
     def _acted(

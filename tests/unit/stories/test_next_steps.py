@@ -145,7 +145,7 @@ def endings(node: Node, before: NodeState, cause: Cause) -> Iterator[RecoveryRes
         for look in (None, *Finding):
             for effect in Effect:
                 facts = Facts(SHOWS.get(cause, Scenario.OK), look=look, restart=effect, rebuild=effect)
-                done, _ = fake_recovery.act(node, facts, action, cause, 120.0)
+                done, _ = fake_recovery.act(job, action, facts, Mesh((node,)), NOW)
                 yield lifecycle.result_of(job, action, done, still, NOW)
     for words, _ in ANSWERS if node.recovery is RecoveryKind.COMMAND else ():
         words = f"mesh_node_recovery_command was run: {words}"
