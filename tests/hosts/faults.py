@@ -2,7 +2,7 @@
 
 ``on_node`` and ``on_monitor`` are shell, run as root on the machine of that name. They may use {port} (the
 node's Ollama, unit ollama@{port}), {address} (the node's own), {local} (its tunnel's port on the monitor),
-{key}, and the functions of PRELUDE.
+{key}, and the functions of tests/programs/faults.sh.
 """
 
 from dataclasses import dataclass
@@ -34,28 +34,6 @@ class Row:
     host: str = ""  # a name for the URL instead of the address
     machine: str = "hall"
 
-
-PRELUDE = """
-nft list table inet fault >/dev/null 2>&1 || {
-  nft add table inet fault
-  nft 'add chain inet fault in { type filter hook input priority 0; }'
-  nft 'add chain inet fault out { type filter hook output priority 0; }'
-}
-pid() { systemctl show -p MainPID --value "ollama@$1"; }
-# fault PORT NAME: until the stand-in is restarted.
-fault() {
-  python3 -c 'import sys, urllib.request as web
-_, port, name = sys.argv
-asked = web.Request(f"http://127.0.0.1:{port}/standin/fault", name.encode(), method="PUT")
-web.urlopen(asked)' "$@"
-}
-# will PORT NAME=VALUE: from its next start on.
-will() { echo "$2" >>"/etc/standin/$1"; }
-restart() { systemctl restart "ollama@$1"; }
-# connection ADDRESS: of the tunnel to this address, as ss shows it.
-connection() { ss -Htnp state established src "$1" sport = :22 | head -n 1; }
-drop() { nft add rule inet fault in "$@" drop; }
-"""
 
 ROWS = (
     # Repaired in this order: first what its own ssh gives up some time, then what takes longest.

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -22,7 +23,7 @@ import machines
 import yaml
 from aiosmtpd.controller import Controller
 
-from checkout import ROOT
+from checkout import PROGRAMS, ROOT
 from gpu_mesh import __version__
 
 BIN = Path(sys.executable).parent
@@ -278,3 +279,9 @@ def status(monitor: machines.Machine, user: str = "root") -> dict[str, dict[str,
         return {node["node"]: node for node in json.loads(shown)["nodes"]}
     except (ValueError, KeyError):
         return {}
+
+
+def run(monitor: machines.Machine, name: str) -> None:
+    """Run a program of tests/programs on a monitor, as its user and with what it has installed."""
+    text = shlex.quote((PROGRAMS / name).read_text())
+    monitor.ssh(f"runuser -u gpu-mesh -- /opt/gpu-mesh/venv/bin/python -c {text}")

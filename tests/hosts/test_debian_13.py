@@ -223,34 +223,20 @@ def test_an_upgrade_keeps_what_is_known_while_the_checks_go_on(lived: Lived, mea
     assert mesh.mail.subjects == lived.told
 
 
-NO_WAIT = """
-import time
-from pathlib import Path
-from gpu_mesh.system.log import Log
-from gpu_mesh.storage.state_file import StateFile
-from msgspec.structs import replace
-with StateFile(Path("/var/lib/gpu-mesh"), Log(Path("/dev/null"))).update(time.time()) as state:
-    state.alerts = tuple(
-        replace(alert, deliveries={to: replace(way, next_at=0.0) for to, way in alert.deliveries.items()})
-        for alert in state.alerts
-    )
-"""
-
-
 def test_a_way_back_to_the_version_before_takes_over_what_the_newer_one_knows(
     lived: Lived, measured: list[str]
 ) -> None:
     mesh = lived.mesh
     later = f"grep -c '\"later\": 7' {STATE} || true"
     assert mesh.monitor.out(later) == "1"
-    play = mesh.play(provision.CHECKOUT, mesh.wheels, "playbooks/monitor.yml")
+    play = mesh.play(provision.ROOT, mesh.wheels, "playbooks/monitor.yml")
     measured.append(f"back to the version before by monitor.yml: {play.seconds:.0f} s")
     mesh.await_tick()
     assert mesh.version() == (__version__, __version__)
     assert mesh.monitor.out(later) == "0"
     lived.assert_undisturbed()
     mesh.mail.closed = False
-    mesh.monitor.ssh(f"runuser -u gpu-mesh -- /opt/gpu-mesh/venv/bin/python -c {shlex.quote(NO_WAIT)}")
+    provision.run(mesh.monitor, "no_wait.py")
     mesh.monitor.ssh("systemctl start gpu-mesh-deliver")
     machines.await_that(lambda: mesh.mail.subjects != lived.told, 90, "the alert that waited arrives")
     mesh.node.ssh("systemctl start spare")

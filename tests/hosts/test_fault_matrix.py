@@ -7,6 +7,7 @@ own. The table of what was found and done is written to $GPU_MESH_REPORT, else t
 import datetime
 import os
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,8 +19,9 @@ import provision
 import pytest
 import trustme
 import yaml
-from faults import PRELUDE, ROWS, SHARED, WELL, Row
+from faults import ROWS, SHARED, WELL, Row
 
+from checkout import PROGRAMS
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.storage.state_file import decode
@@ -29,25 +31,11 @@ if TYPE_CHECKING:
 
 NODES = (SHARED, *ROWS, WELL)
 REPORT = Path(os.environ.get("GPU_MESH_REPORT", Path(__file__).parent / "report"))
-SERVE = """#!/bin/sh
-# An Ollama of its own for each port, with what /etc/standin/PORT says.
-HOST=0.0.0.0 FAULT=none DELAY=0 TLS=''
-. "/etc/standin/$1"
-sleep $DELAY
-set -- --port "$1" --host "$HOST" --models a,b --loaded a --fault "$FAULT" --control
-exec python3 -c 'import ssl, sys
-from gpu_mesh.standin import server as standin
-if sys.argv[1]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(f"/etc/standin/{sys.argv[1]}.pem")
-    standin.Standin = __import__("functools").partial(standin.Standin, tls=context)
-standin.main(sys.argv[2:])' "$TLS" "$@"
-"""
 UNIT = """[Unit]
 Description=Stand-in for Ollama
 [Service]
 Environment=PYTHONPATH=/opt/ollama
-ExecStart=/bin/sh /opt/ollama/serve %i
+ExecStart=/bin/sh /opt/ollama/serve_standin.sh %i
 [Install]
 WantedBy=multi-user.target
 """
@@ -217,7 +205,7 @@ class Matrix:
     def strike(self, *rows: Row) -> None:
         """Make the faults of these rows, and note when each was made."""
         for machine in (self.hall, self.annex, self.monitor):
-            script = [PRELUDE]
+            script = [(PROGRAMS / "faults.sh").read_text()]
             for row in rows:
                 shell = row.on_monitor if machine is self.monitor else row.on_node
                 if shell and machine in (self.monitor, self.machine(row)):
@@ -238,7 +226,8 @@ def _furnish(matrix: Matrix, key: Path) -> None:
     for machine in (matrix.hall, matrix.annex):
         rows = [row for row in NODES if matrix.machine(row) is machine]
         provision.bring_standin(machine)
-        (machine.root / "opt/ollama/serve").write_text(SERVE)
+        for name in ("serve_standin.sh", "serve_standin.py", "set_fault.py"):
+            shutil.copy(PROGRAMS / name, machine.root / "opt/ollama")
         (machine.root / "etc/systemd/system/ollama@.service").write_text(UNIT)
         (machine.root / "etc/polkit-1/rules.d/60-keeper.rules").write_text(RULE)
         (machine.root / "etc/ssh/sshd_config.d/many.conf").write_text("MaxStartups 200\nMaxSessions 50\n")

@@ -1,10 +1,13 @@
 """The machines themselves: what the other host tests stand on."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import machines
+
+from checkout import PROGRAMS
 
 
 def test_a_machine_boots_answers_by_ssh_and_comes_back_after_a_reboot(site: machines.Site) -> None:
@@ -21,13 +24,10 @@ def test_a_machine_boots_answers_by_ssh_and_comes_back_after_a_reboot(site: mach
 
 def test_a_run_clears_what_a_killed_one_left_and_leaves_a_living_one_alone(site: machines.Site) -> None:
     machine = site.machine("living")
-    code = (
-        "import machines, time\n"
-        "site = machines.Site()\nsite.open()\nsite.machine('living')\n"
-        "print(site.number, flush=True)\ntime.sleep(600)\n"
-    )
+    program = PROGRAMS / "hold_machine.py"
+    folder = str(Path(__file__).parent)
     with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True
+        [sys.executable, program], env={**os.environ, "PYTHONPATH": folder}, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout is not None
         number = int(other.stdout.readline())

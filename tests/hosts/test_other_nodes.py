@@ -6,6 +6,7 @@ itself. Beside it a rented pod: no systemd, no Python, and one root login with a
 
 import contextlib
 import copy
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,20 +17,12 @@ import machines
 import provision
 import pytest
 
+from checkout import PROGRAMS
+
 NODES = ("docked", "lent", "sturdy", "pod")
 HEARTBEAT, ALERTS = "heartbeat-hunter2", "alerts-hunter2"  # what nobody may be shown
 INDEX = "index-hunter2"
-CONTAINER = "ollama-gpu1"
-DOCKER = f"""#!/bin/sh
-# A Docker of one container, which is container.service; like the real one it serves root alone.
-[ "$(id -u)" = 0 ] || {{ echo "permission denied: the Docker daemon socket" >&2; exit 1; }}
-echo "$*" >>/var/log/docker-asked
-case "$*" in
-  version | ps) ;;
-  "restart {CONTAINER}") systemctl restart container.service ;;
-  *) echo "no such container" >&2; exit 1 ;;
-esac
-"""
+CONTAINER = "ollama-gpu1"  # the one of tests/programs/docker.sh
 # As docs/provisioning.md shows it to who owns such a node.
 RULE = """polkit.addRule(function (action, subject) {
   if (action.id === "org.freedesktop.systemd1.manage-units" && subject.user === "keeper" &&
@@ -82,8 +75,7 @@ def _furnish(mesh: Mesh) -> None:
     provision.install_ollama(shed, "0.0.0.0", unit="container", port=11435)
     provision.install_ollama(shed, "0.0.0.0", unit="lent", port=11436)
     docker = shed.root / "usr/local/bin/docker"
-    docker.write_text(DOCKER)
-    docker.chmod(0o755)
+    shutil.copy(PROGRAMS / "docker.sh", docker)
     shed.ssh("useradd -m -s /bin/sh keeper && install -d -m 700 -o keeper /home/keeper/.ssh")
     (shed.root / "etc/polkit-1/rules.d/60-lent.rules").write_text(RULE)
     for machine, home in ((shed, "home/keeper"), (pod, "root")):

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import shlex
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -255,20 +254,9 @@ def _swallow(mesh: Mesh) -> None:
     )
 
 
-FORGET = """
-import time
-from pathlib import Path
-from msgspec.structs import replace
-from gpu_mesh.system.log import Log
-from gpu_mesh.storage.state_file import StateFile
-with StateFile(Path("/var/lib/gpu-mesh"), Log(Path("/dev/null"))).update(time.time()) as state:
-    state.nodes = {key: replace(node, attempts=()) for key, node in state.nodes.items()}
-"""
-
-
 def _forget_repairs(mesh: Mesh) -> None:
     """A node that was repaired three times within the hour waits for a person: not what is tested here."""
-    mesh.monitor.ssh(f"runuser -u gpu-mesh -- /opt/gpu-mesh/venv/bin/python -c {shlex.quote(FORGET)}")
+    provision.run(mesh.monitor, "forget_repairs.py")
 
 
 @pytest.mark.parametrize("fault", [_close, _swallow])

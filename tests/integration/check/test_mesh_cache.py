@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from checkout import PROGRAMS
 from gpu_mesh.inventory import cache
 from gpu_mesh.inventory.mistakes import InventoryError
 from gpu_mesh.system.paths import Paths
@@ -296,13 +297,6 @@ def test_where_the_cache_cannot_be_written_the_mesh_is_read_all_the_same(paths: 
 
 def test_a_tick_whose_inventory_is_unchanged_loads_neither_ansible_nor_yaml(paths: Paths) -> None:
     cache.load(paths, None, NOW)
-    program = (
-        "import sys; from pathlib import Path; from gpu_mesh.inventory import cache as meshcache;"
-        "from gpu_mesh.system.paths import Paths;"
-        f"p = Path({str(paths.config)!r});"
-        f"loaded = meshcache.load(Paths(({paths.inventory[0]!r},), p, p / 'state', p / 'log'), None, {NOW});"
-        "assert not loaded.fresh;"
-        "print(*{'ansible', 'yaml', 'jinja2', 'subprocess', 'difflib'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    words = [PROGRAMS / "load_cached_mesh.py", paths.inventory[0], paths.config, str(NOW)]
+    done = subprocess.run([sys.executable, *words], check=True, capture_output=True, text=True)
     assert done.stdout.split() == []

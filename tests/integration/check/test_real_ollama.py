@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from checkout import PROGRAMS
 from gpu_mesh.diagnosis.diagnose import diagnose
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Verdict
@@ -114,14 +116,13 @@ def test_a_model_on_the_cpu_is_a_fault_only_where_a_gpu_is_expected(ollama, mode
 
 
 def test_a_real_ollama_that_was_killed_is_restarted_and_recovers(site, closed_port, tmp_path):
-    pid, script = tmp_path / "ollama.pid", tmp_path / "ollama.sh"
-    settings = f"OLLAMA_HOST=127.0.0.1:{closed_port} OLLAMA_MODELS='{tmp_path}/models'"
-    script.write_text(f"#!/bin/sh\necho $$ > {pid}\nexec env {settings} ollama serve\n")
-    script.chmod(0o700)
+    pid = tmp_path / "ollama.pid"
+    settings = (f"OLLAMA_HOST=127.0.0.1:{closed_port}", f"OLLAMA_MODELS={tmp_path}/models")
+    words = [str(PROGRAMS / "with_pid.sh"), str(pid), "env", *settings, "ollama", "serve"]
     node = {"name": "Alpha", "url": f"http://127.0.0.1:{closed_port}", "unhealthy_threshold": 1}
-    site.describe({"alpha": {**node, "recovery": "command", "recovery_command": str(script)}})
+    site.describe({"alpha": {**node, "recovery": "command", "recovery_command": shlex.join(words)}})
     output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    first = subprocess.Popen([script], env=site.environment, **output)
+    first = subprocess.Popen(words, env=site.environment, **output)
     try:
         assert eventually(lambda: site.run("check").returncode or site.run("status").returncode == 0)
         first.kill()

@@ -12,6 +12,7 @@ import time
 import pytest
 import trustme
 
+from checkout import PROGRAMS
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault
 from gpu_mesh.probe.ollama import observe
@@ -43,17 +44,8 @@ def test_a_name_server_that_never_answers_holds_a_probe_no_longer_than_its_timeo
 
 
 def test_a_name_server_that_never_answers_does_not_keep_the_process_from_ending():
-    script = """
-import threading
-from gpu_mesh.domain.mesh import Node
-from gpu_mesh.probe.ollama import observe
-node = Node(key="a", name="A", url="http://gpu.example", timeout=0.3)
-silent = lambda host, port: threading.Event().wait()
-print(observe(node, 0.0, ask_version=False, trust_env=False, resolve=silent).tags.fault)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=15, check=True
-    )
+    program = PROGRAMS / "ask_a_silent_name_server.py"
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=15, check=True)
     assert done.stdout.strip() == "dns"
 
 

@@ -18,6 +18,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
+from checkout import PROGRAMS
 from gpu_mesh.alerting import alerts
 from gpu_mesh.cli.alerts import list_alerts, send_test, services
 from gpu_mesh.delivery import apprise_config, sender
@@ -192,6 +193,7 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
+DELIVER = (sys.executable, PROGRAMS / "deliver.py")
 ALL = (Level.INFO, Level.WARNING, Level.ERROR, Level.CRITICAL)
 
 
@@ -489,24 +491,11 @@ def test_no_secret_reaches_state_log_or_output(
         assert 0 < len(delivered.error) <= 200
 
 
-KILLED = """
-import sys, time
-from pathlib import Path
-from gpu_mesh.delivery.worker import deliver
-from gpu_mesh.system.log import Log
-from gpu_mesh.domain.mesh import Settings
-from gpu_mesh.system.paths import Paths
-folder = Path(sys.argv[1])
-paths = Paths((), folder / "etc", folder / "state", folder / "log")
-deliver(paths, Settings(), Log(paths.log_file), time.time)
-"""
-
-
 def test_a_delivery_that_is_killed_repeats_only_what_was_on_its_way(site: Site, hook: Hook) -> None:
     hook.hang_from = 3
     site.configure(f"urls:\n  - json://{hook.address}?rto=60\n")
     site.queue(*[Level.ERROR] * 4)
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(site.paths.state.parent)])
+    process = subprocess.Popen([*DELIVER, site.paths.state.parent])
     try:
         assert eventually(lambda: len(hook.arrived) == 3)
         assert site.deliver() == Result(busy=True)
@@ -523,24 +512,13 @@ def test_a_delivery_that_is_killed_repeats_only_what_was_on_its_way(site: Site, 
     assert hook.arrived == [site.title(Level.ERROR, number) for number in (1, 2, 3, 3, 4)]
 
 
-COUNTED = """
-import sys
-saves = []
-def count(name, what):
-    if name == "os.rename" and str(what[1]).endswith("/state.json"):
-        saves.append(what)
-sys.addaudithook(count)
-"""
-
-
 def test_the_outcome_of_an_alert_and_the_attempt_at_the_next_are_saved_in_one_write(
     site: Site, hook: Hook
 ) -> None:
     site.configure(f"urls:\n  - json://{hook.address}\n")
     site.queue(*[Level.ERROR] * 4)
-    code = f"{COUNTED}{KILLED}print(len(saves))"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(site.paths.state.parent)],
+        [*DELIVER, site.paths.state.parent],
         timeout=PATIENCE,
         capture_output=True,
         text=True,
@@ -553,8 +531,7 @@ def test_a_hung_service_does_not_keep_the_process_from_ending(site: Site, hook: 
     hook.hang_from = 1
     site.configure(f"urls:\n  - json://{hook.address}?rto=600\n")
     site.queue(Level.ERROR)
-    code = f"from gpu_mesh.delivery import sender\nsender.send.__defaults__ = (0.3,)\n{KILLED}"
-    process = subprocess.run([sys.executable, "-c", code, str(site.paths.state.parent)], timeout=PATIENCE)
+    process = subprocess.run([*DELIVER, site.paths.state.parent, "0.3"], timeout=PATIENCE)
     assert process.returncode == 0
     assert "no answer within 0.3 s" in site.logged
 
@@ -605,11 +582,6 @@ def test_a_broken_template_of_the_operator_is_told_once_and_the_alert_goes_out(
 
 
 def test_the_id_of_a_url_survives_another_run_and_a_change_of_its_tags(site: Site) -> None:
-    code = (
-        "import sys; from pathlib import Path; from gpu_mesh.delivery import apprise_config as c\n"
-        "from gpu_mesh.domain.mesh import Settings; from gpu_mesh.system.paths import Paths\n"
-        "p = Path(sys.argv[1]); print(c.load(Paths((), p, p, p), Settings()).targets[0].id)"
-    )
     seen = set()
     for number, tag in enumerate(["critical", "error", "critical, gpu"]):
         site.configure(
@@ -618,7 +590,7 @@ def test_the_id_of_a_url_survives_another_run_and_a_change_of_its_tags(site: Sit
         )
         environment = {**os.environ, "PYTHONHASHSEED": str(number + 1)}
         ran = subprocess.run(
-            [sys.executable, "-c", code, str(site.paths.config)],
+            [sys.executable, PROGRAMS / "print_target_id.py", site.paths.config],
             env=environment,
             capture_output=True,
             text=True,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from checkout import ROOT
+from checkout import PROGRAMS, ROOT
 from gpu_mesh.diagnosis import evaluate
 from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.health import Status
@@ -211,20 +211,9 @@ def test_a_node_that_a_recovery_looked_at_meanwhile_is_not_counted_twice(site, s
     assert site.state().nodes["slow"].last_check == seen.at
 
 
-PROGRAM = """
-import sys
-started = []
-sys.addaudithook(lambda name, args: started.append(args[0]) if name == "subprocess.Popen" else None)
-from gpu_mesh.cli.main import main
-code = main(sys.argv[1:])
-loaded = {name.partition(".")[0] for name in sys.modules} & set({heavy})
-print(code, sorted(loaded), len(started))
-"""
-
-
 def test_a_check_loads_nothing_heavy_and_reads_an_unchanged_inventory_but_once(site, standin):
     two_nodes(site, standin)
-    site.program = [sys.executable, "-c", PROGRAM.replace("{heavy}", repr(HEAVY))]
+    site.program = [sys.executable, str(PROGRAMS / "watched_command.py"), ",".join(HEAVY)]
     assert [site.ok("check").strip() for _ in range(3)] == ["0 [] 1", "0 [] 0", "0 [] 0"]
     os.utime(site.inventory, (1, 1))
     assert site.ok("check").strip() == "0 [] 1"
@@ -311,20 +300,12 @@ def test_somebody_who_may_not_write_the_state_is_told_the_right_command(site, st
         assert site.run("status").returncode == 1
 
 
-OWNER = """
-import os, sys
-from pathlib import Path
-from gpu_mesh.cli import main as cli
-cli.become_owner(Path(sys.argv[1]))
-print(os.getuid(), os.getgid(), os.getgroups(), os.environ["HOME"])
-"""
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_root_becomes_the_owner_of_the_state_even_one_without_a_name(site):
     site.state_dir.mkdir()
     os.chown(site.state_dir, 12345, 12345)
-    done = subprocess.run([sys.executable, "-c", OWNER, site.state_dir], capture_output=True, text=True)
+    program = [sys.executable, PROGRAMS / "become_owner.py", site.state_dir]
+    done = subprocess.run(program, capture_output=True, text=True)
     assert done.stdout == f"12345 12345 [] {site.state_dir}\n"
 
 
@@ -390,10 +371,8 @@ def test_ctrl_c_ends_a_command_without_a_word(site, standin, command):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
 def test_a_recovery_that_is_told_to_stop_ends_its_playbook_and_says_so(site, standin, number, code):
     pid = site.folder / "pid"
-    command = site.folder / "restart.sh"
-    command.write_text(f"#!/bin/sh\necho $$ > {pid}.new\nmv {pid}.new {pid}\nexec sleep 60\n")
-    command.chmod(0o700)
-    two_nodes(site, standin, recovery="command", recovery_command=str(command))
+    command = f"{PROGRAMS}/with_pid.sh {pid} sleep 60"
+    two_nodes(site, standin, recovery="command", recovery_command=command)
     site.check(3)
     environment = {**site.environment, "TMPDIR": str(site.folder)}
     with subprocess.Popen(site.command("recover"), env=environment, stderr=subprocess.PIPE) as recovering:

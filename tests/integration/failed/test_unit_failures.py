@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from checkout import PROGRAMS
 from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.state import FailedUnit, State
 from gpu_mesh.standin.server import Standin
@@ -24,16 +25,6 @@ DELIVER = "gpu-mesh-deliver.service"
 RUN = "0123456789abcdef0123456789abcdef"
 EARLIER = "fedcba9876543210fedcba9876543210"
 
-PROGRAM = """\
-#!{python}
-import json, pathlib, sys
-here = pathlib.Path({folder!r})
-with (here / "asked").open("a") as file:
-    file.write(json.dumps([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]) + "\\n")
-answer = here / (pathlib.Path(sys.argv[0]).name + ".answer")
-sys.exit(1) if not answer.exists() else sys.stdout.write(answer.read_text())
-"""
-
 
 class Systemd:
     """Programs in the place of systemctl and journalctl, which say what a test wants."""
@@ -41,9 +32,10 @@ class Systemd:
     def __init__(self, folder: Path, site: Site) -> None:
         self.folder = folder
         folder.mkdir()
+        answers = (PROGRAMS / "answers.py").read_text()
         for name in ("systemctl", "journalctl"):
             program = folder / name
-            program.write_text(PROGRAM.format(python=sys.executable, folder=str(folder)))
+            program.write_text(f"#!{sys.executable}\n{answers}")
             program.chmod(0o755)
         site.environment["PATH"] = f"{folder}{os.pathsep}{site.environment['PATH']}"
 

@@ -401,25 +401,14 @@ def test_a_unit_is_restarted_unless_its_owner_switched_it_off(
     here: tuple[str, ...],
     closed_port: int,
     server: Callable[[int], str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    systemctl: Callable[..., Path],
     kind: RecoveryKind,
     load: str,
     file: str,
     finding: Finding,
     restarted: bool,
 ) -> None:
-    asked = tmp_path / "asked"
-    program(
-        tmp_path / "bin",
-        "systemctl",
-        f'echo "$@" >>{asked}\n'
-        'case "$*" in\n'
-        f"*restart*) ({server(closed_port)}) </dev/null >/dev/null 2>&1 & ;;\n"
-        f"*show*) printf 'LoadState={load}\\nUnitFileState={file}\\nActiveState=active\\n' ;;\n"
-        "esac",
-    )
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    asked = systemctl(server(closed_port), LoadState=load, UnitFileState=file, ActiveState="active")
     report = run(RESTART, node(closed_port, kind, unit="ollama-test.service"), here)
     assert (report.success, report.reason, report.finding, report.done) == (True, "", finding, restarted)
     restarts = [line for line in asked.read_text().splitlines() if "restart" in line]
@@ -493,21 +482,10 @@ def test_a_tunnel_without_a_command_is_its_unit(
     here: tuple[str, ...],
     closed_port: int,
     server: Callable[[int], str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    systemctl: Callable[..., Path],
     scope: str,
 ) -> None:
-    asked = tmp_path / "asked"
-    program(
-        tmp_path / "bin",
-        "systemctl",
-        f'echo "$@" >>{asked}\n'
-        'case "$*" in\n'
-        f"*restart*) ({server(closed_port)}) </dev/null >/dev/null 2>&1 & ;;\n"
-        "*show*) printf 'LoadState=loaded\\nUnitFileState=enabled\\nActiveState=active\\n' ;;\n"
-        "esac",
-    )
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    asked = systemctl(server(closed_port), LoadState="loaded", UnitFileState="enabled", ActiveState="active")
     settings = msgspec.convert({"scope": scope}, Settings)
     what = replace(node(closed_port), tunnel=Tunnel("pod", closed_port))
     report = playbook.run(REBUILD, what, settings, here, on_monitor=True)

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from checkout import PROGRAMS
 from gpu_mesh.domain.alert import Alert, AlertKind, Level, Notified
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.event import Severity
@@ -301,26 +302,11 @@ def test_a_node_that_does_not_exist_is_named_with_those_that_do(
     assert capsys.readouterr().err == "the inventory has no node gpu9; its nodes: gpu1\n"
 
 
-RUN = """
-import json, sys, msgspec
-from gpu_mesh.recovery import worker as recover
-from gpu_mesh.system import paths
-from gpu_mesh.system.log import Log
-from gpu_mesh.domain.mesh import Mesh
-from gpu_mesh.storage.state_file import StateFile
-inventory, state, mesh = sys.argv[1:]
-found = paths.find({}, (inventory,), state, as_root=False)
-log = Log(found.log_file)
-mesh = msgspec.json.decode(mesh, type=Mesh)
-sys.exit(recover.recover(recover.Site(found, mesh, StateFile(found.state, log), log)))
-"""
-
-
 def process(world: World, node: Node) -> "subprocess.Popen[bytes]":
     mesh = msgspec.json.encode(Mesh((node,), world.settings)).decode()
     arguments = [str(world.folder / "inventory.yml"), str(world.paths.state), mesh]
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, *arguments],
+        [sys.executable, PROGRAMS / "recover.py", *arguments],
         stderr=subprocess.DEVNULL,
         env=os.environ | {"TMPDIR": str(world.folder)},  # a killed process cannot tidy up
     )

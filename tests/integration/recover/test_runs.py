@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from checkout import ROOT
+from checkout import PROGRAMS, ROOT
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings
 from gpu_mesh.domain.recovery import Finding
@@ -53,8 +53,7 @@ def test_an_ollama_that_answers_is_restarted_only_for_a_cause_that_an_answering_
 def test_what_systemd_knows_is_told_and_a_unit_that_is_switched_off_stays_so_for_any_cause(
     here: tuple[str, ...],
     standin: Callable[..., Standin],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    systemctl: Callable[..., Path],
     switched_off: bool,
 ) -> None:
     since = time.strftime("%a %Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() - 3 * 3600 - 60))
@@ -65,15 +64,7 @@ def test_what_systemd_knows_is_told_and_a_unit_that_is_switched_off_stays_so_for
         "NRestarts": "2",
         "StateChangeTimestamp": since,
     }
-    shown = "\\n".join(f"{name}={value}" for name, value in facts.items())
-    asked = tmp_path / "asked"
-    program = tmp_path / "bin/systemctl"
-    program.parent.mkdir()
-    program.write_text(
-        f'#!/bin/sh\necho "$@" >>{asked}\ncase "$*" in *show*) printf \'{shown}\\n\' ;; esac\n'
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    asked = systemctl("", **facts)
     report = run(RESTART, node(standin().port, RecoveryKind.SYSTEMD), here, extra=HUNG)
     known = "ollama.service active since 3 h, restarted 2 times by systemd"
     if switched_off:
@@ -135,16 +126,6 @@ def test_the_sample_of_an_own_playbook_takes_the_lease_and_does_its_work_once(
     assert touched.read_text() == "x\n"
 
 
-RUN = """
-import sys, msgspec
-from pathlib import Path
-from gpu_mesh.hosts import playbook
-from gpu_mesh.domain.mesh import Node, Settings
-path, inventory = sys.argv[1:]
-playbook.run(Path(path), Node("gpu1", "one", "http://127.0.0.1:1", on_monitor=True), Settings(), (inventory,))
-"""
-
-
 def test_killed_in_the_middle_a_run_ends_with_all_its_processes_and_its_folder(
     here: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -153,7 +134,7 @@ def test_killed_in_the_middle_a_run_ends_with_all_its_processes_and_its_folder(
     path.write_text(yaml.safe_dump([{"hosts": "mesh_nodes", "gather_facts": False, "tasks": tasks}]))
     (tmp_path / "t").mkdir()
     environment = dict(os.environ, TEST_OWNS=mark, TMPDIR=str(tmp_path / "t"))
-    process = subprocess.Popen([sys.executable, "-c", RUN, path, *here], env=environment)
+    process = subprocess.Popen([sys.executable, PROGRAMS / "run_playbook.py", path, *here], env=environment)
     assert eventually(begun.exists)
     assert any("ansible-playbook" in words for words in commands(mark))
     process.send_signal(signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shlex
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from checkout import PROGRAMS
 from gpu_mesh.domain.health import Status
 from gpu_mesh.standin.server import free_port
 from sites import Receiver, Site, end_all_with, eventually, processes_with
@@ -38,15 +40,14 @@ def monitor(site: Site):
 def served_by_a_command(site: Site) -> Path:
     """Describe a node whose Ollama a command starts, and return the file with the process's number."""
     port = free_port()
-    pid, script = site.folder / "ollama.pid", site.folder / "ollama.sh"
-    standin = f"'{sys.executable}' -m gpu_mesh.standin --port {port}"
-    script.write_text(f"#!/bin/sh\necho $$ > {pid}.new\nmv {pid}.new {pid}\nexec {standin}\n")
-    script.chmod(0o700)
+    pid = site.folder / "ollama.pid"
+    standin = [sys.executable, "-m", "gpu_mesh.standin", "--port", str(port)]
+    words = [str(PROGRAMS / "with_pid.sh"), str(pid), *standin]
     node = {"name": "Desk", "url": f"http://127.0.0.1:{port}", "timeout": 2}
     # Offline is far away: how many checks of a second a repair takes depends on the machine.
-    node |= {"recovery": "command", "recovery_command": str(script), "offline_threshold": 60}
+    node |= {"recovery": "command", "recovery_command": shlex.join(words), "offline_threshold": 60}
     site.describe({"desk": node}, check_interval=1, recover_interval=1)
-    subprocess.Popen([script], env=site.environment, start_new_session=True)
+    subprocess.Popen(words, env=site.environment, start_new_session=True)
     return pid
 
 
@@ -105,13 +106,11 @@ def test_a_second_monitor_of_the_same_state_is_refused_and_names_the_first(site:
 
 def test_a_monitor_that_is_stopped_in_the_middle_of_a_recovery_leaves_nothing_running(site: Site):
     pid = site.folder / "restart.pid"
-    script = site.folder / "restart.sh"
-    script.write_text(f"#!/bin/sh\necho $$ > {pid}.new\nmv {pid}.new {pid}\nexec sleep 60\n")
-    script.chmod(0o700)
+    command = f"{PROGRAMS}/with_pid.sh {pid} sleep 60"
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    node = {"url": url, "recovery": "command", "recovery_command": str(script), "unhealthy_threshold": 1}
+    node = {"url": url, "recovery": "command", "recovery_command": command, "unhealthy_threshold": 1}
     site.describe({"desk": node}, check_interval=1)
     with monitor(site) as running:
         assert eventually(pid.exists), (site.folder / "monitor.err").read_text()

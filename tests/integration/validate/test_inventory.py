@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from checkout import PROGRAMS
 from gpu_mesh.cli import validate
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.inventory import reader
@@ -123,12 +124,11 @@ def test_whoever_is_stopped_while_a_script_runs_leaves_nobody_and_nothing_behind
     number: int, write: Write, tmp_path: Path
 ) -> None:
     source = write("mesh.sh", f"#!/bin/sh\necho started > {tmp_path}/started\nsleep 600\n", 0o755)
-    program = "import sys; from gpu_mesh.inventory import reader; reader.read((sys.argv[1],), None)"
     mark = f"MARK={tmp_path}"
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     asking = subprocess.Popen(
-        [sys.executable, "-c", program, str(source)],
+        [sys.executable, PROGRAMS / "read_inventory.py", source],
         env={**os.environ, "MARK": str(tmp_path), "TMPDIR": str(temporary)},
     )
     try:
@@ -218,16 +218,7 @@ def test_every_missing_source_is_named(write: Write, tmp_path: Path) -> None:
 
 
 def test_a_plugin_that_prints_does_not_spoil_the_answer(write: Write) -> None:
-    write(
-        "plugins/chatty.py",
-        "from ansible.plugins.inventory import BaseInventoryPlugin\n"
-        "class InventoryModule(BaseInventoryPlugin):\n"
-        "    NAME = 'chatty'\n"
-        "    def parse(self, inventory, loader, path, cache=True):\n"
-        "        print('hello')\n"
-        "        inventory.add_group('mesh_nodes')\n"
-        "        inventory.add_host('iceland', 'mesh_nodes')\n",
-    )
+    write("plugins/chatty.py", (PROGRAMS / "chatty.py").read_text())
     source = write("mesh.yml", "plugin: chatty\n")
     write(
         "ansible.cfg",

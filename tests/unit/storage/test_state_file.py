@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from checkout import PROGRAMS
 from gpu_mesh.diagnosis.evaluate import apply_observation
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
@@ -23,6 +24,7 @@ from gpu_mesh.storage import state_file
 from gpu_mesh.storage.state_file import StateError, StateFile, decode, encode
 from gpu_mesh.system.log import Log
 
+ADD = (sys.executable, PROGRAMS / "add_checks.py")
 NOW = 1_800_000_000.0
 
 
@@ -134,25 +136,8 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_names_it(tmp_path: Path) 
         pass
 
 
-ADD = """
-import sys
-from pathlib import Path
-from gpu_mesh.system.log import Log
-from gpu_mesh.domain.state import NodeState
-from gpu_mesh.storage.state_file import StateFile
-from msgspec.structs import replace
-file = StateFile(Path(sys.argv[1]), Log(Path(sys.argv[1], "log")))
-for turn in range(int(sys.argv[2])):
-    with file.update(1.0) as state:
-        node = state.nodes.get("n", NodeState())
-        statistics = replace(node.statistics, checks=node.statistics.checks + 1)
-        state.nodes["n"] = replace(node, statistics=statistics)
-    print(turn + 1, flush=True)
-"""
-
-
 def test_several_processes_that_write_at_once_lose_nothing(file: StateFile, tmp_path: Path) -> None:
-    adders = [subprocess.Popen([sys.executable, "-c", ADD, tmp_path / "state", "50"]) for _ in range(3)]
+    adders = [subprocess.Popen([*ADD, tmp_path / "state", "50"]) for _ in range(3)]
     assert [adder.wait(60) for adder in adders] == [0, 0, 0]
     assert file.load().nodes["n"].statistics.checks == 150
 
@@ -162,9 +147,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_readable_state_and_no_lock(
 ) -> None:
     confirmed = 0
     for kill_after in range(12):
-        adder = subprocess.Popen(
-            [sys.executable, "-c", ADD, tmp_path / "state", "100000"], stdout=subprocess.PIPE, text=True
-        )
+        adder = subprocess.Popen([*ADD, tmp_path / "state", "100000"], stdout=subprocess.PIPE, text=True)
         assert adder.stdout
         for _ in range(kill_after + 1):
             adder.stdout.readline()
@@ -179,20 +162,11 @@ def test_a_writer_killed_at_any_moment_leaves_a_readable_state_and_no_lock(
             assert state.alerts == ()
 
 
-HOLD = """
-import fcntl, sys, time
-lock = open(sys.argv[1], "a")
-fcntl.flock(lock, fcntl.LOCK_EX)
-print("held", flush=True)
-sys.stdin.readline()
-"""
-
-
 @pytest.fixture
 def holder(file: StateFile, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process, which holds the lock until it reads a line."""
     save_twice(file)
-    command = [sys.executable, "-c", HOLD, tmp_path / "state/state.lock"]
+    command = [sys.executable, PROGRAMS / "hold_lock.py", tmp_path / "state/state.lock"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         process.stdout.readline()

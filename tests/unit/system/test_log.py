@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checkout import PROGRAMS
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.system.log import Log, logfmt
 
+WRITER = (sys.executable, PROGRAMS / "write_log.py")
 PAIR = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^ "=\\]*)(?: |$)')
 ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)")
 LETTERS = {"n": "\n", "r": "\r", "t": "\t"}
@@ -129,20 +131,10 @@ def test_a_log_that_cannot_be_written_is_said_once_and_stops_nothing(tmp_path, c
     assert said == f"the log {tmp_path}/file/gpu-mesh.log cannot be written: File exists"
 
 
-WRITER = """
-import sys
-from pathlib import Path
-from gpu_mesh.domain.event import Severity, event
-from gpu_mesh.system.log import Log
-log = Log(Path(sys.argv[1]))
-log.write([event("bad", Severity.ERROR), event("changed", Severity.NOTICE)], 0.0)
-"""
-
-
 def write_elsewhere(path: Path, stderr: socket.socket, journal_stream: str) -> None:
     """Let a process with that standard error and $JOURNAL_STREAM write."""
     environment = {**os.environ, "JOURNAL_STREAM": journal_stream}
-    subprocess.run([sys.executable, "-c", WRITER, path], stderr=stderr, env=environment, check=True)
+    subprocess.run([*WRITER, path], stderr=stderr, env=environment, check=True)
     stderr.shutdown(socket.SHUT_WR)
 
 
@@ -167,7 +159,7 @@ def test_a_standard_error_that_cannot_be_written_stops_nothing_and_keeps_no_line
     tmp_path, redirection
 ):
     words = f'exec "$0" "$@" {redirection}'
-    ended = subprocess.run(["sh", "-c", words, sys.executable, "-c", WRITER, tmp_path / "log"], check=False)
+    ended = subprocess.run(["sh", "-c", words, *WRITER, tmp_path / "log"], check=False)
     assert ended.returncode == 0
     lines = (tmp_path / "log").read_text().splitlines()
     assert [parsed(line)["event"] for line in lines] == ["bad", "changed"]

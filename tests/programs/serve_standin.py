@@ -1,0 +1,13 @@
+"""The stand-in with a certificate of /etc/standin, or with none: serve_standin.py CERTIFICATE WORD…."""
+
+import functools
+import ssl
+import sys
+
+from gpu_mesh.standin import server
+
+if sys.argv[1]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(f"/etc/standin/{sys.argv[1]}.pem")
+    server.Standin = functools.partial(server.Standin, tls=context)
+server.main(sys.argv[2:])
