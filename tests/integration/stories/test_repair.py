@@ -46,6 +46,7 @@ def served_by_a_command(site: Site) -> Path:
     node = {"name": "Desk", "url": f"http://127.0.0.1:{port}", "timeout": 2}
     # Offline is far away: how many checks of a second a repair takes depends on the machine.
     node |= {"recovery": "command", "recovery_command": shlex.join(words), "offline_threshold": 60}
+    node["unhealthy_threshold"] = 5  # long enough that the first alert is sent before there is a second
     site.describe({"desk": node}, check_interval=1, recover_interval=1)
     subprocess.Popen(words, env=site.environment, start_new_session=True)
     return pid
@@ -76,6 +77,7 @@ def test_a_killed_ollama_is_told_of_restarted_and_told_of_while_another_command_
         assert eventually(lambda: any("command_failed command=deliver" in line for line in site.log()))
         assert eventually(lambda: is_healthy(site))
         in_the_way.rmdir()
+        assert eventually(lambda: receiver.titles)  # else what comes first waits, and is merged with the next
         assert eventually(pid.exists)
         killed = int(pid.read_text())
         os.kill(killed, signal.SIGKILL)
