@@ -14,4 +14,4 @@ inventory, state, mesh = sys.argv[1:]
 found = paths.find({}, (inventory,), state, as_root=False)
 log = Log(found.log_file)
 decoded = msgspec.json.decode(mesh, type=Mesh)
-sys.exit(worker.recover(worker.Site(found, decoded, StateFile(found.state, log), log)))
+sys.exit(worker.recover(worker.Context(found, decoded, StateFile(found.state, log), log)))
