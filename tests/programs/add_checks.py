@@ -16,5 +16,6 @@ file = StateFile(Path(sys.argv[1]), Log(Path(sys.argv[1], "log")))
 for turn in range(int(sys.argv[2])):
     with file.update(1.0) as state:
         node = state.nodes.get("n", NodeState())
-        state.nodes["n"] = replace(node, checks=node.checks + 1)
+        statistics = replace(node.statistics, checks=node.statistics.checks + 1)
+        state.nodes["n"] = replace(node, statistics=statistics)
     print(turn + 1, flush=True)

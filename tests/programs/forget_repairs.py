@@ -9,4 +9,5 @@ from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 
 with StateFile(Path("/var/lib/gpu-mesh"), Log(Path("/dev/null"))).update(time.time()) as state:
-    state.nodes = {key: replace(node, attempts=()) for key, node in state.nodes.items()}
+    for key, node in state.nodes.items():
+        state.nodes[key] = replace(node, recovery=replace(node.recovery, attempts=()))
