@@ -1,7 +1,7 @@
-"""Reads from what a recovery said whether the owner's command is at fault, and says what to correct. Pure.
+"""Decides what people read about a recovery: what was tried, and what they can do next. Pure.
 
-For aftermath.py and plan.py. What the command printed comes from its host: of that nothing is repeated here,
-for a next step is there to be copied.
+For alerting, planning/plan.py and reporting. People copy a next step into a shell, and the output of the
+owner's command comes from its host: so a next step never repeats that output.
 """
 
 import re
@@ -13,31 +13,31 @@ from gpu_mesh.domain.recovery import Finding, Outcome
 from gpu_mesh.domain.state import NodeState
 from gpu_mesh.planning import ladder
 
-_SAID = re.compile(
+_COMMAND_FAILED = re.compile(
     r"(mesh_(?:node|tunnel)_recovery_command) was run: the command "
     r"(ended with status \d{1,3}\b|ended well, but nothing answers|neither ended nor helped in time)"
 )
-"""What restart_command.yml, tunnel_command.yml and the shell functions that they call say of a failure."""
+"""How restart_command.yml, tunnel_command.yml and their shell functions describe a failed command."""
 
 
 def correction(node: Node, words: str, otherwise: str) -> str:
-    """Return what a person can do after a recovery that ended with these words.
+    """Return the next step after a recovery: to correct the owner's command, if it failed.
 
     Args:
         node: the node.
-        words: what is remembered of the recovery.
-        otherwise: what a person can do in any case; it stands alone where no command is at fault.
+        words: the result of the recovery in words.
+        otherwise: the usual next step; it follows the correction, or stands alone if no command failed.
     """
-    said = _SAID.match(words)
-    if said is None:
+    failed = _COMMAND_FAILED.match(words)
+    if failed is None:
         return otherwise
-    command, answer = said.groups()
+    command, answer = failed.groups()
     also = "" if command in otherwise else f"; or {otherwise}"
     return f"correct {command} of {node.key}, which {answer}{also}"
 
 
 def describe_action_under_way(action: Action, node: Node, playbook: str = "") -> str:
-    """Say that the action goes on: ``while ollama.service was being restarted``."""
+    """Return the action as a clause of time: ``while ollama.service was being restarted``."""
     if action is Action.OWN_PLAYBOOK:
         return f"while {playbook} was running"
     if action is Action.REBUILD_TUNNEL:
@@ -51,18 +51,16 @@ def describe_action_under_way(action: Action, node: Node, playbook: str = "") ->
 
 
 def describe_action(action: Action, node: Node, playbook: str = "") -> str:
-    """Say the action as a noun: ``restart of ollama.service``."""
+    """Return the action as a noun: ``restart of ollama.service``."""
     if action is Action.OWN_PLAYBOOK:
         return f"run of {playbook}"
     if action is Action.REBUILD_TUNNEL:
         return "rebuild of the tunnel"
     if node.recovery in (RecoveryKind.SYSTEMD, RecoveryKind.SYSTEMD_USER):
         return f"restart of {node.unit}"
-    return (
-        f"restart of the container {node.container}"
-        if node.recovery is RecoveryKind.DOCKER
-        else ("restart of Ollama")
-    )
+    if node.recovery is RecoveryKind.DOCKER:
+        return f"restart of the container {node.container}"
+    return "restart of Ollama"
 
 
 _NEXT_STEP = {
@@ -70,17 +68,23 @@ _NEXT_STEP = {
     "if not: mesh_node_enabled: false",
     Finding.UNIT_MISSING: "correct mesh_node_recovery or mesh_node_unit of {node}",
     Finding.CANNOT_LOOK: "install curl on the host of {node}",
-    Finding.AT_WORK: "wait, for it is looked at again; or restart {unit} by hand all the same",
-    Finding.LEASED: "wait, and see whether that helps: gpu-mesh status; where nobody is at work any more: "
+    Finding.AT_WORK: "wait: recovery tries again later; or restart {unit} by hand now",
+    Finding.LEASED: "wait, and see whether that helps: gpu-mesh status; if nobody works on it any more: "
     "rm -r /var/tmp/gpu-mesh-lease.d/{node}[.@]* there",
-    Finding.CANNOT_LEASE: "make it anew on the host that it names: "
+    Finding.CANNOT_LEASE: "create the folder anew on the host that is named: "
     "rm -r /var/tmp/gpu-mesh-lease.d; mkdir -m 1777 /var/tmp/gpu-mesh-lease.d",
 }
-"""What a person can do where the look, not the cause, says why nothing was done."""
+"""The next step where the look on the host, not the cause, is the reason that nothing was done."""
 
 
 def tried(node: Node, known: NodeState, since: float = 0.0) -> str:
-    """Say what was tried since then (Unix seconds; 0.0: as far as it counts still), and how it ended."""
+    """Return what recovery tried, and how that ended, in words.
+
+    Args:
+        node: the node.
+        known: its state.
+        since: Unix seconds; earlier attempts are left out. 0.0: all attempts that still count on the ladder.
+    """
     counts: dict[str, dict[str, int]] = {}
     for attempt in known.recovery.attempts if since else ladder.counting(known):
         if attempt.at < since:
@@ -99,7 +103,7 @@ def _times(words: str, number: int) -> str:
 
 
 def describe_outcome(outcome: Outcome) -> str:
-    """Say how a recovery ended."""
+    """Return the outcome of a recovery in words that follow the action: ``restart of X`` ``did not help``."""
     return _ENDED[outcome]
 
 
@@ -113,7 +117,14 @@ _ENDED = {
 
 
 def step_after(node: Node, finding: Finding, cause: Cause | None, words: str = "") -> str:
-    """Say what a person can do after a recovery whose look found this, and that ended with these words."""
+    """Return the next step after a recovery.
+
+    Args:
+        node: the node.
+        finding: what the look on the host found.
+        cause: what is wrong; None: not known.
+        words: the result of the recovery in words.
+    """
     if finding in _NEXT_STEP:
         return _NEXT_STEP[finding].format(unit=node.unit, node=node.key)
     usual = diagnose.next_step(cause, node) if cause else "see what is wrong with it: gpu-mesh status"
@@ -121,9 +132,9 @@ def step_after(node: Node, finding: Finding, cause: Cause | None, words: str = "
 
 
 def step_now(node: Node, known: NodeState) -> str:
-    """Say what a person can do about what is wrong with the node now, whatever the last look found."""
+    """Return the next step for what is wrong with the node now. The last look does not count."""
     return step_after(node, Finding.NONE, known.cause, ladder.last_words(node, known))
 
 
 LEFT_ALONE = re.compile(r"; nothing was (?:restarted|touched)\b")
-"""What the playbooks add for whoever runs them by hand."""
+"""What the playbooks add for a person who runs them by hand; alerts leave it out."""

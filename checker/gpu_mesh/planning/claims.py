@@ -1,4 +1,4 @@
-"""The claim of a recovery: nobody else begins one for the node while it is live. Pure."""
+"""Decides how long a recovery's claim keeps other recoveries off the node. Pure, for plan.py and recovery."""
 
 from msgspec.structs import replace
 
@@ -11,16 +11,16 @@ KEPT_ATTEMPTS = 20
 
 
 def is_live(claim: Claim, now: float) -> bool:
-    """Tell whether the recovery may still be under way.
+    """Return whether the recovery may still be under way.
 
-    A claim from the future was made by a clock that has been set back since. By less than the claim is long,
-    it may be so still; by more, it must not hold for ever.
+    A claim from the future means that the clock was set back after it was made. If it lies ahead by less than
+    its own length, the recovery may still run. If by more, the claim is void, or it might never expire.
     """
     return 2 * claim.at - claim.until <= now < claim.until
 
 
 def expire(before: NodeState, now: float) -> NodeState:
-    """Count a claim that is not live as a lost attempt: whoever made it died before it could say more."""
+    """Turn a claim that is no longer live into a lost attempt: its process died before it saved a result."""
     claim = before.recovery.claim
     if claim is None or is_live(claim, now):
         return before
@@ -32,28 +32,28 @@ def expire(before: NodeState, now: float) -> NodeState:
 def claimed(
     before: NodeState, action: Action, now: float, timeout: float, pid: int, playbook: str = ""
 ) -> NodeState:
-    """Take the node for one recovery.
+    """Return the state with a claim for one recovery.
 
     Args:
         before: the node's state, without a live claim.
-        action: what will be done.
+        action: what the recovery will do.
         now: Unix seconds.
-        timeout: seconds after which the claim expires, should its owner die.
-        pid: the owner.
-        playbook: the operator's own, an absolute path.
+        timeout: seconds after which the claim expires if its process dies.
+        pid: the process that makes the claim.
+        playbook: the operator's own playbook, an absolute path; "": none.
     """
     claim = Claim(now, now + timeout, pid, action, playbook)
     return _with_claim(expire(before, now), claim)
 
 
 def released(before: NodeState, claim: Claim, attempt: Attempt) -> NodeState:
-    """Give the node back and remember the attempt. Somebody else's later claim stays."""
+    """Return the state without this claim, and with the attempt. A later claim of another process stays."""
     freed = without_claim(before, claim)
     return _with_attempt(freed, attempt)
 
 
 def without_claim(before: NodeState, claim: Claim) -> NodeState:
-    """Give the node back; a later claim, which is somebody else's, stays."""
+    """Return the state without this claim. A later claim of another process stays."""
     return _with_claim(before, None) if before.recovery.claim == claim else before
 
 
@@ -62,7 +62,10 @@ def _with_claim(before: NodeState, claim: Claim | None) -> NodeState:
 
 
 def _with_attempt(before: NodeState, attempt: Attempt) -> NodeState:
-    """Append the attempt, if its incident is still open; the oldest that touched nothing goes first."""
+    """Append the attempt if the incident is still open.
+
+    If there are too many then, drop the oldest declined one, or the oldest of all if none was declined.
+    """
     if not before.incident_since:
         return before
     attempts = [*before.recovery.attempts, attempt]

@@ -1,4 +1,8 @@
-"""Decides what the look of a recovery means: the precise cause, and what follows. Pure."""
+"""Decides what a look on the host means for recovery: the precise cause, and the action that follows. Pure.
+
+A recovery begins with a look: its playbook checks on the host itself what is wrong. A probe sees the node
+only from outside, so the look can refine the cause that the probe named.
+"""
 
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.mesh import Node
@@ -6,9 +10,9 @@ from gpu_mesh.domain.recovery import Finding
 
 
 def refine(node: Node, cause: Cause | None, finding: Finding) -> Cause | None:
-    """Make the probe's cause precise by what the look on the hosts showed.
+    """Return the probe's cause, refined by what the look found.
 
-    What came back through the tunnel (an HTTP status) proves that the tunnel works; silence in it does not.
+    An HTTP status that came back through the tunnel proves that the tunnel works. No answer proves nothing.
     """
     if finding is Finding.HOST_DOWN:
         return Cause.HOST_DOWN
@@ -28,14 +32,14 @@ def refine(node: Node, cause: Cause | None, finding: Finding) -> Cause | None:
 
 
 def follow_up(node: Node, cause: Cause | None, finding: Finding) -> Action:
-    """Return what is to be done after a look that ended without a restart; ``cause`` is the refined one."""
+    """Return the action that follows a look without a restart; ``cause`` is the refined one."""
     stuck = node.tunnel is not None and cause is Cause.TUNNEL_STUCK and finding is Finding.ANSWERS
     return Action.REBUILD_TUNNEL if stuck else Action.NONE
 
 
 REBUILD_HELPS = frozenset(
     {
-        None,  # asked for, while nothing is known to be wrong
+        None,  # a person asked for a recovery, and no cause is known
         Cause.TUNNEL_DOWN,
         Cause.TUNNEL_STUCK,
         Cause.TUNNEL_PORT_TAKEN,
@@ -43,24 +47,23 @@ REBUILD_HELPS = frozenset(
         Cause.TIMEOUT,
     }
 )
-"""The probed causes for which a tunnel is rebuilt; for others the look only tells whose its local port is."""
-
+"""The probed causes for which a tunnel is rebuilt. For others the look only finds out who holds the port."""
 
 RESTARTED_THOUGH_IT_ANSWERS = frozenset({Cause.RUNNER_HUNG, Cause.STUCK_STOPPING, Cause.CPU_FALLBACK})
-"""The probed causes that an Ollama has which answers on its own host; restart_ollama.yml knows them, too."""
+"""The probed causes for which Ollama is restarted even if it answers on its host; see restart_ollama.yml."""
 
 
 def spares_work(cause: Cause | None, lasted: float) -> bool:
-    """Tell whether what a model generates is worth more than the restart.
+    """Return whether a restart must wait while a model generates.
 
     Args:
         cause: what is wrong.
-        lasted: seconds for which it has been.
+        lasted: seconds since it began.
     """
     served = cause in (Cause.STUCK_STOPPING, Cause.CPU_FALLBACK)
     return served or (cause is Cause.RUNNER_HUNG and lasted < HUNG_AT_WORK)
 
 
 HUNG_AT_WORK = 900.0
-"""Seconds for which a runner that does not answer, but uses the processor, may be at a long request: till
-its end, Ollama keeps back one that wants other options than the model was loaded with."""
+"""Seconds for which a runner that uses the processor, but does not answer, may be busy with a long request.
+Until that request ends, Ollama delays every request with other options than the model was loaded with."""

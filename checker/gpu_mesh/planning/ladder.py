@@ -1,7 +1,9 @@
 """Decides which step of an incident's ladder is next: what is tried, when, and when a person is called. Pure.
 
-The ladder: the cause's own action as often as the settings allow, each wait twice the last; then the
-operator's playbook for the last rung, if there is one; then a person, and from there on a slow retry.
+The ladder:
+1. The cause's own action, as often as the settings allow. Each wait is twice as long as the one before.
+2. The operator's playbook for the last rung, if there is one.
+3. A person is called. From then on there is only the slow retry.
 """
 
 import zlib
@@ -15,40 +17,42 @@ from gpu_mesh.domain.recovery import Attempt, Outcome
 from gpu_mesh.domain.state import NodeState
 
 LONGEST_BACKOFF = 3600.0
-"""Seconds: however often a recovery was tried or declined, it is thought of again after this time."""
+"""Seconds that a doubled wait lasts at most; a longer ``recovery_backoff`` is kept as it is."""
 
 FLAPS = 3
-"""As many successful repairs within what is remembered, and one more would only be the next."""
+"""After this many successful repairs among the remembered attempts, one more would not last either."""
 
 JITTER = 0.1
-"""The part by which a wait may be longer, so that many nodes do not try again in one breath."""
+"""The fraction by which a wait may be longer, so that many nodes do not retry at the same moment."""
 
 
 class Rung(Struct, frozen=True):
     """What a recovery would do."""
 
     action: Action
-    playbook: str = ""  # the operator's own, an absolute path
+    playbook: str = ""  # the operator's own playbook, an absolute path
 
 
 class Step(Struct, frozen=True):
-    """Where a node stands on its ladder."""
+    """The next step on a node's ladder."""
 
     rung: Rung
-    due: float = 0.0  # Unix seconds from which it may be done; 0.0: at any time
-    made: int = 0  # attempts of the ladder so far that may have touched something
-    allowed: int = 0  # after so many a person is called
-    exhausted: bool = False  # a person is needed; what is left is the slow retry
-    over: bool = False  # nothing is left to be tried
+    due: float = 0.0  # Unix seconds, not to be done earlier; 0.0: at any time
+    made: int = 0  # attempts so far that may have changed something
+    allowed: int = 0  # after this many attempts a person is called
+    exhausted: bool = False  # a person is needed; only the slow retry is left
+    over: bool = False  # not even a slow retry is left
 
 
 def first_rung(node: Node, known: NodeState) -> Rung:
-    """Return what the cause asks for, the look first where a probe alone cannot tell.
+    """Return the action for the node's cause.
 
-    1. The operator's playbook for the cause as a look has made it precise, else as the probe named it.
-    2. A stuck tunnel and a hanging Ollama behind it look alike from here: the restart's look tells them
-       apart. Where people alone restart Ollama, the tunnel is still ours.
-    3. Behind a tunnel whose port a stranger holds, anything may answer: the look at the tunnel tells.
+    1. The operator's playbook for the refined cause if there is one, else for the probed cause.
+    2. A stuck tunnel and a hanging Ollama behind it look the same to a probe. The look of the restart
+       playbook can tell, so a restart is planned. With ``mesh_node_recovery: none`` the tunnel is rebuilt.
+    3. If another process holds the tunnel's local port, anything may answer there. So a rebuild is planned
+       for such answers: its look finds out who holds the port.
+    4. Otherwise the action in the cause's row of CAUSES.
     """
     probed = known.probed_cause
     for cause in (known.cause, probed):
@@ -58,25 +62,25 @@ def first_rung(node: Node, known: NodeState) -> Rung:
         return Rung(Action.NONE)
     if probed is Cause.TUNNEL_STUCK and node.recovery is not RecoveryKind.NONE:
         return Rung(Action.RESTART_OLLAMA)
-    if node.tunnel and probed in _A_STRANGER_BEHIND_THE_PORT:
+    if node.tunnel and probed in _ANOTHER_PROCESS_MAY_ANSWER:
         return Rung(Action.REBUILD_TUNNEL)
     return Rung(CAUSES[probed].action)
 
 
-_A_STRANGER_BEHIND_THE_PORT = (Cause.NOT_OLLAMA, Cause.FORBIDDEN, Cause.TLS)
+_ANOTHER_PROCESS_MAY_ANSWER = (Cause.NOT_OLLAMA, Cause.FORBIDDEN, Cause.TLS)
 
 
 def step(node: Node, settings: Settings, known: NodeState) -> Step:
-    """Return where the node stands on its ladder.
+    """Return the node's next step on its ladder.
 
-    1. Attempts made for a node that served and for one that failed are counted apart.
-    2. A declined attempt touched nothing and is not counted, but waited after.
-    3. A node that was repaired as often as FLAPS says and failed again goes to its last rung.
+    1. Attempts for an impaired node and attempts for a failed node are counted separately.
+    2. A declined attempt changed nothing: it is not counted, but the wait after it is kept.
+    3. A node that failed again after FLAPS successful repairs goes to its last rung.
 
     Args:
         node: the node as the inventory describes it.
         settings: the monitor's.
-        known: what is remembered of the node, without an expired claim.
+        known: the node's state, without an expired claim.
     """
     rung, cause = first_rung(node, known), known.probed_cause
     attempts = counting(known)
@@ -84,7 +88,7 @@ def step(node: Node, settings: Settings, known: NodeState) -> Step:
     allowed = tries or settings.recovery_max_attempts
     repaired = sum(attempt.outcome is Outcome.RECOVERED for attempt in attempts)
     if rung.action is Action.OWN_PLAYBOOK:
-        # The look that was declined has named the cause that it is for.
+        # A declined look only named the cause that this playbook is for: no wait after it.
         attempts = tuple(each for each in attempts if each.outcome is not Outcome.DECLINED)
     waits = due_after(node, settings, attempts)
     if made < allowed and repaired < FLAPS:
@@ -99,9 +103,9 @@ def step(node: Node, settings: Settings, known: NodeState) -> Step:
 
 
 def counting(known: NodeState) -> tuple[Attempt, ...]:
-    """Return the attempts that count on the ladder of what is wrong now.
+    """Return the attempts that count on the ladder for the present cause.
 
-    A look that ended with nothing done says nothing once the probe shows something else.
+    A declined attempt for another cause does not count.
     """
     cause = known.probed_cause
     impaired = cause is not None and CAUSES[cause].verdict is Verdict.IMPAIRED
@@ -114,19 +118,19 @@ def counting(known: NodeState) -> tuple[Attempt, ...]:
 
 
 def last_words(node: Node, known: NodeState) -> str:
-    """Return what came of the last attempt against what is wrong now; "": none, or none could help it."""
+    """Return in words how the last attempt for the present cause ended; "": none, or no action helps."""
     attempts = counting(known)
     helps = first_rung(node, known).action is not Action.NONE
     return attempts[-1].words if attempts and helps else ""
 
 
 def acted(attempts: tuple[Attempt, ...]) -> int:
-    """Count the attempts that may have touched something."""
+    """Count the attempts that may have changed something."""
     return sum(attempt.outcome is not Outcome.DECLINED for attempt in attempts)
 
 
 def due_after(node: Node, settings: Settings, attempts: tuple[Attempt, ...]) -> float:
-    """Return the Unix time from which the attempt after these may be made; 0.0: at any time."""
+    """Return the Unix time of the attempt after these: it may not be made earlier. 0.0: at any time."""
     if not attempts:
         return 0.0
     wait = settings.recovery_backoff * 2.0 ** (len(attempts) - 1)

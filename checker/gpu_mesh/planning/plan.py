@@ -1,4 +1,4 @@
-"""Decides which nodes get which recovery: an action for each, or a stated reason for none. Pure.
+"""Decides which node gets which recovery: an action for each node, or a stated reason for none. Pure.
 
 recovery/worker.py carries the decisions out; `gpu-mesh recover --dry-run` shows them.
 """
@@ -18,11 +18,11 @@ from gpu_mesh.text import humanize
 from gpu_mesh.text.humanize import format_clock
 
 HEALTHY = "healthy"
-"""The reason for doing nothing that is good news."""
-
+"""The reason to do nothing for a node that needs nothing."""
 
 IMPAIRED_CHECKS = 3
-"""As many must have shown an impairment before a restart: while it sleeps, a monitor sees nothing."""
+"""Consecutive checks that must show an impairment before a restart. Its duration alone is not enough: the
+monitor may have been asleep, and then it has seen nothing meanwhile."""
 
 
 def plan(
@@ -32,10 +32,10 @@ def plan(
 
     Args:
         mesh: the nodes and the monitor's settings.
-        state: what is remembered.
+        state: the monitor's state.
         now: Unix seconds.
-        only: the key of the one node that is meant, enabled or not; "": all.
-        force: for one node see ``decide``; for all: whatever the brake says.
+        only: decide only for the node with this key, enabled or not; "": for all enabled nodes.
+        force: ignore the brake. For one node, also ignore silences, and see ``decide``.
     """
     at_work = _machines_at_work(mesh, state, now)
     decisions = []
@@ -44,21 +44,21 @@ def plan(
             continue
         known = state.node(node.key)
         if state.offline_since and not node.on_monitor:
-            # Nothing that is said of the node can be trusted.
+            # What the probe of the node says cannot be trusted.
             decision = Decision(node.key, Action.NONE, "the monitor itself is offline", known.cause)
         else:
             decision = decide(node, mesh.settings, known, now, force=force and bool(only))
-        against = _against(node, state, at_work.get(node.machine, node.key), force=force)
-        if not against and not (force and only):
-            against = silences.against_recovery(state.silences, node, now)
-        if against and decision.action is not Action.NONE:
-            decision = Decision(node.key, Action.NONE, against, known.cause)
+        blocked = _blocked_by_mesh(node, state, at_work.get(node.machine, node.key), force=force)
+        if not blocked and not (force and only):
+            blocked = silences.against_recovery(state.silences, node, now)
+        if blocked and decision.action is not Action.NONE:
+            decision = Decision(node.key, Action.NONE, blocked, known.cause)
         decisions.append(decision)
     return tuple(decisions)
 
 
 def _machines_at_work(mesh: Mesh, state: State, now: float) -> dict[str, str]:
-    """Return the machines on which a recovery is under way, each with that recovery's node."""
+    """Map each machine on which a recovery is under way to the key of the recovery's node."""
     return {
         node.machine: node.key
         for node in mesh.nodes
@@ -66,10 +66,10 @@ def _machines_at_work(mesh: Mesh, state: State, now: float) -> dict[str, str]:
     }
 
 
-def _against(node: Node, state: State, at_work: str, *, force: bool) -> str:
-    """Say what in the rest of the mesh stands against a recovery of the node; "": nothing."""
+def _blocked_by_mesh(node: Node, state: State, at_work: str, *, force: bool) -> str:
+    """Return why the rest of the mesh blocks a recovery of the node; "": nothing does."""
     if state.recovery_held and not force:
-        return "too many nodes fail at once; to repair them all the same: gpu-mesh recover --force"
+        return "too many nodes fail at once; to repair them anyway: gpu-mesh recover --force"
     known = state.node(node.key)
     leader = state.nodes.get(known.alerting.inhibited_by)
     if (
@@ -94,35 +94,35 @@ def decide(
 ) -> Decision:
     """Decide for one node.
 
-    1. Where a recovery is under way, nothing is done, whatever else is true.
-    2. Only an unhealthy or offline node gets one, or one that has been impaired for as long as the settings
-       say; and only for a cause that it helps.
-    3. What is done, and when, is the next step of the incident's ladder.
+    1. While a recovery is under way, no other one starts.
+    2. A node gets a recovery if it is unhealthy or offline, or if it has been impaired for as long as the
+       settings say; and only if a recovery helps its cause.
+    3. The next step of the incident's ladder says what is done, and when.
 
     Args:
         node: the node as the inventory describes it.
         settings: the monitor's.
-        before: what is remembered of the node.
+        before: the node's state.
         now: Unix seconds.
-        force: a person asks for it: only a recovery under way and ``mesh_node_recovery: none`` stand against
-            it, and the look on the node's host.
+        force: a person asks for the recovery. Then only these can stop it: a recovery under way,
+            ``mesh_node_recovery: none``, and the look on the node's host.
     """
     known = claims.expire(before, now)
-    # What an earlier look made precise is looked at anew: the node may have changed since.
+    # A new look refines the probed cause again: the node may have changed since the last one.
     probed = known.probed_cause
     step = ladder.step(node, settings, known)
     rung = step.rung
     if force and rung.action is Action.NONE and node.recovery is not RecoveryKind.NONE:
         rung = Rung(Action.RESTART_OLLAMA)
-    against = (
+    blocked = (
         _under_way(known)
         or ("" if force else _not_failing(node, settings, known, now))
         or _not_helped(node, probed, rung)
     )
-    wait = "" if against or force else _not_now(node, known, step, now)
-    if against or wait:
+    wait = "" if blocked or force else _not_now(node, known, step, now)
+    if blocked or wait:
         due = step.due if wait and not step.over else 0.0
-        return Decision(node.key, Action.NONE, against or wait, known.cause, due=due)
+        return Decision(node.key, Action.NONE, blocked or wait, known.cause, due=due)
     own = rung.action is Action.OWN_PLAYBOOK
     return Decision(
         node.key, rung.action, known.detail or "asked for", known.cause if own else probed, rung.playbook
@@ -130,7 +130,7 @@ def decide(
 
 
 def needs_a_person(node: Node, settings: Settings, before: NodeState, now: float) -> bool:
-    """Tell whether the node fails, and its ladder was used up before that."""
+    """Return whether the node fails and its ladder is exhausted."""
     known = claims.expire(before, now)
     step = ladder.step(node, settings, known)
     probed = known.probed_cause
@@ -139,21 +139,27 @@ def needs_a_person(node: Node, settings: Settings, before: NodeState, now: float
 
 
 def describe(decisions: tuple[Decision, ...], mesh: Mesh) -> str:
-    """Say each decision in one line: node, cause, what would be done and why."""
+    """Return one line for each decision: node, cause, what would be done and why."""
     width = max((len(decision.node) for decision in decisions), default=0)
     lines = []
     for decision in decisions:
         node = mesh.node(decision.node)
         doing = decision.action is not Action.NONE and node is not None
         look = "" if decision.action is Action.OWN_PLAYBOOK else "look, then "
-        done = describe_action(decision.action, node, decision.playbook) if node else ""
-        would = f"{look}{done}" if doing else "nothing"
+        action = describe_action(decision.action, node, decision.playbook) if node else ""
+        would = f"{look}{action}" if doing else "nothing"
         lines.append(f"{decision.node:<{width}}  {decision.cause or '-'}: {would}: {decision.reason}\n")
     return "".join(lines)
 
 
 def busy(known: NodeState, key: str, at_work: str) -> str:
-    """Say that a recovery stands against one of a node: its own, or that of another node on its machine."""
+    """Return which recovery blocks one of the node: its own, or that of another node on its machine.
+
+    Args:
+        known: the node's state.
+        key: the node.
+        at_work: the node whose recovery is under way.
+    """
     if at_work != key:
         return f"a recovery of {at_work} is under way on the same machine"
     return _under_way(known) or "a recovery is under way"
@@ -181,7 +187,10 @@ def _not_failing(node: Node, settings: Settings, known: NodeState, now: float) -
 
 
 def _not_yet(settings: Settings, known: NodeState, now: float) -> str:
-    """Say how long an impairment that a restart helps must still last; a restart ends what is running."""
+    """Return why an impairment is not repaired yet; "": it is due, or no restart helps.
+
+    A restart cuts off running requests, so the impairment must have lasted a while.
+    """
     lasted, needed = now - known.cause_since, settings.recovery_patience
     if known.cause is None or CAUSES[known.cause].action is Action.NONE:
         return ""

@@ -69,6 +69,6 @@ def _notify(state: State, on: Brake, failing: Sequence[str], nodes: int, now: fl
     if on.notified_at:
         what = f"still {number} fail{lasted(', for {}', on.since, now)}"
     see = "see what they share (power, network, a change)"
-    force = "" if on.released else "; to repair them all the same: gpu-mesh recover --force"
+    force = "" if on.released else "; to repair them anyway: gpu-mesh recover --force"
     text = f"{what}{muted_for}: {', '.join(failing)[:200]}"
     alerts.raise_monitor_alert(state, now, text, see + force, Level.CRITICAL)

@@ -163,7 +163,7 @@ def test_two_nodes_of_one_machine_are_repaired_one_after_the_other() -> None:
 
 
 def test_the_brake_holds_every_repair_until_a_person_releases_it() -> None:
-    reason = "too many nodes fail at once; to repair them all the same: gpu-mesh recover --force"
+    reason = "too many nodes fail at once; to repair them anyway: gpu-mesh recover --force"
     assert decided(NODE, DOWN, State(brake=Brake(NOW))) == (Action.NONE, reason)
     assert decided(NODE, DOWN, State(brake=Brake(NOW, released=True)))[0] is Action.RESTART_OLLAMA
 
