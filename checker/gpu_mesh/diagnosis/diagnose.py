@@ -1,7 +1,7 @@
-"""Names the cause of what a probe saw, as far as a probe alone can tell. Pure.
+"""Decides the cause of what a probe observed, and describes causes for people. Pure.
 
-The look on the host makes some causes precise later (plan.py): from outside, an Ollama that is not exposed
-and one that is not running both refuse.
+A probe sees a node only from outside: it cannot tell an Ollama that is not exposed from one that does not
+run, since both refuse connections. A look on the host refines such causes later (planning/findings.py).
 """
 
 from gpu_mesh.domain.causes import CAUSES, Cause, Diagnosis
@@ -11,13 +11,14 @@ from gpu_mesh.domain.observation import Fault, Observation, Reply
 from gpu_mesh.domain.state import NodeState
 
 LOADING_PATIENCE = 300.0
-"""Seconds that a model may load before it is worth a word: Ollama's own OLLAMA_LOAD_TIMEOUT is 5 minutes."""
+"""Seconds that a model may load before it is an impairment: Ollama's own OLLAMA_LOAD_TIMEOUT."""
 
 STOPPING_PATIENCE = 300.0
 """Seconds past ``expires_at`` after which a model that is still loaded is stuck."""
 
 SLOW_FACTOR, SLOW_MS, SLOW_SAMPLES = 5.0, 1000.0, 20
-"""An answer is slow at this many times the node's usual time, from this time on, once that many are known."""
+"""An answer is slow if it takes this many times the node's usual time, and at least this many milliseconds.
+The usual time counts only after this many successful checks."""
 
 _DIRECT = {
     Fault.DNS: Cause.DNS,
@@ -44,7 +45,7 @@ _TUNNELLED = _DIRECT | {
 }
 
 _SILENT = (Fault.READ_TIMEOUT, Fault.RESET, Fault.CLOSED)
-"""What a deep check meets when nothing that Ollama has to say comes back."""
+"""The faults of a deep check that got no answer from Ollama at all."""
 
 
 def diagnose(node: Node, seen: Observation, before: NodeState) -> Diagnosis:
@@ -52,8 +53,8 @@ def diagnose(node: Node, seen: Observation, before: NodeState) -> Diagnosis:
 
     Args:
         node: the node as the inventory describes it.
-        seen: what the probe saw.
-        before: what is remembered of the node from the checks before this one.
+        seen: what the probe observed.
+        before: the node's state after the check before this one.
     """
     if seen.tags.fault is not None:
         return _failed(node, seen.tags, seen.tags.fault)
@@ -65,17 +66,17 @@ def diagnose(node: Node, seen: Observation, before: NodeState) -> Diagnosis:
 
 
 def describe_cause(cause: Cause, node: Node) -> str:
-    """Say the cause as the start of a sentence."""
+    """Return the cause in words, as the start of a sentence."""
     return _filled(CAUSES[cause].words, node)
 
 
 def next_step(cause: Cause, node: Node) -> str:
-    """Say what a person can do about it."""
+    """Return what a person can do about the cause, in words."""
     return _filled(CAUSES[cause].next_step, node)
 
 
 def is_loading(seen: Observation) -> bool:
-    """Tell whether a model is being loaded: /api/ps waits for it, /api/tags has just answered."""
+    """Return whether a model is being loaded: /api/tags answered, but /api/ps waits for the model."""
     return seen.ps is not None and seen.ps.fault is Fault.READ_TIMEOUT
 
 
@@ -92,17 +93,20 @@ def _failed(node: Node, reply: Reply, fault: Fault) -> Diagnosis:
 
 
 def _cause_of_status(status: int) -> Cause:
-    """A restart helps a server that fails (5xx), not a proxy that refuses or one that knows no such path."""
+    """Return the cause of an HTTP error. Only a server's own failure (5xx) is one that a restart helps.
+
+    401 and 403 come from a proxy that denies access; 404 and the like from a server that is not Ollama.
+    """
     if status in (401, 403):
         return Cause.FORBIDDEN
     return Cause.HTTP_ERROR if status >= 500 else Cause.NOT_OLLAMA
 
 
 def _runner_hung(node: Node, seen: Observation, _before: NodeState) -> Diagnosis | None:
-    """No whole answer, or a server error, from a model that is loaded: never while it works or loads.
+    """Return RUNNER_HUNG if a loaded model gave no whole answer, or a server error, and is not at work.
 
-    Not an answer that is no runner's: of a proxy that lets only GET pass or asks for a login, of a model that
-    makes no text, of a full queue.
+    Other error answers do not come from a runner: a proxy lets only GET pass or asks for a login, a model
+    makes no text, or the queue is full.
     """
     deep = seen.deep
     if deep is None or seen.deep_excused:
@@ -192,4 +196,4 @@ _SERVICE = {
     RecoveryKind.COMMAND: ("Ollama", "its log"),
     RecoveryKind.NONE: ("Ollama", "its log"),
 }
-"""What runs Ollama there, and what shows its log."""
+"""What runs Ollama on the node, and the command that shows its log."""

@@ -1,7 +1,8 @@
-"""Folds one observation of a node into the state: diagnosis, status, figures. Pure.
+"""Applies one observation of a node to the state: diagnosis, status, uptime. For the check and for recovery.
 
-Both the check and the proof of a recovery come through here, so a node is judged by one rule. What people are
-told of it is decided for the mesh as a whole (alerting/node_alerts.py).
+Deterministic: changes only the state it is given; no IO, no clock. The check and the verification of a
+recovery both use it, so one rule judges a node. alerting/node_alerts.py decides for the whole mesh what to
+alert.
 """
 
 from msgspec import Struct
@@ -22,7 +23,13 @@ class Transition(Struct, frozen=True):
 
 
 def apply_observation(state: State, node: Node, seen: Observation) -> Transition:
-    """Put an observation of a node into the state, which the caller has locked and saves."""
+    """Apply an observation of a node to the state. The caller holds the state's lock, and saves the state.
+
+    Args:
+        state: the monitor's state, changed in place.
+        node: the node as the inventory describes it.
+        seen: what the probe observed.
+    """
     before = state.node(node.key)
     after = next_status(node, before, seen, diagnose(node, seen, before))
     state.nodes[node.key] = after

@@ -1,9 +1,9 @@
-"""The figures of a node and of the mesh, each defined once. Pure, and O(1) a check.
+"""Computes the figures of a node and of the mesh, for the state and for reports. Pure, and O(1) a check.
 
-Score: 100·Σw·v / Σw over the counted checks, v = 1 ok, ½ impaired, 0 failed; a check's weight halves with
-every 120 checks after it (one hour at 30 s). Two running numbers hold both sums.
+Score: 100·Σw·v / Σw over the counted checks, v = 1 ok, ½ impaired, 0 failed. The weight w of a check halves
+every 120 checks (one hour at 30 s). Two running numbers hold the two sums.
 Success rate: ok or impaired ÷ counted checks, of the last 24 hours and since first seen.
-Mesh health: the mean over enabled nodes of 1 healthy, ½ degraded, 0 otherwise, in per cent.
+Mesh health: the mean over the enabled nodes of 1 healthy, ½ degraded, 0 otherwise, in per cent.
 """
 
 from msgspec.structs import replace
@@ -16,8 +16,8 @@ _DECAY = 0.5 ** (1 / 120)
 _VALUE = {Verdict.OK: 1.0, Verdict.IMPAIRED: 0.5, Verdict.FAILED: 0.0}
 _HEALTH = {Status.HEALTHY: 1.0, Status.DEGRADED: 0.5}
 _USUAL_SHARE, _SLOW_SHARE = 0.05, 0.0005
-"""How much one answer moves the running mean: about the last twenty count. One that is far too slow hardly
-does, so that a node must stay so for hours until that is usual."""
+"""The share of one answer in the running mean: about the last twenty answers count. A far too slow answer has
+almost no share: only a node that stays slow for hours has a new usual time."""
 
 
 def count(before: NodeStatistics, verdict: Verdict, now: float) -> NodeStatistics:
@@ -25,7 +25,7 @@ def count(before: NodeStatistics, verdict: Verdict, now: float) -> NodeStatistic
 
     Args:
         before: the node's numbers before this check.
-        verdict: what the check said.
+        verdict: of this check.
         now: Unix seconds.
     """
     success = int(verdict is not Verdict.FAILED)
@@ -60,37 +60,37 @@ def score(node: NodeState) -> float | None:
 
 
 def success_rate(node: NodeState) -> float | None:
-    """Return the per cent of checks since first seen that the node served; None before the first check."""
+    """Return the success rate since first seen, in per cent; None before the first check."""
     known = node.statistics
     return 100 * known.successes / known.checks if known.checks else None
 
 
 def success_rate_24h(node: NodeState, now: float) -> float | None:
-    """Return the per cent of the last 24 hours' checks that the node served; None without any."""
+    """Return the success rate of the last 24 hours, in per cent; None without a check in them."""
     checks, successes = _shifted(node.statistics, int(now // 3600))
     return 100 * sum(successes) / sum(checks) if sum(checks) else None
 
 
 def mesh_health(mesh: Mesh, state: State) -> float | None:
-    """Return the overall health in per cent; None when no node is enabled."""
+    """Return the health of the mesh in per cent; None if no node is enabled."""
     values = [_HEALTH.get(status_of(node, state), 0.0) for node in mesh.nodes if node.enabled]
     return 100 * sum(values) / len(values) if values else None
 
 
 def status_of(node: Node, state: State) -> Status:
-    """Return what the node is said to be; unknown before its first check."""
+    """Return the node's status; unknown before its first check."""
     known = state.nodes.get(node.key)
     return known.status if known else Status.UNKNOWN
 
 
 def _shifted(known: NodeStatistics, hour: int) -> tuple[list[int], list[int]]:
-    """Return the hourly counters with the hours that have passed since emptied.
+    """Return the hourly counters, with the hours since the last check set to 0.
 
-    A clock set back by some hours empties nothing; one that had been far in the future empties everything.
+    A clock that was set back by a day or less sets nothing to 0. One that jumped by more sets all to 0.
     """
     checks = list(known.hourly_checks) or [0] * 24
     successes = list(known.hourly_successes) or [0] * 24
-    gone = hour - known.hour
-    for passed in range(24 if abs(gone) > 24 else max(gone, 0)):
+    elapsed = hour - known.hour
+    for passed in range(24 if abs(elapsed) > 24 else max(elapsed, 0)):
         checks[(hour - passed) % 24] = successes[(hour - passed) % 24] = 0
     return checks, successes
