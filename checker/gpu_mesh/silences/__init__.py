@@ -1,1 +1,1 @@
-"""Whom people have muted, and until when."""
+"""Which alerts people have muted, and until when: silences and maintenance windows."""

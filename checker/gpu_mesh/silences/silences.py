@@ -1,7 +1,8 @@
-"""Decides whose alerts rest, until when and why, and which nodes recovery must leave alone meanwhile. Pure.
+"""Decides which alerts are muted, until when and why, and which nodes get no recovery meanwhile.
 
-Two things have that effect: a silence, which a person adds by ``gpu-mesh silence``, and an open maintenance
-window of the inventory. They mute messages, never checks.
+For alerting, planning, reporting and the silence command. Two things mute alerts: a silence, which a person
+adds with ``gpu-mesh silence``, and an open maintenance window of the inventory. They never stop checks.
+Deterministic: changes only the state it is given; no IO, no clock.
 """
 
 from collections.abc import Iterable
@@ -16,57 +17,57 @@ from gpu_mesh.silences import windows
 from gpu_mesh.text.humanize import plural, until_words
 
 LONGEST = 90 * 86400.0
-"""Seconds that a silence may last: what nobody remembers must come to an end."""
+"""Seconds that a silence may last at most, so that a forgotten one ends."""
 
 REMEMBERED = 86400.0
 """Seconds for which a silence that has ended is still listed."""
 
-_NAMED = 3  # nodes and groups in a line for people
+_NAMED = 3  # nodes and groups that a line names; the others are only counted
 
 
 class MutedUntil(Struct, frozen=True):
-    """Why alerts rest now, be it by a silence or by a window."""
+    """Why alerts are muted now: by a silence or by a maintenance window."""
 
     until: float  # Unix seconds
     reason: str
-    author: str = ""  # "": a maintenance window of the inventory
-    no_recovery: bool = False  # recovery leaves the node alone, now
+    author: str = ""  # "": a maintenance window
+    no_recovery: bool = False  # the node gets no recovery now
 
 
 class InForce(Struct, frozen=True):
-    """A silence, or an open maintenance window of several nodes, as reports show it."""
+    """A silence, or an open maintenance window with the nodes that share it, as reports show it."""
 
     id: int | None  # None: a maintenance window
     at: float
     until: float
     reason: str
     author: str  # "": a maintenance window
-    nodes: tuple[str, ...]  # keys; with the groups, whose alerts rest; neither: everybody's
+    nodes: tuple[str, ...]  # keys; without nodes and groups it is for everything
     groups: tuple[str, ...]
     levels: tuple[Level, ...]  # (): all
     no_recovery: bool
 
 
 def muting(silences: Iterable[Silence], node: Node | None, level: Level | None, now: float) -> Silence | None:
-    """Return the silence that mutes an alert, of several the one that ends last; None: it is told.
+    """Return the silence that mutes an alert, of several the one that ends last; None: none does.
 
     Args:
         silences: the state's.
-        node: whom the alert is about; None: the monitor itself, which only a silence of everything mutes.
-        level: the alert's; None: of whatever level, which only a silence of all levels mutes.
+        node: the alert's; None: it is about the monitor itself, and only a silence of everything mutes it.
+        level: the alert's; None: any, so that only a silence of all levels counts.
         now: Unix seconds.
     """
-    found = (each for each in silences if now < each.until and _means(each, node) and _mutes(each, level))
+    found = (each for each in silences if now < each.until and _covers(each, node) and _mutes(each, level))
     return max(found, key=lambda each: each.until, default=None)
 
 
 def quiet(
     silences: Iterable[Silence], node: Node | None, level: Level | None, now: float
 ) -> MutedUntil | None:
-    """Return why an alert rests, be it by a silence or a maintenance window; None: it is told.
+    """Return why an alert is muted, by a silence or a maintenance window; None: it is not.
 
-    Of several reasons it is the one that ends last; ``no_recovery`` holds where any of them, or a silence of
-    another level, says so. Arguments as for ``muting``.
+    Of several reasons, return the one that ends last. ``no_recovery`` is true if any reason, or a silence of
+    another level, stops recovery. Arguments as for ``muting``.
     """
     given = tuple(silences)
     by_person = muting(given, node, level, now)
@@ -79,28 +80,28 @@ def quiet(
 
 
 def sparing(silences: Iterable[Silence], node: Node, now: float) -> MutedUntil | None:
-    """Return why recovery must leave the node alone, of several reasons the one that ends last."""
-    mine = (each for each in silences if now < each.until and _means(each, node))
+    """Return why the node gets no recovery, of several reasons the one that ends last; None: no reason."""
+    mine = (each for each in silences if now < each.until and _covers(each, node))
     reasons = [*map(_of_silence, mine), *_of_windows(node, now)]
     reasons = [reason for reason in reasons if reason.no_recovery]
     return _longest(reasons) if reasons else None
 
 
 def against_recovery(silences: Iterable[Silence], node: Node, now: float) -> str:
-    """Say why recovery must leave the node alone; "": nothing of the kind."""
+    """Return in words why the node gets no recovery; "": it may get one."""
     spared = sparing(silences, node, now)
     return describe_silence(spared, now) if spared else ""
 
 
 def describe_silence(why: MutedUntil, now: float) -> str:
-    """Say it in one line: ``silenced by anna until 14:05 UTC: driver update (no recovery)``."""
+    """Return the reason in one line: ``silenced by anna until 14:05 UTC: driver update (no recovery)``."""
     how = f"silenced by {why.author}" if why.author else "in maintenance"
     left_alone = " (no recovery)" if why.no_recovery else ""
     return f"{how} until {until_words(why.until, now)}: {why.reason}{left_alone}"
 
 
 def in_force(mesh: Mesh, silences: Iterable[Silence], now: float) -> tuple[InForce, ...]:
-    """Return every silence that is in force, then every open window with the nodes that share it."""
+    """Return every silence in force, then every open maintenance window with the nodes that share it."""
     by_persons = tuple(
         InForce(
             id=each.id,
@@ -116,39 +117,39 @@ def in_force(mesh: Mesh, silences: Iterable[Silence], now: float) -> tuple[InFor
         for each in silences
         if now < each.until
     )
-    shared: dict[windows.Spell, list[str]] = {}
+    shared: dict[windows.Opening, list[str]] = {}
     for node in mesh.nodes:
-        for spell in _spells(node, now):
-            shared.setdefault(spell, []).append(node.key)
+        for opening in _openings(node, now):
+            shared.setdefault(opening, []).append(node.key)
     return by_persons + tuple(
         InForce(
             id=None,
-            at=spell.at,
-            until=spell.until,
-            reason=spell.window.reason,
+            at=opening.at,
+            until=opening.until,
+            reason=opening.window.reason,
             author="",
             nodes=tuple(keys),
             groups=(),
             levels=(),
-            no_recovery=not spell.window.recovery,
+            no_recovery=not opening.window.recovery,
         )
-        for spell, keys in shared.items()
+        for opening, keys in shared.items()
     )
 
 
 def left(mesh: Mesh, silences: Iterable[Silence], ended: Silence, now: float) -> tuple[InForce, ...]:
-    """Return what is still in force for any of the nodes that a silence meant, of whatever level.
+    """Return what still mutes any of the nodes that an ended silence covered, at any level.
 
     Args:
         mesh: for the groups of its nodes, and their maintenance windows.
         silences: the state's.
-        ended: the silence, which is in force no more.
+        ended: the silence that is no longer in force.
         now: Unix seconds.
     """
-    meant = [node for node in mesh.nodes if _means(ended, node)]
+    covered = [node for node in mesh.nodes if _covers(ended, node)]
     keys, groups = {*ended.nodes}, {*ended.groups}
-    keys.update(node.key for node in meant)
-    groups.update(group for node in meant for group in node.groups)
+    keys.update(node.key for node in covered)
+    groups.update(group for node in covered for group in node.groups)
     everything = not ended.nodes and not ended.groups
     return tuple(
         each
@@ -161,7 +162,7 @@ def left(mesh: Mesh, silences: Iterable[Silence], ended: Silence, now: float) ->
 
 
 def described(each: InForce, now: float) -> str:
-    """Say in one line what rests, until when, by whom and why, and whether recovery does too."""
+    """Return in one line what is muted, until when, by whom, why, and whether there is no recovery either."""
     what = f"silence {each.id}" if each.id is not None else "maintenance"
     by = f", by {each.author}" if each.author else ""
     left_alone = " (no recovery)" if each.no_recovery else ""
@@ -169,7 +170,7 @@ def described(each: InForce, now: float) -> str:
 
 
 def scope(each: InForce | Silence) -> str:
-    """Say what rests: ``iceland, group rented, warning only``."""
+    """Return what is muted: ``iceland, group rented, warning only``."""
     named = [*each.nodes, *(f"group {group}" for group in each.groups)]
     if len(named) > _NAMED:
         named = [*named[:_NAMED], f"{plural(len(named) - _NAMED, 'other')}"]
@@ -178,7 +179,7 @@ def scope(each: InForce | Silence) -> str:
 
 
 def add(state: State, silence: Silence, now: float) -> Silence:
-    """Give the silence its number and put it into the state, which the caller has locked and saves.
+    """Number the silence and add it to the state. The caller holds the state's lock, and saves the state.
 
     Returns:
         The silence as added.
@@ -190,10 +191,10 @@ def add(state: State, silence: Silence, now: float) -> Silence:
 
 
 def end(state: State, number: int, now: float) -> Silence | None:
-    """End a silence in the state, which the caller has locked and saves.
+    """End a silence in the state. The caller holds the state's lock, and saves the state.
 
     Returns:
-        The silence as it was before, which may have ended already; None: there is none of that number.
+        The silence as it was before; it may have ended already. None: no silence has this number.
     """
     found = next((each for each in state.silences if each.id == number), None)
     if found and now < found.until:
@@ -202,11 +203,11 @@ def end(state: State, number: int, now: float) -> Silence | None:
 
 
 def remembered(silences: tuple[Silence, ...], now: float) -> tuple[Silence, ...]:
-    """Return the silences without those that ended a day ago."""
+    """Return the silences without those that ended more than a day ago."""
     return tuple(each for each in silences if now < each.until + REMEMBERED)
 
 
-def _means(silence: Silence, node: Node | None) -> bool:
+def _covers(silence: Silence, node: Node | None) -> bool:
     if not silence.nodes and not silence.groups:
         return True
     return node is not None and (node.key in silence.nodes or not set(silence.groups).isdisjoint(node.groups))
@@ -221,14 +222,14 @@ def _of_silence(silence: Silence) -> MutedUntil:
 
 
 def _of_windows(node: Node | None, now: float) -> list[MutedUntil]:
-    spells = _spells(node, now) if node else ()
+    openings = _openings(node, now) if node else ()
     return [
-        MutedUntil(spell.until, spell.window.reason, no_recovery=not spell.window.recovery)
-        for spell in spells
+        MutedUntil(opening.until, opening.window.reason, no_recovery=not opening.window.recovery)
+        for opening in openings
     ]
 
 
-def _spells(node: Node, now: float) -> tuple[windows.Spell, ...]:
+def _openings(node: Node, now: float) -> tuple[windows.Opening, ...]:
     return windows.open_windows(node, now) if node.maintenance else ()
 
 

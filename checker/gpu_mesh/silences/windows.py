@@ -1,8 +1,9 @@
-"""Decides which maintenance windows of a node are open. Pure, for silences/silences.py.
+"""Decides which maintenance windows of a node are open, for silences/silences.py.
 
-A window covers every minute at which the clocks of its zone show a time inside it, on the days on which it
-begins. Where the clocks are set back, it so lasts an hour longer; a beginning or an end that the clocks skip
-is taken generously, so that no window is cut short.
+A window is open while the clocks of its zone show a time inside it, on the days on which it begins. If the
+clocks are set back inside it, it lasts an hour longer. If the clocks skip or repeat its beginning or end, it
+begins at the earlier and ends at the later of the two possible times, so that it is never cut short.
+Deterministic: no clock; it reads only the machine's time zone data.
 """
 
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -12,28 +13,28 @@ from msgspec import Struct
 from gpu_mesh.domain.mesh import UTC_NAME, Day, Node, Window
 
 _DAYS = tuple(Day)
-# A window lasts a day at most, but near a change of the clocks its ends may lie in a neighbouring day.
+# A window lasts a day at most, but around a change of the clocks it may begin or end a day off.
 _NEAR = (-2, -1, 0, 1)
 
 
-class Spell(Struct, frozen=True):
-    """One opening of a window. Times are Unix seconds; it is closed again at ``until``."""
+class Opening(Struct, frozen=True):
+    """One time span in which a window is open. Times are Unix seconds; at ``until`` it is closed again."""
 
     window: Window
     at: float
     until: float
 
 
-def window_at(node: Node, now: float) -> Spell | None:
+def window_at(node: Node, now: float) -> Opening | None:
     """Return the node's open window, of several the one that stays open longest; None: none is open."""
-    return max(open_windows(node, now), key=lambda spell: spell.until, default=None)
+    return max(open_windows(node, now), key=lambda opening: opening.until, default=None)
 
 
-def open_windows(node: Node, now: float) -> tuple[Spell, ...]:
+def open_windows(node: Node, now: float) -> tuple[Opening, ...]:
     """Return every window of the node that is open now.
 
-    One whose zone this machine does not know (any more) stays closed: rather an alert too many. The inventory
-    is not accepted on such a machine in the first place.
+    A window whose zone this machine does not know stays closed: better one alert too many. That is rare,
+    since the inventory is not accepted on a machine that does not know its zones.
 
     Args:
         node: as the inventory describes it.
@@ -45,21 +46,21 @@ def open_windows(node: Node, now: float) -> tuple[Spell, ...]:
         if zone is None:
             continue
         today = datetime.fromtimestamp(now, zone).date()
-        spells = (_spell(window, today + timedelta(days), zone) for days in _NEAR)
-        found += [spell for spell in spells if spell and spell.at <= now < spell.until]
+        openings = (_opening(window, today + timedelta(days), zone) for days in _NEAR)
+        found += [opening for opening in openings if opening and opening.at <= now < opening.until]
     return tuple(found)
 
 
-def _spell(window: Window, day: date, zone: tzinfo) -> Spell | None:
+def _opening(window: Window, day: date, zone: tzinfo) -> Opening | None:
     if _DAYS[day.weekday()] not in window.days:
         return None
     days = 0 if window.end > window.start else 1
     at = min(_readings(day, window.start, zone))
-    return Spell(window, at, max(_readings(day + timedelta(days), window.end, zone)))
+    return Opening(window, at, max(_readings(day + timedelta(days), window.end, zone)))
 
 
 def _readings(day: date, minutes: int, zone: tzinfo) -> tuple[float, float]:
-    """Return both Unix times that a clock's reading can mean; they differ where the clocks are changed."""
+    """Return the two Unix times that a clock's reading can mean; they differ at a change of the clocks."""
     reading = datetime.combine(day, time()) + timedelta(minutes=minutes)
     return (
         reading.replace(tzinfo=zone, fold=0).timestamp(),

@@ -83,7 +83,7 @@ def test_of_several_open_windows_the_one_that_stays_open_longest_is_named() -> N
     spell = window_at(both, unix("2025-06-14 03:30+00:00"))
     assert spell is not None
     assert spell.window is long
-    assert {spell.window.reason for spell in open_windows(both, unix("2025-06-14 03:30+00:00"))} == {
+    assert {opening.window.reason for opening in open_windows(both, unix("2025-06-14 03:30+00:00"))} == {
         "short",
         "long",
     }
