@@ -162,7 +162,7 @@ def _ask_canaries(
     from gpu_mesh.system import host  # most meshes have none
 
     return connectivity.ask_canaries(
-        mesh.settings.canary, known.canaries, nodes, seen, host.boot(os.environ), canary.answering
+        mesh.settings.canary, known.canaries, nodes, seen, host.boot(os.environ), canary.reachable
     )
 
 

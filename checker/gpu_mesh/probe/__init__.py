@@ -1,1 +1,1 @@
-"""Asks one node, within hard limits of time and size, and returns facts."""
+"""Probes nodes and canaries within hard limits of time and size, and returns facts, never judgements."""

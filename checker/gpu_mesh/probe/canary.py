@@ -1,6 +1,7 @@
-"""Asks places outside whether the monitor's own network is there; connectivity.py decides what follows.
+"""Connects to the canaries, to see whether the monitor's own network works; for monitor/connectivity.py.
 
-A canary is ``host:port``. One that refuses answers, too: a packet went out and another came back.
+A canary is a ``host:port`` outside the LAN. One that refuses the connection is reachable, too: a packet went
+out and another one came back.
 """
 
 import threading
@@ -11,12 +12,12 @@ from gpu_mesh.probe.errors import GetError
 from gpu_mesh.probe.sockets import Allowance, connect, system_resolve
 
 PATIENCE = 3.0
-"""Seconds that a canary has to answer."""
+"""Seconds within which a canary must answer."""
 
 
-def answering(canaries: Collection[str]) -> frozenset[str]:
-    """Return the canaries that answer, asked all at once."""
-    heard: set[str] = set()
+def reachable(canaries: Collection[str]) -> frozenset[str]:
+    """Return the canaries that answer; all are asked at the same time."""
+    answered: set[str] = set()
 
     def ask(canary: str) -> None:
         host, _, port = canary.rpartition(":")
@@ -27,11 +28,11 @@ def answering(canaries: Collection[str]) -> frozenset[str]:
                 return
         except OSError:
             return
-        heard.add(canary)
+        answered.add(canary)
 
     threads = [threading.Thread(target=ask, args=(canary,), daemon=True) for canary in canaries]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE + 0.5)
-    return frozenset(heard)
+    return frozenset(answered)

@@ -1,4 +1,4 @@
-"""The error with which a request ends."""
+"""The error that a request without an answer raises, for every module of the room."""
 
 from gpu_mesh.domain.observation import Fault
 
@@ -8,7 +8,7 @@ class GetError(Exception):
 
     Attributes:
         fault: why.
-        detail: the same in a few plain words, without secrets.
+        detail: the reason in a few words, without secrets.
     """
 
     def __init__(self, fault: Fault, detail: str) -> None:

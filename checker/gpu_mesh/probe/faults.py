@@ -1,4 +1,4 @@
-"""What an exception of the network says about a node: a Fault and a few plain words. For http_client.py."""
+"""Decides what a network exception says about a node: a Fault and a few words; for the room's HTTP client."""
 
 import errno
 import http.client
@@ -31,7 +31,7 @@ _CONNECT_FAULTS = {
     errno.EAFNOSUPPORT: Fault.NO_ROUTE,
 }
 _OUR_OWN = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN)
-"""What this machine has run out of, which says nothing about a node."""
+"""This machine has run out of something, which says nothing about a node."""
 
 _CERTIFICATE_FAULTS = {  # by OpenSSL's verify code
     9: "certificate is not valid yet",
@@ -46,7 +46,7 @@ _CERTIFICATE_FAULTS = {  # by OpenSSL's verify code
 
 
 def connect_error(error: OSError, seconds: float) -> GetError:
-    """Return what it means that connecting failed; ``seconds`` is the time that the node was given."""
+    """Return the fault of a failed connection; ``seconds`` is the time that the node had."""
     if isinstance(error, TimeoutError) and error.errno is None:
         return GetError(Fault.CONNECT_TIMEOUT, f"nobody accepted within {seconds:.3g} s")
     words = os.strerror(error.errno).lower() if error.errno else "cannot connect"
@@ -56,7 +56,7 @@ def connect_error(error: OSError, seconds: float) -> GetError:
 
 
 def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
-    """Walk through everything that an exception wraps, by cause or, as requests does, by argument."""
+    """Yield the exception and every one that it wraps: as its cause or, as requests does, as an argument."""
     if error is None or id(error) in seen:
         return
     seen.add(id(error))
@@ -67,7 +67,7 @@ def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseExceptio
             yield from _chain(inner, seen)
 
 
-# What an exception means; the first row that any link of the chain fits wins, the most general ones last.
+# What an exception means. The first row that matches any link of the chain wins; general types come last.
 _MEANINGS: tuple[tuple[type[BaseException], Fault, str], ...] = (
     *(
         (kind, Fault.UNUSABLE, "the URL cannot be used")
@@ -93,7 +93,7 @@ _LAST_MEANINGS: tuple[tuple[type[BaseException], Fault, str], ...] = (
 
 
 def fault_of(error: BaseException, seconds: float) -> tuple[Fault, str]:
-    """Return what an exception of a GET means; ``seconds`` is the time that the node was given."""
+    """Return the fault of a failed request, and its words; ``seconds`` is the time that the node had."""
     links = tuple(_chain(error, set()))
     for link in links:
         if isinstance(link, ssl.SSLCertVerificationError):

@@ -1,6 +1,6 @@
-"""HTTP to one node within one deadline and one size (sockets.py), whatever the node does; for ollama.py.
+"""Sends HTTP requests to one node within one deadline and one size limit (sockets.py); for ollama.py.
 
-Nothing is taken from ~/.netrc, no redirect is followed, nothing is tried twice, no answer is unpacked.
+It never reads ~/.netrc, follows a redirect, retries a request or decompresses an answer.
 """
 
 import functools
@@ -39,7 +39,7 @@ _NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # of a header (RFC 9110, tok
 
 
 class Answer(Struct, frozen=True):
-    """A whole HTTP answer. Header values are the node's own words: clean them before they are shown."""
+    """A complete HTTP answer. The node wrote the header values: sanitize them before people see them."""
 
     status: int
     body: bytes
@@ -58,7 +58,7 @@ class _Bounded(HTTPConnection):
         except GetError as error:
             if self.proxy is None:
                 raise
-            # The node is not to blame: nobody got as far as asking for it.
+            # The node is not to blame: the request never reached it.
             raise GetError(Fault.UNUSABLE, f"the proxy {self.host}:{self.port}: {error.detail}") from None
 
 
@@ -70,7 +70,7 @@ class _BoundedTLS(_Bounded, HTTPSConnection):
 
 
 class _Adapter(HTTPAdapter):
-    """requests' way to urllib3, with connections that keep to the allowance."""
+    """The adapter from requests to urllib3, with connections that keep to the allowance."""
 
     def __init__(self, allowance: Allowance, resolve: Resolve, ca_file: str) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1)
@@ -89,11 +89,11 @@ class _Adapter(HTTPAdapter):
         return host, tls
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Nothing is left to do: the context verifies."""
+        """Do nothing: the TLS context verifies certificates already."""
 
 
 def _tls_context(ca_file: str) -> ssl.SSLContext:
-    """Return the context, shared by all nodes, that trusts this CA file or, without one, the public CAs."""
+    """Return the context that trusts this CA file or, without one, the public CAs. Nodes share contexts."""
     if not ca_file:
         return _load_tls_context("", 0)
     try:
@@ -108,12 +108,12 @@ _context_lock = threading.Lock()
 
 
 def _load_tls_context(ca_file: str, changed: int) -> ssl.SSLContext:
-    with _context_lock:  # reading the public CAs takes 20 ms of CPU: not once a thread
+    with _context_lock:  # reading the public CAs takes 20 ms of CPU: once, not once in each thread
         return _loaded_tls_context(ca_file, changed)
 
 
 @functools.lru_cache(maxsize=64)
-def _loaded_tls_context(ca_file: str, changed: int) -> ssl.SSLContext:  # noqa: ARG001 - changed makes it read again
+def _loaded_tls_context(ca_file: str, changed: int) -> ssl.SSLContext:  # noqa: ARG001 - a changed file is read again
     context = ssl.create_default_context(cafile=ca_file or None)
     if not ca_file and not context.cert_store_stats()["x509_ca"]:
         context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
@@ -122,18 +122,18 @@ def _loaded_tls_context(ca_file: str, changed: int) -> ssl.SSLContext:  # noqa: 
 
 
 class Session:
-    """Requests to one node, over one connection where the node allows it. Use it in a ``with`` statement.
+    """Requests to one node, over one connection if the node allows it. Use it in a ``with`` statement.
 
     Args:
-        url: the node's, without a trailing slash.
-        seconds: for everything that the session does.
+        url: of the node, without a trailing slash.
+        seconds: the deadline, for all requests of the session together.
         headers: to send; a value ``@/path`` is read from that file.
         ca_file: PEM; "": the public CAs.
-        trust_env: whether a proxy named in the environment is used.
-        resolve: how names become addresses.
+        trust_env: whether to use a proxy that the environment names.
+        resolve: turns a name into addresses.
 
     Raises:
-        GetError: UNUSABLE, when a header file cannot be used.
+        GetError: UNUSABLE, if a header file cannot be used.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Session:
         self._url = url
         self._headers = {
             "Accept": "application/json",
-            "Accept-Encoding": "identity",  # what is never unpacked is never a bomb
+            "Accept-Encoding": "identity",  # no compression, so no decompression bomb
             "User-Agent": "gpu-mesh",
             **{name: header_value(name, value) for name, value in (headers or {}).items()},
         }
@@ -166,18 +166,18 @@ class Session:
 
     @property
     def left(self) -> float:
-        """Seconds left, 0 or less when the deadline has passed."""
+        """Seconds until the deadline; 0 or less: it has passed."""
         return self._until - monotonic()
 
     def get(self, path: str, *, share: float = 1.0) -> Answer:
         """GET ``url + path``.
 
         Args:
-            path: with its slash.
-            share: the part of the time left that it may take.
+            path: with the leading slash.
+            share: the part of the remaining time that the request may take, 0 to 1.
 
         Raises:
-            GetError: there is no whole answer.
+            GetError: there is no complete answer.
         """
         return self._request("GET", path, None, share)
 
@@ -191,7 +191,7 @@ class Session:
         try:
             request = PreparedRequest()
             request.prepare(method=method, url=self._url + path, headers=headers, data=body)
-            # requests keeps these on every answer and connection; the socket's allowance is what counts.
+            # requests needs a timeout here, but the socket's allowance is what limits the request.
             response = self._adapter.send(
                 request, stream=True, timeout=self._allowance.left(), proxies=self._proxies
             )
@@ -199,9 +199,9 @@ class Session:
                 return self._answer(response.status_code, response.headers, response.raw)
         except GetError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a node brings about is a fact about that node
+        except Exception as error:  # noqa: BLE001 - any failure is a fact about the node
             fault, detail = fault_of(error, self._allowance.seconds)
-            raise GetError(fault, detail) from None  # its text may hold a header's secret
+            raise GetError(fault, detail) from None  # the error's text may hold a header's secret
 
     def _answer(self, status: int, headers: Mapping[str, str], raw: Any) -> Answer:
         if headers.get("Content-Encoding", "identity").strip().lower() != "identity":
@@ -211,16 +211,16 @@ class Session:
         body = raw.read(MAX_BODY + 1, decode_content=False)
         if len(body) > MAX_BODY:
             raise too_large()
-        if raw.length_remaining:  # with a size given, urllib3 takes a short body for a whole one
+        if raw.length_remaining:  # urllib3 does not notice that a body ends early if read() has a size
             raise GetError(Fault.CLOSED, "closed in the middle of an answer")
         return Answer(status, body, headers.get("Date", ""), headers.get("Location", ""))
 
 
 def header_value(name: str, value: str) -> str:
-    """Return a header's value: what it says, or for ``@/path`` what that file says, newline removed.
+    """Return a header's value: the text itself or, for ``@/path``, the one line of that file.
 
     Raises:
-        GetError: UNUSABLE, naming the header and the file, never what it holds.
+        GetError: UNUSABLE. It names the header and the file, never their content.
     """
     if value.startswith("@/"):
         where = f"the file {value[1:]} of header {name}"
@@ -233,13 +233,17 @@ def header_value(name: str, value: str) -> str:
 
 
 def read_private(path: Path, where: str) -> str:
-    """Return what a file of one line says that nobody else may read.
+    """Return the one line of a file that nobody else may read.
+
+    Args:
+        path: of the file.
+        where: the subject of an error's words.
 
     Raises:
-        GetError: UNUSABLE, in words that begin with ``where`` and never repeat what the file holds.
+        GetError: UNUSABLE. It never repeats the file's content.
     """
     try:
-        # Not blocking: a named pipe in its place must not hold the check.
+        # O_NONBLOCK: a named pipe in its place must not block the check.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
             status = os.fstat(descriptor)

@@ -1,6 +1,6 @@
-"""Probe one node: ask its Ollama for models, loaded models, version, a sign of life; tell what that showed.
+"""Probes one node for models, loaded models and version, with a deep check; for the check and recovery.
 
-Facts only, never a judgement (diagnose.py), never an exception: whatever a node does is a fact about it.
+It returns facts: diagnosis/diagnose.py judges them. It never raises: whatever a node does is a fact about it.
 """
 
 import re
@@ -29,16 +29,14 @@ MAX_NAME = 128  # characters
 MAX_DETAIL = 200  # characters
 MAX_DEPTH = 32  # Ollama's own answers nest four deep
 MAX_BRACKETS = 100_000
-PS_SHARE = (
-    0.6  # of the time left: /api/ps waits while a model loads, and then /api/version still has its turn
-)
-
-DEEP_SHARE = 0.75  # of the time left: a model that does not answer leaves some for another look at /api/ps
-
-STEP_SLACK = 0.5  # seconds by which the time between two looks at /api/ps may be measured wrong
+# Shares of the remaining time. /api/ps waits while a model loads; /api/version must have time after it.
+PS_SHARE = 0.6
+# A model that does not answer must leave time to ask /api/ps again.
+DEEP_SHARE = 0.75
+STEP_SLACK = 0.5  # seconds: the error in the time measured between two requests of /api/ps
 
 Choose = Callable[[tuple[LoadedModel, ...]], LoadedModel | None]
-"""Says which of the loaded models is asked for a sign of life: deepcheck.choose."""
+"""Chooses the loaded model for a deep check, or none: diagnosis/deep_check.py."""
 
 _Shape = TypeVar("_Shape")
 
@@ -74,8 +72,8 @@ class _Generated(Struct):
 
 
 for _shape in (_Tags, _Ps, _Version, _Generated):
-    # msgspec learns a shape when it is first used, and crashes the process when another thread uses it
-    # meanwhile (seen with 0.22): so it is first used here, by one thread.
+    # msgspec prepares a type at its first use, and crashes the process if another thread uses the type
+    # meanwhile (seen with 0.22). So the first use is here, in one thread.
     msgspec.json.Decoder(_shape)
 
 
@@ -95,13 +93,13 @@ def observe(
     """Probe a node, within its timeout.
 
     Args:
-        node: which.
+        node: the node as the inventory describes it.
         at: Unix seconds.
-        ask_version: whether the version is wanted. It is also asked for when /api/ps does not answer in time,
-            since an answer then tells a loading model from a hanging process.
-        trust_env: whether a proxy named in the environment is used.
-        choose: says which loaded model is asked for a sign of life, if any.
-        resolve: how names become addresses.
+        ask_version: whether to ask for the version. It is also asked for if /api/ps does not answer in time:
+            an answer then tells a loading model from a hanging process.
+        trust_env: whether to use a proxy that the environment names.
+        choose: chooses the loaded model for a deep check, or none.
+        resolve: turns a name into addresses.
     """
     try:
         return _observe(
@@ -114,7 +112,7 @@ def observe(
 
 
 def broken(error: Exception) -> Reply:
-    """Return the reply for a probe that broke: it says where, and does not blame the node."""
+    """Return the reply for a probe that raised an error: it says where, and does not blame the node."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(last.filename).name}:{last.lineno}"
     return Reply(Fault.MONITOR, detail=f"the probe broke: {type(error).__name__} in {place}")
@@ -158,10 +156,10 @@ def _observe(
 
 
 def _ask_deep(session: Session, model: LoadedModel, loaded: tuple[LoadedModel, ...]) -> tuple[Reply, bool]:
-    """Ask a loaded model for a sign of life; tell how that ended, and whether silence is excused.
+    """Make a deep check of a loaded model; return its reply, and whether the lack of an answer is excused.
 
-    It is where the node shows itself at work meanwhile: a request has finished, other models are loaded, or
-    one is just being loaded, for which /api/ps waits.
+    It is excused if /api/ps then shows that the node is at work: a request has finished, other models are
+    loaded, or one is just being loaded, and /api/ps waits for it.
     """
     body = msgspec.json.encode(
         {"model": model.name, "stream": False, "options": {"num_ctx": model.context_length}}
@@ -180,7 +178,7 @@ def _ask_deep(session: Session, model: LoadedModel, loaded: tuple[LoadedModel, .
 def _ask(
     session: Session, path: str, shape: type[_Shape], *, body: bytes | None = None, share: float = 1.0
 ) -> tuple[Reply, _Shape | None, str]:
-    """GET a path, or POST it that body; return how that ended, the answer decoded, and its Date header."""
+    """GET a path, or POST the body to it; return the reply, the decoded answer, and its Date header."""
     began = monotonic()
     try:
         answer = session.get(path, share=share) if body is None else session.post(path, body, share=share)
@@ -213,13 +211,13 @@ def _status_fault(answer: Answer) -> tuple[Fault | None, str]:
     return Fault.NOT_JSON, words
 
 
-# Scheme and host are what a person needs of a Location; the rest is whatever the node wants people to read.
+# A person needs only scheme and host of a Location. The node may put any text into the rest.
 _SERVER = re.compile(r"https?://[A-Za-z0-9.-]{1,100}(:\d{1,5})?(?=[/?#]|$)")
 _PHRASES: Mapping[int, str] = {status.value: status.phrase for status in HTTPStatus}
 
 
 def decode(body: bytes, shape: type[_Shape]) -> _Shape:
-    """Decode a node's JSON; raises ValueError with a few plain words when it is not of that shape."""
+    """Decode a node's JSON. Raises ValueError, with a few words for people, if its shape is wrong."""
     brackets = body.translate(None, _NOT_BRACKETS)
     if (
         len(brackets) > MAX_BRACKETS
@@ -241,7 +239,7 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(_STEPS))
 
 
 def plain(text: str, limit: int) -> str:
-    """Return text as one visible line of at most ``limit`` characters, which most of it is already."""
+    """Return the text as one visible line of at most ``limit`` characters; most texts are that already."""
     return text if len(text) <= limit and text.isprintable() else one_line(text, limit)
 
 
@@ -269,7 +267,7 @@ def _count(number: float | None) -> int:
 
 
 def unix_seconds(text: str) -> float:
-    """Return the Unix seconds of an RFC 3339 time; 0.0 for none, Go's zero time, and what cannot be read."""
+    """Return the Unix seconds of an RFC 3339 time; 0.0 for no time, Go's zero time, or an unreadable one."""
     try:
         moment = datetime.fromisoformat(text[:64])
         return max((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), 0.0)

@@ -1,6 +1,7 @@
-"""Probe all nodes at once: as many workers as it takes, and no node that holds up another.
+"""Probes all nodes at the same time, for monitor/check.py: no node delays another.
 
-Workers are daemon threads. One that does not come back is left behind, and its node's observation says so.
+Workers are daemon threads, and more start when they help. A worker that does not return in time is abandoned,
+and its node's observation says so.
 """
 
 import resource
@@ -17,12 +18,12 @@ from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.probe.ollama import broken, observe
 
-FIRST = 16  # workers to begin with: probing healthy nodes is bound by the CPU, not by the number of threads
-ENOUGH = 256  # as many as are started because there is CPU to spare
-MOST = 2048  # as many as are started because nothing comes back at all
-LOOK = 0.05  # seconds between looks at the progress
-PAUSE = 2.0  # seconds that a wait may take longer; more is a process that was stopped, or a starved machine
-GRACE = 0.5  # seconds past its node's deadline, after which a worker is left behind
+FIRST = 16  # workers at the start: for healthy nodes the CPU is the limit, not the number of threads
+ENOUGH = 256  # workers at most, while probes finish and the CPU has time to spare
+MOST = 2048  # workers at most, while no probe finishes
+STEP = 0.05  # seconds between two decisions about more workers
+PAUSE = 2.0  # seconds that a wait may be late; more: the process was stopped, or the machine is overloaded
+GRACE = 0.5  # seconds after its node's deadline until a worker is abandoned
 STACK = 512 * 1024  # bytes; the C library's resolver and TLS need some of it, the default reserves 8 MiB
 
 Probe = Callable[[Node], Observation]
@@ -39,16 +40,16 @@ def observe_all(
 ) -> dict[str, Observation]:
     """Probe every node; return the observations by key, in the order of the nodes.
 
-    The slowest node sets the time it takes: its timeout and a little. Only when more than 2,048 nodes are
-    silent does it take longer.
+    It takes as long as the slowest node: its timeout and a little more. It takes longer only if more than
+    2,048 nodes do not answer.
 
     Args:
-        nodes: which.
+        nodes: the nodes to probe.
         at: Unix seconds, written into each observation.
-        ask_version: which nodes are asked for their version.
-        trust_env: whether a proxy named in the environment is used.
-        choose: which of a node's loaded models is asked for a sign of life.
-        probe: what probes one node; None: ``observe``.
+        ask_version: whether to ask a node for its version.
+        trust_env: whether to use a proxy that the environment names.
+        choose: chooses the loaded model of a node for a deep check, or none.
+        probe: probes one node; None: ``observe``.
     """
 
     def default(node: Node) -> Observation:
@@ -65,7 +66,7 @@ def observe_all(
 
 
 class _Pool:
-    """One run over all nodes. Only the thread that called ``run`` touches what is not a queue."""
+    """One run over all nodes. Only the thread that called ``run`` uses the fields that are not queues."""
 
     def __init__(self, nodes: Sequence[Node], at: float, probe: Probe) -> None:
         self._at = at
@@ -73,11 +74,11 @@ class _Pool:
         self._waiting = deque(nodes)
         self._wanted = len({node.key for node in nodes})
         self._results: SimpleQueue[tuple[str, Observation]] = SimpleQueue()
-        # When a node's worker is overdue. No worker adds a key, so it can be walked through at any time.
+        # When a node's worker is overdue. Workers add no key, so it is safe to iterate over it at any time.
         self._due = {node.key: (node, inf) for node in nodes}
         self._found: dict[str, Observation] = {}
         self._workers = 0
-        self._paused = 0.0  # seconds by which a wait took longer than it should
+        self._paused = 0.0  # the longest delay of a wait, in seconds
 
     def run(self) -> dict[str, Observation]:
         """Return the observations by key, in no order."""
@@ -95,18 +96,18 @@ class _Pool:
         return self._found
 
     def _excused(self, seen: Observation) -> Observation:
-        """Blame no node for a deadline that passed while this process stood still."""
+        """Return the observation without a timeout that passed while this process stood still."""
         if seen.tags.fault not in (Fault.CONNECT_TIMEOUT, Fault.READ_TIMEOUT):
             return seen
         words = f"the monitor itself stood still for {self._paused:.0f} s"
         return Observation(seen.node, seen.at, Reply(Fault.MONITOR, detail=words))
 
     def _patience(self) -> float:
-        """Seconds for which there is nothing to do but to wait for results."""
+        """Return the seconds for which there is nothing to do but wait for results."""
         if self._waiting:
-            return LOOK
+            return STEP
         due = min((due for _, due in self._due.values()), default=0.0)
-        return min(max(due - monotonic(), LOOK), 1.0)  # a worker that has just begun is not in it yet
+        return min(max(due - monotonic(), STEP), 1.0)  # a worker that has just begun has no due time yet
 
     def _collect(self, until: float) -> None:
         while len(self._found) < self._wanted:
@@ -134,17 +135,17 @@ class _Pool:
                 self._workers -= 1
 
     def _grow(self, finished: int, cpu: float) -> None:
-        """Start more workers when they would help: the CPU is idle, or nothing comes back at all."""
+        """Start more workers if that helps: no probe finishes, or the CPU has time to spare."""
         if finished == 0:
             self._start(min(max(2 * self._workers, FIRST), MOST) - self._workers)
-        elif cpu < 0.8 * LOOK:
+        elif cpu < 0.8 * STEP:
             self._start(min(max(2 * self._workers, FIRST), ENOUGH) - self._workers)
 
     def _start(self, number: int) -> None:
         for _ in range(min(number, len(self._waiting))):
             try:
                 threading.Thread(target=self._work, name="probe", daemon=True).start()
-            except RuntimeError:  # a limit of the system: fewer workers take longer, but finish
+            except RuntimeError:  # a limit of the system: fewer workers take longer, but they finish
                 if not self._workers:
                     raise
                 return
@@ -165,7 +166,7 @@ class _Pool:
 
 
 def _allow_files(number: int) -> None:
-    """Raise the process's own limit on open files, as far as it may."""
+    """Raise the process's own limit on open files to this number, as far as the system allows it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

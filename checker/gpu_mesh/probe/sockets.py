@@ -1,7 +1,7 @@
-"""Sockets that keep one deadline and one size, whatever the other end does; for probe/http_client.py.
+"""Opens sockets that keep one deadline and one size limit, whatever the other end does; for http_client.py.
 
-A library's timeout is for each read alone, so a node that drips a byte a second would hold a check for ever.
-Here name resolution, connecting, the TLS handshake, sending and every read take from one allowance.
+A library's timeout counts for each read alone: a node that sends one byte a second would block a check for
+ever. Here name resolution, connecting, the TLS handshake, sending and every read share one allowance.
 """
 
 import errno
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 MAX_BODY = 4 * 2**20  # bytes; a list of 5,000 models has about 2 MiB
 MAX_HEAD = 2**16  # bytes
 
-Address = tuple[int, tuple[Any, ...]]  # address family, and what connect() takes
+Address = tuple[int, tuple[Any, ...]]  # the address family, and the argument of connect()
 Resolve = Callable[[str, int], list[Address]]
 
-# How far each of several addresses let us come; the fault that came farthest tells most.
+# If several addresses fail, the fault of the one that came farthest says most; farthest first.
 _FARTHEST = (Fault.REFUSED, Fault.RESET, Fault.CONNECT_TIMEOUT, Fault.NO_ROUTE, Fault.UNUSABLE, Fault.MONITOR)
 
 
 class Allowance:
-    """What a node may still use: time up to a deadline, and bytes of the answer under way."""
+    """What a node may still use: the time until a deadline, and the bytes of the current answer."""
 
     __slots__ = ("left_bytes", "seconds", "until")
 
@@ -40,20 +40,20 @@ class Allowance:
         self.grant(seconds)
 
     def grant(self, seconds: float) -> None:
-        """Begin anew: so many seconds from now, and the bytes of one answer."""
+        """Start again: this many seconds from now, and the bytes of one answer."""
         self.seconds = seconds
         self.until = monotonic() + seconds
         self.left_bytes = MAX_BODY + MAX_HEAD
 
     def left(self) -> float:
-        """Return the seconds left, always more than 0; raises TimeoutError when there are none."""
+        """Return the seconds left, always more than 0. Raises TimeoutError if none are left."""
         left = self.until - monotonic()
         if left <= 0:
             raise TimeoutError
         return left
 
     def took(self, count: int) -> int:
-        """Count received bytes and return their number; raises GetError when they are too many."""
+        """Count received bytes and return their number. Raises GetError if there are too many."""
         self.left_bytes -= count
         if self.left_bytes < 0:
             raise too_large()
@@ -61,47 +61,47 @@ class Allowance:
 
 
 def too_large() -> GetError:
-    """Return the error for an answer beyond the size."""
+    """Return the error for an answer over the size limit."""
     return GetError(Fault.TOO_LARGE, f"the answer is larger than {MAX_BODY // 2**20} MiB")
 
 
 class BoundedSocket(socket.socket):
-    """A TCP socket that gives each call only what is left of the allowance."""
+    """A TCP socket whose calls use only what is left of the allowance."""
 
     allowance: Allowance
 
     def recv_into(self, buffer: "WriteableBuffer", nbytes: int = 0, flags: int = 0) -> int:
-        """As in socket.socket; raises TimeoutError at the deadline, GetError beyond the size."""
+        """As in socket.socket. Raises TimeoutError at the deadline, GetError over the size limit."""
         self.settimeout(self.allowance.left())
         return self.allowance.took(super().recv_into(buffer, nbytes, flags))
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0) -> None:
-        """As in socket.socket, whose timeout is for the whole call; raises TimeoutError at the deadline."""
+        """As in socket.socket: one timeout for the whole call. Raises TimeoutError at the deadline."""
         self.settimeout(self.allowance.left())
         super().sendall(data, flags)
 
 
 class BoundedTLSSocket(ssl.SSLSocket):
-    """The same over TLS. The handshake comes before the allowance is known; it has one timeout as a whole."""
+    """The same over TLS. During the handshake there is no allowance yet, but one timeout for all of it."""
 
     allowance: Allowance | None = None
 
     def recv_into(self, buffer: "WriteableBuffer", nbytes: int | None = None, flags: int = 0) -> int:
-        """As in ssl.SSLSocket; raises TimeoutError at the deadline, GetError beyond the size."""
+        """As in ssl.SSLSocket. Raises TimeoutError at the deadline, GetError over the size limit."""
         if self.allowance is None:
             return super().recv_into(buffer, nbytes, flags)
         self.settimeout(self.allowance.left())
         return self.allowance.took(super().recv_into(buffer, nbytes, flags))
 
     def send(self, data: "ReadableBuffer", flags: int = 0) -> int:
-        """As in ssl.SSLSocket; raises TimeoutError at the deadline."""
+        """As in ssl.SSLSocket. Raises TimeoutError at the deadline."""
         if self.allowance is not None:
             self.settimeout(self.allowance.left())
         return super().send(data, flags)
 
 
 def system_resolve(host: str, port: int) -> list[Address]:
-    """Ask the system's resolver, for as long as that takes."""
+    """Ask the system's resolver for the addresses of a name. There is no time limit here."""
     return [(entry[0], entry[4]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
@@ -115,13 +115,13 @@ def _addresses(host: str, port: int, allowance: Allowance, resolve: Resolve) -> 
 
 
 def _looked_up(host: str, port: int, allowance: Allowance, resolve: Resolve) -> list[Address]:
-    """Resolve in a thread of its own, which is left behind when the name server does not answer in time."""
+    """Resolve in a separate thread, which is abandoned if the name server does not answer in time."""
     outcome: queue.SimpleQueue[list[Address] | Exception] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
             outcome.put(resolve(host, port))
-        except Exception as error:  # noqa: BLE001 - carried to the thread that asked, which judges it
+        except Exception as error:  # noqa: BLE001 - the thread that asked judges it
             outcome.put(error)
 
     threading.Thread(target=look_up, name=f"resolve {host}", daemon=True).start()
@@ -143,7 +143,7 @@ def _looked_up(host: str, port: int, allowance: Allowance, resolve: Resolve) -> 
 
 
 def connect(host: str, port: int, allowance: Allowance, resolve: Resolve) -> BoundedSocket:
-    """Connect to the first address that accepts; each gets a fair share of the time that is left."""
+    """Connect to the first address that accepts; each gets an equal share of the time that is left."""
     addresses = _addresses(host, port, allowance, resolve)
     failures: list[GetError] = []
     for number, (family, address) in enumerate(addresses):
@@ -155,7 +155,7 @@ def connect(host: str, port: int, allowance: Allowance, resolve: Resolve) -> Bou
             sock.settimeout(allowance.left() / (len(addresses) - number))
             sock.connect(address)
             if sock.getsockname() == sock.getpeername():
-                # A port of the range for outgoing connections on which nobody listens can meet itself.
+                # If nobody listens on a port of the ephemeral range, the socket may connect to itself.
                 raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
             sock.settimeout(allowance.left())  # for a TLS handshake
         except OSError as error:
