@@ -8,16 +8,9 @@ from typing import Any
 from msgspec import Struct
 
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.inventory.addresses import authority, host_with_port, is_host, without_brackets
 from gpu_mesh.inventory.mistakes import Mistake
-from gpu_mesh.inventory.value_types import (
-    TEXT,
-    ShapeError,
-    authority,
-    host_with_port,
-    is_host,
-    quoted,
-    without_brackets,
-)
+from gpu_mesh.inventory.value_types import TEXT, ShapeError, quoted
 from gpu_mesh.inventory.variables import ROLE_VARIABLES, VARIABLES, is_known
 
 MONITORS, NODES = "mesh_monitors", "mesh_nodes"
