@@ -1,1 +1,1 @@
-"""From an Ansible inventory to a resolved mesh, or to every mistake in it."""
+"""Turns an Ansible inventory into a resolved mesh, or into a list of all mistakes in it."""

@@ -1,4 +1,4 @@
-"""Read the inventory as Ansible itself does. The only module that loads Ansible; inventory/reader.py runs it.
+"""Reads the inventory with Ansible itself. Only this module loads Ansible; inventory/reader.py runs it.
 
 Sources may be INI, YAML, folders, plugin configurations and scripts; group_vars, host_vars and vault work as
 in ``ansible-inventory``. But a source that cannot be parsed is a mistake, never an empty inventory.
@@ -38,33 +38,33 @@ from gpu_mesh.inventory.resolve import MONITORS, NODES, RawHost, RawVariable, re
 
 try:
     from ansible._internal._datatag._tags import Origin
-except ImportError:  # before ansible-core 2.19 a value does not know where it stands
+except ImportError:  # before ansible-core 2.19 a value does not know its file and line
     Origin = None
 
 _OF_CONNECTION = frozenset({"ansible_host", "ansible_connection", "ansible_port"})
-# Warnings that something written is not used, or counts for somebody else.
-_LOST = re.compile("skipping|duplicate|same name", re.IGNORECASE)
+# Warnings that a part of the inventory is not used, or counts for another host.
+_IGNORED = re.compile("skipping|duplicate|same name", re.IGNORECASE)
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _SELF_DESCRIBING = (".yml", ".yaml", ".json")
 
 
-class _Troubles:
-    """What Ansible would only have warned of while it read the sources."""
+class _Warnings:
+    """Collects what Ansible only warns about while it reads the sources."""
 
     def __init__(self) -> None:
         self.failures: list[BaseException] = []  # one for each plugin that tried a source and failed
-        self.losses: list[Mistake] = []
+        self.ignored: list[Mistake] = []  # one for each part of the inventory that is not used
 
     def warning(self, msg: str, *_: object, obj: object = None, **__: object) -> None:
-        if "same name" in msg:  # Ansible takes the name for the group's, in a playbook's limit too
+        if "same name" in msg:  # Ansible takes the name for that of the group, also in a playbook's limit
             msg = f"{msg}: rename one of them, or the host's variables go to the group"
         if "duplicate mapping key" in msg:
             msg = f"{msg.removesuffix('.')}: only the later value counts"
-        if _LOST.search(msg):
-            # Its YAML inventory names a key in words alone; the key itself knows where it stands.
+        if _IGNORED.search(msg):
+            # Ansible's YAML inventory passes only words. The key in its frame knows its file and line.
             named = sys._getframe(1).f_locals
             place = _place(obj) or _place(named.get("key")) or _place(named.get("group"))
-            self.losses.append(Mistake(" ".join(msg.split()), place=place))
+            self.ignored.append(Mistake(" ".join(msg.split()), place=place))
 
     def error_as_warning(self, msg: object, exception: BaseException, **_: object) -> None:  # noqa: ARG002 - Ansible's
         self.failures.append(exception)
@@ -75,23 +75,23 @@ def read(sources: tuple[str, ...], monitor: str = "") -> Reading:
 
     Args:
         sources: inventory sources in Ansible's sense.
-        monitor: the ``--monitor`` option; "" when it was not given.
+        monitor: the ``--monitor`` option; "": it was not given.
     """
     missing = [_missing(source) for source in sources]
     mistakes = [mistake for mistake in missing if mistake]
     if mistakes:
         return Reading(mistakes=tuple(mistakes))
-    troubles = _Troubles()
+    warnings = _Warnings()
     try:
-        with _listening(troubles):
+        with _collecting(warnings):
             hosts = list(_hosts(sources))
     except AnsibleError as error:
-        return Reading(mistakes=(_mistake(error, troubles),), files=_other_files())
-    lost = tuple(troubles.losses)
+        return Reading(mistakes=(_mistake(error, warnings),), files=_other_files())
+    ignored = tuple(warnings.ignored)
     resolved = resolve(hosts, monitor, _machine())
-    if isinstance(resolved, Mesh) and not lost:
+    if isinstance(resolved, Mesh) and not ignored:
         return Reading(resolved, files=_other_files())
-    found = lost if isinstance(resolved, Mesh) else lost + resolved
+    found = ignored if isinstance(resolved, Mesh) else ignored + resolved
     everywhere = ", ".join(sources)
     placed = (replace(it, place=it.place or everywhere) for it in found)
     return Reading(mistakes=tuple(placed), files=_other_files())
@@ -109,10 +109,10 @@ def _missing(source: str) -> Mistake | None:
 
 
 @contextmanager
-def _listening(troubles: _Troubles) -> Iterator[None]:
-    """Hear what Ansible tells people, which it tells in no other way."""
+def _collecting(warnings: _Warnings) -> Iterator[None]:
+    """Collect the warnings that Ansible prints: it reports them in no other way."""
     display = Display()
-    display.warning, display.error_as_warning = troubles.warning, troubles.error_as_warning
+    display.warning, display.error_as_warning = warnings.warning, warnings.error_as_warning
     try:
         yield
     finally:
@@ -125,10 +125,9 @@ def _hosts(sources: tuple[str, ...]) -> Iterator[RawHost]:
     constants.INVENTORY_ANY_UNPARSED_IS_FAILED = True
     inventory = InventoryManager(loader=loader, sources=list(sources))
     manager = VariableManager(loader=loader, inventory=inventory)
-    manager.safe_basedir = False  # a group_vars folder in the working directory is none of ours
-    HostVars(
-        inventory=inventory, variable_manager=manager, loader=loader
-    )  # for templates that name other hosts
+    manager.safe_basedir = False  # a group_vars folder in the working directory is not part of the inventory
+    # For templates that name other hosts:
+    HostVars(inventory=inventory, variable_manager=manager, loader=loader)
     for host in inventory.get_hosts():
         groups = tuple(str(group.name) for group in host.get_groups())
         if not {MONITORS, NODES} & set(groups):
@@ -149,8 +148,8 @@ def _hosts(sources: tuple[str, ...]) -> Iterator[RawHost]:
 
 @functools.cache
 def _start() -> Any:
-    """Start Ansible up; return the secrets that ansible.cfg and the environment name. Once in a process."""
-    init_plugin_loader()  # finds what comes in collections
+    """Initialize Ansible, once in a process; return the vault secrets that its configuration names."""
+    init_plugin_loader()  # finds the plugins of collections
     return CLI.setup_vault_secrets(
         DataLoader(), vault_ids=list(constants.DEFAULT_VAULT_IDENTITY_LIST), auto_prompt=False
     )
@@ -165,7 +164,7 @@ def _variable(templar: Any, name: str, value: object) -> RawVariable:
 
 
 def _plain(value: object) -> object:
-    """Take Ansible's tags off a value."""
+    """Return a value without Ansible's tags."""
     if isinstance(value, dict):
         return {_plain(key): _plain(content) for key, content in value.items()}
     if isinstance(value, list | tuple | set):
@@ -194,7 +193,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _place_of(error: BaseException) -> str:
-    """Return the most exact place that the error or one behind it names."""
+    """Return the most exact place (file:line, else file) that the error or one of its causes names."""
     places = [_place(getattr(link, "obj", None)) for link in _chain(error)]
     place = max(places, key=lambda place: (_has_line(place), bool(place)))
     line = 0 if _has_line(place) else max(map(_ini_line, _chain(error)))
@@ -206,7 +205,7 @@ def _has_line(place: str) -> bool:
 
 
 def _ini_line(error: BaseException) -> int:
-    """Return the line at which Ansible's INI parser gave up, which it does not tell; 0: not known."""
+    """Return the line at which Ansible's INI parser failed, as its error does not say it; 0: not known."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         lines, text = frame.f_locals.get("lines"), frame.f_locals.get("line")
         if frame.f_code.co_name == "_parse" and isinstance(lines, list) and isinstance(text, str):
@@ -215,16 +214,15 @@ def _ini_line(error: BaseException) -> int:
 
 
 def _words(error: BaseException) -> str:
-    """Return the error's message in one line, without what it quotes of the file: that may be a password."""
+    """Return the error's message in one line, without quotations from the file: they may hold a password."""
     quoting = re.sub(r"(?s)(, got: .*|(?<=Error parsing host definition) '.*':)", "", str(error))
     return " ".join(quoting.split()).removesuffix(".")
 
 
-def _mistake(error: AnsibleError, troubles: _Troubles) -> Mistake:
-    """Choose, among the failures of all plugins that tried a source, the one that a person can use."""
-    tried = [
-        failure for failure in troubles.failures if "no root 'plugin' key" not in _words(failure)
-    ]  # a YAML inventory that is no plugin's configuration
+def _mistake(error: AnsibleError, warnings: _Warnings) -> Mistake:
+    """Choose the most useful failure among those of all plugins that tried a source."""
+    # "no root 'plugin' key" only means that a YAML inventory is not the configuration of a plugin.
+    tried = [failure for failure in warnings.failures if "no root 'plugin' key" not in _words(failure)]
     if not tried:
         return Mistake(_words(error), place=_place_of(error))
     source = _words(error).rpartition(" ")[2]
@@ -245,9 +243,9 @@ def _other_files() -> tuple[str, ...]:
 
 
 def _end_with(parent: int) -> None:
-    """When the process that asked has ended, end too, with the inventory script that is waited for.
+    """Make this process end when its parent ends, together with an inventory script that it waits for.
 
-    A stop of the service kills the one that asked at once, and this session is none of its own. Ansible's
+    A stop of the service kills the parent at once, but not this process, which has its own session. Ansible's
     temporary files are in a folder that was made for this process alone (inventory/reader.py).
     """
 
@@ -260,16 +258,16 @@ def _end_with(parent: int) -> None:
     signal.signal(signal.SIGTERM, end)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it ended while Ansible was loaded
+    if os.getppid() != parent:  # the parent ended while Ansible was loaded
         end()
 
 
 def main() -> None:
-    """Read the sources that the command line names after parent and monitor; write the Reading as JSON."""
+    """Read the sources and print the Reading as JSON. Arguments: the parent's pid, monitor, sources."""
     parent, monitor, *sources = sys.argv[1:]
     _end_with(int(parent))
     answer = os.dup(1)
-    os.dup2(2, 1)  # what a plugin prints must not get between
+    os.dup2(2, 1)  # what a plugin prints must not get into the JSON
     with os.fdopen(answer, "wb") as file:
         file.write(msgspec.json.encode(read(tuple(sources), monitor)))
 

@@ -1,4 +1,4 @@
-"""What ``mesh_node_maintenance`` may look like, and how it is read. For the reader of the inventory alone."""
+"""Defines the shape of ``mesh_node_maintenance``, and reads its windows; for inventory/variables.py."""
 
 import difflib
 import re
@@ -31,10 +31,10 @@ def _days(value: object) -> tuple[Day, ...]:
 
 
 def _minutes(value: object) -> int:
-    """Read a time of day; YAML takes an unquoted 22:30 for a number of base 60."""
+    """Read a time of day. YAML reads an unquoted 22:30 as a number of base 60."""
     if isinstance(value, int) and not isinstance(value, bool) and 60 <= value <= _MIDNIGHT:
         likely = f"{value // 60:02}:{value % 60:02}"
-        raise ShapeError(f'must stand in quotes, such as "{likely}": without them YAML reads a number')
+        raise ShapeError(f'must be in quotes, such as "{likely}": without them YAML reads a number')
     text = value.strip() if isinstance(value, str) else ""
     if text == "24:00":
         return _MIDNIGHT
@@ -46,7 +46,7 @@ def _minutes(value: object) -> int:
 
 def _start(value: object) -> int:
     if (minutes := _minutes(value)) == _MIDNIGHT:
-        raise ShapeError('must be "00:00" of the day that is meant, not "24:00"')
+        raise ShapeError('must not be "24:00": begin at "00:00" of the next day')
     return minutes
 
 
@@ -57,7 +57,7 @@ def _zone(value: object) -> str:
         name = ""
     if name == UTC_NAME:
         return name
-    import zoneinfo  # only an inventory that names zones needs them
+    import zoneinfo  # imported late: most inventories name no zone
 
     try:
         zoneinfo.ZoneInfo(name)
@@ -78,7 +78,7 @@ def _by_shape(shape: Shape) -> Callable[[object], Any]:
     return read
 
 
-# What a person writes, the field of Window that it fills, and how it is read.
+# By the name of an entry in the inventory: its field of Window, and the function that reads it.
 _ENTRIES: Mapping[str, tuple[str, Callable[[object], Any]]] = MappingProxyType(
     {
         "days": ("days", _days),
@@ -93,14 +93,14 @@ _REQUIRED = ("days", "from", "to")
 
 
 def _window(value: object) -> tuple[Window | None, list[str]]:
-    """Return the window, or everything that is wrong with it."""
+    """Return the window, or everything that is wrong with it in words."""
     if not isinstance(value, dict):
         return None, [f"must be such as {EXAMPLE}, not {quoted(value)}"]
     problems, given = [], {}
     for name, content in value.items():
         if name not in _ENTRIES:
             near = difflib.get_close_matches(str(name), _ENTRIES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(_ENTRIES)}"
+            hint = f"did you mean {near[0]}?" if near else f"a window has: {', '.join(_ENTRIES)}"
             problems.append(f"{quoted(name)} is not part of a window; {hint}")
             continue
         field, read = _ENTRIES[name]
@@ -118,13 +118,13 @@ def _window(value: object) -> tuple[Window | None, list[str]]:
 def _windows(value: object) -> tuple[Window, ...]:
     if not isinstance(value, list | tuple):
         raise ShapeError(f"must be a list of windows such as [{EXAMPLE}], not {quoted(value)}")
-    windows, told = [], []
+    windows, wrong = [], []
     for number, item in enumerate(value, 1):
         window, problems = _window(item)
-        told += [f"window {number}: {problem}" for problem in problems]
+        wrong += [f"window {number}: {problem}" for problem in problems]
         windows += [window] if window else []
-    if told:
-        raise ShapeError("; ".join(told))
+    if wrong:
+        raise ShapeError("; ".join(wrong))
     return tuple(dict.fromkeys(windows))
 
 

@@ -1,4 +1,4 @@
-"""Mistakes in an inventory: where each stands, and how all of them are told to a person at once."""
+"""Describes the mistakes in an inventory to a person: all at once, each with its place."""
 
 from collections.abc import Iterable
 
@@ -8,16 +8,16 @@ _HOSTS_NAMED = 3
 
 
 class Mistake(Struct, frozen=True):
-    """One thing that is wrong, in words that follow the variable's name ("must be …, not 'soon'")."""
+    """One thing that is wrong. The message follows the variable's name: "must be …, not 'soon'"."""
 
     message: str
     host: str = ""  # inventory_hostname; "": the mesh, or a file, as a whole
     variable: str = ""
-    place: str = ""  # file:line as far as it is known
+    place: str = ""  # file:line, or only the file; "": not known
 
 
 class InventoryError(Exception):
-    """The inventory does not describe a mesh; carries every mistake, and str() tells them all, one a line."""
+    """The inventory does not describe a mesh. ``str()`` gives every mistake, one a line."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = tuple(mistakes)
@@ -25,9 +25,9 @@ class InventoryError(Exception):
 
 
 def describe(mistakes: Iterable[Mistake]) -> str:
-    """Tell the mistakes, one a line: ``file:line: host: variable what is wrong``.
+    """Return the mistakes, one a line: ``file:line: host: variable what is wrong``.
 
-    A mistake that many hosts share, as one in a group's variables is, is told once.
+    A mistake that many hosts share, such as one in a group's variables, has one line.
     """
     hosts: dict[tuple[str, str, str], list[str]] = {}
     for mistake in mistakes:

@@ -1,7 +1,7 @@
-"""Read the inventory in a process of its own, and within a time limit.
+"""Reads the inventory in a separate process, within a time limit; for inventory/cache.py.
 
-Ansible keeps what it has read for as long as its process lives, and an inventory script may hang: neither may
-happen to a check. Nothing of Ansible is loaded here.
+Ansible never frees the memory of what it has read, and an inventory script may hang: a check must not suffer
+from either. This module does not load Ansible.
 """
 
 import os
@@ -19,11 +19,11 @@ from gpu_mesh.inventory.mistakes import Mistake
 
 LIMIT = 60.0  # seconds for Ansible; 10,000 nodes took 4
 _EXCEPTION = re.compile(r"[A-Za-z_.]+(Error|Exception|Exit): ")
-_SAID = 300  # characters of what a broken reader said last
+_SHOWN = 300  # characters of a broken reader's last message that a mistake repeats
 
 
 class Reading(Struct, frozen=True):
-    """What reading the inventory gave: a mesh or mistakes."""
+    """The result of reading the inventory: a mesh or mistakes."""
 
     mesh: Mesh | None = None
     mistakes: tuple[Mistake, ...] = ()
@@ -31,14 +31,14 @@ class Reading(Struct, frozen=True):
 
 
 def read(sources: tuple[str, ...], monitor: str | None, limit: float = LIMIT) -> Reading:
-    """Read the sources as inventory/ansible_reader.py does; a reader that hangs or breaks is a mistake too.
+    """Read the sources with inventory/ansible_reader.py. A reader that hangs or breaks is a mistake, too.
 
     Args:
         sources: inventory sources in Ansible's sense.
         monitor: the ``--monitor`` option.
         limit: seconds.
     """
-    # -P: a module in the working directory must not be imported instead of an installed one.
+    # -P: a module in the working directory must not replace an installed one.
     command = [
         sys.executable,
         "-P",
@@ -63,15 +63,15 @@ def _read(command: list[str], sources: tuple[str, ...], limit: float) -> Reading
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            # Ansible refuses any other encoding, and to start where it cannot write; a service has no home.
+            # Ansible accepts no other encoding, and needs a writable folder; a service has no home.
             env={**os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_LOCAL_TEMP": folder},
             start_new_session=True,
         ) as reader,
     ):
         try:
-            answer, said = reader.communicate(timeout=limit)
+            answer, errors = reader.communicate(timeout=limit)
         except BaseException as error:
-            os.killpg(reader.pid, signal.SIGKILL)  # with the inventory script that it waits for
+            os.killpg(reader.pid, signal.SIGKILL)  # also an inventory script that it waits for
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
             problem = f"reading the inventory took longer than {limit:g} s: an inventory script may hang"
@@ -79,13 +79,13 @@ def _read(command: list[str], sources: tuple[str, ...], limit: float) -> Reading
     try:
         return msgspec.json.decode(answer, type=Reading)
     except msgspec.DecodeError:
-        problem = f"Ansible could not read the inventory (exit status {reader.returncode}): {_gist(said)}"
+        problem = f"Ansible could not read the inventory (exit status {reader.returncode}): {_gist(errors)}"
         return Reading(mistakes=(Mistake(problem, place=", ".join(sources)),))
 
 
-def _gist(said: bytes) -> str:
-    """Return the exception of a traceback; the lines after it are left out, as they may quote a file."""
-    lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+def _gist(errors: bytes) -> str:
+    """Return the message of a traceback's exception, without later lines: these may quote a file."""
+    lines = errors.decode(errors="replace").strip().splitlines() or ["it said nothing"]
     named = (line for line in reversed(lines) if _EXCEPTION.match(line))
     text = _EXCEPTION.sub("", next(named, lines[-1]))
-    return "".join(sign for sign in text if sign.isprintable())[:_SAID]
+    return "".join(sign for sign in text if sign.isprintable())[:_SHOWN]

@@ -1,4 +1,4 @@
-"""Turn what an inventory says into a Mesh, or find every mistake in it. Pure."""
+"""Decides which Mesh an inventory describes, or finds every mistake in it; for ansible_reader.py. Pure."""
 
 import difflib
 import re
@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
-from gpu_mesh.inventory.addresses import authority, host_with_port, is_host, without_brackets
+from gpu_mesh.inventory.host_names import authority, host_with_port, is_host, without_brackets
 from gpu_mesh.inventory.mistakes import Mistake
 from gpu_mesh.inventory.value_types import TEXT, ShapeError, quoted
 from gpu_mesh.inventory.variables import ROLE_VARIABLES, VARIABLES, is_known
@@ -16,9 +16,9 @@ from gpu_mesh.inventory.variables import ROLE_VARIABLES, VARIABLES, is_known
 MONITORS, NODES = "mesh_monitors", "mesh_nodes"
 OLLAMA_PORT = 11434
 _SSH_PORT = 22
-_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # anything else may be a pattern in a playbook's limit
-_NEARLY = 0.9  # one wrong letter: mesh_node, mesh-nodes; not mesh_nodes_north
-_EVERYBODY = frozenset({"all", "ungrouped"})
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # other letters may form a pattern in a playbook's limit
+_SIMILAR = 0.9  # one wrong letter: mesh_node, mesh-nodes; not mesh_nodes_north
+_OF_ALL_HOSTS = frozenset({"all", "ungrouped"})
 
 
 class RawVariable(Struct, frozen=True):
@@ -26,7 +26,7 @@ class RawVariable(Struct, frozen=True):
 
     value: Any = None  # None or "": not given
     place: str = ""  # file:line
-    error: str = ""  # why there is no value, as the words after the variable's name
+    error: str = ""  # why there is no value, in words that follow the variable's name
 
 
 class RawHost(Struct, frozen=True):
@@ -38,7 +38,7 @@ class RawHost(Struct, frozen=True):
 
 
 class _Host:
-    """A host's variables read one by one; remembers which were given, and which were wrong."""
+    """Reads a host's variables one by one, and collects the mistakes."""
 
     def __init__(self, raw: RawHost) -> None:
         self.raw = raw
@@ -50,22 +50,22 @@ class _Host:
         return self.raw.key
 
     def has(self, name: str) -> bool:
-        """Tell whether the variable is given, rightly or not."""
+        """Return whether the variable is given, with a right or a wrong value."""
         variable = self.raw.variables.get(name)
         return variable is not None and (bool(variable.error) or variable.value not in (None, ""))
 
     def is_right(self, *names: str) -> bool:
-        """Tell whether none of them was wrong, so that they can be compared."""
+        """Return whether none of the variables had a mistake, so that their values can be compared."""
         return self._wrong.isdisjoint(names)
 
     def blame(self, name: str, message: str, *, at: str = "") -> None:
-        """Note a mistake; it stands where ``at``, or the variable itself, stands."""
+        """Add a mistake in a variable. Its place is that of the variable ``at``, or its own."""
         place = self.raw.variables.get(at or name, RawVariable()).place
         self.mistakes.append(Mistake(message, self.key, name, place))
         self._wrong.add(name)
 
     def plain(self, name: str) -> str:
-        """Return one of Ansible's own variables as text; "" when it is not given or has no value."""
+        """Return one of Ansible's own variables as text; "": it is not given, or its value is wrong."""
         if not self.has(name):
             return ""
         variable = self.raw.variables[name]
@@ -76,12 +76,12 @@ class _Host:
             error = TEXT.wrong(variable.value, problem)
         else:
             error = variable.error
-        if self.is_right(name):  # asked for more than once, blamed once
+        if self.is_right(name):  # the variable is read more than once: report its mistake once
             self.blame(name, error)
         return ""
 
     def fields(self, prefix: str) -> dict[str, Any]:
-        """Read every given variable of that prefix; the keys are the struct's fields."""
+        """Read every given variable with this prefix; return the values by field of the struct."""
         given = {}
         for name in self.raw.variables:
             known = VARIABLES.get(name)
@@ -101,7 +101,7 @@ class _Host:
         return without_brackets(self.plain("ansible_host") or self.key)
 
     def endpoint(self) -> tuple[str, str]:
-        """Where ssh reaches it. Machines behind forwarded ports share an address, not a port."""
+        """Return address and port for ssh. Machines behind forwarded ports share an address, not a port."""
         return self.address(), self.plain("ansible_port") or str(_SSH_PORT)
 
     def is_local(self) -> bool:
@@ -115,38 +115,38 @@ def resolve(
 
     Args:
         hosts: all hosts of the inventory, in its order.
-        monitor: the ``--monitor`` option; "" when it was not given.
-        machine: the names of this machine, by which it knows its own host among several monitors.
+        monitor: the ``--monitor`` option; "": it was not given.
+        machine: the names of this machine, to find its own host among several monitors.
     """
-    everybody = [_Host(raw) for raw in hosts]
-    for host in everybody:
+    everything = [_Host(raw) for raw in hosts]
+    for host in everything:
         _blame_group(host)
-    concerned = [host for host in everybody if {MONITORS, NODES} & set(host.raw.groups)]
-    for host in concerned:
+    ours = [host for host in everything if {MONITORS, NODES} & set(host.raw.groups)]
+    for host in ours:
         _blame_unknown(host)
-    monitors = [host for host in concerned if MONITORS in host.raw.groups]
+    monitors = [host for host in ours if MONITORS in host.raw.groups]
     chosen, mistakes = _choose(monitors, monitor, machine)
-    given = {host.key: host.fields("mesh_monitor_") for host in monitors}  # of all, to find all mistakes
+    given = {host.key: host.fields("mesh_monitor_") for host in monitors}  # of each, to find all mistakes
     settings = Settings(**given[chosen.key]) if chosen else Settings()
 
-    at_nodes = [host for host in concerned if NODES in host.raw.groups]
-    nodes = [_node(host, chosen) for host in at_nodes]
+    of_nodes = [host for host in ours if NODES in host.raw.groups]
+    nodes = [_node(host, chosen) for host in of_nodes]
     if not nodes:
-        mistakes.append(Mistake(f"no host stands in the group {NODES}: there is nothing to watch"))
-    _blame_shared(at_nodes, nodes)
-    _blame_parents(at_nodes, nodes)
-    mistakes += [mistake for host in everybody for mistake in host.mistakes]
+        mistakes.append(Mistake(f"no host is in the group {NODES}: there is nothing to watch"))
+    _blame_shared(of_nodes, nodes)
+    _blame_parents(of_nodes, nodes)
+    mistakes += [mistake for host in everything for mistake in host.mistakes]
     if mistakes:
         return tuple(mistakes)
     return Mesh(tuple(nodes), settings, chosen.key if chosen else "")
 
 
 def _blame_group(host: _Host) -> None:
-    """Blame a group that is nearly one of the two: nothing of the host would count, without a word."""
+    """Report a group whose name is almost one of the two: otherwise the host would be ignored silently."""
     absent = {MONITORS, NODES} - set(host.raw.groups)
     for group in host.raw.groups:
-        for meant in difflib.get_close_matches(group.lower(), absent, cutoff=_NEARLY):
-            problem = f"stands in the group {group}, which means nothing to the mesh; did you mean {meant}?"
+        for meant in difflib.get_close_matches(group.lower(), absent, cutoff=_SIMILAR):
+            problem = f"is in the group {group}, which the mesh does not know; did you mean {meant}?"
             host.mistakes.append(Mistake(problem, host.key))
 
 
@@ -176,9 +176,10 @@ def _choose(
 def _node(host: _Host, monitor: _Host | None) -> Node:
     if not _KEY.fullmatch(host.key):
         problem = (
-            "a node's inventory name may hold letters, digits, . _ and - alone, and not begin with . or -"
+            "a node's inventory name must consist of letters, digits, . _ and -, and not begin with . or -; "
+            "put its address into ansible_host"
         )
-        host.mistakes.append(Mistake(f"{problem}; its address may stand in ansible_host", host.key))
+        host.mistakes.append(Mistake(problem, host.key))
     given = host.fields("mesh_node_")
     _blame_port_of_address(host)
     tunnel = _tunnel(host)
@@ -188,7 +189,7 @@ def _node(host: _Host, monitor: _Host | None) -> Node:
     node = Node(
         key=host.key,
         name=given.pop("name", host.key),
-        groups=tuple(sorted(set(host.raw.groups) - _EVERYBODY)),
+        groups=tuple(sorted(set(host.raw.groups) - _OF_ALL_HOSTS)),
         tunnel=tunnel,
         on_monitor=on_monitor,
         **given,
@@ -199,13 +200,13 @@ def _node(host: _Host, monitor: _Host | None) -> Node:
 
 
 def _blame_port_of_address(host: _Host) -> None:
-    """Blame a port in ``ansible_host``: ssh would take it for a part of the name, and so would a URL."""
+    """Report a port in ``ansible_host``: ssh and the default URL would take it for a part of the name."""
     if parts := host_with_port(host.address()):
         alone, port = parts
         url = f"http://{authority(alone, int(port))}"
         message = (
-            f"must be a host alone, {alone}: Ollama's port stands in mesh_node_url ({url}), "
-            "ssh's in ansible_port"
+            f"must be a host without a port: {alone}; Ollama's port belongs in mesh_node_url ({url}), "
+            "that of ssh in ansible_port"
         )
         host.blame("ansible_host", message)
 
@@ -215,7 +216,7 @@ def _default_url(host: _Host, tunnel: Tunnel | None, *, on_monitor: bool) -> str
         return f"http://127.0.0.1:{tunnel.local_port if tunnel else OLLAMA_PORT}"
     address = host.address()
     if not is_host(address) and not host.has("mesh_node_url") and host.is_right("ansible_host"):
-        host.blame("ansible_host", "is no host's name or address: correct it, or give mesh_node_url")
+        host.blame("ansible_host", "is not a host's name or address: correct it, or give mesh_node_url")
         return ""
     return f"http://{authority(address, OLLAMA_PORT)}"
 
@@ -263,7 +264,9 @@ def _blame_shared(hosts: Sequence[_Host], nodes: Sequence[Node]) -> None:
                 "mesh_tunnel_local_port", f"must not be {port}: {direct[node.url]} answers at {node.url}"
             )
         if names.setdefault(node.name, node.key) != node.key:
-            host.blame("mesh_node_name", f"must not be that of {names[node.name]} too: {quoted(node.name)}")
+            host.blame(
+                "mesh_node_name", f"must differ from the name of {names[node.name]}: {quoted(node.name)}"
+            )
 
 
 def _blame_parents(hosts: Sequence[_Host], nodes: Sequence[Node]) -> None:

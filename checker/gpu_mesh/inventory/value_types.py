@@ -1,7 +1,7 @@
-"""What the value of an inventory variable may look like, and how it is read.
+"""Decides which values an inventory variable may have, and reads them; for inventory/variables.py. Pure.
 
-INI inventories give strings and Python literals, YAML gives typed values: "5" is taken where a number is
-meant, yes and no where a truth is, a comma-separated string where a list is.
+INI inventories give strings and Python literals, YAML gives typed values. So "5" is accepted as a number, yes
+and no as true and false, and a comma-separated string as a list.
 """
 
 import difflib
@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.mesh import LAST_RUNG
-from gpu_mesh.inventory.addresses import authority, host_with_port, is_host, without_brackets
+from gpu_mesh.inventory.host_names import authority, host_with_port, is_host, without_brackets
 
 _TRUTHS = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 _SHOWN = 60  # characters of a wrong value that a message repeats
@@ -29,32 +29,32 @@ _SECRET_VALUE = re.compile(r"\s*(basic|bearer|digest|token|apikey)\s", re.IGNORE
 
 
 class ShapeError(Exception):
-    """The value does not have the shape that is meant."""
+    """The value does not have the right shape."""
 
 
 class Shape(Struct, frozen=True):
-    """A kind of value: what a message and the documentation call it, and the function that reads it.
+    """A kind of value: its name in messages and in the documentation, and the function that reads it.
 
-    ``read`` raises ShapeError: empty when ``words`` say it all, else with what is wrong.
+    ``read`` raises ShapeError: with a message of its own, or without one if ``words`` say enough.
     """
 
     words: str
     read: Callable[[object], Any]
-    shown: bool = True  # whether a message may repeat the wrong value; never where a secret may stand
+    shown: bool = True  # whether a message may repeat the wrong value; False if it may hold a secret
 
     def wrong(self, value: object, problem: ShapeError) -> str:
-        """Say what is wrong with a value that ``read`` refused."""
+        """Return in words what is wrong with a value that ``read`` did not accept."""
         if str(problem):
             return str(problem)
         return f"must be {self.words}, not {quoted(value)}" if self.shown else f"must be {self.words}"
 
 
 def quoted(value: object) -> str:
-    """Repeat a wrong value for a message, shortened; never a URL, for it may carry a password."""
+    """Return a wrong value, shortened, for a message; never a URL, since it may hold a password."""
     try:
         text = repr(value)
     except ValueError:  # int's limit on digits
-        return "so many digits"
+        return "such a long number"
     if "://" in text:
         return "a URL"
     return text[:_SHOWN] + "…" if len(text) > _SHOWN else text
@@ -138,7 +138,7 @@ def _list_of(read_one: Callable[[object], str]) -> Callable[[object], tuple[str,
 def _host(value: object) -> str:
     text = without_brackets(_text(value))
     if parts := host_with_port(text):
-        raise ShapeError(f"must be a host alone, {parts[0]}: port {parts[1]} stands in a variable of its own")
+        raise ShapeError(f"must be a host without a port: {parts[0]}; the port has a variable of its own")
     if not is_host(text):
         raise ShapeError
     return text
@@ -167,7 +167,7 @@ def _plain_url(value: object) -> str:
         parts = urlsplit(value.strip())
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ShapeError("has no usable port or address: an IPv6 address stands in brackets") from None
+        raise ShapeError("has no usable port or address; an IPv6 address must be in brackets") from None
     if parts.scheme not in ("http", "https"):
         raise ShapeError("must begin with http:// or https://")
     if "@" in parts.netloc:
@@ -193,7 +193,7 @@ def _headers(value: object) -> dict[str, str]:
         try:
             text = _text(content)
         except ShapeError:
-            raise ShapeError(f"has no one-line text as the value of {name}") from None
+            raise ShapeError(f"must have one line of text as the value of {name}") from None
         if text.startswith("@") and not text.startswith("@/"):
             raise ShapeError(f"must name the file of {name} by its absolute path: @/path")
         if not text.startswith("@") and (_SECRET_HEADER.search(name) or _SECRET_VALUE.match(text)):
@@ -228,17 +228,17 @@ def _one_of(enum: type[StrEnum]) -> Callable[[object], StrEnum]:
 
 
 def choice(enum: type[StrEnum]) -> Shape:
-    """Return the shape of a value that is one of an enum's."""
+    """Return the shape of a value of an enum."""
     return Shape("one of " + ", ".join(enum), _one_of(enum))
 
 
 def seconds(most: int) -> Shape:
-    """Return the shape of a time above 0 and not longer than ``most`` seconds."""
+    """Return the shape of a time above 0 and up to ``most`` seconds."""
     return Shape(f"a number of seconds above 0 and up to {most}", _seconds(most))
 
 
 def seconds_or_none(most: int) -> Shape:
-    """Return the shape of a time not longer than ``most`` seconds; 0 switches off what it is for."""
+    """Return the shape of a time up to ``most`` seconds; 0 switches its purpose off."""
 
     def read(value: object) -> float:
         number = _number(value)

@@ -1,4 +1,7 @@
-"""Every ``mesh_*`` variable that an inventory may hold: shape and meaning. Defaults: domain/mesh.py."""
+"""Lists every ``mesh_*`` variable that an inventory may hold: shape and meaning. For resolve.py and the docs.
+
+The defaults are in domain/mesh.py. The module is longer than others because the list is one table.
+"""
 
 from types import MappingProxyType
 from typing import Any
@@ -24,22 +27,22 @@ class Variable(Struct, frozen=True):
     name: str
     shape: Shape
     meaning: str
-    default: str = ""  # in words, where it is not the plain value of domain/mesh.py
+    default: str = ""  # in words; "": the value in domain/mesh.py
 
     @property
     def prefix(self) -> str:
-        """Whose variable it is: one of PREFIXES."""
+        """The prefix of its name, one of PREFIXES."""
         return next(prefix for prefix, _ in PREFIXES if self.name.startswith(prefix))
 
     @property
     def field(self) -> str:
-        """The field of that struct."""
+        """The field of the prefix's struct."""
         return self.name.removeprefix(self.prefix)
 
 
 _TABLE = (
     Variable(
-        "mesh_node_name", value_types.TEXT, "What people are shown instead of its key", "its inventory name"
+        "mesh_node_name", value_types.TEXT, "Its name for people, instead of its key", "its inventory name"
     ),
     Variable(
         "mesh_node_url",
@@ -51,24 +54,24 @@ _TABLE = (
     Variable(
         "mesh_node_timeout",
         value_types.seconds(300),
-        "For the whole probe, name resolution included, in seconds",
+        "Seconds for the whole probe, name resolution included",
     ),
     Variable(
         "mesh_node_expected_models",
         value_types.TEXTS,
-        "Models that must be there; an empty list says that none is expected",
+        "Models that must be there; an empty list: none",
         "not checked",
     ),
     Variable("mesh_node_expects_gpu", value_types.BOOLEAN, "Whether a model on the CPU is a fault"),
     Variable(
         "mesh_node_parent",
         value_types.TEXT,
-        "The node whose failure explains this one's; its alerts are muted then",
+        "The node whose failure explains this one's, so that this one's alerts are muted",
     ),
     Variable(
         "mesh_node_headers",
         value_types.HEADERS,
-        "Headers of every request; a value `@/path` is read from that file at use, and a secret must be one",
+        "Headers of every request; a value `@/path` is read from that file: a secret must be in one",
     ),
     Variable("mesh_node_ca_file", value_types.PATH, "The CA that signed its certificate", "the system's"),
     Variable(
@@ -77,7 +80,7 @@ _TABLE = (
     Variable(
         "mesh_node_offline_threshold",
         value_types.COUNT,
-        "Consecutive failures until it is offline; above the former",
+        "Consecutive failures until it is offline; more than until it is unhealthy",
     ),
     Variable(
         "mesh_node_healthy_threshold", value_types.COUNT, "Consecutive successes until it is healthy again"
@@ -89,29 +92,32 @@ _TABLE = (
     Variable(
         "mesh_node_recovery_command",
         value_types.COMMAND,
-        "What `command` runs there; no place for a secret",
+        "What `command` runs there; must not contain a secret",
         "none",
     ),
     Variable(
         "mesh_node_recovery_playbooks",
         value_types.PLAYBOOKS,
-        "Your own recovery playbooks, files on the monitor by cause; `last`: when the others have not helped "
+        "Your own recovery playbooks: files on the monitor, by cause; `last`: if the others did not help "
         "(docs/recovery.md)",
         "none",
     ),
     Variable(
         "mesh_node_maintenance",
         MAINTENANCE,
-        "Recurring times in which its alerts are muted, and its recovery stopped if so said, see "
+        "Recurring times in which its alerts are muted and, if you say so, its recovery is stopped; see "
         "[alerts.md](alerts.md#maintenance-windows)",
     ),
     Variable(
-        "mesh_tunnel_host", value_types.HOST, "Where ssh goes; makes the node a tunnelled one", "no tunnel"
+        "mesh_tunnel_host",
+        value_types.HOST,
+        "The host to which ssh connects; with it the node is reached through a tunnel",
+        "no tunnel",
     ),
     Variable(
         "mesh_tunnel_local_port",
         value_types.PORT,
-        "The monitor's port that leads there",
+        "The monitor's port at which the tunnel begins",
         "required with a tunnel",
     ),
     Variable("mesh_tunnel_remote_host", value_types.HOST, "Where Ollama is, seen from that host"),
@@ -127,7 +133,7 @@ _TABLE = (
     Variable(
         "mesh_tunnel_recovery_command",
         value_types.COMMAND,
-        "What rebuilds the tunnel, run on the monitor; no place for a secret",
+        "The command that rebuilds the tunnel, run on the monitor; must not contain a secret",
         "restart of gpu-mesh-tunnel@NODE",
     ),
     Variable("mesh_monitor_scope", value_types.choice(Scope), "Which systemd runs the units"),
@@ -140,58 +146,60 @@ _TABLE = (
         "mesh_monitor_dashboard_interval", value_types.INTERVAL, "Seconds between dashboards in the journal"
     ),
     Variable(
-        "mesh_monitor_impaired_checks", value_types.COUNT, "Checks that an impairment lasts before it alerts"
+        "mesh_monitor_impaired_checks",
+        value_types.COUNT,
+        "Consecutive checks with an impairment before it is alerted",
     ),
     Variable(
         "mesh_monitor_grace",
         value_types.seconds_or_none(86400),
-        "Seconds for which a new node that was never healthy alerts nobody",
+        "Seconds for which the alerts of a new node, never healthy yet, are muted",
     ),
     Variable(
         "mesh_monitor_flapping",
         value_types.BOOLEAN,
-        "Whether a node that fails and answers by turns is told of once, and not at each turn",
+        "Whether a flapping node is alerted once, and not at each change of its status",
     ),
     Variable(
         "mesh_monitor_reminder_interval",
         value_types.seconds_or_none(2592000),
-        "Seconds between two alerts that a node, or the monitor itself, is still offline, or that most nodes "
-        "still fail; 0: none",
+        "Seconds between two reminders that a node, or the monitor itself, is still offline, or that most "
+        "nodes still fail; 0: none",
     ),
     Variable(
         "mesh_monitor_deep_interval",
         value_types.seconds_or_none(86400),
-        "Seconds between two deep checks of a node, which ask a loaded model for a sign of life; 0: never. "
-        "Shorter than OLLAMA_KEEP_ALIVE, it keeps models loaded",
+        "Seconds between two deep checks of a node, which a loaded model must answer; 0: never. "
+        "If it is shorter than OLLAMA_KEEP_ALIVE, models stay loaded",
     ),
-    Variable("mesh_monitor_recovery_max_attempts", value_types.FEW, "Recoveries tried in one incident"),
+    Variable("mesh_monitor_recovery_max_attempts", value_types.FEW, "Attempts of recovery in one incident"),
     Variable(
         "mesh_monitor_recovery_backoff",
         value_types.seconds(86400),
-        "Seconds after the first attempt of an incident; doubled after each",
+        "Seconds to wait after the first attempt of an incident; doubled after each attempt",
     ),
     Variable(
         "mesh_monitor_recovery_slow_retry",
         value_types.seconds_or_none(604800),
-        "Seconds between the attempts that are made once a person was called; 0: none",
+        "Seconds between two attempts after a person was called; 0: none",
     ),
     Variable(
         "mesh_monitor_recovery_patience",
         value_types.seconds(86400),
-        "Seconds that an impairment which a restart helps lasts before it is repaired",
+        "Seconds that an impairment lasts before it is repaired, if a restart helps",
     ),
     Variable(
         "mesh_monitor_recovery_brake",
         value_types.PER_CENT,
-        "Per cent of the nodes, of four or more: when more fail within five minutes, nothing is repaired "
-        "until fewer do, or `gpu-mesh recover --force`; 0: never",
+        "Per cent of the nodes, if there are four or more: when more fail within five minutes, nothing is "
+        "repaired until fewer fail, or until `gpu-mesh recover --force`; 0: never",
     ),
     Variable("mesh_monitor_recovery_concurrency", value_types.COUNT, "Recoveries at the same time"),
-    Variable("mesh_monitor_recovery_timeout", value_types.seconds(3600), "For one playbook, in seconds"),
+    Variable("mesh_monitor_recovery_timeout", value_types.seconds(3600), "Seconds for one playbook"),
     Variable(
         "mesh_monitor_recovery_settle",
         value_types.seconds(3600),
-        "Within which a repaired node must answer, in seconds",
+        "Seconds within which a repaired node must answer",
     ),
     Variable(
         "mesh_monitor_recovery_playbooks",
@@ -219,31 +227,31 @@ _TABLE = (
     Variable(
         "mesh_monitor_heartbeat_url",
         value_types.SECRET_URL,
-        "Asked after each check, with /fail after a bad one: somebody else notices when none comes. A URL "
-        "that only you may know stands in a file of mode 0600: `@/path`",
+        "Requested after each check, with /fail after a bad one: another service notices if no request "
+        "comes. Put a secret URL into a file of mode 0600: `@/path`",
         "none",
     ),
     Variable(
         "mesh_monitor_canary",
         value_types.HOSTS_AND_PORTS,
-        "host:port outside the LAN; when all fail, the monitor is offline, not the nodes",
+        "host:port outside the LAN; if none is reachable, the monitor is offline, not the nodes",
         "no guard",
     ),
     Variable(
-        "mesh_monitor_python", value_types.TEXT, "The Python from which the program is installed", "`python3`"
+        "mesh_monitor_python", value_types.TEXT, "The Python with which the program is installed", "`python3`"
     ),
 )
 
 VARIABLES = MappingProxyType({variable.name: variable for variable in _TABLE})
 
-# Read by roles alone, which check them by their argument_specs; known here so that they are not reported.
+# Only roles read these, and check them by their argument_specs. They are known here: they are no mistakes.
 ROLE_VARIABLES = MappingProxyType(
     {
-        "mesh_node_recovery_user": "The login of recovery on a node that the roles may not provision",
-        "mesh_node_recovery_key": "The key of that login, a file on the machine that runs Ansible",
+        "mesh_node_recovery_user": "The user of recovery on a node that the roles may not provision",
+        "mesh_node_recovery_key": "The ssh key of that user, a file on the machine that runs Ansible",
         "mesh_node_restart_after_crash": "Whether systemd itself restarts Ollama's unit when it crashes",
-        "mesh_node_host_key": "The node's ssh host key, where it is given instead of taken over",
-        "mesh_tunnel_host_key": "The tunnel host's ssh host key, where it is given instead of taken over",
+        "mesh_node_host_key": "The node's ssh host key; without it, the one that site.yml meets",
+        "mesh_tunnel_host_key": "The tunnel host's ssh host key; without it, the one that site.yml meets",
         "mesh_monitor_user": "The user that the monitor runs as",
         "mesh_monitor_index": "A package index of your own",
         "mesh_monitor_wheels": "A folder of wheels where Ansible runs, for a monitor without an index",
@@ -271,7 +279,7 @@ def default_of(variable: Variable) -> str:
 
 
 def is_known(name: str) -> bool:
-    """Tell whether an inventory may hold a variable of that name."""
+    """Return whether an inventory may hold a variable of that name."""
     return (
         name in VARIABLES
         or name in ROLE_VARIABLES
@@ -280,7 +288,7 @@ def is_known(name: str) -> bool:
 
 
 def markdown() -> str:
-    """Write the tables of docs/variables.md."""
+    """Return the tables of docs/variables.md."""
     parts = []
     for prefix, _ in PREFIXES:
         rows = [

@@ -4,32 +4,32 @@ import ipaddress
 import re
 
 _NAME_OF_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")  # "-a" would be an option of ssh
-_NUMBERS = re.compile(r"([0-9]+\.)*[0-9]+")  # names do not end so (RFC 1123, 2.1): an IPv4 address is meant
+_NUMBERS = re.compile(r"([0-9]+\.)*[0-9]+")  # no name ends in a number (RFC 1123, 2.1): an IPv4 address
 _WITH_PORT = re.compile(r"([^:\[\]]+|\[[^\[\]]+\]):([0-9]{1,5})")
 
 
 def is_host(text: str) -> bool:
-    """Tell whether the text can be a host's name or address (an IPv6 address without brackets)."""
+    """Return whether the text can be a host's name or address (an IPv6 address without brackets)."""
     if ":" not in text and not _NUMBERS.fullmatch(text):
         return _NAME_OF_HOST.fullmatch(text) is not None
     try:
         ipaddress.ip_address(text)
     except ValueError:
         return False
-    return "%" not in text  # a zone, which no URL can carry
+    return "%" not in text  # an IPv6 zone, which a URL cannot hold
 
 
 def host_with_port(text: str) -> tuple[str, str] | None:
-    """Take apart a host and the port behind it; None: it is no host with a port."""
+    """Split ``host:port`` into host and port; None: the text is something else."""
     found = _WITH_PORT.fullmatch(text)
     return (without_brackets(found[1]), found[2]) if found and is_host(without_brackets(found[1])) else None
 
 
 def without_brackets(text: str) -> str:
-    """Return a host as it is outside of URLs: an IPv6 address may stand in brackets."""
+    """Return a host without the brackets that an IPv6 address has in URLs."""
     return text[1:-1] if text.startswith("[") and text.endswith("]") else text
 
 
 def authority(host: str, port: int) -> str:
-    """Join a host and a port as a URL wants them: an IPv6 address in brackets."""
+    """Join a host and a port as in a URL: an IPv6 address is put in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
