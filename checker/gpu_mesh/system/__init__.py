@@ -1,1 +1,1 @@
-"""This host: folders, the log."""
+"""What the program uses of this host: folders, the log, systemd and its journal, the host's identity."""

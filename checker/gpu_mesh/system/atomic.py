@@ -1,4 +1,7 @@
-"""Replaces a file in one step: a reader sees the old content or the new one, after a power cut too."""
+"""Replaces a file in one step, for everything that is saved: a reader sees the old content or the new one.
+
+That is true after a power cut, too.
+"""
 
 import os
 from collections.abc import Callable
@@ -19,12 +22,12 @@ def write(
     Args:
         path: the file.
         data: its new content.
-        temporary: where it is written first, in the same folder; no link is followed there.
-        mode: the file's permissions; None: what the umask leaves of 0666.
-        before: called once the new content is safe on disk, before the rename.
+        temporary: the file that is written first, in the same folder; it must not be a link.
+        mode: the file's permissions; None: 0666 less the umask.
+        before: called after the new content is safe on disk, and before the rename.
 
     Raises:
-        OSError: it cannot be written; the old file is still there.
+        OSError: the file cannot be written; the old one is still there.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(

@@ -1,4 +1,4 @@
-"""What this host is called, and since when it runs."""
+"""Identifies this host and its present boot; for the check, for leases and for the log of a recovery."""
 
 import hashlib
 import os
@@ -9,30 +9,30 @@ from gpu_mesh.text import sanitize
 
 
 def boot(environ: Mapping[str, str]) -> str:
-    """Return what tells one start of this machine from another; "unknown" where it cannot be had.
+    """Return the id of this machine's present boot; "unknown": it cannot be read.
 
-    The check's unit, from which most of /proc is hidden, has it from systemd, in GPU_MESH_BOOT.
+    systemd gives it to the check's unit in GPU_MESH_BOOT, since most of /proc is hidden from that unit.
 
     Args:
         environ: environment variables.
     """
-    told = environ.get("GPU_MESH_BOOT", "")
+    given = environ.get("GPU_MESH_BOOT", "")
     try:
-        found = told or Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        found = given or Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
     except OSError:
         return "unknown"
     return found.strip().replace("-", "")  # systemd writes it without them
 
 
 def owner(state: Path) -> str:
-    """Return whose the leases are that a monitor with this state folder takes: ``monitor-2 1f0c9a3e``.
+    """Return the owner's name in the leases of a monitor with this state folder: ``monitor-2 1f0c9a3e``.
 
-    The second word tells apart monitors of one name, be it on two machines or on this one.
+    The second word distinguishes monitors with the same host name, on other machines or on this one.
     """
     try:
         machine = Path("/etc/machine-id").read_bytes().strip()
     except OSError:
         machine = b""
-    # Hashed, for systemd asks that a machine's id be not told to others.
-    told = hashlib.sha256(machine + b"\0" + os.fsencode(state.resolve())).hexdigest()[:8]
-    return f"{sanitize.plain(os.uname().nodename).replace(' ', '-') or 'monitor'} {told}"
+    # Hashed, because machine-id(5) asks not to reveal the id to others.
+    digest = hashlib.sha256(machine + b"\0" + os.fsencode(state.resolve())).hexdigest()[:8]
+    return f"{sanitize.plain(os.uname().nodename).replace(' ', '-') or 'monitor'} {digest}"

@@ -1,6 +1,7 @@
-"""File locks (flock(2)). The kernel releases a lock when its process ends, however that happens.
+"""Takes file locks (flock(2)), for the state, for recoveries and for commands that run only once.
 
-A lock file is never renamed or removed: who opened it before would lock another file than who comes after.
+The kernel releases a lock when its process ends, however that happens. A lock file is never renamed or
+removed: otherwise two processes could lock two different files under one name.
 """
 
 import fcntl
@@ -14,7 +15,7 @@ _PAUSE = 0.01  # seconds between two tries
 
 
 def take(file: IO[Any]) -> bool:
-    """Take the lock of an open file until it is closed; return False where another process has it."""
+    """Take the lock of an open file until it is closed; return False if another process has it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -23,7 +24,7 @@ def take(file: IO[Any]) -> bool:
 
 
 def take_within(file: IO[Any], seconds: float) -> bool:
-    """Take the lock of an open file, waiting at most that long; return False where another keeps it."""
+    """Take the lock of an open file, waiting at most this long; return False if another process keeps it."""
     end = time.monotonic() + seconds
     while not take(file):
         if time.monotonic() >= end:
@@ -34,7 +35,7 @@ def take_within(file: IO[Any], seconds: float) -> bool:
 
 @contextmanager
 def only_one(path: Path) -> Iterator[bool]:
-    """Yield whether this process alone has the lock of that file; keep it until the block ends.
+    """Take the lock of a file until the block ends; yield whether this process has got it.
 
     Raises:
         OSError: the file cannot be opened.
@@ -44,7 +45,7 @@ def only_one(path: Path) -> Iterator[bool]:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether a process has the lock of that file.
+    """Return whether any process has the lock of a file.
 
     Raises:
         OSError: the file cannot be opened.

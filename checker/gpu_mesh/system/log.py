@@ -1,6 +1,6 @@
-"""The central log: one logfmt line an event, and the journal or terminal beside it.
+"""Writes events to the central log, one logfmt line each, and important ones to the journal or terminal.
 
-The file is opened for each batch of lines, so a rotation by rename never takes a line with it.
+The file is opened for each batch of lines, so that a rotation by rename loses no line.
 """
 
 import os
@@ -39,7 +39,7 @@ def _quoted(value: Value) -> str:
 
 
 class Log:
-    """Writes events to the central log, and those worth it to standard error."""
+    """Writes events to the central log, and those from a threshold on also to standard error."""
 
     def __init__(self, path: Path, *, threshold: Severity = Severity.NOTICE) -> None:
         self._path = path
@@ -48,10 +48,10 @@ class Log:
         self._failed = False
 
     def write(self, events: Iterable[Event], at: float) -> None:
-        """Append the events; those at the threshold or above go to standard error too.
+        """Append the events to the file; write those at the threshold or above to standard error, too.
 
-        The file comes first. A log that cannot be written is said once on standard error; neither that nor a
-        standard error that cannot be written stops anything.
+        The file comes first. If it cannot be written, standard error says so once. No failure to write, to
+        the file or to standard error, raises an error.
         """
         events = tuple(events)
         if not events:
@@ -65,7 +65,7 @@ class Log:
         self._failed = self._failed or bool(unwritable)
 
     def _append(self, events: tuple[Event, ...], at: float) -> str:
-        """Write the events to the file; return why they cannot be written ("": they are)."""
+        """Append the events to the file; return why that failed ("": it did not)."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
@@ -82,13 +82,13 @@ class Log:
             sys.stderr.write(f"{prefix}{text}\n")
             sys.stderr.flush()
         except (OSError, ValueError):
-            # What is left in its buffer would fail the end of the process; the next line gets a new one.
+            # Flushing the rest of its buffer would fail at the end of the process, so replace the stream.
             with suppress(OSError):
-                sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115 - it stays open
+                sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115 - stays open
 
 
 def _stderr_is_journal() -> bool:
-    """Tell whether standard error is the journal's socket (systemd.exec(5), $JOURNAL_STREAM)."""
+    """Return whether standard error is the journal's socket (systemd.exec(5), $JOURNAL_STREAM)."""
     try:
         stat = os.fstat(2)
     except OSError:

@@ -1,4 +1,4 @@
-"""Where configuration, state and log are: options, the environment, the environment file, or defaults.
+"""Decides where configuration, state and log are, for every command; reads the environment file.
 
 The installed command reads the same ``environment`` file as the units, so that a run by hand and the timers
 share one state.
@@ -42,7 +42,7 @@ class Paths(Struct, frozen=True):
         return self.state / "deliver.wanted"
 
     def environment(self) -> dict[str, str]:
-        """Return the variables by which another process settles the same folders."""
+        """Return the environment variables with which another process uses the same folders."""
         return {
             "GPU_MESH_CONFIG_DIR": str(self.config),
             "GPU_MESH_STATE_DIR": str(self.state),
@@ -53,19 +53,19 @@ class Paths(Struct, frozen=True):
 def find(
     environ: Mapping[str, str], inventory: tuple[str, ...] = (), state_dir: str = "", *, as_root: bool
 ) -> Paths:
-    """Settle the folders: options win over the environment, that over its file, that over defaults.
+    """Return the folders: an option wins over the environment, that over its file, that over the default.
 
     Args:
         environ: the process's environment.
         inventory: the command line's ``-i`` options.
         state_dir: the command line's ``--state-dir``.
-        as_root: whether the system's column of the defaults is meant.
+        as_root: whether to use the system's defaults, not the user's.
     """
     home = Path(environ.get("HOME", "/"))
     config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "gpu-mesh"
     state = Path(environ.get("XDG_STATE_HOME") or home / ".local/state") / "gpu-mesh"
     log = state / "log"
-    # os.path, for a home that may not be looked into is as good as none.
+    # os.path, because it takes a home that this user may not read for a missing one.
     if as_root or (not os.path.exists(config) and os.path.exists(SYSTEM_CONFIG / "environment")):  # noqa: PTH110
         config, state, log = SYSTEM_CONFIG, Path("/var/lib/gpu-mesh"), Path("/var/log/gpu-mesh")
     config = Path(environ.get("GPU_MESH_CONFIG_DIR") or config)
@@ -87,9 +87,9 @@ def find(
 
 
 def _environment_file(path: Path) -> dict[str, str]:
-    """Read ``KEY=value`` lines as systemd's EnvironmentFile= does, as far as the role writes them."""
+    """Read the ``KEY=value`` lines that the role writes, as systemd's EnvironmentFile= does."""
     try:
-        # As the process's own environment: bytes that are no UTF-8 may well be a folder's name.
+        # As in the process's own environment: a folder's name may have bytes that are not UTF-8.
         lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return {}

@@ -1,4 +1,7 @@
-"""What systemd and the journal say of a unit."""
+"""Asks systemd and the journal about a unit: how its run ended, its last lines, whether it works again.
+
+For the alerts about the monitor's own units (monitor/unit_failures.py, monitor/check.py).
+"""
 
 import os
 import re
@@ -14,24 +17,19 @@ from gpu_mesh.domain.state import FailedUnit
 from gpu_mesh.text.sanitize import one_line
 
 UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,200}")
-"""The name of a unit; never an option, for it becomes an argument of systemctl."""
-
+"""The name of a unit. It cannot be an option, since it becomes an argument of systemctl."""
 
 LINES = 3
-"""How many lines of the journal go into an alert."""
-
+"""Lines of the journal in an alert."""
 
 LINE_LIMIT = 110
-"""Characters of each: the alert as a whole stays within what a message shows of it."""
-
+"""Characters of each line, so that the whole alert fits into a message."""
 
 PATIENCE = 2.0
-"""Seconds for systemctl; a check waits for it."""
-
+"""Seconds for systemctl: a check waits for it."""
 
 JOURNAL_PATIENCE = 10.0
-"""Seconds for journalctl; a journal on a slow disk takes its time."""
-
+"""Seconds for journalctl: a journal on a slow disk takes longer."""
 
 _ENDINGS = {
     "exit-code": "exit status {}",
@@ -42,10 +40,9 @@ _ENDINGS = {
 }
 
 
-_NOT_STARTED = range(200, 250)  # what systemd itself exits with where it cannot start a program
+_NOT_STARTED = range(200, 250)  # the exit statuses of systemd itself if it cannot start a program
 
-
-# The program says no secret. A traceback of a library may: an address with a password, a token, a path.
+# The program itself prints no secret. A library's traceback may: an address with a password, a token, a path.
 _SECRETS = (
     (re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)\S+"), r"\1…"),
     (re.compile(r"\b(with url: )\S+"), r"\1…"),
@@ -61,7 +58,7 @@ _SECRETS = (
 
 
 def ending(result: str, code: str, status: str) -> str:
-    """Say in words how a run of a unit ended ("": not known).
+    """Return in words how a run of a unit ended ("": not known).
 
     Args:
         result: ``$MONITOR_SERVICE_RESULT`` of systemd.exec(5).
@@ -75,17 +72,17 @@ def ending(result: str, code: str, status: str) -> str:
 
 
 def last_lines(unit: str, invocation: str, *, user: bool) -> tuple[str, ...]:
-    """Return the last lines that a unit left in the journal, oldest first; none where it cannot be read.
+    """Return the last lines that a unit wrote to the journal, oldest first; none if it cannot be read.
 
     Args:
-        unit: its whole name.
-        invocation: of the run in question ("": whichever was last).
+        unit: its full name.
+        invocation: the id of the run ("": the last one).
         user: whether it is a unit of the user's own systemd.
     """
-    # By what a unit's own processes wrote: what systemd says of it is in the reason already.
+    # Only what the unit's own processes wrote: the reason already has what systemd says.
     matches = [f"_SYSTEMD_UNIT={unit}"]
     if user:
-        # The journal names no user's unit where the process had ended before it looked at what that wrote.
+        # If a process ends before the journal handles its lines, they carry no name of a user's unit.
         matches = [f"_SYSTEMD_USER_UNIT={unit}", "+", *matches, f"_UID={os.getuid()}"]
     printed = _output(
         ["journalctl", "--quiet", "--no-pager", "--output=json", "--all", f"--lines={4 * LINES}", *matches],
@@ -95,55 +92,55 @@ def last_lines(unit: str, invocation: str, *, user: bool) -> tuple[str, ...]:
 
 
 class _Entry(Struct):
-    """What is read of an entry of the journal (systemd.journal-fields(7))."""
+    """The fields of a journal entry that are read (systemd.journal-fields(7))."""
 
-    message: str | list[int] | None = field(default=None, name="MESSAGE")  # bytes, where it is no text
+    message: str | list[int] | None = field(default=None, name="MESSAGE")  # bytes, if it is not text
     invocation: str = field(default="", name="_SYSTEMD_INVOCATION_ID")
 
 
 def _lines_of_run(printed: Sequence[str], invocation: str) -> tuple[str, ...]:
-    """Return the lines of one run of a unit ("": of whichever was last), oldest first.
+    """Return the lines of one run of a unit ("": of the last one), oldest first.
 
-    The journal does not know the run either where the process had ended before: such an entry belongs to the
-    run when no other run wrote after it.
+    If a process ends before the journal handles its lines, they carry no id of a run. Such a line counts for
+    this run if no other run wrote after it.
     """
     lines: list[str] = []
-    for text in reversed(printed):
+    for line in reversed(printed):
         try:
-            entry = msgspec.json.decode(text, type=_Entry)
+            entry = msgspec.json.decode(line, type=_Entry)
         except msgspec.MsgspecError:
             continue
         invocation = invocation or entry.invocation
         if entry.invocation not in ("", invocation):
             break
         message = entry.message or ""
-        said = message if isinstance(message, str) else bytes(message).decode(errors="replace")
-        lines += reversed(said.splitlines())
+        text = message if isinstance(message, str) else bytes(message).decode(errors="replace")
+        lines += reversed(text.splitlines())
     return tuple(reversed(lines))
 
 
 def last_lines_of(lines: Iterable[str]) -> tuple[str, ...]:
-    """Return the last few lines that say anything, harmless."""
-    said = [harmless(line) for line in lines]
-    return tuple([line for line in said if line][-LINES:])
+    """Return the last few lines that are not empty, sanitized by ``harmless``."""
+    visible = [harmless(line) for line in lines]
+    return tuple([line for line in visible if line][-LINES:])
 
 
 def harmless(line: str) -> str:
-    """Return a line of the journal as one bounded, visible line without what may be a secret."""
+    """Return a line of the journal as one visible line of limited length, without what may be a secret."""
     for pattern, instead in _SECRETS:
         line = pattern.sub(instead, line[: 8 * LINE_LIMIT])
     return one_line(line, LINE_LIMIT)
 
 
 def working(units: Mapping[str, FailedUnit], now: float, *, good: bool) -> frozenset[str]:
-    """Return those of some failed units that have run well since they failed.
+    """Return which of the failed units have ended a run well since they failed.
 
     Args:
-        units: by whole name.
+        units: by full name.
         now: Unix seconds.
-        good: whether the run of this process is one, if a unit started it.
+        good: whether this process ends well; it counts for the unit that started it, if there is one.
     """
-    # What is no unit's name is a command of gpu-mesh run, which sees itself how that ends.
+    # Other names are commands of gpu-mesh run, which itself notices how they end.
     units = {unit: known for unit, known in units.items() if UNIT.fullmatch(unit)}
     found = {unit for unit in units if good and unit == _own_unit()}
     for user in {known.user for known in units.values()}:
@@ -168,20 +165,20 @@ def working(units: Mapping[str, FailedUnit], now: float, *, good: bool) -> froze
 
 
 def _ran_well(fields: Mapping[str, str], since_failure: float) -> bool:
-    """Tell whether systemd has seen a good end since the failure (seconds ago).
+    """Return whether a run of the unit has ended well since the failure (seconds ago).
 
-    The time is what counts: a restart of the machine and ``reset-failed`` make a unit look well, too.
+    The time decides: a reboot or ``reset-failed`` also makes a unit look well, without any run.
     """
     ended = fields.get("ExecMainExitTimestampMonotonic", "")
     if (fields.get("ActiveState"), fields.get("Result")) != ("inactive", "success") or not ended.isdecimal():
         return False
     ago = time.clock_gettime(time.CLOCK_MONOTONIC) - int(ended) / 1e6
-    # A failure in the future was noted before the clock was set back: nothing is known of the order then.
+    # If the failure lies in the future, the clock was set back since: then the order is not known.
     return int(ended) > 0 and (ago < since_failure or since_failure < 0)
 
 
 def _own_unit() -> str:
-    """Return the unit that this process runs in; in a terminal that is a scope."""
+    """Return the unit in which this process runs; in a terminal that is a scope. "": not known."""
     try:
         return Path("/proc/self/cgroup").read_text(encoding="utf-8").strip().rpartition("/")[2]
     except OSError:
@@ -189,7 +186,7 @@ def _own_unit() -> str:
 
 
 def _output(command: list[str], seconds: float) -> str:
-    """Return what a command printed; "" where it is not there, fails or takes too long."""
+    """Return what a command printed; "": it is missing, failed or took too long."""
     try:
         done = subprocess.run(
             command,
