@@ -1,3 +1,3 @@
-"""Watch Ollama nodes, name what is wrong with one, repair it, prove the repair, tell the right person."""
+"""Watches Ollama nodes, names what is wrong, repairs it, verifies the repair and alerts the right person."""
 
 __version__ = "0.1.0"

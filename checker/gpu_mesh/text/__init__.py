@@ -1,1 +1,1 @@
-"""How values are put into words: durations, times, harmless lines, tables."""
+"""Turns values into text for people: durations, times, sanitized lines, tables."""

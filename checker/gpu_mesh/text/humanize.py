@@ -1,4 +1,7 @@
-"""Says durations, times and numbers of things for people, and reads durations that they write. Pure."""
+"""Formats durations, times and counts for people, and parses durations that people write.
+
+Pure, except for ``clock_time``, which uses the machine's time zone.
+"""
 
 import re
 from datetime import UTC, datetime
@@ -10,11 +13,11 @@ def parse_duration(text: str, most: float) -> float:
     """Read a duration such as ``30m``, ``2h``, ``1h30m`` or ``1d`` and return its seconds.
 
     Args:
-        text: days, hours and minutes in that order, each but once; spaces do not count.
-        most: the longest that is accepted, in seconds.
+        text: days, hours and minutes in this order, each at most once; spaces are ignored.
+        most: the longest accepted duration, in seconds.
 
     Raises:
-        ValueError: it is none, less than a minute, or too long; says how to write it.
+        ValueError: the text is not a duration, less than a minute, or too long. It says how to write one.
     """
     compact = "".join(text.lower().split())
     if compact.isascii() and compact.isdigit():
@@ -32,7 +35,7 @@ def parse_duration(text: str, most: float) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Say a duration in its two largest units: ``45 s``, ``2 h 5 min``; a negative one counts as 0."""
+    """Return a duration in its two largest units: ``45 s``, ``2 h 5 min``; a negative one counts as 0."""
     whole = max(0, round(seconds))
     parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
     while parts[0][0] == 0 and len(parts) > 1:
@@ -42,42 +45,42 @@ def format_duration(seconds: float) -> str:
 
 
 def lasted(words: str, since: float, now: float) -> str:
-    """Put a duration into words such as `` for {}``; "" where it is none, for the clock was set back."""
+    """Return a duration in words such as `` for {}``; "": it is 0, or negative as the clock was set back."""
     return words.format(format_duration(now - since)) if round(now - since) > 0 else ""
 
 
 def ago(at: float, now: float) -> str:
-    """Say how long ago something was: ``5 s ago``."""
-    # Less than a second ahead is a process that read the clock a little later.
+    """Return how long ago a Unix time was: ``5 s ago``."""
+    # Another process may have read the clock up to a second later.
     return (
         f"{format_duration(now - at)} ago"
         if at < now + 1
-        else f"at {moment(at)}, which is still to come by this clock"
+        else f"at {moment(at)}, which is in the future by this clock"
     )
 
 
 def clock_time(at: float) -> str:
-    """Say the time of day, in the machine's own zone, of a Unix time: ``14:03:21``."""
+    """Return the time of day of a Unix time, in the machine's time zone: ``14:03:21``."""
     return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
 
 
 def moment(at: float) -> str:
-    """Say a Unix time in full, in UTC."""
+    """Return a Unix time with its date, in UTC: ``2025-06-18 14:05:09 UTC``."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def until_words(at: float, now: float) -> str:
-    """Say when something ends, in UTC: ``14:05 UTC``, on another day than now's ``2025-06-18 14:05 UTC``."""
+    """Return an end as ``14:05 UTC``, or as ``2025-06-18 14:05 UTC`` if it is not today (in UTC)."""
     end = datetime.fromtimestamp(at, UTC)
     same_day = end.date() == datetime.fromtimestamp(now, UTC).date()
     return end.strftime("%H:%M UTC" if same_day else "%Y-%m-%d %H:%M UTC")
 
 
 def plural(number: int, noun: str) -> str:
-    """Say a number of things: ``1 model``, ``3 models``."""
+    """Return a count of things: ``1 model``, ``3 models``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def format_clock(at: float) -> str:
-    """Say a time of day: ``14:05:09 UTC``."""
+    """Return the time of day of a Unix time, in UTC: ``14:05:09 UTC``."""
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S UTC")

@@ -1,17 +1,17 @@
-"""Makes text from outside harmless where one line is expected: a mail subject, a table cell. Pure."""
+"""Makes text from outside safe as a single line, such as a mail's subject or a table's cell. Pure."""
 
 import re
 import unicodedata
 
 _BREAKS = frozenset({"Cc", "Zl", "Zp"})  # control characters, line and paragraph separators
-_UNSEEN = frozenset({"Cf", "Cs"})  # they turn the direction of text, hide it, or cannot be encoded
-_JOINER = "\u200d"  # emoji are joined with it
+_INVISIBLE = frozenset({"Cf", "Cs"})  # they change the direction of text, hide it, or cannot be encoded
+_JOINER = "\u200d"  # it joins the parts of an emoji
 
 
 def one_line(text: str, limit: int) -> str:
     """Return the text as one visible line of at most ``limit`` characters; a cut is shown as ``…``.
 
-    Control characters and line breaks become spaces, runs of spaces one, invisible formatting goes.
+    Control characters and line breaks become spaces, several spaces become one, invisible characters go.
     """
     seen = (_shown(char) for char in text[: 4 * limit])
     line = " ".join("".join(seen).split())
@@ -22,12 +22,13 @@ def _shown(char: str) -> str:
     category = unicodedata.category(char)
     if category in _BREAKS:
         return " "
-    return "" if category in _UNSEEN and char != _JOINER else char
+    return "" if category in _INVISIBLE and char != _JOINER else char
 
 
 LONGEST_REASON = 200
+"""Characters of what ``plain`` returns."""
 
 
 def plain(text: str) -> str:
-    """Return the text as one line of at most 200 characters without anything that acts on a terminal."""
+    """Return the text as one line of at most LONGEST_REASON characters, without terminal sequences."""
     return one_line(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text), LONGEST_REASON)

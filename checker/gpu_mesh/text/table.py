@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return a line a row, aligned by what a terminal shows: an icon or a CJK letter is two cells."""
+    """Return one line for each row, aligned as on a terminal: an icon or a CJK letter is two cells wide."""
     widths = [max(map(_cells, column)) for column in zip(*rows, strict=True)] if rows else []
     return [
         "  ".join(

@@ -118,7 +118,7 @@ def test_a_report_says_that_the_last_check_is_to_come_where_the_clock_was_set_ba
     tick.apply(state, MESH, tick.MeshObservation({}), NOW, NOW)
     assert humanize.ago(NOW, NOW) == "0 s ago"
     lines = console.status_text(report(MESH, state, NOW - DAY), [], "gpu-mesh run").splitlines()
-    assert "the last check was at 2027-01-15 08:00:00 UTC, which is still to come by this clock" in lines[0]
+    assert "the last check was at 2027-01-15 08:00:00 UTC, which is in the future by this clock" in lines[0]
 
 
 jumps = st.lists(st.tuples(st.integers(1, 80), st.floats(-3 * DAY, DAY)), max_size=6)
