@@ -1,6 +1,7 @@
-"""Decides which alerts a change of the mesh raises, and says each in one line. Pure.
+"""Makes alerts, queues them in the state, and writes each as one line.
 
-An alert is queued in the state in the same write as the change that it tells of; delivery/worker.py sends it.
+Deterministic: changes only the state it is given; no IO, no clock. An alert is saved in the same write as the
+change that it reports; delivery/worker.py sends it later.
 """
 
 from msgspec.structs import replace
@@ -25,7 +26,7 @@ KEPT_ALERTS = 100
 
 
 def one_line(alert: Alert) -> str:
-    """Say the alert in one line: ``ICON [LEVEL] NODE NAME: what happened``."""
+    """Return the alert as one line: ``ICON [LEVEL] NODE NAME: what happened``."""
     return f"{alert.level.icon} [{alert.level.upper()}] {alert.name or 'GPU mesh'}: {alert.text}"
 
 
@@ -42,22 +43,22 @@ def as_event(alert: Alert) -> Event:
 
 
 def is_waiting(alert: Alert) -> bool:
-    """Tell whether the alert still has to reach somebody; worker.py, which knows the URLs, says when not."""
+    """Return whether the alert is not done yet. delivery/worker.py knows the URLs and marks it as done."""
     return not alert.done
 
 
 def has_no_url(alert: Alert) -> bool:
-    """Tell whether somebody should have heard of it, but no URL was there to tell them."""
+    """Return whether the alert is above INFO and was not muted, but no URL wanted it."""
     return alert.done and not alert.deliveries and not alert.muted and alert.level is not Level.INFO
 
 
 def queue(state: State, alert: Alert, *, muted: bool = False) -> Alert:
-    """Give the alert its number and put it into the state; the oldest finished ones beyond the history go.
+    """Give the alert its number and add it to the state; remove the oldest finished ones beyond KEPT_ALERTS.
 
     Args:
         state: changed in place.
         alert: the alert.
-        muted: it is not to be sent, but stands in the history.
+        muted: whether it is only kept in the history and never sent.
 
     Returns:
         The alert as queued.
@@ -77,17 +78,18 @@ def raise_monitor_alert(
 
 
 def is_reminder_due(state: State, notified_at: float, level: Level, interval: float, now: float) -> bool:
-    """Tell whether people are to hear now of something about the mesh as a whole that lasts.
+    """Return whether a lasting condition of the mesh is due to be alerted (again).
 
-    1. Not while a silence of everything mutes it: when that ends, it is told.
-    2. For the first time at once, and again after each interval.
-    3. But not again while nothing that was said of the monitor gets through: that would only become a burst.
+    1. Not while a silence of everything mutes it. It is due when the silence ends.
+    2. The first time at once, then again after each interval.
+    3. Not again while an earlier alert about the monitor has reached no URL yet: reminders would pile up and
+       arrive as a burst.
 
     Args:
-        state: what is remembered.
-        notified_at: when it was last told; 0.0: not yet.
+        state: the state.
+        notified_at: when people were last alerted, in Unix seconds; 0.0: not yet.
         level: the alert's.
-        interval: seconds; 0: once is enough.
+        interval: seconds between reminders; 0: no reminders.
         now: Unix seconds.
     """
     if silences.quiet(state.silences, None, level, now):

@@ -8,19 +8,19 @@ from gpu_mesh.silences import silences
 
 
 def muted_by(
-    node: Node, known: NodeState, state: State, settings: Settings, explained_by: str, now: float
+    node: Node, known: NodeState, state: State, settings: Settings, inhibited_by: str, now: float
 ) -> Muted | None:
-    """Return why what there might be to tell of a node must wait; None: it need not.
+    """Return why alerts about a node are muted now; None: they are not.
 
-    A silence mutes everything. The other reasons suppress bad news alone: that a node of which people were
-    told is healthy again is always told.
+    A silence mutes every alert. The other reasons mute only bad news: when people were alerted about a node,
+    the alert that it is healthy again is always sent.
 
     Args:
         node: the node.
-        known: what is remembered of it.
-        state: what is remembered of the mesh.
+        known: its state.
+        state: the state of the whole mesh.
         settings: the monitor's.
-        explained_by: the node whose failure explains this one's; "": none.
+        inhibited_by: the node whose failure explains this one's; "": none.
         now: Unix seconds.
     """
     healthy = known.status in (Status.HEALTHY, Status.UNKNOWN)
@@ -30,7 +30,7 @@ def muted_by(
         return Muted.SILENCE
     if healthy:
         return None
-    if explained_by:
+    if inhibited_by:
         return Muted.DEPENDENCY
     if state.brake and state.brake.notified_at:
         return Muted.MESH
@@ -38,14 +38,14 @@ def muted_by(
 
 
 def mutes(state: State, node: Node, level: Level, now: float) -> bool:
-    """Tell whether an alert about a recovery of the node is not to be sent: its other alerts rest as well."""
+    """Return whether an alert about a recovery of the node is muted, as its other alerts are."""
     known = state.node(node.key)
-    waits = known.alerting.muted_for in (Muted.DEPENDENCY, Muted.MESH, Muted.GRACE)
-    return waits or silences.quiet(state.silences, node, level, now) is not None
+    muted = known.alerting.muted_for in (Muted.DEPENDENCY, Muted.MESH, Muted.GRACE)
+    return muted or silences.quiet(state.silences, node, level, now) is not None
 
 
 def level_of(known: NodeState) -> Level:
-    """Return the level of what there may be to tell of a node."""
+    """Return the level that an alert about a node has now."""
     flaps = (
         known.alerting.flapping
         and known.verdict is Verdict.FAILED
@@ -64,6 +64,6 @@ LEVELS = {
 
 
 def is_new(known: NodeState, settings: Settings, now: float) -> bool:
-    """Tell whether the node was never healthy, has not been watched for long, and nobody was told of it."""
+    """Return whether the node was never healthy, is in its grace time, and nobody was alerted about it."""
     fresh = not known.last_ok and not known.alerting.notified
     return fresh and now - known.first_check < settings.grace

@@ -1,8 +1,8 @@
-"""Decides which node's failure explains that of another, whose alert then rests. Pure.
+"""Decides which alerts are inhibited: a node fails because another one does. Pure.
 
-One hop: a node is explained by its ``mesh_node_parent``, or by the first to fail of several nodes behind one
-tunnel host. What is explained is named in no more than one alert: that of the explaining node, or where that
-one is explained itself, of the node that speaks for both.
+A node is inhibited by its ``mesh_node_parent``, or by the first to fail of several nodes behind one tunnel
+host. An inhibited node is named in at most one alert: that of the node that inhibits it. Where that node is
+inhibited too, it is the alert of the last node of the chain.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,24 +14,24 @@ from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.state import NodeState, State
 
 AFTERWARDS = 120.0
-"""Seconds for which a node may still fail once the one that explained it is healthy: tunnels need some."""
+"""Seconds for which a failing node stays inhibited once the other one is healthy: a tunnel needs some."""
 
 OF_THE_TUNNEL_HOST = frozenset({Cause.TUNNEL_DOWN, Cause.TUNNEL_STUCK, Cause.HOST_DOWN, Cause.NO_ACCESS})
 """Causes that several nodes behind one tunnel host share when that host is at fault."""
 
 
-def inhibited_by(state: State, mesh: Mesh, resting: Collection[str], now: float) -> dict[str, str]:
+def inhibited_by(state: State, mesh: Mesh, muted: Collection[str], now: float) -> dict[str, str]:
     """Return the nodes whose failure another one explains, each with that other's key.
 
     Args:
-        state: what is remembered, this check in it.
+        state: the state, with this check in it.
         mesh: the nodes.
-        resting: nodes whose own alerts rest, so that they speak for no other behind their tunnel host unless
-            people were told of them before.
+        muted: nodes whose own alerts are muted. Where another node behind their tunnel host can inhibit the
+            rest, it does, unless people were alerted about the muted one before.
         now: Unix seconds.
     """
     watched = {node.key: node for node in mesh.nodes if node.enabled and node.key in state.nodes}
-    first = _first_behind_each_tunnel_host(state, watched, resting)
+    first = _first_behind_each_tunnel_host(state, watched, muted)
     found = {}
     for key, node in watched.items():
         known = state.nodes[key]
@@ -50,28 +50,28 @@ def inhibited_by(state: State, mesh: Mesh, resting: Collection[str], now: float)
     return _without_circles(found)
 
 
-def inhibits(explained: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the nodes that each one speaks for, which it explains itself or through others that fail.
+def inhibits(inhibited: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return for each node that alerts the nodes that it inhibits, directly or through others that fail.
 
     Args:
-        explained: as the function of that name returns it: it leads in no circle.
+        inhibited: what ``inhibited_by`` returns; it has no circle.
     """
     found: dict[str, list[str]] = {}
-    for key, other in explained.items():
-        speaker = other
-        while speaker in explained:
-            speaker = explained[speaker]
-        found.setdefault(speaker, []).append(key)
+    for key, other in inhibited.items():
+        top = other
+        while top in inhibited:
+            top = inhibited[top]
+        found.setdefault(top, []).append(key)
     return found
 
 
-def _without_circles(explained: Mapping[str, str]) -> dict[str, str]:
-    """Open each circle at one node, so that there always is one that speaks.
+def _without_circles(inhibited: Mapping[str, str]) -> dict[str, str]:
+    """Break each circle at one node, so that one of its nodes always alerts.
 
-    No inventory is accepted in which parents lead in a circle, but what is read here is a cache.
+    An inventory whose parents form a circle is rejected, but the mesh may come from a cache.
     """
-    found, looked_at = dict(explained), set[str]()
-    for start in explained:
+    found, looked_at = dict(inhibited), set[str]()
+    for start in inhibited:
         path, key = set[str](), start
         while key in found and key not in looked_at:
             looked_at.add(key)
@@ -83,11 +83,12 @@ def _without_circles(explained: Mapping[str, str]) -> dict[str, str]:
 
 
 def _first_behind_each_tunnel_host(
-    state: State, watched: dict[str, Node], resting: Collection[str]
+    state: State, watched: dict[str, Node], muted: Collection[str]
 ) -> dict[str, str]:
-    """Return by tunnel host the node that stands for all: one that people were told of, else the first.
+    """Return by tunnel host the node that inhibits the others.
 
-    A node that its parent explains stands for nobody: that parent may be behind the same tunnel host.
+    It is one that people were alerted about, else one that is not muted, else the first to fail.
+    A node that its parent inhibits is not chosen: that parent may be behind the same tunnel host.
     """
     behind: dict[str, list[tuple[bool, bool, float, str]]] = {}
     for key, node in watched.items():
@@ -95,7 +96,7 @@ def _first_behind_each_tunnel_host(
         if not node.tunnel or not _fails(known) or not _may_be_the_tunnel_host(known):
             continue
         if node.parent not in watched or not _fails(state.nodes[node.parent]):
-            rank = (known.alerting.notified is None, key in resting, known.incident_since, key)
+            rank = (known.alerting.notified is None, key in muted, known.incident_since, key)
             behind.setdefault(node.tunnel.host, []).append(rank)
     return {host: min(ranks)[3] for host, ranks in behind.items()}
 
@@ -109,7 +110,7 @@ def _fails(known: NodeState) -> bool:
 
 
 def _just_back(known: NodeState | None, now: float) -> bool:
-    """Tell whether a node answers again, but not yet as often as it must, or not for long."""
+    """Return whether a node answers again, but is not healthy yet, or has not been for long."""
     if known is None or _fails(known):
         return False
     return known.failures > 0 or now - known.since < AFTERWARDS

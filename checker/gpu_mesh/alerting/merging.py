@@ -1,9 +1,12 @@
-"""Decides which of a node's waiting alerts is sent when one message can say it all. Pure; for outbox.py.
+"""Decides which of a node's waiting alerts is sent where one message can say it all; for delivery/outbox.py.
 
-While a chat service is down, a node fails, is repaired, fails again: once the service is back, a burst of old
-news would hide what is true now. So of what waits for one URL, one alert a node is sent and stands for the
-others: that it has recovered, else the worst of what has happened since it last had. Where very many wait,
-those that would never be sent are let go: a thousand nodes that come and go raise some 30,000 alerts an hour.
+While a chat service is down, a node fails, is repaired and fails again. Once the service is back, a burst of
+old news would hide what is true now. So of the alerts that wait for one URL, one alert for each node is sent
+and stands for the others: that the node has recovered, else the worst alert since its last recovery. Where
+very many wait, those that would never be sent are dropped: a thousand nodes that come and go raise some
+30,000 alerts an hour.
+
+Deterministic: changes only the state it is given; no IO, no clock.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +20,7 @@ from gpu_mesh.domain.state import State
 from gpu_mesh.text.humanize import moment
 
 MANY = 1000
-"""So many alerts may wait before those that others stand for are let go."""
+"""As many alerts may wait before superseded ones are dropped."""
 
 _RANK = {level: rank for rank, level in enumerate(Level)}
 
@@ -30,11 +33,12 @@ class Notification(Struct, frozen=True):
 
 
 def notifications(waiting: Iterable[Alert], unwanted: Iterable[Alert] = ()) -> tuple[Notification, ...]:
-    """Return what one URL is sent, in order of the alerts' numbers.
+    """Return what is sent to one URL, in order of the alerts' numbers.
 
     Args:
-        waiting: what the URL wants and has not got.
-        unwanted: what it does not want, by which it cannot learn that a node has recovered meanwhile.
+        waiting: alerts that the URL wants and has not got.
+        unwanted: alerts that the URL does not want. Where one of them says that a node has recovered, this is
+            added to the alert that is sent.
     """
     by_node: dict[str, list[Alert]] = {}
     alone = []
@@ -45,19 +49,19 @@ def notifications(waiting: Iterable[Alert], unwanted: Iterable[Alert] = ()) -> t
             alone.append(Notification(alert))
     ends = {alert.node: alert for alert in sorted(unwanted, key=lambda alert: alert.id) if _is_end(alert)}
     merged = (_merged(chain, ends.get(node)) for node, chain in by_node.items())
-    return tuple(sorted((*alone, *merged), key=lambda letter: letter.alert.id))
+    return tuple(sorted((*alone, *merged), key=lambda notification: notification.alert.id))
 
 
 def drop_superseded(state: State, most: int = MANY) -> int:
-    """Where too many alerts wait, take those out of the state that would never be sent; return how many.
+    """Where too many alerts wait, remove those that would never be sent; return how many were removed.
 
-    Such a one has a newer one beside it of the same node, kind, level and tags: whichever URL waits for the
-    one waits for the other, and ``letters`` prefers that. What remains is a handful a node, however long a
-    service is down. What the alerts of recoveries said of earlier attempts goes with them.
+    An alert is superseded by a newer one of the same node, kind, level and tags: a URL that waits for the one
+    waits for the other too, and ``notifications`` prefers the newer. A handful for each node remains, however
+    long a service is down. What the removed alerts said of earlier repairs is lost.
 
     Args:
         state: changed in place; the caller holds the lock and saves it.
-        most: so many may wait before any is taken out.
+        most: as many alerts may wait before any is removed.
     """
     waiting = [alert for alert in state.alerts if not alert.done and _is_merged_by_node(alert)]
     if len(waiting) <= most:
@@ -66,9 +70,9 @@ def drop_superseded(state: State, most: int = MANY) -> int:
     for alert in waiting:
         sort = (alert.node, alert.kind, alert.level, alert.tags)
         newest[sort] = max(newest.get(sort, 0), alert.id)
-    gone = {alert.id for alert in waiting} - set(newest.values())
-    state.alerts = tuple(alert for alert in state.alerts if alert.id not in gone)
-    return len(gone)
+    superseded = {alert.id for alert in waiting} - set(newest.values())
+    state.alerts = tuple(alert for alert in state.alerts if alert.id not in superseded)
+    return len(superseded)
 
 
 def _is_merged_by_node(alert: Alert) -> bool:
@@ -89,9 +93,9 @@ def _merged(chain: Sequence[Alert], end: Alert | None) -> Notification:
 
 
 def _tried(lead: Alert, newest: Sequence[Alert]) -> str:
-    """Keep what the alerts of recoveries said that are not sent themselves.
+    """Collect what the merged alerts about recoveries said, since they are not sent themselves.
 
-    An alert of a node's status says what was tried before it already.
+    An alert about a node's status already says what was tried before it.
     """
     others = [each for each in newest if each.kind is AlertKind.RECOVERY and each.id != lead.id]
     said = [each.text for each in others if each.id > lead.id or not lead.tried]
@@ -99,5 +103,5 @@ def _tried(lead: Alert, newest: Sequence[Alert]) -> str:
 
 
 def _is_end(alert: Alert) -> bool:
-    """Tell whether it ends what was told before: the node is healthy, or not watched any more."""
+    """Return whether the alert closes the earlier ones: the node is healthy, or no longer watched."""
     return alert.kind is AlertKind.STATUS and alert.level is Level.INFO

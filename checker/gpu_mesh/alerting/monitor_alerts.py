@@ -1,6 +1,6 @@
-"""Decides what is said of the monitor itself: of its units that failed, and of a gap between checks. Pure.
+"""Decides which alerts are raised about the monitor itself, and words them: failed units, gaps, its network.
 
-The world is asked by unit_failures.py, for the command of ``gpu-mesh-failure@.service`` and for the check.
+Deterministic: changes only the state it is given; no IO, no clock. monitor/unit_failures.py asks systemd.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -20,7 +20,7 @@ QUIET = 3600.0
 """Seconds between two alerts about one unit, at least."""
 
 FORGOTTEN = 86400.0
-"""Seconds after which a unit that neither fails nor works any more is forgotten: it is off, or gone."""
+"""Seconds after which a unit that neither fails nor works any more is forgotten: it is off, or removed."""
 
 
 def note_failure(
@@ -33,7 +33,7 @@ def note_failure(
     user: bool = False,
     next_step: str = "",
 ) -> Alert | None:
-    """Enter the failure of a unit into the state, with an alert unless there was one within the hour.
+    """Note the failure of a unit in the state, with an alert unless there was one within the hour.
 
     Args:
         state: changed in place; the caller holds the lock and saves it.
@@ -42,7 +42,7 @@ def note_failure(
         said: its last lines in the journal, each one harmless line.
         now: Unix seconds.
         user: whether it is a unit of the user's own systemd.
-        next_step: what a person can do; "": what helps with a unit.
+        next_step: what a person can do; "": the usual step for a unit.
     """
     known = state.failed_units.get(unit) or FailedUnit(since=now, at=now)
     quiet = now - known.alerted_at < QUIET
@@ -61,7 +61,7 @@ def note_failure(
         state,
         now,
         f"{unit} failed" + (f": {reason}" if reason else "") + (f"; it said: {lines}" if lines else ""),
-        next_step or f"journalctl{own} -u {unit} -n 50; then, once mended: systemctl{own} start {unit}",
+        next_step or f"journalctl{own} -u {unit} -n 50; then, once fixed: systemctl{own} start {unit}",
     )
 
 
@@ -71,7 +71,7 @@ def failing(state: State) -> dict[str, FailedUnit]:
 
 
 def note_working(state: State, working: Collection[str], now: float) -> None:
-    """Alert of each failed unit that works again, if its failure was told; forget what is long over.
+    """Alert that a failed unit works again, if there was an alert about its failure; forget old failures.
 
     Args:
         state: changed in place; the caller holds the lock and saves it.
@@ -94,29 +94,29 @@ def _counts(known: FailedUnit, now: float) -> bool:
 
 
 def unwatched(before: Tick, now: float, interval: float) -> float:
-    """Return for how many seconds nobody had checked the mesh when this check began; 0.0: it was watched.
+    """Return for how many seconds the mesh was unwatched when this check began; 0.0: it was watched.
 
-    It was watched when no more than three intervals lie between the end of the last check and the beginning
-    of this one, before the very first check, and as far as can be known after the clock was set back.
+    It was unwatched when more than STALE_INTERVALS intervals passed between the end of the last check and the
+    beginning of this one. It counts as watched before the very first check, and after the clock was set back.
 
     Args:
         before: the last completed check.
         now: Unix seconds, when this check began.
-        interval: seconds between checks; where the inventory has just shortened it, the one before counts.
+        interval: seconds between checks. The interval of the last check counts where that was longer.
     """
     gap = now - _end(before)
     return gap if before.at and gap > STALE_INTERVALS * max(interval, before.interval) else 0.0
 
 
 def note_gap(state: State, interval: float, nodes: int, began: float, now: float) -> None:
-    """Alert that the mesh was unwatched, before this check enters itself into the state.
+    """Alert that the mesh was unwatched. Call it before this check's tick is stored in the state.
 
-    While the monitor could not probe any node its checks leave no tick, but they did run, and that was told.
+    Checks that could probe no node store no tick, but they did run, and there was an alert about them.
 
     Args:
         state: changed in place; the caller holds the lock and saves it.
         interval: seconds between checks.
-        nodes: how many the check is for.
+        nodes: how many nodes this check probed.
         began: Unix seconds, when this check began.
         now: Unix seconds.
     """
@@ -141,7 +141,7 @@ def _end(of: Tick) -> float:
 def note_offline(
     state: State, reachable: Mapping[str, str], settings: Settings, now: float, *, offline: bool
 ) -> None:
-    """Alert that the monitor's network is gone, again from time to time, and once when it is back."""
+    """Alert that the monitor's network is down, again from time to time, and once when it is back."""
     state.canaries |= reachable
     long = lasted(" for {}", state.offline_since, now)
     if offline:
@@ -180,14 +180,14 @@ def note_unprobed(state: State, unprobed: Mapping[str, str], now: float) -> None
 
 
 def note_inventory(state: State, error: str, sources: tuple[str, ...], now: float) -> None:
-    """Alert once about a broken edit, and once when it is mended."""
+    """Alert once about a broken edit, and once when it is fixed."""
     if error and error != state.inventory_error:
         first_line = " ".join(error.split())
         alerts.raise_monitor_alert(
             state,
             now,
             f"The inventory cannot be used as it is; the mesh is watched as it was before: {first_line}",
-            f"mend it and try: gpu-mesh {' '.join(f'-i {source}' for source in sources)} validate",
+            f"fix it and try: gpu-mesh {' '.join(f'-i {source}' for source in sources)} validate",
         )
     elif state.inventory_error and not error:
         alerts.raise_monitor_alert(state, now, "The inventory is in force again", "", Level.INFO)

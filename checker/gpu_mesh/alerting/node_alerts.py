@@ -1,8 +1,10 @@
-"""Decides what people are told of the nodes: one alert for each change, unless a reason says to wait. Pure.
+"""Decides which alerts are raised about nodes: one for each change, unless the node's alerts are muted.
 
-What was told last is remembered of each node and compared with what is true now. So what had to wait (for the
-end of a silence, for a parent that is down, for a first healthy check) is told as soon as nothing stands
-against it, if there still is something to tell; and what was told is always taken back.
+For each node the state remembers what people were last notified of. It is compared with what is true now. So
+an alert that was muted (by a silence, a parent that fails, the grace of a new node) is raised when the reason
+has ended, if it is still true; and whoever was alerted about a failure is always notified of its end.
+
+Deterministic: changes only the state it is given; no IO, no clock.
 """
 
 from collections.abc import Mapping
@@ -26,7 +28,7 @@ NAMED = 5
 
 
 class Change(Enum):
-    """What there is to tell of a node."""
+    """What an alert about a node reports."""
 
     CHANGE = auto()
     RECOVERED = auto()
@@ -36,35 +38,35 @@ class Change(Enum):
 
 
 def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | None = None) -> None:
-    """Queue the alerts that the nodes' states call for, and note why others wait.
+    """Queue the alerts that are due, and note in the state why others are muted.
 
     Args:
-        state: changed in place, a check or the proof of a recovery already in it.
+        state: changed in place; a check, or the verification of a recovery, is already in it.
         mesh: the nodes and the monitor's settings.
         now: Unix seconds.
-        repairs: what a recovery that has just been proved did, in words, by node.
+        repairs: what a recovery that was just verified did, in words, by node.
     """
     _notify_of_removed(state, mesh, now)
-    explained = inhibition.inhibited_by(state, mesh, _muted_nodes(state, mesh, now), now)
-    behind = inhibition.inhibits(explained)
+    inhibited = inhibition.inhibited_by(state, mesh, _muted_nodes(state, mesh, now), now)
+    inhibits = inhibition.inhibits(inhibited)
     for node in mesh.nodes:
         known = state.nodes.get(node.key)
         if known is None or not node.enabled:
             continue
         if state.offline_since and not node.on_monitor:
-            continue  # nobody knows what is true of it now
+            continue  # its real state is unknown now
         if known.alerting.flapping and not mesh.settings.flapping:
             known = replace(known, alerting=replace(known.alerting, flapping=False))
-        by = explained.get(node.key, "")
+        by = inhibited.get(node.key, "")
         muted_for = muted_by(node, known, state, mesh.settings, by, now)
         notified = known.alerting.notified
-        news = None if muted_for else due(known, mesh.settings, now)
-        if news:
+        change = None if muted_for else due(known, mesh.settings, now)
+        if change:
             repair = (repairs or {}).get(node.key, "")
-            others = _others(state, known, news, behind.get(node.key, []))
-            alert = _alert(node, known, news, repair, others, now)
+            others = _others(state, known, change, inhibits.get(node.key, []))
+            alert = _alert(node, known, change, repair, others, now)
             alerts.queue(state, alert)
-            notified = _notified(known, news, tuple(behind.get(node.key, ())), now)
+            notified = _notified(known, change, tuple(inhibits.get(node.key, ())), now)
         by = by if muted_for is Muted.DEPENDENCY else ""
         if (known.alerting.muted_for, known.alerting.inhibited_by, known.alerting.notified) != (
             muted_for,
@@ -78,16 +80,16 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
 
 
 def due(known: NodeState, settings: Settings, now: float) -> Change | None:
-    """Return what there is to tell of a node that nothing keeps waiting; None: nothing.
+    """Return what an alert must report about a node that is not muted; None: no alert is due.
 
-    1. That it flaps, once, when it fails the next time (for only a node that fails is explained by another);
-       then nothing until it has settled, but that it is offline.
-    2. That it is healthy again, if people were told that it was not.
-    3. That it fails, and each change of its status from then on; that it is impaired, once that has lasted,
-       or at once where it had failed: that is a change, too. One that answers again before people have heard
-       of it is none to tell of, though it may take more answers until it is healthy.
-    4. What had waited for the end of a silence.
-    5. That it is still offline, from time to time.
+    1. It flaps: once, at its next failure (not earlier, because only a failing node can be inhibited). Then
+       nothing until it has settled, except that it is offline.
+    2. It is healthy again, if people were notified that it was not.
+    3. It fails, and then each change of its status. It is impaired: once that has lasted, or at once where
+       people were notified that it failed. A node that answers again before people were notified needs no
+       alert, though it may need more answers until it is healthy.
+    4. Its silence has ended, and it is not healthy.
+    5. It is still offline: a reminder from time to time.
     """
     notified, status = known.alerting.notified, known.status
     if known.alerting.flapping:
@@ -117,7 +119,7 @@ def due(known: NodeState, settings: Settings, now: float) -> Change | None:
 
 
 def _muted_nodes(state: State, mesh: Mesh, now: float) -> frozenset[str]:
-    """Return the failing nodes behind tunnels whose alerts rest for a reason of their own."""
+    """Return the failing nodes behind tunnels whose alerts a silence or their own grace mutes."""
     return frozenset(
         node.key
         for node in mesh.nodes
@@ -130,7 +132,7 @@ def _muted_nodes(state: State, mesh: Mesh, now: float) -> frozenset[str]:
 
 
 def _notify_of_removed(state: State, mesh: Mesh, now: float) -> None:
-    """Tell of the nodes that are not watched any more while people believe that they fail."""
+    """Alert that a node is no longer watched, where people were last notified that it fails."""
     described = {node.key: node for node in mesh.nodes}
     for key, known in tuple(state.nodes.items()):
         node, notified = described.get(key), known.alerting.notified
@@ -140,7 +142,7 @@ def _notify_of_removed(state: State, mesh: Mesh, now: float) -> None:
             continue
         why = "was disabled in the inventory" if node else "left the inventory"
         alert = alerts.node_alert(
-            node or _as_last_told(state, key),
+            node or _as_last_alerted(state, key),
             now,
             Level.INFO,
             AlertKind.STATUS,
@@ -155,16 +157,16 @@ def _notify_of_removed(state: State, mesh: Mesh, now: float) -> None:
         )
 
 
-def _as_last_told(state: State, key: str) -> Node:
-    """Return as much of a node that left the inventory as it takes to reach whoever was told of it."""
+def _as_last_alerted(state: State, key: str) -> Node:
+    """Return a node that left the inventory with the tags of its last alert, to reach the same people."""
     last = next((alert for alert in reversed(state.alerts) if alert.node == key), None)
     return Node(key, last.name if last else key, "", alert_tags=last.tags if last else ())
 
 
-def _others(state: State, known: NodeState, news: Change, behind: list[str]) -> str:
-    """Name the nodes that an alert stands for: those behind a failing one, those that are back with it."""
-    if news is not Change.RECOVERED:
-        return f"; so not reached either: {_names(behind)}" if behind else ""
+def _others(state: State, known: NodeState, change: Change, inhibits: list[str]) -> str:
+    """Name the other nodes that an alert reports: those that the node inhibits, or that are back with it."""
+    if change is not Change.RECOVERED:
+        return f"; so not reached either: {_names(inhibits)}" if inhibits else ""
     notified = known.alerting.notified.inhibits if known.alerting.notified else ()
     back = [key for key in notified if key in state.nodes and not state.nodes[key].failures]
     verb = "is" if len(back) == 1 else "are"
@@ -176,17 +178,17 @@ def _names(keys: list[str]) -> str:
     return ", ".join(keys[:NAMED]) + more
 
 
-def _notified(known: NodeState, news: Change, behind: tuple[str, ...], now: float) -> Notified | None:
-    if news is Change.RECOVERED:
+def _notified(known: NodeState, change: Change, inhibits: tuple[str, ...], now: float) -> Notified | None:
+    if change is Change.RECOVERED:
         return None
     since = known.alerting.notified.since if known.alerting.notified else known.incident_since or known.since
     verdict = known.verdict or Verdict.OK
     before = known.alerting.notified.inhibits if known.alerting.notified else ()
-    named = tuple(dict.fromkeys((*before, *behind)))
+    named = tuple(dict.fromkeys((*before, *inhibits)))
     return Notified(now, known.status, verdict, since, flapping=known.alerting.flapping, inhibits=named)
 
 
-def _alert(node: Node, known: NodeState, news: Change, repair: str, others: str, now: float) -> Alert:
+def _alert(node: Node, known: NodeState, change: Change, repair: str, others: str, now: float) -> Alert:
     healthy = known.status is Status.HEALTHY
     since = known.alerting.notified.since if known.alerting.notified else known.incident_since
     alert = alerts.node_alert(
@@ -194,7 +196,7 @@ def _alert(node: Node, known: NodeState, news: Change, repair: str, others: str,
         now,
         level_of(known),
         AlertKind.STATUS,
-        text=_what_happened(node, known, news, repair, now) + others,
+        text=_what_happened(node, known, change, repair, now) + others,
         next_step="" if healthy or known.cause is None else advice.step_now(node, known),
         status=known.status,
         previous=known.alerting.notified.status if known.alerting.notified else None,
@@ -204,24 +206,24 @@ def _alert(node: Node, known: NodeState, news: Change, repair: str, others: str,
     return replace(alert, tried=advice.tried(node, known, since) if since else "")
 
 
-def _what_happened(node: Node, known: NodeState, news: Change, repair: str, now: float) -> str:
-    """Say the change in one line.
+def _what_happened(node: Node, known: NodeState, change: Change, repair: str, now: float) -> str:
+    """Describe the change in one line.
 
     Args:
         node: the node.
-        known: what is remembered of it.
-        news: the change.
-        repair: what a recovery did that has just ended; "": none has.
+        known: its state.
+        change: the change.
+        repair: what the recovery that has just ended did; "": none has ended.
         now: Unix seconds.
     """
     answer = f"{known.response_ms or 0:.0f} ms, {plural(len(known.models), 'model')}"
     did = f"; {repair}" if repair else ""
     meanwhile = "" if repair or not known.recovery.claim else f", {_under_way(node, known.recovery.claim)}"
     notified = known.alerting.notified
-    if news is Change.FLAPPING:
+    if change is Change.FLAPPING:
         detail = f": {known.detail}" if known.detail else ""
         return f"flapping: it has failed and answered by turns, and is {known.status} now{detail}"
-    if news is Change.RECOVERED:
+    if change is Change.RECOVERED:
         after = lasted(" after {}", notified.since, now) if notified else ""
         settled = "; it has stopped flapping" if notified and notified.flapping else ""
         return f"recovered{after}{meanwhile}: {answer}{settled}{did}"
@@ -231,9 +233,9 @@ def _what_happened(node: Node, known: NodeState, news: Change, repair: str, now:
         what = f"degraded: {known.detail}"
     else:
         what = f"{known.status} after {plural(known.failures, 'failure')}: {known.detail}"
-    if news is Change.SILENCE_OVER:
+    if change is Change.SILENCE_OVER:
         return f"its silence is over, and it is {what}"
-    if news is Change.STILL:
+    if change is Change.STILL:
         long = lasted(", for {}", notified.since if notified else known.since, now)
         return f"still offline{long}: {known.detail}"
     return what

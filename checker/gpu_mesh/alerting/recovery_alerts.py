@@ -1,4 +1,4 @@
-"""Decides which alerts the end of a recovery raises, and says them. Pure."""
+"""Decides which alert the end of a recovery raises, and words it. Pure."""
 
 from msgspec.structs import replace
 
@@ -15,18 +15,18 @@ from gpu_mesh.text import humanize
 
 
 def alert_of(node: Node, settings: Settings, before: NodeState, ending: RecoveryResult) -> Alert | None:
-    """Return the alert that a recovery which did not help calls for, if any.
+    """Return the alert about a recovery that did not help; None: no alert.
 
-    1. What was declined is told of once in an incident: looking again shows the same. That somebody else
-       repairs the node just now is no news.
-    2. What failed or did not help is a warning while attempts remain.
-    3. The last attempt calls for a person, once in an incident; the slow retries after it are quiet.
+    1. A repair that was declined is alerted once in an incident, because another look would find the same.
+       There is no alert while somebody else is repairing the node.
+    2. A repair that failed or did not help is a warning while attempts remain.
+    3. The last attempt calls a person, once in an incident. The slow retries after it raise no alert.
 
     Args:
         node: the node.
         settings: the monitor's.
         before: the node's state before the attempt was added to it.
-        ending: the attempt.
+        ending: how the attempt ended.
     """
     if ending.outcome is Outcome.RECOVERED or ending.finding is Finding.LEASED:
         return None
@@ -62,15 +62,15 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Recovery
 def call(
     node: Node, settings: Settings, known: NodeState, now: float, text: str = "", next_step: str = ""
 ) -> Alert:
-    """Return the alert that calls a person: nothing that is left to be tried is likely to help.
+    """Return the alert that calls a person: no repair that is left is likely to help.
 
     Args:
         node: the node.
         settings: the monitor's.
-        known: the node's state, all attempts in it.
+        known: the node's state, with all attempts in it.
         now: Unix seconds.
-        text: what was tried last; "": the ladder had been used up before the node failed again.
-        next_step: what a person can do; "": what the cause says.
+        text: what was tried last; "": all attempts were used up before the node failed again.
+        next_step: what a person can do; "": the cause's next step.
     """
     step = ladder.step(node, settings, known)
     again = (
@@ -78,14 +78,14 @@ def call(
         if step.over
         else f"; tried again every {humanize.format_duration(settings.recovery_slow_retry)} meanwhile"
     )
-    text = text or f"failed again after {humanize.plural(step.made, 'repair')} of late: {known.detail}"
+    text = text or f"failed again after {humanize.plural(step.made, 'recent repair')}: {known.detail}"
     next_step = next_step or step_now(node, known)
     alert = _alert(node, known, now, Level.CRITICAL, known.cause, f"needs you: {text}", f"{next_step}{again}")
     return replace(alert, tried=tried(node, known))
 
 
 def is_call(alert: Alert) -> bool:
-    """Tell whether an alert about a recovery calls a person."""
+    """Return whether an alert about a recovery calls a person."""
     return alert.level is Level.CRITICAL
 
 
@@ -106,6 +106,6 @@ def _alert(
 
 
 def _with_what_was_found(words: str, found: str) -> str:
-    """Add to a cause what a look found that declined; what is said already is not said again."""
+    """Add what the look found to the words for a cause, without repeating what they already say."""
     more, start = LEFT_ALONE.sub("", found), words.partition(",")[0]
     return words + more.removeprefix(start) if more.startswith(start) else f"{words}: {more}"

@@ -239,7 +239,7 @@ def test_a_broken_edit_keeps_the_last_good_mesh_and_alerts_once_and_once_when_me
     broken, mended = (alert for alert in site.state().alerts if not alert.node)
     assert (broken.level, mended.level) == (Level.ERROR, Level.INFO)
     assert "mesh_node_timeout" in broken.text
-    assert broken.next_step == f"mend it and try: gpu-mesh -i {site.inventory} validate"
+    assert broken.next_step == f"fix it and try: gpu-mesh -i {site.inventory} validate"
 
 
 @pytest.mark.parametrize("command", ["check", "status", "run", "validate"])

@@ -37,7 +37,7 @@ def test_a_failed_unit_is_told_with_its_ending_its_last_lines_and_the_command_to
     assert alert is not None
     assert (alert.kind, alert.level, alert.node) == (AlertKind.MONITOR, Level.ERROR, "")
     assert alert.text == f"{CHECK} failed: exit status 2; it said: first line | second line"
-    assert alert.next_step == f"journalctl -u {CHECK} -n 50; then, once mended: systemctl start {CHECK}"
+    assert alert.next_step == f"journalctl -u {CHECK} -n 50; then, once fixed: systemctl start {CHECK}"
 
 
 def test_a_unit_of_the_users_own_systemd_is_looked_at_with_the_users_own_commands() -> None:
@@ -45,7 +45,7 @@ def test_a_unit_of_the_users_own_systemd_is_looked_at_with_the_users_own_command
     assert alert is not None
     assert alert.text == f"{CHECK} failed"
     assert alert.next_step == (
-        f"journalctl --user -u {CHECK} -n 50; then, once mended: systemctl --user start {CHECK}"
+        f"journalctl --user -u {CHECK} -n 50; then, once fixed: systemctl --user start {CHECK}"
     )
 
 

@@ -223,7 +223,7 @@ def test_no_next_step_says_anything_else_in_another_format(cause: Cause) -> None
             "journalctl -u gpu-mesh-tunnel@iceland",
         ),
         (
-            "mend it and try: gpu-mesh -i /etc/a.yml -i /etc/b.yml validate",
+            "fix it and try: gpu-mesh -i /etc/a.yml -i /etc/b.yml validate",
             "gpu-mesh -i /etc/a.yml -i /etc/b.yml validate",
         ),
         (

@@ -198,5 +198,5 @@ def test_a_node_that_fails_again_after_its_ladder_is_used_up_calls_a_person_once
     lifecycle.call_for_help(state, mesh, NOW + 30)
     (alert,) = state.alerts
     assert alert.level is Level.CRITICAL
-    assert alert.text == "needs you: failed again after 3 repairs of late: Timeout (10s)"
+    assert alert.text == "needs you: failed again after 3 recent repairs: Timeout (10s)"
     assert alert.tried == "restart of ollama.service helped (3 times)"
