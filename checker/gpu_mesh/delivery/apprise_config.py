@@ -1,8 +1,8 @@
 """Reads the Apprise configuration: which URLs there are, with which tags. For the commands that send.
 
-Apprise leaves out a URL that it does not understand without a word to the caller, and its log quotes secrets.
-So each entry is given to it alone, what it logs is captured, and nothing of an entry is shown but its scheme
-and a plain host name. (Apprise's own privacy URL shows paths, headers and topics: which are often secret.)
+Apprise silently skips a URL that it does not understand, and its log quotes secrets. So each entry is given
+to it alone, its log is captured, and only the scheme and a plain host name of an entry are ever shown.
+(Apprise's own privacy URL shows paths, headers and topics, which are often secret.)
 """
 
 import difflib
@@ -54,7 +54,7 @@ class Configuration(Struct, frozen=True):
     path: Path | None  # None: there is no file at any of the usual places
     channels: tuple[Channel, ...] = ()
     problems: tuple[str, ...] = ()  # parts that cannot be used, each with file and line
-    notes: tuple[str, ...] = ()  # what works, but should be looked at
+    notes: tuple[str, ...] = ()  # parts that work, but that somebody should look at
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -63,7 +63,7 @@ class Configuration(Struct, frozen=True):
 
 
 def expected_place(paths: Paths, settings: Settings) -> Path:
-    """Return where the configuration is, or would be."""
+    """Return the path of the configuration, or where it is expected if there is none."""
     if settings.apprise_config:
         return Path(settings.apprise_config)
     return next(
@@ -72,7 +72,7 @@ def expected_place(paths: Paths, settings: Settings) -> Path:
 
 
 def load(paths: Paths, settings: Settings) -> Configuration:
-    """Read the configuration; whatever is wrong is told in its ``problems``, and the rest is usable."""
+    """Read the configuration; its ``problems`` say what is wrong, and the rest can be used."""
     path = expected_place(paths, settings)
     if not settings.apprise_config and not path.exists():
         return Configuration(None)
@@ -99,9 +99,9 @@ def load(paths: Paths, settings: Settings) -> Configuration:
 
 @contextmanager
 def captured() -> Iterator[list[str]]:
-    """Collect what Apprise says in this thread: its warnings, and the bare causes among its debug messages.
+    """Collect what Apprise logs in this thread: its warnings, and the bare causes in its debug messages.
 
-    Nothing of it reaches standard error. The texts may hold secrets: see ``masked``.
+    None of it reaches standard error. The texts may contain secrets: see ``masked``.
     """
     capture = _Capture()
     _LOGGER.addHandler(capture)
@@ -154,24 +154,24 @@ def _parse(path: Path, text: str, notes: tuple[str, ...]) -> Configuration:
     if not entries and not problems:
         if is_yaml and names_nobody(text):
             return Configuration(path, notes=notes)
-        # Perhaps it is just being written.
+        # It may be half written.
         empty = f"{path}: it names no URL; if no alert shall go anywhere, write: urls: []"
         return Configuration(path, problems=(empty,), notes=notes)
     channels: list[Channel] = []
-    said: list[str] = []
+    more_notes: list[str] = []
     for entry in entries:
         service, reasons = _service(entry)
         place = f"{path} line {entry.line}"
         if service is None:
             problems.append((entry.line, f"Apprise does not accept this entry{_because(reasons)}"))
             continue
-        said += [f"{place}: {reason}" for reason in (*reasons, *_misspelt_tags(entry.raw, service))]
+        more_notes += [f"{place}: {reason}" for reason in (*reasons, *_misspelt_tags(entry.raw, service))]
         channels.append(_channel(entry, service, place, [channel.target.id for channel in channels]))
     return Configuration(
         path,
         tuple(channels),
         tuple(f"{path} line {line}: {what}" for line, what in sorted(problems)),
-        (*notes, *said),
+        (*notes, *more_notes),
     )
 
 
@@ -194,16 +194,16 @@ def _service(entry: Entry) -> tuple[apprise.NotifyBase | None, list[str]]:
             services, _ = ConfigBase.config_parse(
                 entry.content, asset=asset, config_format="yaml" if entry.yaml else "text"
             )
-        except Exception as error:  # noqa: BLE001 - one plugin's mistake must not hide the other entries
+        except Exception as error:  # noqa: BLE001 - an error in one plugin must not hide the other entries
             services, messages = [], [*messages, f"{type(error).__name__}: {error}"]
-    # Apprise counts within what it was given, which was this entry alone.
+    # Apprise's own entry and line numbers are wrong here: it was given this entry alone.
     reasons = [masked(message, secrets) for message in messages if not _COUNTED.search(message)]
     service = services[0] if services else None
     return service if isinstance(service, apprise.NotifyBase) else None, list(dict.fromkeys(reasons))
 
 
 def _misspelt_tags(raw: object, service: apprise.NotifyBase) -> Iterator[str]:
-    """Tell of an option that is nearly a tag, and not the service's own: Apprise drops it without a word."""
+    """Yield a note on each option that looks like ``tag`` but is not the service's: Apprise ignores it."""
     for key in _options(raw):
         if key not in _TAG and difflib.get_close_matches(key.lower(), _TAG, cutoff=0.65):
             details = plugins.details(type(service))  # type: ignore[no-untyped-call] # Apprise leaves it untyped
@@ -239,7 +239,7 @@ def _hash(text: str) -> str:
 
 
 def _label(service: apprise.NotifyBase) -> str:
-    """Name the service; its host only when that cannot be a token or a topic."""
+    """Name the service, and its host only where that cannot be a token or a topic."""
     url = service.url(privacy=True)  # type: ignore[no-untyped-call] # Apprise leaves it untyped
     schema = str(url).partition("://")[0]
     host = str(service.host or "")
@@ -249,7 +249,7 @@ def _label(service: apprise.NotifyBase) -> str:
 
 
 def _secrets(raw: object) -> tuple[str, ...]:
-    """Return every part of an entry that may be secret, the longest first: a whole goes before its parts."""
+    """Return every part of an entry that may be secret, the longest first: a whole before its parts."""
     found: set[str] = set()
     for text in _strings(raw):
         for form in (text, unquote(text)):
@@ -273,7 +273,7 @@ def _strings(raw: object) -> Iterator[str]:
 
 
 def _without_tags(raw: object) -> object:
-    """Return the entry as it identifies its URL: a change of tags makes no new URL of it."""
+    """Return the part of the entry that identifies its URL: with other tags it is still the same URL."""
     if isinstance(raw, dict):
         return {str(key): _without_tags(value) for key, value in raw.items() if key not in _TAG}
     return [_without_tags(item) for item in raw] if isinstance(raw, list) else raw

@@ -1,6 +1,6 @@
 """Splits an Apprise configuration, YAML or text, into entries with their lines. For apprise_config.py. Pure.
 
-Whether an entry is any good is for Apprise to say. What is told here never quotes the file: it holds secrets.
+Apprise decides whether an entry is right. A problem reported here never quotes the file: it contains secrets.
 """
 
 import re
@@ -24,7 +24,7 @@ class Entry(Struct, frozen=True):
 
 
 def from_text(text: str) -> tuple[list[Entry], list[Problem]]:
-    """Split a text configuration: a URL a line, perhaps with ``tags=`` before it."""
+    """Split a text configuration: one URL on each line, with or without ``tags=`` before it."""
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
     lines = [(number, line) for number, line in lines if line and line[0] not in "#;"]
     problems = [(number, _NO_INCLUDE) for number, line in lines if line.lower().startswith("include")]
@@ -43,7 +43,7 @@ def from_text(text: str) -> tuple[list[Entry], list[Problem]]:
 
 
 def from_yaml(text: str) -> tuple[list[Entry], list[Problem]]:
-    """Split a YAML configuration: an item of ``urls`` each, and each item of a list below a URL."""
+    """Split a YAML configuration: one entry for each item of ``urls``, and of a list below a URL."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         whole = yaml.safe_load(text)
@@ -85,13 +85,13 @@ def from_yaml(text: str) -> tuple[list[Entry], list[Problem]]:
 
 
 def names_nobody(text: str) -> bool:
-    """Tell whether a YAML configuration that ``from_yaml`` has read says on purpose that there is no URL."""
+    """Return whether a YAML configuration that ``from_yaml`` has read has an empty ``urls`` on purpose."""
     whole = yaml.safe_load(text)
     return isinstance(whole, dict) and whole.get("urls") == []
 
 
 def _singles(item: object) -> list[object]:
-    """Return an entry as entries of one URL each: a list below a URL stands for several."""
+    """Return an entry as entries of one URL each: a list below a URL means several."""
     if isinstance(item, dict):
         for key, value in item.items():
             if isinstance(key, str) and "://" in key and isinstance(value, list) and value:

@@ -1,8 +1,8 @@
-"""Makes text from outside show as it is in Markdown and HTML: it formats, links and mentions nothing. Pure.
+"""Escapes text from outside for Markdown and HTML: it shows literally, without formats, links and mentions.
 
-For render.py. Backslashes alone do not do it: chat services look for mentions and addresses beside, or
-instead of, reading CommonMark. So an unseen space also parts what they look for. Commands are shown as code,
-without that space, because they are there to be copied.
+Pure; for render.py. Backslashes alone are not enough: chat services also look for mentions and addresses, in
+addition to CommonMark or instead of it. So an invisible space splits what they look for. Commands are shown
+as code, without that space, because people copy them.
 """
 
 import re
@@ -15,13 +15,13 @@ _MENTION_OR_LINK = re.compile(r"(?<=[@<])|(?<=\])(?=\()")
 """Where chat services begin a mention (``@channel``, ``<!channel>``) or a link (``[text](address)``)."""
 
 _ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
-"""Where a bare web address is made a link."""
+"""Where services turn a bare web address into a link."""
 
 _SIGN = re.compile(r"(?<=[#~])(?=\w)|(?<=&)(?=#?\w{1,32};)|(?<=:)(?=[\w+-]*[A-Za-z][\w+-]*:)")
 """Where Markdown services see a channel (``#ops``, ``~ops``), an entity (``&lt;``), an emoji (``:fire:``)."""
 
 _ACTIVE = re.compile(r"[\\`*~|<>\[\]]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-"""What formats anywhere in a line. Within a word, as in ``gpu_01``, an underscore does not."""
+"""What formats text anywhere in a line. Within a word, as in ``gpu_01``, an underscore does not."""
 
 _ACTIVE_FIRST = re.compile(r"^(?=[#+=-])|(?<=^\d)(?=[.)])|(?<=^\d\d)(?=[.)])|(?<=^\d\d\d)(?=[.)])")
 """What makes a heading, a list or a rule at the beginning of a line."""
@@ -34,7 +34,7 @@ _COMMAND = re.compile(
     r" [^`]+?(?=[;,.]? (?:on|or|as|when|and|to|by hand|inside) |[;,] |[.;]?$)"
     r"|(?<![\w./@-])nvidia-smi\b"
 )
-"""A command within a sentence: a program that the next steps use, up to where the sentence goes on."""
+"""A command within a sentence: a program that the next steps use, up to where the sentence continues."""
 
 CODE = Markup(
     '<code style="font-family:Consolas,Menlo,monospace;background:rgba(128,128,128,.2);'
@@ -49,13 +49,13 @@ def quiet(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Return one line as Markdown that shows it literally, at the beginning of a line too."""
-    parted = _SIGN.sub(UNSEEN_SPACE, quiet_everywhere(text))
-    escaped = _ACTIVE.sub(lambda found: "\\" + found[0], parted)
+    split = _SIGN.sub(UNSEEN_SPACE, quiet_everywhere(text))
+    escaped = _ACTIVE.sub(lambda found: "\\" + found[0], split)
     return _LONG_NUMBER_FIRST.sub(r"\1\\", _ACTIVE_FIRST.sub(r"\\", escaped))
 
 
 def quiet_everywhere(text: str) -> str:
-    """Return text that makes no link and no mention where addresses are made links, too."""
+    """Return text without mentions and links, for places where a bare address becomes a link too."""
     return _ADDRESS.sub(UNSEEN_SPACE, quiet(text))
 
 
@@ -73,7 +73,7 @@ def step_in_html(step: str) -> Markup:
 
 
 def with_commands(step: str) -> tuple[tuple[str, bool], ...]:
-    """Take a sentence apart: each part, and whether it is a command to copy."""
+    """Split a sentence into parts, each with whether it is a command to copy."""
     parts: list[tuple[str, bool]] = []
     end = 0
     for found in _COMMAND.finditer(step):

@@ -1,7 +1,8 @@
-"""Decides which alert is due for which URL, when to try again, and when nothing is left to do. Pure.
+"""Decides which alert is due for which URL, when to try again, and when nothing is left to do.
 
-A URL is known here by the hash that worker.py gives it and by its tags; no URL ever comes near the state.
-Whatever is folded is folded by the alert's number, into the state as it is by then.
+Deterministic: changes only the state it is given; no IO, no clock. A URL is known here by its hash and its
+tags only, so the state never contains one. An outcome is recorded by the alert's number, because the state
+may have changed since the attempt began.
 """
 
 from collections.abc import Iterable
@@ -24,8 +25,8 @@ LONGEST_RETRY = 1800.0
 EXPIRY = 86400.0
 """An attempt that fails when the alert is this many seconds old was the last one."""
 
-UNTOLD = "no answer is noted yet"
-"""What is said of an attempt that was begun; it counts as failed until ``fold`` says otherwise."""
+NO_OUTCOME = "no answer is noted yet"
+"""The error of an attempt that was begun; it counts as failed until ``record_outcome`` says otherwise."""
 
 LEVEL_TAGS = frozenset(level.value for level in Level)
 UNASKED_LEVELS = LEVEL_TAGS - {Level.INFO.value}
@@ -44,21 +45,22 @@ class Closure(StrEnum):
 
     FINISHED = "finished"  # each URL has it or was given up
     UNMATCHED = "unmatched"  # no URL wants it
-    EXPIRED = "expired"  # the configuration stayed broken, or without a URL that waits, until it was too old
+    EXPIRED = "expired"  # the configuration stayed broken, or lacked a URL that waits, until it was too old
 
 
 class Closed(Struct, frozen=True):
-    """An alert that came to its end without a last attempt."""
+    """An alert that was closed without a last attempt."""
 
     alert: Alert
-    ending: Closure
+    why: Closure
 
 
 def wants(tags: frozenset[str], level: Level, alert_tags: Iterable[str]) -> bool:
-    """Tell whether a URL with these tags gets an alert of this level and these tags.
+    """Return whether a URL with these tags gets an alert of this level and these tags.
 
-    Level tags choose levels (none: warning and above); any other tag must be shared with the alert. An alert
-    about the monitor or the whole mesh has no tags and concerns everybody.
+    1. The level tags of a URL choose its levels; without any it gets warning and above.
+    2. A URL with other tags must share one of them with the alert. An alert without tags, about the monitor
+       or the whole mesh, goes to every URL that wants its level.
     """
     lowered = frozenset(tag.lower() for tag in tags)
     levels = lowered & LEVEL_TAGS or UNASKED_LEVELS
@@ -68,14 +70,14 @@ def wants(tags: frozenset[str], level: Level, alert_tags: Iterable[str]) -> bool
 
 
 def retry_delay(attempts: int) -> float:
-    """Seconds to wait after that many failed attempts."""
+    """Return the seconds to wait after that many failed attempts."""
     return float(min(FIRST_RETRY * 2 ** min(attempts - 1, 16), LONGEST_RETRY))
 
 
 def due(
     alerts: Iterable[Alert], targets: Iterable[Target], now: float
 ) -> dict[str, tuple[Notification, ...]]:
-    """Return what is to be sent now, by target and in order of the alerts' numbers."""
+    """Return what must be sent now, by target and in order of the alerts' numbers."""
     known = tuple(alerts)
     by_target = {target.id: _notifications(known, target, now) for target in targets}
     return {key: found for key, found in by_target.items() if found}
@@ -87,24 +89,24 @@ def _notifications(alerts: tuple[Alert, ...], target: Target, now: float) -> tup
         return ()
     unwanted = (alert for alert in alerts if not wants(target.tags, alert.level, alert.tags))
     return tuple(
-        letter for letter in merging.notifications(waiting, unwanted) if _is_due(letter.alert, target, now)
+        each for each in merging.notifications(waiting, unwanted) if _is_due(each.alert, target, now)
     )
 
 
 def begin(state: State, alert_id: int, target: Target, now: float) -> bool:
-    """Enter an attempt into the state as it is now, before it is made.
+    """Note an attempt in the state before it is made.
 
-    A process that dies on the way, or cannot save the outcome, is followed by a next attempt after the usual
-    wait, not at once and again and again; nothing is lost.
+    If the process then dies, or cannot save the outcome, the next attempt follows after the usual wait. So no
+    alert is lost, and none is sent again and again without a pause.
 
     Returns:
-        False when the alert is no longer due there; nothing was entered.
+        False when the alert is no longer due there; then nothing was noted.
     """
     alert = next((alert for alert in state.alerts if alert.id == alert_id and not alert.done), None)
     if alert is None or not _is_due(alert, target, now):
         return False
     attempts = alert.deliveries.get(target.id, Delivery()).attempts + 1
-    delivery = Delivery(attempts=attempts, next_at=now + retry_delay(attempts), error=UNTOLD)
+    delivery = Delivery(attempts=attempts, next_at=now + retry_delay(attempts), error=NO_OUTCOME)
     _store(state, {alert.id: replace(alert, deliveries={**alert.deliveries, target.id: delivery})})
     return True
 
@@ -120,20 +122,20 @@ def record_outcome(
     whole: bool,
     merged: tuple[int, ...] = (),
 ) -> Delivery | None:
-    """Enter the outcome of an attempt that was begun into the state as it is now.
+    """Record the outcome of an attempt that was begun.
 
     Args:
         state: changed in place.
         alert_id: the alert that was sent.
         target_id: where to.
         reason: why it was not delivered, without secrets; "": it was.
-        targets: all that the configuration names.
+        targets: all targets of the configuration.
         now: Unix seconds.
-        whole: whether ``targets`` is complete; with a part of the configuration broken, no alert is done.
-        merged: the numbers of the alerts for which this one stands there.
+        whole: whether ``targets`` is complete; while a part of the configuration is broken, no alert is done.
+        merged: the numbers of the alerts that this one stands for at this target.
 
     Returns:
-        The delivery as it stands now; None when the alert is no longer in the state.
+        The delivery after this attempt; None when the alert is no longer in the state.
     """
     alert = next((alert for alert in state.alerts if alert.id == alert_id), None)
     if alert is None:
@@ -141,7 +143,7 @@ def record_outcome(
     delivery = _after(alert, alert.deliveries.get(target_id, Delivery()), reason, now)
     changed = {alert.id: replace(alert, deliveries={**alert.deliveries, target_id: delivery})}
     if delivery.progress is Progress.DELIVERED:
-        # The service is back: what else waits for it need not wait any longer.
+        # The service works: the other alerts that wait for it are due at once.
         waiting = (each for each in state.alerts if each.id != alert.id and target_id in each.deliveries)
         changed |= {each.id: _without_wait(each, target_id) for each in waiting}
     if delivery.progress is not Progress.PENDING:
@@ -157,7 +159,7 @@ def record_outcome(
 
 def _without_wait(alert: Alert, target_id: str) -> Alert:
     delivery = alert.deliveries[target_id]
-    if delivery.progress is not Progress.PENDING or delivery.error == UNTOLD:
+    if delivery.progress is not Progress.PENDING or delivery.error == NO_OUTCOME:
         return alert
     return replace(alert, deliveries={**alert.deliveries, target_id: replace(delivery, next_at=0.0)})
 
@@ -176,19 +178,20 @@ def _closed(alert: Alert, targets: tuple[Target, ...], *, whole: bool) -> Alert:
 def closable(
     alerts: Iterable[Alert], targets: tuple[Target, ...], now: float, *, whole: bool
 ) -> tuple[Closed, ...]:
-    """Return the alerts for which nothing is left to do although no attempt says so.
+    """Return the alerts that can be closed without a further attempt.
 
-    With a whole configuration: those that no URL wants, or whose last open URL wants them no longer. With a
-    broken one, or one in which a URL is missing that still waits, an alert waits until it is too old.
+    1. With a whole configuration: an alert that no URL wants, or that each URL that wants it has got.
+    2. With a broken configuration, or one that lacks a URL for which the alert waits: an alert that is older
+       than EXPIRY.
     """
-    endings = ((alert, _closure(alert, targets, now, whole=whole)) for alert in alerts if not alert.done)
-    return tuple(Closed(alert, ending) for alert, ending in endings if ending)
+    closures = ((alert, _closure(alert, targets, now, whole=whole)) for alert in alerts if not alert.done)
+    return tuple(Closed(alert, why) for alert, why in closures if why)
 
 
 def close(state: State, targets: tuple[Target, ...], now: float, *, whole: bool) -> tuple[Closed, ...]:
-    """Mark the alerts that ``settlements`` finds as done, and return them."""
+    """Mark the alerts that ``closable`` finds as done, and return them."""
     found = closable(state.alerts, targets, now, whole=whole)
-    _store(state, {item.alert.id: _with_end(item.alert) for item in found})
+    _store(state, {item.alert.id: _done(item.alert) for item in found})
     return found
 
 
@@ -224,7 +227,7 @@ def _pending(alert: Alert, targets: Iterable[Target]) -> bool:
 
 
 def _misses_a_target(alert: Alert, targets: tuple[Target, ...]) -> bool:
-    """Tell whether a URL that waits for the alert is not there: perhaps the file is just being written."""
+    """Return whether a URL for which the alert waits is missing: the file may be half written."""
     known = {target.id for target in targets}
     return any(
         delivery.progress is Progress.PENDING and key not in known
@@ -241,7 +244,7 @@ def _closure(alert: Alert, targets: tuple[Target, ...], now: float, *, whole: bo
     return Closure.FINISHED if wanted else Closure.UNMATCHED
 
 
-def _with_end(alert: Alert) -> Alert:
+def _done(alert: Alert) -> Alert:
     given_up = {
         key: replace(delivery, progress=Progress.GIVEN_UP)
         for key, delivery in alert.deliveries.items()

@@ -1,8 +1,9 @@
-"""Renders an alert as a title and a body, from the built-in templates or an operator's own. For worker.py.
+"""Renders an alert as a title and a body, from the built-in templates or an operator's own. For sender.py.
 
-Everything in an alert may come from a node: each value is one harmless line before a template sees it,
-escaped for the format of the body, and never read as a template. What happened may quote a node: it mentions
-nobody and links nowhere. An operator's template that fails is replaced by the built-in one.
+Everything in an alert may come from a node. So each value becomes one harmless line before a template sees
+it; it is escaped for the format of the body, and never read as a template. The text of what happened may
+quote a node; it cannot mention anybody or make a link. Where an operator's template fails, the built-in one
+is used.
 """
 
 import traceback
@@ -26,10 +27,10 @@ from gpu_mesh.text.sanitize import one_line
 BUILT_IN = Path(__file__).parent / "templates"
 TITLE = "alert_title.txt.j2"
 TITLE_LIMIT = 79  # characters
-SHORTEST_TEXT = 20  # characters that a long title leaves of what happened
+SHORTEST_TEXT = 20  # characters of what happened that remain in a long title
 BODY_LIMIT = 4000
 VALUE_LIMITS = (500, 250, 120, 60)
-"""Characters of a value: the most, and what it is cut to where the whole would be too long."""
+"""Characters of a value: the most, then what it is cut to where the whole message would be too long."""
 
 
 class Format(StrEnum):
@@ -55,7 +56,7 @@ class Message(Struct, frozen=True):
 
 
 class Rendered(Struct, frozen=True):
-    """A message, and what is wrong with the operator's templates, each with its file and line."""
+    """A message, and the problems of the operator's templates, each with its file and line."""
 
     message: Message
     problems: tuple[str, ...] = ()
@@ -65,14 +66,14 @@ _T = TypeVar("_T")
 
 
 class _UnusableError(Exception):
-    """What a template rendered cannot be sent."""
+    """A template's result cannot be sent."""
 
 
 _Environments = Mapping[Format, ImmutableSandboxedEnvironment]
 
 
 class Templates:
-    """The templates of an alert, loaded once a run."""
+    """The templates of an alert, loaded once in a run."""
 
     def __init__(self, folder: str = "") -> None:
         """Take the operator's folder, whose files override the built-in ones of the same name ("": none)."""
@@ -83,14 +84,14 @@ class Templates:
         self._own = {form: _environment(both, form) for form in Format}
 
     def render(self, alert: Alert, form: Format = Format.TEXT, room: int = BODY_LIMIT) -> Rendered:
-        """Render an alert; never fails on what an operator wrote.
+        """Render an alert; an error in an operator's template is reported, not raised.
 
-        An operator who wrote a plain body, and none in the format asked for, gets the plain one there too.
+        Where the operator's folder has a plain body but none in the wanted format, the plain one is used.
 
         Args:
             alert: the facts.
-            form: what the service shows.
-            room: characters that heading and body together should not exceed; values are shortened for it.
+            form: the format that the service shows.
+            room: the most characters of heading and body together; values are shortened to fit.
         """
         form = self._written(form)
         problems = (
@@ -130,15 +131,15 @@ class Templates:
 
 
 def values(alert: Alert, form: Format = Format.TEXT, limit: int = VALUE_LIMITS[0]) -> dict[str, str]:
-    """Return the variables of a template: each a string of one line, "" where there is nothing to say.
+    """Return the variables of a template: each a string of one line, "" where there is no value.
 
-    In Markdown each is escaped; in HTML the templates escape, and what is markup already (the next step,
-    whose commands are code) says so. Times are UTC.
+    For Markdown each value is escaped here. For HTML the templates escape; the next step, whose commands are
+    code, is marked as HTML already. Times are UTC.
 
     Args:
         alert: the facts.
-        form: what the template is written in.
-        limit: characters of a value before it is escaped.
+        form: the format of the template.
+        limit: the most characters of a value before it is escaped.
     """
     known = {
         "icon": alert.level.icon,
@@ -166,9 +167,9 @@ def values(alert: Alert, form: Format = Format.TEXT, limit: int = VALUE_LIMITS[0
         escaped = {key: markup.markdown(line) for key, line in lines.items()}
         return {**escaped, "next_step": markup.step_in_markdown(lines["next_step"])}
     if form is Format.HTML:
-        parted = {key: markup.quiet_everywhere(line) for key, line in lines.items()}
-        return {**parted, "next_step": markup.step_in_html(lines["next_step"])}
-    # Not the next step: it comes from the inventory alone, and its commands are there to be copied.
+        quiet = {key: markup.quiet_everywhere(line) for key, line in lines.items()}
+        return {**quiet, "next_step": markup.step_in_html(lines["next_step"])}
+    # The next step stays as it is: it comes from the inventory only, and people copy its commands.
     return {**lines, "text": markup.quiet(lines["text"]), "tried": markup.quiet(lines["tried"])}
 
 
@@ -179,7 +180,7 @@ _PLACES = {
     "host": "its host",
     "unit": "its unit",
 }
-"""What stands for a detail of the node, which an alert does not carry, in the words of a cause."""
+"""Replaces details of the node, which an alert does not have, in the words of a cause."""
 
 
 def _words(cause: Cause) -> str:
@@ -187,7 +188,7 @@ def _words(cause: Cause) -> str:
 
 
 def _title(envs: _Environments, alert: Alert, form: Format) -> tuple[str, str]:
-    """Return the title in plain text and in the format of the body, both saying the same."""
+    """Return the title in plain text and in the format of the body, with the same words."""
     title = ""
     for limit in range(TITLE_LIMIT, SHORTEST_TEXT, -1):
         shorter = replace(alert, text=one_line(alert.text, limit))
@@ -209,7 +210,7 @@ def _literal(line: str, form: Format) -> str:
 
 
 def _body(env: ImmutableSandboxedEnvironment, alert: Alert, form: Format, limit: int) -> str:
-    """Return the body with its values as long as it fits; nothing is ever cut within a tag or an escape."""
+    """Return the body with the longest values that fit; values are cut before they are escaped."""
     body = ""
     for value_limit in VALUE_LIMITS:
         body = _render(env, form.template, values(alert, form, value_limit))

@@ -1,6 +1,6 @@
-"""Words one alert for one URL and sends it through Apprise, within a time limit.
+"""Renders one alert for one URL and sends it through Apprise, within a time limit.
 
-For worker.py and the alerts command. A body is written in the format that Apprise gives to the service, so
+For worker.py and the alerts command. A body is rendered in the format that Apprise passes to the service, so
 that Apprise neither converts nor escapes it again.
 """
 
@@ -15,7 +15,7 @@ from gpu_mesh.domain.alert import Alert, Level
 from gpu_mesh.domain.health import Status
 
 SEND_LIMIT = 20.0
-"""Seconds that one alert may take at one URL, Apprise's own pause between two messages included."""
+"""Seconds that one alert may take at one URL, including Apprise's own pause between two messages."""
 
 _FORMATS = {
     apprise.NotifyFormat.TEXT: Format.TEXT,
@@ -39,7 +39,7 @@ _TYPES = {
 
 
 def format_for(service: apprise.NotifyBase) -> Format:
-    """Return what a body for the service is written in: ``format=`` of its URL, else what it shows."""
+    """Return the format of a body for the service: ``format=`` of its URL, else what the service shows."""
     form = _FORMATS[service.resolve_format(None)]
     return Format.MARKDOWN if form is Format.TEXT and _is_one_of(_MARKDOWN_AS_TEXT, service) else form
 
@@ -52,10 +52,10 @@ def worded(channel: Channel, alert: Alert, templates: Templates) -> Rendered:
 def send(channel: Channel, alert: Alert, message: Message, limit: float = SEND_LIMIT) -> str:
     """Send an alert, as ``worded`` for this URL, and wait for the answer, at most ``limit`` seconds.
 
-    What hangs longer stays behind in a daemon thread; other URLs, and the end of the process, do not wait.
+    A request that hangs longer stays in a daemon thread: neither other URLs nor the end of the process wait.
 
     Returns:
-        "" when the service took it; else why not, in at most 200 characters without secrets.
+        "" when the service accepted it; else why not, in at most 200 characters without secrets.
     """
     answer: SimpleQueue[str] = SimpleQueue()
     threading.Thread(
@@ -72,7 +72,7 @@ def _notify(channel: Channel, alert: Alert, message: Message) -> str:
     one.add(channel.service)
     with captured() as said:
         try:
-            taken = bool(
+            accepted = bool(
                 one.notify(
                     body=message.body,
                     title=message.heading if _shows_title_in_body(channel.service) else message.title,
@@ -83,7 +83,7 @@ def _notify(channel: Channel, alert: Alert, message: Message) -> str:
             )
         except Exception as error:  # noqa: BLE001 - a plugin can raise anything; it is one URL's failure
             return masked(f"{type(error).__name__}: {error}", channel.secrets)
-    if taken:
+    if accepted:
         return ""
     return (
         masked("; ".join(dict.fromkeys(said)), channel.secrets) or "the service refused it without a reason"

@@ -1,14 +1,14 @@
-"""The work of ``gpu-mesh deliver``: sends the queued alerts, each to the URLs that want it.
+"""Sends the queued alerts, each to the URLs that want it; the work of ``gpu-mesh deliver``.
 
-1. One process at a time (``deliver.lock``); a second one leaves.
-2. Nothing queued: leave, before Apprise is even imported.
-3. Settle what no URL wants.
-4. Per URL, all at the same time: send what is due in order of the alerts' numbers. Each attempt enters the
-   state before it is made, and its outcome before the next is sent (that outcome and that next attempt in one
-   write): a kill repeats at most what was on its way, and a state that cannot be saved sends nothing. A URL
-   that refuses one is left alone until that one is due again.
-5. Look again whenever a URL has no more to do, and every second while one is busy, until nothing is due: a
-   slow URL delays no other, not even what was raised meanwhile.
+1. One process works at a time (``deliver.lock``); a second one ends at once.
+2. If no alert is queued, end before Apprise is even imported.
+3. Close the alerts that no URL wants.
+4. For each URL, all at the same time: send what is due, in order of the alerts' numbers. An attempt is saved
+   in the state before it is made. Its outcome is saved before the next alert is sent, in one write with that
+   next attempt. So a kill repeats at most the alert that was on its way, and nothing is sent while the state
+   cannot be saved. A URL that refuses an alert gets no other until that one is due again.
+5. Look for new alerts when a URL is finished, and every second while one is busy, until nothing is due. So a
+   slow URL delays no other, not even for alerts that were raised meanwhile.
 """
 
 from collections.abc import Callable
@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gpu_mesh.alerting.merging import Notification
-from gpu_mesh.delivery import outbox
-from gpu_mesh.delivery.outbox import Closed, Closure
-from gpu_mesh.domain.alert import Alert, Delivery, Level, Progress
-from gpu_mesh.domain.event import Event, Severity, Value, event
+from gpu_mesh.delivery import events, outbox
+from gpu_mesh.delivery.outbox import Closure
+from gpu_mesh.domain.alert import Alert, Delivery, Progress
+from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system import locks
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gpu_mesh.delivery.render import Templates
 
 MOST_AT_ONCE = 32
-"""URLs that are served at the same time."""
+"""URLs that alerts are sent to at the same time."""
 
 LOOK_AGAIN = 1.0
 """Seconds between two looks for new alerts while a URL is busy."""
@@ -42,7 +42,7 @@ LOOK_AGAIN = 1.0
 class Result(Struct, frozen=True):
     """What a run did."""
 
-    exit_code: int = 0  # 1: the configuration or the state cannot be used; a refusal by a service is none
+    exit_code: int = 0  # 1: the configuration or the state cannot be used; a refusal by a service gives 0
     delivered: int = 0
     refused: int = 0
     given_up: int = 0
@@ -68,7 +68,7 @@ def deliver(paths: Paths, settings: Settings, log: Log, clock: Callable[[], floa
                 if not alone:
                     return Result(busy=True)
                 run.send_all()
-            # A second process may have left between our last look and the end of our lock.
+            # Another process may have ended at our lock, after our last look for alerts.
             if not run.has_work():
                 return run.result()
     except (StateError, OSError) as error:
@@ -77,7 +77,7 @@ def deliver(paths: Paths, settings: Settings, log: Log, clock: Callable[[], floa
 
 
 class _Run:
-    """One run's memory: the configuration as read once, until when a URL is left alone, and the counts."""
+    """One run: the configuration, read once; until when a refusing URL is left alone; and the counts."""
 
     def __init__(self, paths: Paths, settings: Settings, log: Log, clock: Callable[[], float]) -> None:
         self._paths, self._settings, self._log, self._clock = paths, settings, log, clock
@@ -85,7 +85,7 @@ class _Run:
         self._configuration: Configuration | None = None
         self._templates: Templates | None = None
         self._refusing: dict[str, float] = {}
-        self._said: set[str] = set()
+        self._written: set[str] = set()
         self._outcomes: list[Progress] = []
 
     def result(self) -> Result:
@@ -98,7 +98,7 @@ class _Run:
         )
 
     def has_work(self) -> bool:
-        """Tell whether there is something to send or to settle."""
+        """Return whether there is an alert to send or to close."""
         alerts = self._file.load().alerts
         if all(alert.done for alert in alerts):
             return False
@@ -117,7 +117,7 @@ class _Run:
         with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
             while True:
                 self._paths.deliver_wanted.unlink(missing_ok=True)
-                self._settle()
+                self._close_finished()
                 due = self._due(self._file.load().alerts, self._clock())
                 for key in due.keys() - busy.keys():
                     busy[key] = pool.submit(self._send, channels[key], due[key])
@@ -133,7 +133,7 @@ class _Run:
 
     def _configured(self) -> "Configuration":
         if self._configuration is None:
-            # Here, because most runs find nothing queued and need neither Apprise nor Jinja.
+            # Imported here: most runs find no alert queued, and need neither Apprise nor Jinja.
             from gpu_mesh.delivery import apprise_config
             from gpu_mesh.delivery.render import Templates
 
@@ -141,7 +141,7 @@ class _Run:
             self._templates = Templates(self._settings.alert_templates)
             self._write(
                 *(
-                    event("alert_config_broken", Severity.ERROR, reason=text, next_step=_TRY)
+                    event("alert_config_broken", Severity.ERROR, reason=text, next_step=events.FIX_AND_TEST)
                     for text in self._configuration.problems
                 ),
                 *(
@@ -151,143 +151,91 @@ class _Run:
             )
         return self._configuration
 
-    def _settle(self) -> None:
+    def _close_finished(self) -> None:
         configuration = self._configured()
         targets, whole = configuration.targets, not configuration.problems
         now = self._clock()
         if not outbox.closable(self._file.load().alerts, targets, now, whole=whole):
             return
         with self._file.update(now) as state:
-            settled = outbox.close(state, targets, now, whole=whole)
-        self._write(*(_given_up(item) for item in settled if item.ending is Closure.EXPIRED))
-        unwanted = [item.alert for item in settled if item.ending is Closure.UNMATCHED]
+            closed = outbox.close(state, targets, now, whole=whole)
+        self._write(*(events.expired(item.alert) for item in closed if item.why is Closure.EXPIRED))
+        unwanted = [item.alert for item in closed if item.why is Closure.UNMATCHED]
         if unwanted:
-            self._write(_unwanted(unwanted, configuration, self._paths, self._settings))
+            from gpu_mesh.delivery.apprise_config import expected_place
 
-    def _send(self, channel: "Channel", letters: tuple[Notification, ...]) -> None:
+            place = expected_place(self._paths, self._settings)
+            self._write(events.sent_nowhere(unwanted, place, has_url=bool(configuration.channels)))
+
+    def _send(self, channel: "Channel", notifications: tuple[Notification, ...]) -> None:
         from gpu_mesh.delivery import sender
 
         assert self._templates is not None
         sent: tuple[Notification, str] | None = None
-        for letter in letters:
-            if not self._enter(channel, sent, letter):
+        for notification in notifications:
+            if not self._record(channel, sent, notification):
                 sent = None
                 continue
-            rendered = sender.worded(channel, letter.alert, self._templates)
+            rendered = sender.worded(channel, notification.alert, self._templates)
             self._write_once("alert_template_broken", rendered.problems)
-            sent = letter, sender.send(channel, letter.alert, rendered.message)
+            sent = notification, sender.send(channel, notification.alert, rendered.message)
             if sent[1]:
                 break
         if sent:
-            self._enter(channel, sent)
+            self._record(channel, sent)
 
-    def _enter(
+    def _record(
         self, channel: "Channel", sent: tuple[Notification, str] | None, then: Notification | None = None
     ) -> bool:
-        """Save, in one write, what came of the letter that was sent and that the next one is begun.
+        """Save in one write the outcome of what was sent, and that the next attempt begins.
 
         Args:
             channel: the URL.
-            sent: the letter, and why it was not delivered ("": it was).
-            then: the next one.
+            sent: what was sent, and why it was not delivered ("": it was).
+            then: what is sent next.
 
         Returns:
-            Whether that one is begun; it may be due no longer.
+            Whether the next attempt has begun; the alert may be no longer due.
         """
-        configuration, now, begun, folded = self._configured(), self._clock(), False, None
+        configuration, now, begun, outcome = self._configured(), self._clock(), False, None
         with self._file.update(now) as state:
             if sent:
-                letter, reason = sent
-                folded = outbox.record_outcome(
+                notification, reason = sent
+                outcome = outbox.record_outcome(
                     state,
-                    letter.alert.id,
+                    notification.alert.id,
                     channel.target.id,
                     reason,
                     configuration.targets,
                     now,
                     whole=not configuration.problems,
-                    merged=letter.merged,
+                    merged=notification.merged,
                 )
             if then:
                 begun = outbox.begin(state, then.alert.id, channel.target, now)
         if sent:
-            self._note(channel, *sent, folded, now)
+            self._note(channel, *sent, outcome, now)
         return begun
 
     def _note(
-        self, channel: "Channel", letter: Notification, reason: str, folded: Delivery | None, now: float
+        self,
+        channel: "Channel",
+        notification: Notification,
+        reason: str,
+        outcome: Delivery | None,
+        now: float,
     ) -> None:
-        self._write(_outcome(channel, letter, reason, folded, now))
+        self._write(events.attempted(channel, notification, reason, outcome, now))
         self._outcomes.append(
-            Progress.DELIVERED if not reason else folded.progress if folded else Progress.GIVEN_UP
+            Progress.DELIVERED if not reason else outcome.progress if outcome else Progress.GIVEN_UP
         )
         if reason:
-            self._refusing[channel.target.id] = now + outbox.retry_delay(folded.attempts if folded else 1)
+            self._refusing[channel.target.id] = now + outbox.retry_delay(outcome.attempts if outcome else 1)
 
     def _write(self, *events: Event) -> None:
         self._log.write(events, self._clock())
 
     def _write_once(self, name: str, texts: tuple[str, ...]) -> None:
-        new = [text for text in texts if text not in self._said]
-        self._said.update(new)
+        new = [text for text in texts if text not in self._written]
+        self._written.update(new)
         self._write(*(event(name, Severity.ERROR, reason=text) for text in new))
-
-
-_TRY = "mend the file, then: gpu-mesh alerts test; alerts wait for it 24 hours"
-
-
-def _outcome(
-    channel: "Channel", letter: Notification, reason: str, folded: Delivery | None, now: float
-) -> Event:
-    alert = letter.alert
-    names: dict[str, Value] = {
-        "alert": alert.id,
-        "node": alert.node,
-        "target": channel.target.id,
-        "service": channel.label,
-        "stands_for": ",".join(map(str, letter.merged)),
-    }
-    attempts = folded.attempts if folded else 1
-    if not reason:
-        return event("alert_delivered", **names, attempts=attempts)
-    if folded is None or folded.progress is Progress.GIVEN_UP:
-        return event(
-            "alert_given_up", Severity.ERROR, **names, attempts=attempts, reason=reason, text=alert.text
-        )
-    wait = max(0.0, folded.next_at - now)
-    return event(
-        "alert_not_delivered",
-        Severity.WARNING,
-        **names,
-        attempts=attempts,
-        reason=reason,
-        next_try_seconds=wait,
-    )
-
-
-def _given_up(item: Closed) -> Event:
-    return event(
-        "alert_given_up",
-        Severity.ERROR,
-        alert=item.alert.id,
-        node=item.alert.node,
-        reason="the alert configuration was broken, or without a URL that waited, for 24 hours",
-        text=item.alert.text,
-    )
-
-
-def _unwanted(alerts: list[Alert], configuration: "Configuration", paths: Paths, settings: Settings) -> Event:
-    from gpu_mesh.delivery.apprise_config import expected_place
-
-    place = expected_place(paths, settings)
-    if configuration.channels:
-        reason = f"no URL in {place} has tags that match"
-    else:
-        reason = f"there is no URL to send alerts to; the configuration is expected in {place}"
-    serious = any(alert.level is not Level.INFO for alert in alerts) or not configuration.channels
-    return event(
-        "alerts_sent_nowhere",
-        Severity.WARNING if serious else Severity.INFO,
-        alerts=",".join(str(alert.id) for alert in alerts),
-        reason=reason,
-    )

@@ -136,7 +136,7 @@ class Witness:
             (alert.id, target, way.attempts)
             for alert in state.alerts
             for target, way in alert.deliveries.items()
-            if way.progress is Progress.PENDING and way.error == outbox.UNTOLD
+            if way.progress is Progress.PENDING and way.error == outbox.NO_OUTCOME
         }
         was = {
             (alert.id, target, way.attempts)

@@ -116,7 +116,7 @@ def test_an_alert_that_was_never_tried_gets_its_try_however_old_it_is() -> None:
 def test_an_attempt_whose_outcome_nobody_noted_is_one_and_is_made_again_after_the_usual_wait() -> None:
     state, chat = state_with(alert()), Target("chat")
     assert outbox.begin(state, 1, chat, 1000.0)
-    assert state.alerts[0].deliveries["chat"] == Delivery(attempts=1, next_at=1030.0, error=outbox.UNTOLD)
+    assert state.alerts[0].deliveries["chat"] == Delivery(attempts=1, next_at=1030.0, error=outbox.NO_OUTCOME)
     assert not outbox.begin(state, 1, chat, 1029.9)
     assert outbox.close(state, (chat,), 1029.9, whole=True) == ()
     assert list(outbox.due(state.alerts, [chat], 1030.0)) == ["chat"]
@@ -199,7 +199,7 @@ def test_an_alert_ends_without_a_last_attempt_only_for_a_reason(
     if folded:
         attempt(state, 1, "chat", folded, (Target("chat"),), 1000.0)
     settled = outbox.close(state, targets, now, whole=whole)
-    assert [item.ending for item in settled] == ([ending] if ending else []), story
+    assert [item.why for item in settled] == ([ending] if ending else []), story
     assert state.alerts[0].done is (ending is not None)
     waiting = [way for way in state.alerts[0].deliveries.values() if way.progress is Progress.PENDING]
     assert not (state.alerts[0].done and waiting)
