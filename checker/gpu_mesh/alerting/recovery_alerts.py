@@ -14,7 +14,7 @@ from gpu_mesh.planning.advice import _ENDED, LEFT_ALONE, step_after, step_now, t
 from gpu_mesh.text import humanize
 
 
-def alert_of(node: Node, settings: Settings, before: NodeState, ending: RecoveryResult) -> Alert | None:
+def alert_of(node: Node, settings: Settings, before: NodeState, result: RecoveryResult) -> Alert | None:
     """Return the alert about a recovery that did not help; None: no alert.
 
     1. A repair that was declined is alerted once in an incident, because another look would find the same.
@@ -26,37 +26,37 @@ def alert_of(node: Node, settings: Settings, before: NodeState, ending: Recovery
         node: the node.
         settings: the monitor's.
         before: the node's state before the attempt was added to it.
-        ending: how the attempt ended.
+        result: how the attempt ended.
     """
-    if ending.outcome is Outcome.RECOVERED or ending.finding is Finding.LEASED:
+    if result.outcome is Outcome.RECOVERED or result.finding is Finding.LEASED:
         return None
-    attempt = ending.attempt()
-    cause = ending.cause or before.cause
-    next_step = step_after(node, ending.finding, cause, ending.words)
-    if ending.outcome is Outcome.DECLINED:
+    attempt = result.attempt()
+    cause = result.cause or before.cause
+    next_step = step_after(node, result.finding, cause, result.words)
+    if result.outcome is Outcome.DECLINED:
         notified = any(
             (past.outcome, past.finding) == (attempt.outcome, attempt.finding)
             for past in before.recovery.attempts
             if past.at >= before.incident_since
         )
         words = diagnose.describe_cause(cause, node) if cause else "asked for"
-        what = "not rebuilt" if ending.action is Action.REBUILD_TUNNEL else "not restarted"
-        text, level = f"{what}: {_with_what_was_found(words, ending.words)}", Level.ERROR
+        what = "not rebuilt" if result.action is Action.REBUILD_TUNNEL else "not restarted"
+        text, level = f"{what}: {_with_what_was_found(words, result.words)}", Level.ERROR
         if not before.failures:
             level = Level.WARNING  # it serves
-        return None if notified else _alert(node, before, ending.at, level, cause, text, next_step)
+        return None if notified else _alert(node, before, result.at, level, cause, text, next_step)
     if before.recovery.called_at:
         return None
     after = replace(
         before, recovery=replace(before.recovery, claim=None, attempts=(*before.recovery.attempts, attempt))
     )
     step = ladder.step(node, settings, after)
-    what = f"{advice.describe_action(ending.action, node, ending.playbook)} {_ENDED[ending.outcome]}"
-    text = f"{what} (attempt {step.made} of {max(step.made, step.allowed)}): {ending.words}"
+    what = f"{advice.describe_action(result.action, node, result.playbook)} {_ENDED[result.outcome]}"
+    text = f"{what} (attempt {step.made} of {max(step.made, step.allowed)}): {result.words}"
     if step.exhausted:
-        return call(node, settings, after, ending.at, text, next_step)
+        return call(node, settings, after, result.at, text, next_step)
     next_step = f"nothing yet: the next attempt is due at {humanize.format_clock(step.due)}; or {next_step}"
-    return _alert(node, before, ending.at, Level.WARNING, cause, text, next_step)
+    return _alert(node, before, result.at, Level.WARNING, cause, text, next_step)
 
 
 def call(

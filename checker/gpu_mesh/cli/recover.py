@@ -48,17 +48,18 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
 def _recover(mesh: Mesh, file: StateFile, log: Log, paths: Paths, only: str, *, force: bool) -> int:
     """Repair; a signal lets what is under way come to an end, for a playbook has processes of its own."""
     from gpu_mesh.recovery import worker  # a dry run probes nothing, and does not pay for the HTTP library
+    from gpu_mesh.recovery.context import Context
 
-    site, before = worker.Context(paths, mesh, file, log), file.load().nodes.get(only)
+    context, before = Context(paths, mesh, file, log), file.load().nodes.get(only)
     signals: list[int] = []
 
     def stop(number: int, _frame: object) -> None:
         signals.append(number)
-        site.stopping.set()
+        context.stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    code = worker.recover(site, only, force=force)
+    code = worker.recover(context, only, force=force)
     # Of one node that was left alone, why has been said.
     left_alone = only and file.load().nodes.get(only) == before
     if sys.stdout.isatty() and not signals and not left_alone:

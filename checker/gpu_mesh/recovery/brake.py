@@ -1,4 +1,7 @@
-"""Decides when so many nodes fail at once that nothing is repaired: what they share is at fault. Pure."""
+"""Decides when so many nodes fail at once that nothing is repaired, because what they share must be at fault.
+
+Deterministic: changes only the state it is given; no IO, no clock.
+"""
 
 from collections.abc import Sequence
 
@@ -13,19 +16,19 @@ from gpu_mesh.domain.state import State
 from gpu_mesh.text.humanize import lasted, plural
 
 WINDOW = 300.0
-"""Seconds: nodes that began to fail within this time fail at once."""
+"""Seconds: nodes that began to fail within this time count as failing at once."""
 
 SMALLEST_MESH = 4
-"""In a smaller mesh half of the nodes is too few to tell anything."""
+"""In a smaller mesh half of the nodes is too few to show anything."""
 
 
 def update(state: State, mesh: Mesh, now: float) -> None:
-    """Put the brake on or off, after a check, and tell people.
+    """Put the brake on or off after a check, and alert people.
 
-    1. On, when more nodes than the setting allows began to fail within WINDOW.
-    2. Off, when no more than that fail, since whenever, or the mesh has become too small.
-    3. That it is on is told once more fail than that without the new ones, of which nobody is told yet; and
-       then from time to time, as of a node that stays offline. That it is off is told if that it was on was.
+    1. On: more nodes than the setting allows began to fail within WINDOW.
+    2. Off: no more nodes than that fail, whenever they began to; or the mesh has become too small.
+    3. People are alerted that it is on when more nodes than that fail without counting those in their grace
+       time, and then reminded from time to time. People are alerted that it is off if they knew it was on.
     """
     nodes = [node for node in mesh.nodes if node.enabled]
     known = [(node.key, state.nodes[node.key]) for node in nodes if node.key in state.nodes]
@@ -42,7 +45,7 @@ def update(state: State, mesh: Mesh, now: float) -> None:
             alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
         state.brake = None
     if state.brake:
-        # A time in the future was noted before the clock was set back, and counts from now.
+        # A time in the future was noted before the clock was set back; it counts from now.
         on = replace(
             state.brake, since=min(state.brake.since, now), notified_at=min(state.brake.notified_at, now)
         )
@@ -57,18 +60,18 @@ def update(state: State, mesh: Mesh, now: float) -> None:
 
 
 def release(state: State) -> None:
-    """Let repairs go on until the brake is off by itself: a person has asked for it."""
+    """Let repairs go on although the brake is on, because a person has asked for it."""
     if state.brake:
         state.brake = replace(state.brake, released=True)
 
 
 def _notify(state: State, on: Brake, failing: Sequence[str], nodes: int, now: float) -> None:
-    muted_for = "" if on.released else ", so none is repaired"
+    held = "" if on.released else ", so none is repaired"
     number = f"{len(failing)} of {nodes} nodes"
     what = f"{number} fail at once"
     if on.notified_at:
         what = f"still {number} fail{lasted(', for {}', on.since, now)}"
     see = "see what they share (power, network, a change)"
     force = "" if on.released else "; to repair them anyway: gpu-mesh recover --force"
-    text = f"{what}{muted_for}: {', '.join(failing)[:200]}"
+    text = f"{what}{held}: {', '.join(failing)[:200]}"
     alerts.raise_monitor_alert(state, now, text, see + force, Level.CRITICAL)

@@ -1,8 +1,9 @@
-"""Knows which nodes a living process of this machine repairs, whatever the clock says; for worker.py.
+"""Locks each node that this process repairs, and finds those that any living process repairs; for worker.py.
 
-A claim ends by the clock, which may be set forward while its recovery goes on, and a state may be lost. So a
-process also holds a lock for each node that it is at, which the kernel lets go when the process ends, however
-it does. The locks are taken and looked at under the state's lock alone: no look is taken for work.
+A claim expires by the clock, which may be set forward while its recovery goes on; and a state may be lost. So
+a process also holds a file lock for each node that it repairs. The kernel releases the lock when the process
+ends, for whatever reason. The locks are taken and looked at only under the state's lock: so a look, which
+takes a lock for a moment, is never mistaken for a repair.
 """
 
 from pathlib import Path
@@ -11,18 +12,18 @@ from typing import IO
 from gpu_mesh.system import locks
 
 FOLDER = "recover.locks"
-"""Below the state folder: a file for each node that was ever repaired. What nobody holds means nothing."""
+"""In the state folder: a file for each node that was ever repaired. An unlocked file means nothing."""
 
 
 class AtWork:
-    """The locks of one process, and a look at those of the others."""
+    """The node locks of this process, and a look at those of the others."""
 
     def __init__(self, state: Path) -> None:
         self._folder = state / FOLDER
         self._held: dict[str, IO[str]] = {}
 
     def begin(self, node: str) -> None:
-        """Hold the node's lock, which nobody does (``nodes``).
+        """Take the node's lock. The caller knows by ``nodes`` that nobody holds it.
 
         Raises:
             OSError: the folder cannot be written.
@@ -32,16 +33,16 @@ class AtWork:
         locks.take(lock)
 
     def end(self, node: str) -> None:
-        """Let go of the node's lock."""
+        """Release the node's lock."""
         self._held.pop(node).close()
 
     @property
     def mine(self) -> frozenset[str]:
-        """The nodes that this process is at."""
+        """The nodes that this process repairs."""
         return frozenset(self._held)
 
     def nodes(self) -> frozenset[str]:
-        """Return the nodes that any living process is at, this one's too.
+        """Return the nodes that any living process repairs, this one included.
 
         Raises:
             OSError: a lock cannot be looked at.

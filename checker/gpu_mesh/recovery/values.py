@@ -1,4 +1,4 @@
-"""The values that the steps of a recovery hand on."""
+"""The values that the steps of a recovery pass to each other. Values only."""
 
 from msgspec import Struct
 
@@ -18,17 +18,17 @@ class Job(Struct, frozen=True):
     node: Node
     claim: Claim
     before: NodeState
-    cause: Cause | None  # as the probe called it
+    cause: Cause | None  # as the probe diagnosed it
 
 
 class Verification(Struct, frozen=True):
     """What the probes after a recovery showed."""
 
-    seen: Observation | None = None  # None: nothing that could be said of the node
+    seen: Observation | None = None  # None: no probe has shown anything about the node
     serves: bool = False
-    detail: str = ""  # what is still wrong, or why nothing can be said; "": the repair is proved
+    detail: str = ""  # what is still wrong, or why nothing is known; "": nothing
 
     @property
-    def proved(self) -> bool:
+    def repaired(self) -> bool:
         """Whether the node serves as it should."""
         return self.serves and not self.detail

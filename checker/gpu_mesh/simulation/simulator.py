@@ -27,7 +27,7 @@ from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.monitor import connectivity, tick
 from gpu_mesh.planning import advice, plan
-from gpu_mesh.recovery import brake, lifecycle
+from gpu_mesh.recovery import brake, lifecycle, verification
 from gpu_mesh.recovery.values import BETWEEN_PROBES, Job, Verification
 from gpu_mesh.silences import silences
 from gpu_mesh.simulation import fake_probe, fake_recovery
@@ -270,8 +270,8 @@ class _Run:
         if after is not before and self._facts[key] is before:
             self._facts[key] = replace(after, since=self._now)
         work.did.append(report.done or (report.looked and not report.success))
-        work.report = lifecycle.rebuilt(work.report, report) if work.report else report
-        if len(work.did) == 1 and lifecycle.follow_up(work.job, report):
+        work.report = verification.rebuilt(work.report, report) if work.report else report
+        if len(work.did) == 1 and verification.follow_up(work.job, report):
             work.action = Action.REBUILD_TUNNEL
             self._act(work)
             return
@@ -283,9 +283,9 @@ class _Run:
         if self._busy.get(job.node.key) is not work:
             return
         seen = self._observe(job.node, job.before)
-        proof = lifecycle.verify(job, seen)
+        proof = verification.verify(job, seen)
         at = self._now + fake_probe.seconds(seen)
-        if (proof.proved) or at + BETWEEN_PROBES >= until:
+        if proof.repaired or at + BETWEEN_PROBES >= until:
             self._enter(at, partial(self._conclude, work, report, proof))
         else:
             self._enter(at + BETWEEN_PROBES, partial(self._prove, work, report, until))
@@ -295,7 +295,7 @@ class _Run:
         if self._busy.get(job.node.key) is not work:
             return
         del self._busy[job.node.key]
-        ending = lifecycle.result_of(job, work.action, report, proof, self._now)
+        ending = verification.result_of(job, work.action, report, proof, self._now)
         lifecycle.record_result(self.state, self.mesh, job, ending, proof, counts=True)
         self._note(
             Event(

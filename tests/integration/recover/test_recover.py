@@ -25,8 +25,9 @@ from gpu_mesh.domain.observation import Fault, Observation, Reply
 from gpu_mesh.domain.recovery import Attempt, Claim, Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeAlerting, NodeState
 from gpu_mesh.recovery import lifecycle
+from gpu_mesh.recovery.context import Context
 from gpu_mesh.recovery.values import Job, Verification
-from gpu_mesh.recovery.worker import Context, recover
+from gpu_mesh.recovery.worker import recover
 from gpu_mesh.standin.server import Standin, free_port
 from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system import paths as folders

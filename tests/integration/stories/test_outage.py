@@ -13,7 +13,7 @@ from gpu_mesh.delivery.worker import deliver
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.monitor.check import check
-from gpu_mesh.recovery import lifecycle
+from gpu_mesh.recovery import lifecycle, verification
 from gpu_mesh.recovery.values import Job, Verification
 from gpu_mesh.standin.server import Standin, free_port
 from gpu_mesh.storage.state_file import StateFile
@@ -74,7 +74,7 @@ class Story:
                         reason=f"ssh: connect to host {HOST} port 22: Connection timed out",
                     )
                     proof = Verification(detail="not probed")
-                    ending = lifecycle.result_of(job, job.claim.action, report, proof, self.now)
+                    ending = verification.result_of(job, job.claim.action, report, proof, self.now)
                     lifecycle.record_result(state, mesh, job, ending, proof, counts=True)
                     self.declined += 1
             assert deliver(self.site.paths, mesh.settings, self.log, lambda: self.now).exit_code == 0

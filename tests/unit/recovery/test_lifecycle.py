@@ -9,7 +9,7 @@ from gpu_mesh.domain.recovery import Finding, Outcome
 from gpu_mesh.domain.state import State
 from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.monitor import tick
-from gpu_mesh.recovery import lifecycle
+from gpu_mesh.recovery import lifecycle, verification
 from gpu_mesh.recovery.values import Job
 
 NOW = 1_800_000_000.0
@@ -41,8 +41,8 @@ def hours(report: PlaybookResult, *, unloaded: range = range(0)) -> tuple[State,
         tick.apply(state, MESH, tick.MeshObservation({"gpu1": seen}), at, at)
         job = lifecycle.claim(state, MESH, at + 1, 1)
         if isinstance(job, Job):
-            proof = lifecycle.verify(job, on_the_cpu(at + 5, loaded=not report.done))
-            ending = lifecycle.result_of(job, job.claim.action, report, proof, at + 6)
+            proof = verification.verify(job, on_the_cpu(at + 5, loaded=not report.done))
+            ending = verification.result_of(job, job.claim.action, report, proof, at + 6)
             lifecycle.record_result(state, MESH, job, ending, proof, counts=True)
             outcomes.append(ending.outcome)
     return state, outcomes

@@ -18,7 +18,7 @@ from gpu_mesh.domain.observation import Observation, Reply
 from gpu_mesh.domain.recovery import Attempt, Claim, Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeRecovery, NodeState, State
 from gpu_mesh.planning import advice, plan
-from gpu_mesh.recovery import lifecycle
+from gpu_mesh.recovery import verification
 from gpu_mesh.recovery.values import Job, Verification
 from gpu_mesh.reporting.report import report
 from gpu_mesh.simulation import fake_recovery
@@ -146,7 +146,7 @@ def endings(node: Node, before: NodeState, cause: Cause) -> Iterator[RecoveryRes
             for effect in Effect:
                 facts = Facts(SHOWS.get(cause, Scenario.OK), look=look, restart=effect, rebuild=effect)
                 done, _ = fake_recovery.act(job, action, facts, Mesh((node,)), NOW)
-                yield lifecycle.result_of(job, action, done, still, NOW)
+                yield verification.result_of(job, action, done, still, NOW)
     for words, _ in ANSWERS if node.recovery is RecoveryKind.COMMAND else ():
         words = f"mesh_node_recovery_command was run: {words}"
         yield RecoveryResult(NOW, Action.RESTART_OLLAMA, Outcome.FAILED, Finding.SILENT, cause, words, cause)
