@@ -1,1 +1,1 @@
-"""Runs a playbook on a host, and judges what came of it."""
+"""Runs a playbook on a host and evaluates its result."""

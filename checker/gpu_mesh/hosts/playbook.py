@@ -23,23 +23,23 @@ from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.inventory import cache
 
 HOLD_MARGIN = 30
-"""Seconds that a lease outlasts the time limit of the playbook that takes it."""
+"""Seconds that a lease lasts beyond the time limit of the playbook that takes it."""
 
 _DAY = 86400.0
 
 _BULKY = ("headers", "expected_models", "alert_tags", "groups")
-"""Fields of a node that no playbook needs; headers may hold a token."""
+"""Fields of a node that no playbook needs; headers may contain a token."""
 
 
 def find(action: Action, folder: str = "") -> Path:
     """Return the action's playbook: the operator's own, else the wheel's, else the checkout's.
 
     Args:
-        action: what is to be done.
+        action: the action.
         folder: the setting ``mesh_monitor_recovery_playbooks``; "": none.
 
     Raises:
-        FileNotFoundError: there is none, which only a broken installation explains.
+        FileNotFoundError: there is none; the installation is broken.
     """
     package = Path(__file__).resolve().parents[1]
     folders = [Path(folder)] if folder else []
@@ -91,7 +91,7 @@ def run(
             **(_here(folder) if local else {}),
             **(extra or {}),
         }
-        # Written to a file, for ansible-runner puts what it is handed into the process list.
+        # In a file, because ansible-runner puts its arguments into the process list.
         (folder / "env/extravars").write_text(json.dumps(_literal(values)), encoding="utf-8")
         (folder / "env/settings").write_text(json.dumps({"pexpect_timeout": 0.5}), encoding="utf-8")
         mark = uuid.uuid4().hex
@@ -134,7 +134,7 @@ def run(
 
 
 def _literal(value: object) -> object:
-    """Mark each string as one that is no template: what the inventory said is resolved already."""
+    """Mark each string as no template: the inventory's values are resolved already."""
     if isinstance(value, str):
         return {"__ansible_unsafe": value}
     if isinstance(value, Mapping):
@@ -143,7 +143,7 @@ def _literal(value: object) -> object:
 
 
 def _here(folder: Path) -> dict[str, str]:
-    """Return the connection variables that act on this very host, with this very Python."""
+    """Return the connection variables for a run on this host, with this Python."""
     return {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
@@ -152,15 +152,15 @@ def _here(folder: Path) -> dict[str, str]:
 
 
 def _absolute(source: str) -> str:
-    """Make a path absolute, for the run has another working directory; a host list such as ``a,`` stays."""
+    """Make a path absolute: the run has another working directory. A host list such as ``a,`` stays."""
     return str(Path(source).absolute()) if Path(source).exists() else source
 
 
 def _environment(folder: Path, mark: str) -> dict[str, str]:
-    """Return what differs from our own environment.
+    """Return the environment variables that differ from those of this process.
 
-    ANSIBLE_CONFIG names the file by which the inventory was read, for the run has another working directory.
-    The control path is a Unix socket, so its folder's name must be short.
+    ANSIBLE_CONFIG names the file that the inventory was read with, because the run has another working
+    directory. The control path is a Unix socket, so its folder's name must be short.
     """
     config = cache.ansible_config(os.environ)
     return {
@@ -185,7 +185,7 @@ _PARTS = ("env", "tmp", "cp")
 @contextlib.contextmanager
 def _private_folder() -> Iterator[Path]:
     _sweep(time.time())
-    folder = Path(tempfile.mkdtemp(prefix="gm-"))  # 0700 by mkdtemp's promise
+    folder = Path(tempfile.mkdtemp(prefix="gm-"))  # mkdtemp guarantees mode 0700
     try:
         for name in _PARTS:
             (folder / name).mkdir(mode=0o700)
@@ -195,7 +195,7 @@ def _private_folder() -> Iterator[Path]:
 
 
 def _sweep(now: float) -> None:
-    """Remove what runs left behind that were killed more than a day ago."""
+    """Remove the folders of runs that were killed more than a day ago."""
     for folder in Path(tempfile.gettempdir()).glob("gm-*"):
         with contextlib.suppress(OSError):
             seen = folder.lstat()
@@ -205,7 +205,7 @@ def _sweep(now: float) -> None:
 
 
 def _tail(folder: Path) -> str:
-    """Return ansible-playbook's last words: an error from before any task is told nowhere else."""
+    """Return the last lines of ansible-playbook: an error before the first task is shown nowhere else."""
     for path in folder.glob("artifacts/*/stdout"):
         text = path.read_text(encoding="utf-8", errors="replace")[-4000:]
         lines = [line for line in text.splitlines() if line.strip()]

@@ -1,7 +1,7 @@
-"""Judges what ansible-runner told of one playbook. Pure.
+"""Decides from ansible-runner's events whether a playbook succeeded, and what it found. Pure.
 
-ansible-runner's own word for success is not taken: it says so too when no host matched. The node must be
-among those that finished, and not among those that failed or could not be reached.
+ansible-runner's own status is not enough: it reports success even when no host matched. The node must be
+among the hosts that finished, and not among those that failed or were unreachable.
 """
 
 import re
@@ -18,7 +18,7 @@ _HOST_DOWN = re.compile(
     r"ssh: connect to host|could not resolve|not known|timed out during banner|no route to host",
     re.IGNORECASE,
 )
-"""What ssh says when it got no connection at all. Everything else it says comes after one."""
+"""What ssh says when it cannot connect at all. Its other messages come after a connection."""
 
 _TELLING = re.compile(
     r"permission denied|verification failed|too many auth|unprotected private|unable to negotiate",
@@ -36,9 +36,9 @@ class PlaybookResult(Struct, frozen=True):
     success: bool
     contacted: str  # the host that was acted on, or that could not be reached
     unreachable: bool = False
-    looked: bool = False  # the look was over or a task changed something: more may have been touched
-    stopped: bool = False  # our own end cut it off
-    reason: str = ""  # why it did not succeed: one line, at most 200 characters, nothing secret
+    looked: bool = False  # the look was finished, or a task changed something: the host may be changed
+    stopped: bool = False  # it was ended because the monitor was told to stop
+    reason: str = ""  # why it did not succeed: one line, at most 200 characters, no secret
     finding: Finding = Finding.NONE
     done: bool = False  # something was restarted and seen to answer
     said: str = ""  # what was found and done, in words
@@ -51,12 +51,12 @@ def took_too_long(limit: float) -> str:
 
 
 def counts(event: dict[str, Any]) -> bool:
-    """Tell whether an event of ansible-runner's is one that the others here need."""
-    return event.get("event") in _JUDGED or _tells(event)
+    """Return whether ``read_result`` needs this event of ansible-runner's."""
+    return event.get("event") in _JUDGED or _shows_progress(event)
 
 
-def _tells(event: dict[str, Any]) -> bool:
-    """Tell whether a task that went well left word of the look, or changed something."""
+def _shows_progress(event: dict[str, Any]) -> bool:
+    """Return whether a task that succeeded reported what the look found, or changed something."""
     result = (event.get("event_data") or {}).get("res") or {}
     return event.get("event") == "runner_on_ok" and bool(result.get("ansible_stats") or result.get("changed"))
 
@@ -64,15 +64,15 @@ def _tells(event: dict[str, Any]) -> bool:
 def read_result(
     playbook: Path, key: str, events: list[dict[str, Any]], rc: int | None, printed: str, contacted: str
 ) -> PlaybookResult:
-    """Say what came of a run.
+    """Return the result of a run.
 
     Args:
         playbook: the playbook.
         key: the node's.
         events: those of ansible-runner's that count.
         rc: ansible-playbook's exit status.
-        printed: its last words.
-        contacted: the host that was to be acted on.
+        printed: the last lines that it printed.
+        contacted: the host that it should act on.
     """
     stats: dict[str, Any] = {}
     artifacts: dict[str, Any] = {}
@@ -84,7 +84,7 @@ def read_result(
         if event["event"] == "playbook_on_stats":
             stats = data
         elif event["event"] == "runner_on_ok":
-            # Also here, for a run that is ended has no statistics.
+            # Also here, because a run that is cut off has no statistics.
             artifacts = (result.get("ansible_stats") or {}).get("data") or artifacts
         elif event["event"] == "runner_on_unreachable":
             unreachable, words = True, _words(data)
@@ -121,7 +121,7 @@ def read_result(
 
 
 def _finding(word: object) -> Finding:
-    """Read the playbook's word; an operator's own playbook may use others."""
+    """Return the playbook's word as a Finding; an operator's own playbook may use other words: NONE."""
     try:
         return Finding(str(word or ""))
     except ValueError:
@@ -129,7 +129,7 @@ def _finding(word: object) -> Finding:
 
 
 def _words(data: dict[str, Any]) -> str:
-    """Return the most telling of what a failed task said; Ansible itself has censored no_log."""
+    """Return the most useful message of a failed task; Ansible has already censored no_log."""
     result = data.get("res") or {}
     for field in ("msg", "stderr", "stdout", "censored"):
         words = str(result.get(field) or "").strip()
@@ -147,13 +147,13 @@ def _ssh_reason(words: str) -> str:
 
 
 def _delegate(data: dict[str, Any]) -> str:
-    """Return the host that a task was delegated to: when it is unreachable, Ansible blames the node."""
+    """Return the host that a task was delegated to: if it is unreachable, Ansible names the node instead."""
     delegated = (data.get("res") or {}).get("_ansible_delegated_vars") or {}
     return str(delegated.get("ansible_delegated_host") or delegated.get("ansible_host") or "")
 
 
 def of_own_playbook(report: PlaybookResult) -> PlaybookResult:
-    """Judge an operator's own playbook: it may have touched anything, and told nothing."""
+    """Return the result of an operator's own playbook: it may have changed the host without a report."""
     return replace(
         report,
         done=report.success and report.finding not in _LEFT_ALONE,

@@ -1,8 +1,8 @@
-"""Ends what the run of a playbook leaves behind, also when the process that runs it is killed.
+"""Ends the processes that a playbook leaves behind, even when the process that runs it is killed.
 
-Ansible's workers, modules and ssh masters share no process group, so they are known by a variable in their
-environment. `python hosts/reaper.py MARK FOLDER` waits for the end of its standard input, which the process
-that runs the playbook holds open: it comes with that process's death, whatever the reason.
+Ansible's workers, modules and ssh masters share no process group. So they are recognised by a variable in
+their environment. ``python hosts/reaper.py MARK FOLDER`` waits for the end of its standard input. The process
+that runs the playbook keeps this open, so it ends when that process dies, for whatever reason.
 """
 
 import os
@@ -16,13 +16,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MARK = "GPU_MESH_RUN"
-"""Environment variable by which a run's own processes are known; a recovery command drops it."""
+"""Environment variable that marks the processes of a run; a recovery command drops it."""
 
-_PASSES, _BETWEEN = 50, 0.1  # a process may start another one while it is being ended
+_PASSES, _BETWEEN = 50, 0.1  # a process may start another one before it is ended
 
 
 def end(mark: str) -> None:
-    """End all processes with that mark, as far as they are this user's."""
+    """End all processes of this user that have the mark."""
     wanted = f"{MARK}={mark}".encode()
     for _ in range(_PASSES):
         if not _end_once(wanted):
@@ -38,16 +38,16 @@ def _end_once(wanted: bytes) -> bool:
                 found = True
                 os.kill(int(entry.name), signal.SIGKILL)
         except OSError:
-            continue  # not ours to read, or gone by now
+            continue  # it belongs to another user, or has ended
     return found
 
 
 @contextmanager
 def tied(mark: str, folder: Path) -> Iterator[None]:
-    """Let the processes with that mark, and the folder, not outlive this process, nor the block.
+    """End the processes with the mark, and remove the folder, when the block or this process ends.
 
     Raises:
-        OSError: the process that sees to it cannot be started.
+        OSError: the process that does this cannot be started.
     """
     command = [sys.executable, "-I", "-S", __file__, mark, str(folder)]
     quiet = subprocess.DEVNULL
@@ -61,7 +61,7 @@ def tied(mark: str, folder: Path) -> Iterator[None]:
 
 
 def _wait(mark: str, folder: str) -> None:
-    # A stop of the whole service reaches this process, too; it still has to see the others end.
+    # A stop of the whole service signals this process too. It must live until the others have ended.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError):
