@@ -17,7 +17,7 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str) -> str:
     Args:
         of: the report.
         log_tail: the newest lines of the central log.
-        start_command: what starts the monitor, for one that does not run.
+        start_command: the command that starts the monitor, shown when it does not run.
     """
     lines = [_monitor_line(of, start_command)]
     if of.mesh.offline_since:
@@ -26,8 +26,8 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str) -> str:
     if of.mesh.unprobed:
         lines.append(f"⚠️ The monitor could not probe {plural(of.mesh.unprobed, 'node')}; the log says why")
     if of.mesh.alerts_without_url:
-        unheard = plural(of.mesh.alerts_without_url, "alert")
-        lines.append(f"⚠️ {unheard} reached nobody, for no URL wants them; see: gpu-mesh alerts test")
+        unsent = plural(of.mesh.alerts_without_url, "alert")
+        lines.append(f"⚠️ {unsent} reached nobody, because no URL wants them; see: gpu-mesh alerts test")
     if of.mesh.inventory_error:
         lines += [
             "⚠️ The inventory's newest edit is not in force:",
@@ -92,7 +92,7 @@ def dashboard(of: Report, recent: tuple[Alert, ...], minutes: int) -> list[str]:
     Args:
         of: the report.
         recent: the alerts to show.
-        minutes: the time that they are from.
+        minutes: the time that they cover.
     """
     header = ("", "node", "status", "response", "success", "score")
     rows = [

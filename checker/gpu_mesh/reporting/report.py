@@ -1,4 +1,4 @@
-"""What the mesh looks like now: one value, from which the reports for people are written. Pure."""
+"""Describes the mesh as it is now in one value: for the reports to people and the JSON output. Pure."""
 
 from msgspec import Struct
 
@@ -34,7 +34,7 @@ class NodeReport(Struct, frozen=True):
     detail: str
     next_step: str
     consecutive_failures: int
-    answers: bool  # in the last check; if not, what it says of itself below is from its last answer
+    answers: bool  # in the last check; if not, models, version and the like are from its last answer
     response_ms: float | None
     usual_response_ms: float | None
     success_rate: float | None
@@ -45,12 +45,12 @@ class NodeReport(Struct, frozen=True):
     version: str
     last_check: float | None
     recovering: bool
-    recovery_attempts: int  # of this incident and the last hour, that may have touched something
-    last_recovery: str  # what came of the last one in this incident, in words
+    recovery_attempts: int  # of this incident and the last hour, without declined ones
+    last_recovery: str  # how the last one in this incident ended, in words
     recovery_reason: str  # why nothing is repaired now; "": it will be, or there is nothing to repair
-    next_recovery: float | None  # when the next attempt is due; None: no wait is what stands against it
-    alerts_muted: str  # why people are not told of it now; "": they are, or there is nothing to tell
-    silenced_until: float | None  # when its alerts are told again; None: they are told now
+    next_recovery: float | None  # when the next attempt is due; None: it does not depend on time alone
+    alerts_muted: str  # why its alerts are muted now; "": they are not, or there is nothing to alert
+    silenced_until: float | None  # when the silence of its alerts ends; None: they are not silenced
 
 
 class MeshReport(Struct, frozen=True):
@@ -65,8 +65,8 @@ class MeshReport(Struct, frozen=True):
     unprobed: int  # nodes that the monitor itself could not probe in the last check
     inventory_error: str
     alerts_waiting: int  # not yet delivered to every URL
-    alerts_without_url: int  # of the history, warnings and above that no URL was there for
-    silences: tuple[InForce, ...]  # and the maintenance windows that are open
+    alerts_without_url: int  # warnings and above in the history that no URL wanted
+    silences: tuple[InForce, ...]  # those in force, and the open maintenance windows
 
 
 class Report(Struct, frozen=True):
@@ -93,7 +93,7 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
         at=now,
         mesh=MeshReport(
             health=uptime.mesh_health(mesh, state),
-            # A check in the future was written by a clock that has been set back since.
+            # A check in the future was noted before the clock was set back.
             stale=not -interval <= now - state.tick.at <= STALE_INTERVALS * interval,
             last_check=state.tick.at or None,
             interval=interval,
@@ -203,7 +203,7 @@ def _why_muted(known: NodeState, silenced: silences.MutedUntil | None, now: floa
         return silences.describe_silence(silenced, now) if silenced else "silenced"
     return {
         Muted.DEPENDENCY: f"{known.alerting.inhibited_by} fails, which explains it",
-        Muted.MESH: "one alert told of all nodes that fail at once",
+        Muted.MESH: "one alert covers all nodes that fail at once",
         Muted.GRACE: "new node, never healthy yet",
         None: "",
     }[known.alerting.muted_for]

@@ -1,4 +1,4 @@
-"""Decides which node serves a request best. Pure."""
+"""Decides which node a request should go to. Pure."""
 
 from collections.abc import Iterable
 
@@ -12,9 +12,12 @@ def best(mesh: Mesh, state: State, model: str = "") -> Node | None:
     """Choose the node for a request: healthy, highest score, then lower usual response time, then key.
 
     Args:
-        mesh: the nodes to choose from; disabled ones are not.
-        state: what is known of them.
+        mesh: the nodes to choose from, except disabled ones.
+        state: their state.
         model: only nodes that have this model; ":latest" may be left out. "": any.
+
+    Returns:
+        The node; None when no node is healthy and has the model.
     """
     return min(
         _candidates(mesh, state, model),

@@ -146,7 +146,7 @@ def test_the_status_says_that_alerts_reach_nobody() -> None:
         for number, level, done in ((1, Level.ERROR, True), (2, Level.INFO, True), (3, Level.ERROR, False))
     )
     text = console.status_text(report(MESH, known, NOW), [], "")
-    assert "⚠️ 1 alert reached nobody, for no URL wants them; see: gpu-mesh alerts test" in text
+    assert "⚠️ 1 alert reached nobody, because no URL wants them; see: gpu-mesh alerts test" in text
 
 
 def test_the_status_shows_an_inventory_that_is_not_in_force() -> None:
