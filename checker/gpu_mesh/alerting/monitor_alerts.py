@@ -3,13 +3,14 @@
 Deterministic: changes only the state it is given; no IO, no clock. monitor/unit_failures.py asks systemd.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from gpu_mesh.alerting import alerts
 from gpu_mesh.domain.alert import Alert, Level
 from gpu_mesh.domain.mesh import Settings
+from gpu_mesh.domain.recovery import Brake
 from gpu_mesh.domain.state import FailedUnit, State, Tick
 from gpu_mesh.text.humanize import format_duration, lasted, moment, plural
 
@@ -218,3 +219,35 @@ def note_set_aside(
         if other_version
         else "look for a full or failing disk; the file may be deleted once looked at",
     )
+
+
+def note_brake_on(state: State, on: Brake, failing: Sequence[str], nodes: int, now: float) -> None:
+    """Alert that so many nodes fail at once that nothing is repaired; later, that it is still so.
+
+    Args:
+        state: changed in place; the caller holds the lock and saves it.
+        on: the brake.
+        failing: keys of the failing nodes.
+        nodes: how many are watched.
+        now: Unix seconds.
+    """
+    number = f"{len(failing)} of {nodes} nodes"
+    what = f"{number} fail at once"
+    if on.notified_at:
+        what = f"still {number} fail{lasted(', for {}', on.since, now)}"
+    held = "" if on.released else ", so none is repaired"
+    force = "" if on.released else "; to repair them anyway: gpu-mesh recover --force"
+    alerts.raise_monitor_alert(
+        state,
+        now,
+        f"{what}{held}: {', '.join(failing)[:200]}",
+        f"see what they share (power, network, a change){force}",
+        Level.CRITICAL,
+    )
+
+
+def note_brake_off(state: State, failing: int, nodes: int, now: float) -> None:
+    """Tell those who heard of the brake that repairs resume."""
+    verb = "fails" if failing == 1 else "fail"
+    text = f"Automatic repairs resume: {failing} of {plural(nodes, 'node')} still {verb}"
+    alerts.raise_monitor_alert(state, now, text, "", Level.INFO)

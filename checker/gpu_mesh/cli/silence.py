@@ -1,7 +1,6 @@
 """``gpu-mesh silence``: mute the alerts of nodes, groups or everything; list what is muted; end it."""
 
 import argparse
-import difflib
 import os
 import pwd
 import sys
@@ -25,6 +24,7 @@ from gpu_mesh.system.paths import Paths
 from gpu_mesh.text import humanize
 from gpu_mesh.text.humanize import moment, until_words
 from gpu_mesh.text.sanitize import one_line
+from gpu_mesh.text.suggest import did_you_mean
 from gpu_mesh.text.table import aligned
 
 EXAMPLE = "gpu-mesh silence add iceland --for 2h --reason 'driver update'"
@@ -145,7 +145,7 @@ def read(request: Request, mesh: Mesh, author: str, now: float) -> Silence:
     return Silence(
         id=0,
         at=now,
-        until=now + humanize.parse_duration(request.length, silences.LONGEST),
+        until=now + humanize.parse_duration(request.length, 60, silences.LONGEST),
         reason=reason,
         author=one_line(author, 60) or "somebody",
         nodes=tuple(key for key in keys if key in request.names),
@@ -253,10 +253,6 @@ def _told(added: Silence, now: float) -> str:
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     names = tuple(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    if near:
-        return f"did you mean {near[0]}?"
-    if name == "all":
-        return "to silence everything: --all"
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"there are: {', '.join(names[:_LISTED])}{more}"
+    all_there_are = f"there are: {', '.join(names[:_LISTED])}{more}"
+    return did_you_mean(name, names, "to silence everything: --all" if name == "all" else all_there_are)

@@ -5,7 +5,6 @@ to it alone, its log is captured, and only the scheme and a plain host name of a
 (Apprise's own privacy URL shows paths, headers and topics, which are often secret.)
 """
 
-import difflib
 import hashlib
 import json
 import logging
@@ -26,6 +25,7 @@ from gpu_mesh.delivery.outbox import Target
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text.sanitize import one_line
+from gpu_mesh.text.suggest import nearest
 
 NAMES = ("apprise.yml", "apprise.yaml", "apprise.conf", "apprise.txt")
 LARGEST = 131072  # bytes; Apprise itself reads no more
@@ -205,7 +205,7 @@ def _service(entry: Entry) -> tuple[apprise.NotifyBase | None, list[str]]:
 def _misspelt_tags(raw: object, service: apprise.NotifyBase) -> Iterator[str]:
     """Yield a note on each option that looks like ``tag`` but is not the service's: Apprise ignores it."""
     for key in _options(raw):
-        if key not in _TAG and difflib.get_close_matches(key.lower(), _TAG, cutoff=0.65):
+        if key not in _TAG and nearest(key.lower(), _TAG, similar=0.65):
             details = plugins.details(type(service))  # type: ignore[no-untyped-call] # Apprise leaves it untyped
             if key not in details["args"] and key not in details["tokens"]:
                 yield f"the option {key} means nothing; if it shall be a tag, write tag:"

@@ -1,6 +1,5 @@
 """Defines the shape of ``mesh_node_maintenance``, and reads its windows; for inventory/variables.py."""
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -8,6 +7,7 @@ from typing import Any
 
 from gpu_mesh.domain.mesh import UTC_NAME, Day, Window
 from gpu_mesh.inventory.value_types import BOOLEAN, TEXT, Shape, ShapeError, quoted
+from gpu_mesh.text.suggest import did_you_mean
 
 EXAMPLE = '{days: [sat, sun], from: "03:00", to: "05:00", zone: Europe/Berlin}'
 _TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
@@ -62,9 +62,9 @@ def _zone(value: object) -> str:
     try:
         zoneinfo.ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # unknown, impossible, a folder of zones
-        near = difflib.get_close_matches(name, zoneinfo.available_timezones(), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ShapeError(f"must be a time zone such as Europe/Berlin, not {quoted(value)}{hint}") from None
+        hint = did_you_mean(name, zoneinfo.available_timezones())
+        wrong = f"must be a time zone such as Europe/Berlin, not {quoted(value)}"
+        raise ShapeError("; ".join(filter(None, (wrong, hint)))) from None
     return name
 
 
@@ -99,8 +99,7 @@ def _window(value: object) -> tuple[Window | None, list[str]]:
     problems, given = [], {}
     for name, content in value.items():
         if name not in _ENTRIES:
-            near = difflib.get_close_matches(str(name), _ENTRIES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"a window has: {', '.join(_ENTRIES)}"
+            hint = did_you_mean(str(name), _ENTRIES, f"a window has: {', '.join(_ENTRIES)}")
             problems.append(f"{quoted(name)} is not part of a window; {hint}")
             continue
         field, read = _ENTRIES[name]

@@ -1,6 +1,5 @@
 """Decides which Mesh an inventory describes, or finds every mistake in it; for ansible_reader.py. Pure."""
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from gpu_mesh.inventory.host_names import authority, host_with_port, is_host, wi
 from gpu_mesh.inventory.mistakes import Mistake
 from gpu_mesh.inventory.value_types import TEXT, ShapeError, quoted
 from gpu_mesh.inventory.variables import ROLE_VARIABLES, VARIABLES, is_known
+from gpu_mesh.text.suggest import did_you_mean, nearest
 
 MONITORS, NODES = "mesh_monitors", "mesh_nodes"
 OLLAMA_PORT = 11434
@@ -145,7 +145,7 @@ def _blame_group(host: _Host) -> None:
     """Report a group whose name is almost one of the two: otherwise the host would be ignored silently."""
     absent = {MONITORS, NODES} - set(host.raw.groups)
     for group in host.raw.groups:
-        for meant in difflib.get_close_matches(group.lower(), absent, cutoff=_SIMILAR):
+        if meant := nearest(group.lower(), absent, similar=_SIMILAR):
             problem = f"is in the group {group}, which the mesh does not know; did you mean {meant}?"
             host.mistakes.append(Mistake(problem, host.key))
 
@@ -153,8 +153,8 @@ def _blame_group(host: _Host) -> None:
 def _blame_unknown(host: _Host) -> None:
     for name in host.raw.variables:
         if name.startswith("mesh_") and not is_known(name):
-            near = difflib.get_close_matches(name, [*VARIABLES, *ROLE_VARIABLES], n=1)
-            hint = f"did you mean {near[0]}?" if near else "docs/variables.md lists them all"
+            known = [*VARIABLES, *ROLE_VARIABLES]
+            hint = did_you_mean(name, known, "docs/variables.md lists them all")
             host.blame(name, f"is not a variable of the mesh; {hint}")
 
 
@@ -278,9 +278,8 @@ def _blame_parents(hosts: Sequence[_Host], nodes: Sequence[Node]) -> None:
         if node.parent == node.key:
             host.blame(name, "must not be the node itself")
         elif node.parent not in parents:
-            near = difflib.get_close_matches(node.parent, parents, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            host.blame(name, f"must be a node's inventory name, not {quoted(node.parent)}{hint}")
+            wrong = f"must be a node's inventory name, not {quoted(node.parent)}"
+            host.blame(name, "; ".join(filter(None, (wrong, did_you_mean(node.parent, parents)))))
         elif _leads_back(node.key, parents):
             host.blame(name, f"must not lead back to the node: {node.parent} is also below it")
 

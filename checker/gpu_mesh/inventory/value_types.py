@@ -4,7 +4,6 @@ INI inventories give strings and Python literals, YAML gives typed values. So "5
 and no as true and false, and a comma-separated string as a list.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from msgspec import Struct
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.mesh import LAST_RUNG
 from gpu_mesh.inventory.host_names import authority, host_with_port, is_host, without_brackets
+from gpu_mesh.text.suggest import did_you_mean
 
 _TRUTHS = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 _SHOWN = 60  # characters of a wrong value that a message repeats
@@ -210,9 +210,8 @@ def _playbooks(value: object) -> dict[str, str]:
     known = [*Cause, LAST_RUNG]
     for name, path in value.items():
         if name not in known:
-            nearest = difflib.get_close_matches(str(name), known, 1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else f"; there are {', '.join(known)}"
-            raise ShapeError(f"has no cause {quoted(name)}{hint}")
+            hint = did_you_mean(str(name), known, f"there are {', '.join(known)}")
+            raise ShapeError(f"has no cause {quoted(name)}; {hint}")
         if not isinstance(path, str) or not path.startswith("/") or not path.isprintable():
             raise ShapeError(f"must name the playbook of {name} by its absolute path on the monitor")
     return {str(name): path for name, path in value.items()}

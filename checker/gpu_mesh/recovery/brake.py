@@ -3,17 +3,14 @@
 Deterministic: changes only the state it is given; no IO, no clock.
 """
 
-from collections.abc import Sequence
-
 from msgspec.structs import replace
 
-from gpu_mesh.alerting import alerts, holds
+from gpu_mesh.alerting import alerts, holds, monitor_alerts
 from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.recovery import Brake
 from gpu_mesh.domain.state import State
-from gpu_mesh.text.humanize import lasted, plural
 
 WINDOW = 300.0
 """Seconds: nodes that began to fail within this time count as failing at once."""
@@ -40,21 +37,17 @@ def update(state: State, mesh: Mesh, now: float) -> None:
             state.brake = Brake(now)
     elif len(failing) <= most or len(nodes) < SMALLEST_MESH or not settings.recovery_brake:
         if state.brake.notified_at:
-            verb = "fails" if len(failing) == 1 else "fail"
-            text = f"Automatic repairs resume: {len(failing)} of {plural(len(nodes), 'node')} still {verb}"
-            alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
+            monitor_alerts.note_brake_off(state, len(failing), len(nodes), now)
         state.brake = None
     if state.brake:
-        # A time in the future was noted before the clock was set back; it counts from now.
-        on = replace(
-            state.brake, since=min(state.brake.since, now), notified_at=min(state.brake.notified_at, now)
-        )
+        on = state.brake
         known_long = sum(not holds.is_new(was, settings, now) for _, was in failing)
         if (on.notified_at or known_long > most) and alerts.is_reminder_due(
             state, on.notified_at, Level.CRITICAL, settings.reminder_interval, now
         ):
-            at_once = [key for key, was in failing if abs(on.since - was.failing_since) <= WINDOW]
-            _notify(state, on, [key for key, _ in failing] if on.notified_at else at_once, len(nodes), now)
+            at_once = [key for key, was in failing if on.since - was.failing_since <= WINDOW]
+            named = [key for key, _ in failing] if on.notified_at else at_once
+            monitor_alerts.note_brake_on(state, on, named, len(nodes), now)
             on = replace(on, notified_at=now)
         state.brake = on
 
@@ -63,15 +56,3 @@ def release(state: State) -> None:
     """Let repairs go on although the brake is on, because a person has asked for it."""
     if state.brake:
         state.brake = replace(state.brake, released=True)
-
-
-def _notify(state: State, on: Brake, failing: Sequence[str], nodes: int, now: float) -> None:
-    held = "" if on.released else ", so none is repaired"
-    number = f"{len(failing)} of {nodes} nodes"
-    what = f"{number} fail at once"
-    if on.notified_at:
-        what = f"still {number} fail{lasted(', for {}', on.since, now)}"
-    see = "see what they share (power, network, a change)"
-    force = "" if on.released else "; to repair them anyway: gpu-mesh recover --force"
-    text = f"{what}{held}: {', '.join(failing)[:200]}"
-    alerts.raise_monitor_alert(state, now, text, see + force, Level.CRITICAL)

@@ -1,6 +1,5 @@
 """Makes a trace of what a file says, or finds every mistake in it. Pure; for cli/simulate.py."""
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -33,7 +32,8 @@ from gpu_mesh.simulation.trace import (
     SilenceSpec,
     Trace,
 )
-from gpu_mesh.text.humanize import format_duration
+from gpu_mesh.text.humanize import format_duration, parse_duration
+from gpu_mesh.text.suggest import did_you_mean
 
 LONGEST = 30 * 86400.0
 """Seconds that a story may last."""
@@ -44,7 +44,6 @@ AFTERWARDS = 600.0
 Lines = Mapping[tuple[str | int, ...], int]
 """The line of each part of a trace: of ``("story", 2)``, of ``("nodes", "gpu1")``."""
 
-_DURATION = re.compile(r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")
 _T = TypeVar("_T")
 
 
@@ -270,11 +269,7 @@ def _parts(value: object, depth: int = 4) -> Iterator[object]:
 def _decode(shape: type, value: object) -> Any:
     if shape is not Seconds:
         raise NotImplementedError
-    found = _DURATION.fullmatch("".join(value.split())) if isinstance(value, str) and value.strip() else None
-    if found is None and value != 0:
-        raise ValueError(f"{value!r} is no duration; write it such as 90s, 5m or 1h30m")
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0, 0)
-    return Seconds(days * 86400 + hours * 3600 + minutes * 60 + seconds)
+    return Seconds(0 if value == 0 else parse_duration(str(value)))
 
 
 def _said(message: str) -> str:
@@ -290,5 +285,5 @@ def _said(message: str) -> str:
 
 
 def _nearest(name: object, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(str(name), known)
+    return f"; {hint}" if hint else ""

@@ -3,35 +3,39 @@
 Pure, except for ``clock_time``, which uses the machine's time zone.
 """
 
+import math
 import re
 from datetime import UTC, datetime
 
-_PARTS = r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m(?:in)?)?"
+_PARTS = re.compile(
+    r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m(?:in)?)?(?:([0-9]{1,6})s)?", re.IGNORECASE
+)
 
 
-def parse_duration(text: str, most: float) -> float:
-    """Read a duration such as ``30m``, ``2h``, ``1h30m`` or ``1d`` and return its seconds.
+def parse_duration(text: str, least: float = 0.0, most: float = math.inf) -> float:
+    """Read a duration such as ``90s``, ``5min``, ``1h30m`` or ``1d`` and return its seconds.
 
     Args:
-        text: days, hours and minutes in this order, each at most once; spaces are ignored.
+        text: days, hours, minutes and seconds in this order, each at most once; spaces are ignored.
+        least: the shortest accepted duration, in seconds.
         most: the longest accepted duration, in seconds.
 
     Raises:
-        ValueError: the text is not a duration, less than a minute, or too long. It says how to write one.
+        ValueError: the text is not a duration, too short or too long. It says how to write one.
     """
-    compact = "".join(text.lower().split())
+    compact = "".join(text.split())
     if compact.isascii() and compact.isdigit():
-        raise ValueError(f"{text!r} has no unit; write {compact}m for minutes, {compact}h for hours")
-    found = re.fullmatch(_PARTS, compact)
+        raise ValueError(f"{text!r} has no unit; write {compact}s, {compact}m or {compact}h")
+    found = _PARTS.fullmatch(compact)
     if found is None or not compact:
-        raise ValueError(f"{text[:40]!r} is no duration; write it such as 30m, 2h, 1h30m or 1d")
-    days, hours, minutes = (int(part or 0) for part in found.groups())
-    seconds = float(days * 86400 + hours * 3600 + minutes * 60)
-    if seconds < 60:
-        raise ValueError(f"{text!r} is too short; the shortest is 1m")
-    if seconds > most:
+        raise ValueError(f"{text[:40]!r} is no duration; write it such as 90s, 5min, 1h30m or 1d")
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    whole = float(days * 86400 + hours * 3600 + minutes * 60 + seconds)
+    if whole < least:
+        raise ValueError(f"{text!r} is too short; the shortest is {format_duration(least)}")
+    if whole > most:
         raise ValueError(f"{text!r} is too long; the longest is {format_duration(most)}")
-    return seconds
+    return whole
 
 
 def format_duration(seconds: float) -> str:

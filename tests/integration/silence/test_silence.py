@@ -146,7 +146,7 @@ def test_several_people_who_silence_at_once_lose_nothing(site, standin):
         ),
         (
             ["add", "iceland", "--for", "1y", *REASON],
-            "'1y' is no duration; write it such as 30m, 2h, 1h30m or 1d",
+            "'1y' is no duration; write it such as 90s, 5min, 1h30m or 1d",
         ),
         (["add", "iceland", "--for", "91d", *REASON], "'91d' is too long; the longest is 90 d"),
         (["end", "7"], "there is no silence 7; see which there are: gpu-mesh silence list"),

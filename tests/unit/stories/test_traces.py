@@ -117,7 +117,7 @@ WRONG = {
     ),
     "no unit": (
         f"{NODES}\nstory:\n  - {{at: 5}}",
-        "3: at 5 is no duration; write it such as 90s, 5m or 1h30m",
+        "3: at '5' has no unit; write 5s, 5m or 5h",
     ),
     "no time": (f"{NODES}\nstory:\n  - {{kill: recover}}", "3: object missing required field `at`"),
     "no such node": (
