@@ -1,4 +1,4 @@
-"""Walks a node's status from check to check. Pure: a state and one diagnosis in, the next state out."""
+"""Decides a node's next state from its state and one diagnosis; for diagnosis/evaluate.py. Pure."""
 
 from msgspec.structs import replace
 
@@ -11,23 +11,24 @@ from gpu_mesh.domain.observation import Observation, expiries, has_moved
 from gpu_mesh.domain.state import NodeRecovery, NodeState
 
 ATTEMPTS_REMEMBERED = 3600.0
-"""Seconds for which the recoveries of an incident that is over still count."""
+"""Seconds for which the recoveries of a closed incident still count."""
 
 REPAIRS_OF_IMPAIRMENTS_REMEMBERED = 86400.0
-"""The same for those of a node that served: an impairment comes and goes with the models that are loaded."""
+"""The same for recoveries of an impaired node: an impairment comes and goes with the loaded models."""
 
 
 def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeState:
     """Return the node's state after one more check.
 
-    1. A failed check is one more consecutive failure, and ends the row of served ones.
-    2. A served check (ok or impaired) is one more in that row; the failures are forgotten once the row is as
-       long as the node's healthy threshold.
-    3. The status follows from the failures left: from the offline threshold offline, from the unhealthy one
-       unhealthy, from one on degraded.
-    4. Without failures, an impaired check makes it degraded, an ok one healthy. An impairment never climbs.
-    5. A cause that a look on the host has made precise stays so while the probe shows what it showed then.
-    6. An incident opens when the status leaves healthy (or unknown) and closes when it is healthy.
+    1. A failed check adds one consecutive failure, and sets the consecutive served checks to 0.
+    2. A served check (ok or impaired) adds one of those. When they reach the node's healthy threshold, the
+       failures are set to 0.
+    3. The failures decide the status: offline from the offline threshold on, unhealthy from the unhealthy
+       threshold on, degraded from one failure on.
+    4. Without failures, an impaired check makes the node degraded, an ok one healthy. An impairment alone
+       never makes it unhealthy.
+    5. A cause that a look on the host has refined stays refined while the probe names the same cause as then.
+    6. An incident opens when the status leaves healthy (or unknown), and closes when it is healthy.
     """
     failed = diagnosis.verdict is Verdict.FAILED
     served = 0 if failed else before.served + 1
@@ -66,16 +67,16 @@ def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Dia
 
 
 def _cause_since(before: NodeState, probed: Cause | None, now: float) -> float:
-    """Return since when a probe names this cause; 0.0: there is none."""
+    """Return since when probes have named this cause; 0.0: there is none."""
     if probed is None:
         return 0.0
     return before.cause_since or now if probed is before.probed_cause else now
 
 
 def _after_check(before: NodeRecovery, now: float) -> NodeRecovery:
-    """Return what a healthy node keeps of its recoveries: the latest attempts.
+    """Return what a healthy node keeps of its recoveries: the recent attempts.
 
-    A node that fails again after each repair is not repaired without end.
+    They still count on the ladder: a node that fails again after each repair is not repaired for ever.
     """
     kept = tuple(
         attempt
@@ -95,7 +96,7 @@ def _status(node: Node, failures: int, impaired: int) -> Status:
 
 
 def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeState:
-    """Remember what a node that answered said of itself; what a failed one said before stays."""
+    """Return the state with what the node's answer says. After a failed check, the earlier answer is kept."""
     loading = is_loading(seen)
     served = has_moved(before.expiries, seen.loaded, seen.at - before.last_check)
     return replace(
