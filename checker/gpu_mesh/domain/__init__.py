@@ -1,1 +1,1 @@
-"""Values only: what the mesh, an observation, a cause, an alert and the state are. Nothing here decides."""
+"""The values that all rooms share: mesh, observation, cause, alert, state. Nothing here decides anything."""

@@ -1,4 +1,4 @@
-"""A message to people, its way to each URL, and what keeps people from being told. Values only."""
+"""Defines alerts, their deliveries, silences, and why alerts are muted. Values only."""
 
 from enum import StrEnum
 
@@ -23,7 +23,7 @@ class Level(StrEnum):
 
 
 class AlertKind(StrEnum):
-    """What an alert tells of."""
+    """The subject of an alert."""
 
     STATUS = "status"
     RECOVERY = "recovery"
@@ -32,16 +32,16 @@ class AlertKind(StrEnum):
 
 
 class Progress(StrEnum):
-    """How far the delivery of an alert to one URL has come."""
+    """The progress of an alert's delivery to one URL."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
-    MERGED = "merged"  # into a newer one of the node, which was delivered or given up
+    MERGED = "merged"  # into a newer alert of the node, which was delivered or given up
     GIVEN_UP = "given_up"
 
 
 class Delivery(Struct, frozen=True):
-    """One alert's way to one URL."""
+    """The delivery of one alert to one URL."""
 
     progress: Progress = Progress.PENDING
     attempts: int = 0
@@ -68,31 +68,31 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     tags: tuple[str, ...] = ()  # the node's own: alert_tags, groups, key
     deliveries: dict[str, Delivery] = {}  # by hash of the URL
     done: bool = False  # nothing is left to deliver
-    muted: bool = False  # it was not to be sent, and stands in the history alone
+    muted: bool = False  # it is not sent, only kept in the history
 
 
 class Muted(StrEnum):
-    """Why people are not told of a node now."""
+    """Why a node's alerts are muted now."""
 
-    SILENCE = "silence"  # or a maintenance window
-    DEPENDENCY = "dependency"  # another node's failure explains its own
-    MESH = "mesh"  # so many fail that one alert has told of them all
-    GRACE = "grace"  # it is new, and was never healthy yet
+    SILENCE = "silence"  # a silence or a maintenance window
+    DEPENDENCY = "dependency"  # inhibited: another node's failure explains this one's
+    MESH = "mesh"  # so many nodes fail that one alert is about all of them
+    GRACE = "grace"  # the node is new, and was never healthy yet
 
 
 class Notified(Struct, frozen=True):
-    """What people were last told of a node; they have not been told since that it is healthy."""
+    """What the last alert about a node said, as long as no alert has said that the node is healthy again."""
 
     at: float
     status: Status
     verdict: Verdict
-    since: float  # when the trouble began
+    since: float  # when the problem began
     flapping: bool = False
-    inhibits: tuple[str, ...] = field(default=(), name="behind")  # the nodes that it was named to explain
+    inhibits: tuple[str, ...] = field(default=(), name="behind")  # the nodes whose failures it explains
 
 
 class Silence(Struct, frozen=True, omit_defaults=True):
-    """A person mutes alerts, with an end. Nodes and groups together say whose; neither: everybody's."""
+    """A person mutes alerts until a certain time: those of the nodes and groups; without any, all alerts."""
 
     id: int
     at: float
@@ -102,4 +102,4 @@ class Silence(Struct, frozen=True, omit_defaults=True):
     nodes: tuple[str, ...] = ()  # keys
     groups: tuple[str, ...] = ()
     levels: tuple[Level, ...] = ()  # (): all
-    no_recovery: bool = False  # recovery leaves these nodes alone, whatever the levels
+    no_recovery: bool = False  # these nodes get no recovery, whatever the levels

@@ -1,6 +1,7 @@
-"""The causes the mesh can name, what each means in words, and what helps.
+"""Lists the causes: each with its verdict, the action that helps, its words and the next step. Values only.
 
-One row a cause: a new failure mode is a row here, its recognition in diagnose.py, and a row in their tests.
+One row for each cause. A new failure mode is a row here, its recognition in diagnosis/diagnose.py, and a row
+in their tests.
 """
 
 from enum import StrEnum
@@ -11,11 +12,11 @@ from gpu_mesh.domain.health import Verdict
 
 
 class Action(StrEnum):
-    """What a recovery may do. The value is the playbook's name."""
+    """What a recovery may do. The value is the name of its playbook."""
 
     RESTART_OLLAMA = "restart_ollama"
     REBUILD_TUNNEL = "rebuild_tunnel"
-    OWN_PLAYBOOK = "own_playbook"  # the operator's
+    OWN_PLAYBOOK = "own_playbook"  # a playbook of the operator's
     NONE = "none"
 
 
@@ -53,10 +54,9 @@ class CauseFacts(Struct, frozen=True):
     verdict: Verdict
     action: Action
     words: str  # what is wrong, as the start of a sentence
-    next_step: (
-        str  # what a person can do; may name {node}, {url}, {unit}, {log}, {tunnel_log}, {host}, {port}
-    )
-    tries: int = 0  # how often the action may help within a day; 0: as often as the settings say
+    # What a person can do. It may contain {node}, {url}, {unit}, {log}, {tunnel_log}, {host}, {port}.
+    next_step: str
+    tries: int = 0  # attempts within a day; 0: as many as the settings say
 
 
 _RESTART, _REBUILD, _NOTHING = Action.RESTART_OLLAMA, Action.REBUILD_TUNNEL, Action.NONE
@@ -138,7 +138,7 @@ CAUSES: dict[Cause, CauseFacts] = {
     Cause.NOT_OLLAMA: CauseFacts(
         Verdict.FAILED,
         _NOTHING,
-        "Not Ollama that answers there",
+        "The answer is not Ollama's",
         "check mesh_node_url of {node} and the proxy in front of it",
     ),
     Cause.TLS: CauseFacts(
@@ -160,7 +160,7 @@ CAUSES: dict[Cause, CauseFacts] = {
         Verdict.IMPAIRED,
         _NOTHING,
         "Its queue is full",
-        "wait, for it is working; or spread the load, or raise OLLAMA_MAX_QUEUE of {unit} on {host}",
+        "wait: it is working; or spread the load, or raise OLLAMA_MAX_QUEUE of {unit} on {host}",
     ),
     Cause.LOADING: CauseFacts(
         Verdict.IMPAIRED,
@@ -194,8 +194,8 @@ CAUSES: dict[Cause, CauseFacts] = {
 
 
 class Diagnosis(Struct, frozen=True):
-    """The judgement on one observation."""
+    """The judgement of one observation."""
 
     verdict: Verdict
     cause: Cause | None = None  # None: nothing is wrong
-    detail: str = ""  # the cause with its number, for people: "Timeout (10s)"
+    detail: str = ""  # the cause in words, with its number: "Timeout (10s)"

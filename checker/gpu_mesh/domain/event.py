@@ -1,4 +1,4 @@
-"""What the log is told. Values only."""
+"""Defines the events of the log. Values only; system/log.py writes them."""
 
 from enum import IntEnum
 
@@ -8,7 +8,7 @@ Value = str | int | float | None
 
 
 class Severity(IntEnum):
-    """Syslog's severities; the number is the prefix that the journal understands (sd-daemon(3))."""
+    """Syslog's severities. The number is the prefix that the journal understands (sd-daemon(3))."""
 
     ERROR = 3
     WARNING = 4
@@ -18,7 +18,7 @@ class Severity(IntEnum):
 
 
 class Event(Struct, frozen=True):
-    """Something that happened."""
+    """Something that happened, as one line of the log."""
 
     name: str
     severity: Severity
@@ -26,5 +26,5 @@ class Event(Struct, frozen=True):
 
 
 def event(name: str, severity: Severity = Severity.INFO, /, **fields: Value) -> Event:
-    """Make an event; fields whose value is None or "" are left out."""
+    """Return an event, without the fields whose value is None or ""."""
     return Event(name, severity, tuple((k, v) for k, v in fields.items() if v is not None and v != ""))

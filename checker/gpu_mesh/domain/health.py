@@ -1,10 +1,10 @@
-"""What a check says of a node, and what a node is said to be. Values only."""
+"""Defines the verdict of one check, and the status of a node. Values only."""
 
 from enum import StrEnum
 
 
 class Status(StrEnum):
-    """What a node is said to be."""
+    """The health of a node, as its last checks together show it."""
 
     UNKNOWN = "unknown"
     HEALTHY = "healthy"
@@ -21,7 +21,7 @@ class Status(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a check says of a node: only ``failed`` counts towards the thresholds."""
+    """The result of one check. Only ``failed`` counts towards the thresholds."""
 
     OK = "ok"
     IMPAIRED = "impaired"

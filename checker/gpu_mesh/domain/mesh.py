@@ -1,6 +1,6 @@
-"""The mesh as the inventory describes it: nodes, tunnels, settings. Values only; nothing here reads a file.
+"""Defines the mesh as the inventory describes it: nodes, tunnels, settings. Values only.
 
-The defaults of every ``mesh_*`` variable stand here and nowhere else; roles read the resolved mesh through
+The defaults of all ``mesh_*`` variables are here, and only here: roles read the resolved mesh through
 ``gpu-mesh validate --json``.
 """
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 LAST_RUNG = "last"
-"""The key in ``Node.recovery_playbooks`` of what is done when the built-in recoveries have not helped."""
+"""The key in ``Node.recovery_playbooks`` of the playbook for when the built-in recoveries did not help."""
 
 
 class RecoveryKind(StrEnum):
@@ -47,10 +47,10 @@ class Window(Struct, frozen=True, forbid_unknown_fields=True):
 
     days: tuple[Day, ...]  # on which it begins
     start: int
-    end: int  # not after ``start``: on the next day; 1440: the midnight at the day's end
+    end: int  # if not after ``start``: on the next day; 1440: midnight at the end of the day
     zone: str = "UTC"
     reason: str = "maintenance"
-    recovery: bool = True  # whether recovery goes on meanwhile
+    recovery: bool = True  # whether recovery continues meanwhile
 
 
 class Tunnel(Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,7 +60,7 @@ class Tunnel(Struct, frozen=True, forbid_unknown_fields=True):
     local_port: int
     remote_host: str = "127.0.0.1"
     remote_port: int = 11434
-    user: str = ""  # "", 0: the ones recovery uses for that host
+    user: str = ""  # "" (for the port 0): as recovery uses it for that host
     port: int = 0
     identity_file: str = ""
     recovery_command: str = ""  # "": the unit gpu-mesh-tunnel@NODE is restarted
@@ -69,12 +69,12 @@ class Tunnel(Struct, frozen=True, forbid_unknown_fields=True):
 class Node(Struct, frozen=True, forbid_unknown_fields=True):
     """One Ollama server (``mesh_node_*``). Times are seconds."""
 
-    key: str  # its inventory_hostname: the one name it has in state, log and commands
+    key: str  # its inventory_hostname: its only name in state, log and commands
     name: str
     url: str  # without a trailing slash
     enabled: bool = True
     timeout: float = 10.0  # for the whole probe, name resolution included
-    expected_models: tuple[str, ...] | None = None  # None: not said; (): none is expected
+    expected_models: tuple[str, ...] | None = None  # None: not given; (): no model is expected
     expects_gpu: bool = True
     parent: str = ""
     headers: dict[str, str] = {}
@@ -88,14 +88,14 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     unit: str = "ollama.service"
     container: str = "ollama"
     recovery_command: str = ""
-    recovery_playbooks: dict[str, str] = {}  # the operator's own, absolute paths by cause, or by LAST_RUNG
+    recovery_playbooks: dict[str, str] = {}  # the operator's own: absolute paths, by cause or LAST_RUNG
     maintenance: tuple[Window, ...] = ()
     tunnel: Tunnel | None = None
     on_monitor: bool = False  # reached over loopback and recovered over a local connection
 
     @property
     def machine(self) -> str:
-        """What tells the machine that Ollama runs on from others: where a recovery acts."""
+        """The machine on which Ollama runs, and on which a recovery acts: its address or name."""
         if self.on_monitor:
             return "localhost"
         if self.tunnel is None:
@@ -112,21 +112,21 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     recover_interval: float = 60.0
     stats_interval: float = 300.0
     dashboard_interval: float = 60.0
-    impaired_checks: int = 3  # an impairment alerts once it has lasted this many checks
-    grace: float = 300.0  # for which a node that was never healthy is new, and alerts nobody
-    flapping: bool = True  # whether a node that fails and answers by turns is told of once
-    reminder_interval: float = 21600.0  # between two alerts of what still lasts; 0: none
+    impaired_checks: int = 3  # consecutive checks with an impairment before it is alerted
+    grace: float = 300.0  # for which a node that was never healthy is new, and its alerts are muted
+    flapping: bool = True  # whether a flapping node is alerted once, not at each change
+    reminder_interval: float = 21600.0  # between two alerts of a problem that lasts; 0: none
     deep_interval: float = 600.0  # between two deep checks of a node; 0: none
     recovery_max_attempts: int = 3
     recovery_backoff: float = 60.0  # doubled after each attempt of an incident
-    recovery_slow_retry: float = 3600.0  # between attempts once a person was called; 0: none
-    recovery_patience: float = 300.0  # that an impairment which a restart helps lasts before it is repaired
-    recovery_brake: int = 50  # per cent of the nodes; when more fail at once, nothing is repaired; 0: never
+    recovery_slow_retry: float = 3600.0  # between attempts after a person was called; 0: none
+    recovery_patience: float = 300.0  # that an impairment lasts before it is repaired, if a restart helps
+    recovery_brake: int = 50  # per cent of the nodes; if more fail at once, nothing is repaired; 0: never
     recovery_concurrency: int = 5
     recovery_timeout: float = 120.0  # for one playbook
     recovery_settle: float = 30.0  # within which a repaired node must answer
-    recovery_playbooks: str = ""  # "": the ones that came with the checker
-    alert_templates: str = ""  # "": the ones that came with the checker
+    recovery_playbooks: str = ""  # "": those that came with the checker
+    alert_templates: str = ""  # "": those that came with the checker
     apprise_config: str = ""  # "": apprise.yml beside the inventory's folder
     proxy_from_environment: bool = False
     heartbeat_url: str = ""
@@ -135,16 +135,16 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Mesh(Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything the inventory says, resolved: defaults filled in, types checked, references followed."""
+    """The whole inventory, resolved: defaults filled in, types checked, references followed."""
 
     nodes: tuple[Node, ...]
     settings: Settings = Settings()
-    monitor: str = ""  # inventory_hostname of the monitor; "" when the inventory names none
+    monitor: str = ""  # inventory_hostname of the monitor; "": the inventory names none
 
     def node(self, key: str) -> Node | None:
-        """Return the node of that key, or None."""
+        """Return the node with this key, or None."""
         return next((node for node in self.nodes if node.key == key), None)
 
 
 UTC_NAME = "UTC"
-"""The zone that needs no time zone data on the machine."""
+"""The only zone that needs no time zone data on the machine."""

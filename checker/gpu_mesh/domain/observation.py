@@ -1,4 +1,4 @@
-"""What probing one node showed: facts without judgement (see diagnosis/diagnose.py for that)."""
+"""Defines what a probe observes of one node: facts, which diagnosis/diagnose.py judges. Values only."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -12,26 +12,26 @@ class Fault(StrEnum):
     DNS = "dns"  # the name does not resolve, or not within the deadline
     REFUSED = "refused"  # connection refused
     NO_ROUTE = "no_route"  # host or network unreachable
-    CONNECT_TIMEOUT = "connect_timeout"  # nobody accepted within the deadline
+    CONNECT_TIMEOUT = "connect_timeout"  # no connection within the deadline
     TLS = "tls"  # certificate expired, unknown CA, wrong name, no TLS at all
-    READ_TIMEOUT = "read_timeout"  # accepted, but no whole answer within the deadline
+    READ_TIMEOUT = "read_timeout"  # connected, but no complete answer within the deadline
     RESET = "reset"  # connection reset
-    CLOSED = "closed"  # closed with no answer, or in the middle of one
+    CLOSED = "closed"  # closed without an answer, or in the middle of one
     STATUS = "status"  # an answer with an HTTP status of 400 or above
     REDIRECT = "redirect"  # a 3xx: never followed
     NOT_JSON = "not_json"  # 200, but broken JSON, HTML or a wrong shape
     TOO_LARGE = "too_large"  # more bytes than any model list has
-    MONITOR = "monitor"  # our own trouble (no sockets left, no memory, a bug): it says nothing about the node
-    UNUSABLE = "unusable"  # the request could not even be sent: unreadable CA or header file
+    MONITOR = "monitor"  # the monitor's own problem (no sockets, no memory, a bug): no fact about the node
+    UNUSABLE = "unusable"  # the request could not be sent: its CA or header file cannot be read
 
 
 class Reply(Struct, frozen=True):
-    """How one request ended."""
+    """The result of one request."""
 
     fault: Fault | None = None
     status: int = 0  # HTTP status; 0: there was none
-    detail: str = ""  # a few plain words, at most 200 characters, nothing in it that could act on a terminal
-    ms: float = 0.0  # from the first byte sent (resolution and connect included) to the last received
+    detail: str = ""  # a few words, at most 200 characters, without control characters
+    ms: float = 0.0  # from the start, with name resolution and connecting, to the last received byte
 
 
 class LoadedModel(Struct, frozen=True):
@@ -48,44 +48,43 @@ class Observation(Struct, frozen=True):
     """What one check of one node showed."""
 
     node: str
-    at: float  # Unix seconds, when the probe began
+    at: float  # Unix seconds at which the probe began
     tags: Reply  # GET /api/tags
-    models: tuple[str, ...] = ()  # their names; empty when ``tags`` has a fault
-    ps: Reply | None = None  # GET /api/ps; None: not asked, because ``tags`` failed
+    models: tuple[str, ...] = ()  # their names; empty if ``tags`` has a fault
+    ps: Reply | None = None  # GET /api/ps; None: not requested, because ``tags`` failed
     loaded: tuple[LoadedModel, ...] = ()
-    node_clock: float = 0.0  # Unix seconds by the node's Date header when /api/ps answered; 0.0: not said
-    version: str | None = None  # None: not asked, or no answer
-    deep: Reply | None = None  # POST /api/generate without a prompt; None: not asked
-    deep_model: str = ""  # the model that it asked for
-    deep_excused: bool = False  # it got no answer, but /api/ps showed that the node is at work or loading
+    node_clock: float = 0.0  # Unix seconds in the Date header of /api/ps; 0.0: none
+    version: str | None = None  # None: not requested, or no answer
+    deep: Reply | None = None  # the deep check, POST /api/generate without a prompt; None: not made
+    deep_model: str = ""  # the model of the deep check
+    deep_excused: bool = False  # it was not answered, but /api/ps showed that the node works or loads
 
 
 _MOVED = 1.0
-"""Seconds by which a model's end must be later than before: clocks and roundings move it by less."""
-
+"""Seconds: an expiry that moved by less may only be due to clocks and rounding."""
 
 _SLACK = 2.0
-"""Seconds by which two probes may lie further apart, or closer together, than the checks they belong to."""
+"""Seconds by which the time between two probes may differ from the time between their checks."""
 
 
 def has_moved(
     expiries: dict[str, float], loaded: Sequence[LoadedModel], elapsed: float, slack: float = _SLACK
 ) -> bool:
-    """Tell whether a request has finished: the end of a model that was loaded before has been put off.
+    """Return whether a request has finished: a model that was loaded before now expires later.
 
-    An end that keeps in step with the clock proves nothing: as long as the first request after loading has
-    not finished, there is none yet, and Ollama says one that is always as far away.
+    An expiry that moves as fast as the clock proves nothing: until the first request after loading has
+    finished, there is no real one, and Ollama reports a time that is always the same distance away.
 
     Args:
-        expiries: when each loaded model was to go, as the listing before said.
+        expiries: the expiries of the loaded models in the listing before, by name.
         loaded: the models as they are listed now.
         elapsed: seconds between the two listings.
-        slack: seconds by which that may be wrong.
+        slack: the error of ``elapsed``, in seconds.
     """
     moves = [model.expires_at - expiries[model.name] for model in loaded if model.name in expiries]
     return any(move > _MOVED and abs(move - elapsed) > slack for move in moves)
 
 
 def expiries(loaded: Sequence[LoadedModel]) -> dict[str, float]:
-    """Return when each loaded model goes, Unix seconds by the node's clock."""
+    """Return when each loaded model will be unloaded: Unix seconds by the node's clock."""
     return {model.name: model.expires_at for model in loaded}

@@ -1,4 +1,4 @@
-"""What a look can find, what is decided about a node, and what came of it. Values only."""
+"""Defines the findings of a look, the decisions of a plan, and the results of recoveries. Values only."""
 
 from enum import StrEnum
 
@@ -9,21 +9,21 @@ from gpu_mesh.domain.health import Verdict
 
 
 class Finding(StrEnum):
-    """What a recovery's look showed. The playbooks use the same words."""
+    """What the look of a recovery found on the host. The playbooks use the same words."""
 
-    NONE = ""  # there was no look, or it did not get that far
+    NONE = ""  # there was no look, or it did not finish
     ANSWERS = "answers_on_its_host"
     SILENT = "silent_on_its_host"
-    UNIT_DISABLED = "unit_disabled"  # or masked: somebody does not want it to run
+    UNIT_DISABLED = "unit_disabled"  # or masked: a person does not want it to run
     UNIT_MISSING = "unit_missing"
-    CANNOT_LOOK = "cannot_look"  # nothing on the host can ask over HTTP
-    AT_WORK = "at_work"  # it generates, and a restart would cut that off
-    PORT_WAS_LISTENING = "port_was_listening"  # the tunnel's, before it was rebuilt
+    CANNOT_LOOK = "cannot_look"  # no program on the host can make an HTTP request
+    AT_WORK = "at_work"  # a model generates, and a restart would cut that off
+    PORT_WAS_LISTENING = "port_was_listening"  # the tunnel's local port, before the rebuild
     PORT_WAS_SILENT = "port_was_silent"
-    PORT_IS_OURS = "port_is_ours"  # a rebuild would not help: it was only looked at
-    PORT_TAKEN = "port_taken"  # by a stranger, who is left alone
-    LEASED = "leased"  # another monitor or a person is repairing it, or has just done so
-    CANNOT_LEASE = "cannot_lease"  # the lease's folder on the host is not to be trusted, or full
+    PORT_IS_OURS = "port_is_ours"  # the tunnel itself holds its local port: a rebuild would not help
+    PORT_TAKEN = "port_taken"  # another process holds the tunnel's local port, and is left alone
+    LEASED = "leased"  # another monitor or a person repairs it, or has just done so
+    CANNOT_LEASE = "cannot_lease"  # the folder of leases on the host is unsafe or full
     HOST_DOWN = "host_down"  # ssh does not connect
     NO_ACCESS = "no_access"  # ssh connects, but the login or the host key fails
 
@@ -36,17 +36,17 @@ class Decision(Struct, frozen=True):
     reason: str
     cause: Cause | None = None
     playbook: str = ""  # the operator's own, an absolute path
-    due: float = 0.0  # Unix seconds of the next attempt, where only a wait stands against it
+    due: float = 0.0  # Unix seconds of the next attempt, if it only has to wait
 
 
 class Outcome(StrEnum):
-    """How a recovery ended."""
+    """The outcome of a recovery."""
 
-    RECOVERED = "recovered"  # a fresh probe was ok
-    NOT_RECOVERED = "not_recovered"  # the playbook went through, the node still fails
+    RECOVERED = "recovered"  # a fresh probe of the node was ok
+    NOT_RECOVERED = "not_recovered"  # the playbook succeeded, but the node still fails
     FAILED = "failed"  # the playbook failed
-    DECLINED = "declined"  # the look on the host said that the action would not help
-    LOST = "lost"  # claimed, but the process died before it could say more
+    DECLINED = "declined"  # the look on the host found that the action would not help
+    LOST = "lost"  # claimed, but its process died before it saved a result
 
 
 class Attempt(Struct, frozen=True):
@@ -57,48 +57,48 @@ class Attempt(Struct, frozen=True):
     outcome: Outcome
     finding: str = ""
     words: str = ""  # what was found and done, for people
-    cause: Cause | None = None  # for which it was made
-    playbook: str = ""  # the operator's own
-    called: bool = False  # a person was called after it
+    cause: Cause | None = None  # the probed cause for which it was made
+    playbook: str = ""  # the operator's own playbook
+    called: bool = False  # whether a person was called after it
 
     @property
     def for_impairment(self) -> bool:
-        """Whether the node served, but not as it should, when it was made."""
+        """Whether it was made for an impaired node, not for a failed one."""
         return self.cause is not None and CAUSES[self.cause].verdict is Verdict.IMPAIRED
 
 
 class Claim(Struct, frozen=True):
-    """A recovery under way: nobody else starts one for the node until it expires."""
+    """A recovery under way: until the claim expires, no other process starts one for the node."""
 
     at: float
     until: float
     pid: int
     action: Action
-    playbook: str = ""  # the operator's own
+    playbook: str = ""  # the operator's own playbook
 
 
 class Brake(Struct, frozen=True):
-    """So many nodes fail at once that repairing each would hide what they share: nothing is repaired."""
+    """So many nodes fail at once that they must share a cause: nothing is repaired."""
 
     since: float
-    released: bool = False  # a person has said that repairs go on all the same
-    notified_at: float = field(default=0.0, name="told_at")  # when people were last told of it; 0.0: not yet
+    released: bool = False  # a person has said that repairs continue anyway
+    notified_at: float = field(default=0.0, name="told_at")  # when it was last alerted; 0.0: not yet
 
 
 class RecoveryResult(Struct, frozen=True):
-    """How one recovery ended."""
+    """The result of one recovery."""
 
     at: float  # Unix seconds
-    action: Action  # the last that was tried
+    action: Action  # the last one that was tried
     outcome: Outcome
     finding: Finding = Finding.NONE
     cause: Cause | None = None  # as refined by the look
     words: str = ""  # what was done or found, or why it did not work
-    asked_for: Cause | None = None  # what a probe alone had called the cause
-    playbook: str = ""  # the operator's own, an absolute path
+    asked_for: Cause | None = None  # the probed cause
+    playbook: str = ""  # the operator's own playbook, an absolute path
 
     def attempt(self) -> Attempt:
-        """Return what is remembered of it."""
+        """Return the result as it is kept in the state."""
         return Attempt(
             self.at,
             self.action,

@@ -1,4 +1,4 @@
-"""What is remembered between ticks: the shape of state.json. Values only; state_file.py reads and writes it.
+"""Defines what is remembered between ticks: the state, which storage/state_file.py saves. Values only.
 
 Times are Unix seconds; 0.0 means never.
 """
@@ -27,20 +27,20 @@ class NodeStatistics(Struct, frozen=True):
 
 
 class NodeAlerting(Struct, frozen=True):
-    """What people know of a node, and why they hear no more of it now."""
+    """What the alerts about a node have said, and why they are muted now."""
 
-    notified: Notified | None = field(default=None, name="told")  # None: people take it for healthy
+    notified: Notified | None = field(default=None, name="told")  # None: nothing, or that it is healthy
     muted_for: Muted | None = field(default=None, name="held")  # None: its alerts are sent
     inhibited_by: str = field(default="", name="held_by")  # the node whose failure explains its own
-    turns: int = 0  # bit n: the check n before the last failed where the one before served, or the reverse
+    turns: int = 0  # bit n: whether the check n before the last was a turn (diagnosis/flapping.py)
     flapping: bool = False
 
 
 class NodeRecovery(Struct, frozen=True):
-    """What is done about a node."""
+    """The recoveries of a node."""
 
     claim: Claim | None = None
-    attempts: tuple[Attempt, ...] = ()  # of the current incident, and lately (diagnosis/status.py)
+    attempts: tuple[Attempt, ...] = ()  # of the current incident, and recent ones (diagnosis/status.py)
     called_at: float = 0.0  # when a person was called in this incident; 0.0: not yet
 
 
@@ -51,9 +51,9 @@ class NodeState(Struct, frozen=True):
     since: float = 0.0  # of the status
     verdict: Verdict | None = None
     cause: Cause | None = None
-    refined_from: Cause | None = None  # what a probe alone calls the cause that a look has made precise
+    refined_from: Cause | None = None  # the probed cause, if a look has refined ``cause``
     detail: str = ""
-    cause_since: float = 0.0  # of what a probe alone calls the cause
+    cause_since: float = 0.0  # of the probed cause
     failures: int = 0  # consecutive
     failing_since: float = 0.0  # of the first of these
     served: int = 0  # consecutive checks that were ok or impaired
@@ -77,7 +77,7 @@ class NodeState(Struct, frozen=True):
 
     @property
     def probed_cause(self) -> Cause | None:
-        """The cause as a probe alone names it, though a look may have made it precise."""
+        """The cause as the probe named it, even if a look has refined it."""
         return self.refined_from or self.cause
 
 
@@ -90,16 +90,14 @@ class Tick(Struct, frozen=True):
 
 
 class FailedUnit(Struct, frozen=True):
-    """A unit of the monitor's own that failed, or did within the hour."""
+    """A unit of the monitor's own that fails, or failed within the last hour."""
 
-    since: float  # when it first failed
-    at: float  # of the newest failure that was noted
-    alerted_at: float = 0.0  # of the newest alert that it failed
-    failing: bool = True  # not yet seen to work since
-    notified: bool = field(
-        default=False, name="told"
-    )  # whether an alert was about this failure, not about one before it
-    user: bool = False  # of the user's own systemd
+    since: float  # of its first failure
+    at: float  # of its newest failure
+    alerted_at: float = 0.0  # of the newest alert about a failure
+    failing: bool = True  # it has not worked again since
+    notified: bool = field(default=False, name="told")  # whether this failure was alerted, not an earlier one
+    user: bool = False  # a unit of the user's own systemd
 
 
 class State(Struct, omit_defaults=False):
@@ -112,18 +110,16 @@ class State(Struct, omit_defaults=False):
     next_alert: int = 1
     silences: tuple[Silence, ...] = ()
     next_silence: int = 1
-    canaries: dict[str, str] = field(default_factory=dict)  # the boot in which each last answered
-    offline_since: float = 0.0  # since when the monitor's own network is gone
-    offline_notified_at: float = field(
-        default=0.0, name="offline_told_at"
-    )  # when people were last told of that; 0.0: not yet
+    canaries: dict[str, str] = field(default_factory=dict)  # the boot in which each was last reachable
+    offline_since: float = 0.0  # since when the monitor's own network is gone; 0.0: it is not
+    offline_notified_at: float = field(default=0.0, name="offline_told_at")  # when that was last alerted
     brake: Brake | None = None
-    unprobed: int = 0  # how many nodes the monitor itself could not probe in the last check
-    inventory_error: str = ""  # why the inventory's newest edit is not in force
-    failed_units: dict[str, FailedUnit] = field(default_factory=dict)  # by the unit's whole name
+    unprobed: int = 0  # nodes that the monitor itself could not probe in the last check
+    inventory_error: str = ""  # why the newest edit of the inventory is not in force
+    failed_units: dict[str, FailedUnit] = field(default_factory=dict)  # by the unit's full name
 
     def node(self, key: str) -> NodeState:
-        """Return what is remembered of a node; of one that was never checked, the defaults."""
+        """Return a node's state; the defaults if it was never checked."""
         return self.nodes.get(key, _NEVER_CHECKED)
 
     @property
