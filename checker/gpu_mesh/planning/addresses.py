@@ -1,6 +1,6 @@
 """Decides at which addresses a look asks for a node's Ollama, on the node's own host. Pure.
 
-What the monitor asks need not be Ollama itself: a tunnel, a proxy or a mapped port may stand in between.
+The monitor may not reach Ollama directly: a tunnel, a proxy or a mapped port may be in between.
 """
 
 from urllib.parse import SplitResult, urlsplit
@@ -8,23 +8,23 @@ from urllib.parse import SplitResult, urlsplit
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind
 
 OWN_PORT = 11434
-"""The port that Ollama listens on unless it is told another."""
+"""Ollama's default port."""
 
 _HTTP_PORT = 80
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def of_ollama(node: Node, mesh: Mesh) -> tuple[str, ...]:
-    """Return where to ask for this node's Ollama on its own host, as ``HOST:PORT``, without doubles.
+    """Return where to ask for the node's Ollama on its own host, each as ``HOST:PORT`` and only once.
 
     1. Behind a tunnel: at the tunnel's other end.
-    2. Else at the port of its URL; but not where that is https, which Ollama does not speak.
-    3. Each on loopback, and at the host's own name or address, for Ollama may listen on that alone.
-    4. At Ollama's own port on loopback, too, where a proxy or a mapped port may stand in front of it.
+    2. Otherwise at the port of its URL, unless that is https, which Ollama does not speak.
+    3. Both on loopback and at the host's name or address: Ollama may listen only there.
+    4. If a proxy or a mapped port may be in front of Ollama, also at its default port on loopback.
 
     Args:
         node: the node.
-        mesh: all nodes, for another one may be the Ollama at that own port.
+        mesh: all nodes: the Ollama at the default port may be that of another node.
     """
     url = urlsplit(node.url)
     if node.tunnel:
@@ -36,18 +36,18 @@ def of_ollama(node: Node, mesh: Mesh) -> tuple[str, ...]:
 
 
 def _both(host: str, port: int) -> tuple[str, ...]:
-    """Return the port on loopback, and on the host where that is another."""
+    """Return the port on loopback, and on the host if that is not loopback."""
     here = f"127.0.0.1:{port}"
     there = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return (here,) if host in _LOOPBACK else (here, there)
 
 
 def _may_be_behind(node: Node, url: SplitResult, port: int, mesh: Mesh) -> bool:
-    """Tell whether the node's Ollama may be at its own port, behind the one of the URL.
+    """Return whether the node's Ollama may be at the default port, behind the port of the URL.
 
-    Where Ollamas share a host, the one at the own port says nothing of the others. A node is one of those
-    when it names a unit or container of its own; or has a command, and a port of the monitor's own host, or
-    a sister in the mesh at the own port of its address.
+    If several Ollamas share a host, the one at the default port says nothing about the others. A node may be
+    one of the others if it names a unit or container of its own; or if a command restarts it, and it is on the
+    monitor or shares its address with a node of the mesh at the default port.
     """
     if url.scheme == "https" or port == _HTTP_PORT:
         return True
@@ -63,6 +63,6 @@ def _may_be_behind(node: Node, url: SplitResult, port: int, mesh: Mesh) -> bool:
 
 
 def _has_sister(url: SplitResult, mesh: Mesh) -> bool:
-    """Tell whether a node of the mesh is at Ollama's own port of the same address."""
+    """Return whether a node of the mesh is at the default port of the same address."""
     at = url.netloc.removesuffix(f":{url.port}")
     return any(each.url == f"{url.scheme}://{at}:{OWN_PORT}" for each in mesh.nodes)

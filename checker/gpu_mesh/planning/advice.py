@@ -26,7 +26,7 @@ def correction(node: Node, words: str, otherwise: str) -> str:
     Args:
         node: the node.
         words: the result of the recovery in words.
-        otherwise: the usual next step; it follows the correction, or stands alone if no command failed.
+        otherwise: the usual next step; it follows the correction, or is returned alone if no command failed.
     """
     failed = _COMMAND_FAILED.match(words)
     if failed is None:
