@@ -1,1 +1,1 @@
-"""One run of the check, and what keeps it running."""
+"""Checks the mesh once, and keeps the checks running."""

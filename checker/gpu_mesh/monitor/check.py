@@ -1,4 +1,4 @@
-"""One tick: probe every node, fold what was seen into the state, say who has work now."""
+"""Carries out one tick for ``gpu-mesh check``: probes every node, saves the new state, sets the triggers."""
 
 import os
 import time
@@ -44,25 +44,26 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
     """Check the whole mesh once.
 
     1. Take the mesh from the cache, or from the inventory where that changed.
-    2. Probe all enabled nodes at once; nothing is locked meanwhile.
-    3. What the monitor itself could not probe counts for nothing, nor does a remote node while the monitor's
-       own network is gone: no remote node answers, nor any canary, one of which did since this boot.
-    4. Under the lock: reload the state, fold the observations, save state and alerts in one write.
-    5. Leave word for recovery and delivery, and write the log. Killed before that, timers find the work.
-    6. Send the heartbeat, if there is one: of a bad tick, too, once the mesh is known.
+    2. Probe all enabled nodes at once. Nothing is locked meanwhile.
+    3. An observation does not count where the monitor itself could not probe, nor for a remote node while the
+       monitor's own network is down: then no remote node answers, and no canary, though one has since boot.
+    4. Under the lock: reload the state, apply the observations, save state and alerts in one write.
+    5. Set the triggers of recovery and delivery, and write the log. If the process is killed before that,
+       their timers find the work.
+    6. Send the heartbeat, if one is set up; for a failed tick too, once the mesh is known.
 
     Args:
         paths: the monitor's folders.
-        monitor: whose settings count, where the inventory has several monitors.
+        monitor: the monitor whose settings apply, where the inventory has several.
         log: the central log.
         clock: returns Unix seconds.
 
     Raises:
-        InventoryError: the inventory is broken and was never good.
+        InventoryError: the inventory is broken, and no earlier one is cached.
         StateError: the state folder cannot be used.
     """
     began, file = clock(), StateFile(paths.state, log)
-    file.make_folder()  # first, for the cache of the inventory lies in it, too
+    file.make_folder()  # first: the inventory's cache is in it too
     loaded = cache.load(paths, monitor, began)
     try:
         done = _check(paths, loaded, file, log, began, clock)
@@ -107,10 +108,10 @@ def _check(
         raised = tuple(alert for alert in state.alerts if alert.id >= first_new)
         work = any(decision.action is not Action.NONE for decision in plan.plan(mesh, state, now))
         work = work or any(lifecycle.is_expired(node, now) for node in state.nodes.values())
-        letters = any(alerts.is_waiting(alert) for alert in state.alerts)
+        waiting = any(alerts.is_waiting(alert) for alert in state.alerts)
     if work:
         paths.recover_wanted.touch()
-    if letters:
+    if waiting:
         paths.deliver_wanted.touch()
     unprobed = ticked.unprobed
     lines = [line for change in ticked.changes for line in _events(change)]
@@ -121,11 +122,11 @@ def _check(
     return CheckResult(mesh, ticked.changes, tuple(unprobed), raised)
 
 
-_MANY_WAIT = "very many alerts wait; newer ones of the same node and level stand for these"
+_MANY_WAIT = "too many alerts wait; newer ones of the same node and level replace these"
 
 
 def _working_units(known: State, now: float, *, good: bool) -> frozenset[str]:
-    """Return the units that failed and work again; systemd is asked only while there are any."""
+    """Return the units that failed and work again; systemd is asked only while a unit is known to fail."""
     failing = monitor_alerts.failing(known)
     if not failing:
         return frozenset()
@@ -135,7 +136,7 @@ def _working_units(known: State, now: float, *, good: bool) -> frozenset[str]:
 
 
 def _send_heartbeat(mesh: Mesh, log: Log, now: float, *, good: bool) -> None:
-    """Send it last: whatever becomes of it, this tick is saved."""
+    """Send the heartbeat, last of all: if it fails, the tick is saved already."""
     if mesh.settings.heartbeat_url:
         from gpu_mesh.monitor import heartbeat  # most meshes have none
 
@@ -145,7 +146,7 @@ def _send_heartbeat(mesh: Mesh, log: Log, now: float, *, good: bool) -> None:
 
 
 def describe(change: Transition) -> str:
-    """Say in one line what a check of a node showed."""
+    """Return one line that says what a check of a node showed."""
     after = change.after
     said = after.detail or f"{after.response_ms or 0:.0f} ms, {plural(len(after.models), 'model')}"
     return f"{after.status.icon} {change.node.name}: {after.status}, {said}"
@@ -154,7 +155,7 @@ def describe(change: Transition) -> str:
 def _ask_canaries(
     mesh: Mesh, nodes: tuple[Node, ...], known: State, seen: Mapping[str, Observation]
 ) -> tuple[dict[str, str], bool]:
-    """Ask the canaries, as guard.listen says; it also says what is returned."""
+    """Ask the canaries as ``connectivity.ask_canaries`` describes, and return what it returns."""
     if not mesh.settings.canary:
         return {}, False
     from gpu_mesh.monitor import connectivity

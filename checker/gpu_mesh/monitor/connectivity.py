@@ -1,6 +1,7 @@
-"""Decides whether the monitor's own network is gone, before every node is blamed for that. Pure.
+"""Decides whether the monitor's own network is down, so that no node is blamed for that.
 
-probe/canary.py asks the places outside for monitor/check.py; simulation/simulator.py knows without asking.
+Pure, except for the function that asks the canaries, which the caller passes: monitor/check.py that of
+probe/canary.py, simulation/simulator.py a made-up one.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -9,7 +10,7 @@ from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Observation
 
 Ask = Callable[[Collection[str]], Collection[str]]
-"""Says which of these canaries answer."""
+"""Returns which of these canaries answer."""
 
 
 def ask_canaries(
@@ -22,14 +23,16 @@ def ask_canaries(
 ) -> tuple[dict[str, str], bool]:
     """Return the canaries that answered just now, each with this boot, and whether the monitor is offline.
 
-    They are asked until each has answered since this machine started, and whenever no remote node answers.
+    1. A canary is asked until it has answered since this machine started. All are asked when no remote node
+       answers.
+    2. The monitor is offline when no remote node and no canary answers, though a canary has since the start.
 
     Args:
         canaries: those of the settings.
         known: the boot in which each last answered.
         nodes: the nodes that were probed.
-        seen: what that showed, by key.
-        boot: what tells this start of the machine from others.
+        seen: their observations, by key.
+        boot: identifies this start of the machine.
         ask: asks canaries.
     """
     proven = {each for each in canaries if known.get(each) == boot}
@@ -39,6 +42,6 @@ def ask_canaries(
 
 
 def all_remote_fail(nodes: Sequence[Node], seen: Mapping[str, Observation]) -> bool:
-    """Tell whether every node that is not on the monitor fails; False when there is none."""
+    """Return whether every node that is not on the monitor's own machine fails; False when there is none."""
     remote = [seen[node.key] for node in nodes if not node.on_monitor]
     return bool(remote) and all(observation.tags.fault is not None for observation in remote)

@@ -1,7 +1,7 @@
-"""Watches in the foreground: starts the same commands as the systemd units do, at the same intervals.
+"""Runs the monitor in the foreground for ``gpu-mesh run``: starts the commands that systemd's units would.
 
-Each runs as a process of its own, so that one that fails, hangs or is killed takes nothing with it. One that
-fails is told of as a failed unit is.
+Each command runs as a process of its own, at the same interval as its unit. So one that fails, hangs or is
+killed does not affect the others. A failure is alerted as that of a unit is.
 """
 
 import os
@@ -23,35 +23,35 @@ from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 
 POLL = 0.1
-"""Seconds between two looks for finished commands and for word of new work."""
+"""Seconds between two looks for finished commands and for triggers."""
 
 PATIENCE = 10.0
-"""Seconds that commands have to end once they are told to."""
+"""Seconds that the commands have to end after SIGTERM."""
 
-_KEPT = 4096  # bytes of what a command wrote to standard error, for the alert that it failed
-_CHUNK, _CHUNKS = 65536, 16  # bytes (as much as a pipe holds) and how often they are read in one look
+_KEPT = 4096  # bytes of a command's standard error that are kept, for the alert that it failed
+_CHUNK, _CHUNKS = 65536, 16  # bytes (the size of a pipe), and how many such reads in one look
 
 
 class _Job:
-    """One command that is started again and again, never twice at once."""
+    """One command that is started again and again, never twice at the same time."""
 
-    def __init__(self, name: str, interval: float, wanted: Path | None = None, first: float = 0.0) -> None:
+    def __init__(self, name: str, interval: float, trigger: Path | None = None, first: float = 0.0) -> None:
         self.name = name
         self.interval = interval
-        self.wanted = wanted
+        self.trigger = trigger
         self.due = time.monotonic() + first
         self.process: subprocess.Popen[bytes] | None = None
         self.failed = False
-        self.may_have_failed = True  # before this process began, say, which nobody has told the end of
+        self.may_have_failed = True  # perhaps before this process began: then its end is still to be alerted
         self._said, self._cut = b"", False
 
     def start(self, command: Sequence[str], environment: dict[str, str]) -> None:
         """Start it.
 
         Raises:
-            OSError: there is no memory, no descriptor or no process left for it.
+            OSError: the system has no memory, descriptor or process left for it.
         """
-        # A session of its own: Ctrl-C is for this process alone, which tells the others.
+        # A session of its own: Ctrl-C reaches this process alone, which then ends the others.
         self.process = subprocess.Popen(
             command, env=environment, start_new_session=True, stderr=subprocess.PIPE, bufsize=0
         )
@@ -59,8 +59,8 @@ class _Job:
         os.set_blocking(self.process.stderr.fileno(), False)
         self._said, self._cut, self.failed = b"", False, False
 
-    def listen(self) -> None:
-        """Pass on what it has written to standard error since the last look, and keep the end of it."""
+    def pass_on_errors(self) -> None:
+        """Pass on what it has written to standard error since the last look, and keep the last part."""
         if self.process is None or self.process.stderr is None:
             return
         for _ in range(_CHUNKS):
@@ -69,40 +69,40 @@ class _Job:
                 return
             said = self._said + chunk
             self._said, self._cut = said[-_KEPT:], self._cut or len(said) > _KEPT
-            with suppress(OSError, ValueError, AttributeError):  # ours is closed, or was never there
+            with suppress(OSError, ValueError, AttributeError):  # our own is closed, or does not exist
                 sys.stderr.buffer.write(chunk)
                 sys.stderr.buffer.flush()
 
     @property
     def last_lines(self) -> tuple[str, ...]:
-        """What it wrote last, harmless."""
-        # Whole lines alone: of a part nobody could tell whether it is a secret.
+        """The last lines that it wrote, made harmless."""
+        # Whole lines only: in a part of a line a secret could not be recognised.
         lines = self._said.decode(errors="replace").splitlines()[int(self._cut) :]
         return systemd.last_lines_of(lines)
 
-    def tell(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         """Send it a signal, if it runs."""
         if self.process is not None:
             self.process.send_signal(number)
 
     def is_due(self, now: float) -> bool:
-        """Tell whether to start it: at its time, or on word of work; after a failure at its time alone."""
-        return self.process is None and (now >= self.due or (not self.failed and self._is_wanted()))
+        """Return whether to start it: at its time, or on its trigger; after a failure only at its time."""
+        return self.process is None and (now >= self.due or (not self.failed and self._is_triggered()))
 
     def started(self, now: float) -> None:
-        """Set the next time; a start on word of work leaves it as it is."""
+        """Set the next time; a start by the trigger does not change it."""
         if now >= self.due:
             self.due = max(self.due + self.interval, now)
 
-    def _is_wanted(self) -> bool:
-        return self.wanted is not None and self.wanted.exists()
+    def _is_triggered(self) -> bool:
+        return self.trigger is not None and self.trigger.exists()
 
     def ended(self) -> int | None:
         """Return the exit status if the command has ended since the last look."""
         if self.process is None or self.process.poll() is None:
-            self.listen()
+            self.pass_on_errors()
             return None
-        self.listen()
+        self.pass_on_errors()
         if self.process.stderr is not None:
             self.process.stderr.close()
         status, self.process = self.process.returncode, None
@@ -112,9 +112,9 @@ class _Job:
 
 @contextmanager
 def alone(paths: Paths) -> Iterator[int]:
-    """Be the only one that watches in the foreground; yield the number of the one that already does, or 0.
+    """Be the only process that runs this in the foreground; yield 0, or the number of the other one.
 
-    Two at once would count every failure twice.
+    Two at once would count every failure twice. -1: there is another one, but its number is unknown.
     """
     paths.state.mkdir(parents=True, exist_ok=True, mode=0o750)
     with (paths.state / "run.lock").open("a+") as lock:
@@ -132,14 +132,17 @@ def alone(paths: Paths) -> Iterator[int]:
 def run(
     paths: Paths, monitor: str | None, settings: Settings, log: Log, by_hand: Callable[[str], str]
 ) -> int:
-    """Watch until SIGINT or SIGTERM, then let what runs come to its end.
+    """Watch until SIGINT or SIGTERM, then let the running commands end.
 
     Args:
         paths: the monitor's folders.
-        monitor: whose settings count, where the inventory has several monitors.
-        settings: the monitor's; their intervals hold until the next start.
+        monitor: the monitor whose settings apply, where the inventory has several.
+        settings: the monitor's; new intervals take effect at the next start.
         log: the central log.
         by_hand: returns what a person types to run one of the commands.
+
+    Returns:
+        0.
     """
     jobs = (
         _Job("check", settings.check_interval),
@@ -167,18 +170,18 @@ def run(
                 if status:
                     failed = event("command_failed", Severity.ERROR, command=job.name, exit_status=status)
                     log.write([failed], time.time())
-                    _tell(job, _ending(status), paths, log, by_hand)
+                    _notify(job, _ending(status), paths, log, by_hand)
                 elif status == 0 and job.may_have_failed:
-                    _tell(job, "", paths, log, by_hand)
+                    _notify(job, "", paths, log, by_hand)
                 if job.is_due(now):
                     try:
                         job.start([*command, job.name], environment)
-                    except OSError as error:  # no memory, no descriptors, too many processes: for now
+                    except OSError as error:  # no memory, no descriptors, too many processes: perhaps for now
                         job.failed = True
                         why = error.strerror or str(error)
                         lost = event("command_not_started", Severity.ERROR, command=job.name, reason=why)
                         log.write([lost], time.time())
-                        _tell(job, f"it could not be started: {why}", paths, log, by_hand)
+                        _notify(job, f"it could not be started: {why}", paths, log, by_hand)
                     job.started(now)
             time.sleep(POLL)
     finally:
@@ -189,8 +192,8 @@ def run(
     return 0
 
 
-def _tell(job: _Job, reason: str, paths: Paths, log: Log, by_hand: Callable[[str], str]) -> None:
-    """Queue an alert that a command failed, once an hour, or without a reason that it works again."""
+def _notify(job: _Job, reason: str, paths: Paths, log: Log, by_hand: Callable[[str], str]) -> None:
+    """Queue an alert that a command failed, at most once an hour; without a reason, that it works again."""
     name = f"gpu-mesh {job.name}"
     try:
         if reason:
@@ -198,9 +201,9 @@ def _tell(job: _Job, reason: str, paths: Paths, log: Log, by_hand: Callable[[str
             unit_failures.note(paths, name, reason, job.last_lines, log, next_step=step)
         else:
             unit_failures.note_good_run(paths, name, log)
-    except (StateError, OSError) as error:  # what keeps the command from its work may keep us from ours
+    except (StateError, OSError) as error:  # the cause of the command's failure may stop us here too
         log.write(
-            [event("failure_not_told", Severity.ERROR, command=job.name, reason=str(error))], time.time()
+            [event("failure_not_alerted", Severity.ERROR, command=job.name, reason=str(error))], time.time()
         )
     else:
         job.may_have_failed = bool(reason)
@@ -220,12 +223,12 @@ def _ending(status: int) -> str:
 def _end(jobs: tuple[_Job, ...]) -> None:
     running = [job for job in jobs if job.process is not None]
     for job in running:
-        job.tell(signal.SIGTERM)
+        job.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + PATIENCE
     while running and time.monotonic() < deadline:
         time.sleep(POLL)
         running = [job for job in running if job.ended() is None]
     for job in running:
-        job.tell(signal.SIGKILL)
+        job.send_signal(signal.SIGKILL)
         while job.ended() is None:
             time.sleep(POLL)

@@ -1,4 +1,4 @@
-"""Tells a dead man's switch after each check that the monitor lives: who else would say that it does not?
+"""Reports to a dead man's switch after each check that the monitor lives; when it stops, the switch alerts.
 
 The protocol is that of healthchecks.io: a GET of the URL for a good tick, with ``/fail`` for a bad one.
 """
@@ -10,14 +10,14 @@ from gpu_mesh.probe.errors import GetError
 from gpu_mesh.probe.http_client import Session, read_private
 
 PATIENCE = 5.0
-"""Seconds for the whole request: a check waits for it last, when everything is saved."""
+"""Seconds for the whole request; a check waits for it at its end, when everything is saved."""
 
 
 def beat(url: str, *, good: bool, trust_env: bool) -> str:
-    """Send one heartbeat; return why it did not arrive ("": it did), without the URL, for that is a secret.
+    """Send one heartbeat; return why it did not arrive ("": it did), without the URL, which is a secret.
 
     Args:
-        url: where to; ``@/path``: what that file says.
+        url: where to send it; ``@/path``: the file that contains the URL.
         good: whether the tick could probe every node.
         trust_env: whether a proxy named in the environment is used.
     """

@@ -1,4 +1,7 @@
-"""One tick: folds what a check of the whole mesh saw into the state. Pure; check.py and simulator.py."""
+"""Applies what one check of the whole mesh saw to the state; for check.py and simulation/simulator.py.
+
+Deterministic: changes only the state it is given; no IO, no clock.
+"""
 
 from collections.abc import Mapping
 
@@ -23,7 +26,7 @@ class MeshObservation(Struct, frozen=True):
 
     observations: Mapping[str, Observation]  # by key, of every enabled node
     reachable: Mapping[str, str] = {}  # the canaries that answered, each with this boot
-    offline: bool = False  # the monitor's own network is gone
+    offline: bool = False  # the monitor's own network is down
 
 
 class TickResult(Struct, frozen=True):
@@ -34,33 +37,33 @@ class TickResult(Struct, frozen=True):
     dropped: int = 0  # waiting alerts that newer ones supersede
 
 
-def apply(state: State, mesh: Mesh, sight: MeshObservation, began: float, now: float) -> TickResult:
-    """Put what a check saw into the state.
+def apply(state: State, mesh: Mesh, check: MeshObservation, began: float, now: float) -> TickResult:
+    """Apply what a check saw to the state.
 
-    1. What the monitor itself could not probe counts for nothing, nor does a remote node while the monitor's
-       own network is gone.
-    2. What somebody else, a recovery say, has seen since the check began stays.
-    3. Then what concerns the mesh as a whole: the monitor's own trouble, the brake, what people are told, and
-       how much of that may wait.
+    1. An observation does not count where the monitor itself could not probe, nor for a remote node while the
+       monitor's own network is down.
+    2. A newer observation, such as that of a recovery since the check began, is kept.
+    3. Then comes what concerns the whole mesh: the monitor's own trouble, the brake, the alerts, and how many
+       of these may wait.
 
     Args:
         state: changed in place; the caller holds the lock and saves it.
         mesh: the nodes and the monitor's settings.
-        sight: what the check saw.
+        check: what the check saw.
         began: Unix seconds, when it began.
         now: Unix seconds.
     """
-    nodes = [node for node in mesh.nodes if node.enabled and node.key in sight.observations]
-    seen = sight.observations
+    nodes = [node for node in mesh.nodes if node.enabled and node.key in check.observations]
+    seen = check.observations
     unprobed = {key: it.tags.detail for key, it in seen.items() if it.tags.fault is Fault.MONITOR}
     changes = tuple(
         apply_observation(state, node, seen[node.key])
         for node in nodes
         if node.key not in unprobed
-        and not (sight.offline and not node.on_monitor)
+        and not (check.offline and not node.on_monitor)
         and not _is_outdated(state, seen[node.key])
     )
-    note_offline(state, sight.reachable, mesh.settings, now, offline=sight.offline)
+    note_offline(state, check.reachable, mesh.settings, now, offline=check.offline)
     monitor_alerts.note_gap(state, mesh.settings.check_interval, len(nodes), began, now)
     note_unprobed(state, unprobed, now)
     _forget_removed(state, mesh, now)
@@ -68,19 +71,19 @@ def apply(state: State, mesh: Mesh, sight: MeshObservation, began: float, now: f
     brake.update(state, mesh, now)
     announce(state, mesh, now)
     lifecycle.call_for_help(state, mesh, now)
-    if len(unprobed) < len(nodes) or not nodes:  # else nobody was watched, and the state grows stale
+    if len(unprobed) < len(nodes) or not nodes:  # else no node was watched, and the state becomes stale
         state.tick = Tick(began, now - began, mesh.settings.check_interval)
     return TickResult(changes, unprobed, merging.drop_superseded(state))
 
 
 def _is_outdated(state: State, seen: Observation) -> bool:
-    """Return whether somebody else, a recovery say, probed the node after this probe began."""
+    """Return whether another process, such as a recovery, probed the node after this probe began."""
     known = state.nodes.get(seen.node)
     return known is not None and seen.at < known.last_check
 
 
 def _forget_removed(state: State, mesh: Mesh, now: float) -> None:
-    """Forget the nodes that left the inventory a day ago: one that blinked keeps its claim and incident."""
+    """Forget the nodes that left the inventory a day ago; one that is back sooner keeps its incident."""
     described = {node.key for node in mesh.nodes}
     state.nodes = {
         key: node

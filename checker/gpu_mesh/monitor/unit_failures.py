@@ -1,9 +1,8 @@
-"""Asks systemd and the journal about the monitor's own units; the work of ``gpu-mesh failed``.
+"""Queues alerts about the monitor's own units and commands: that one failed, and that it works again.
 
-The command is for ``gpu-mesh-failure@.service``, which systemd starts when another unit fails. It needs
-neither the inventory nor the network: either may be what is broken. A check comes here only while a unit is
-known to have failed. What cannot be asked is not known, and stops nothing. ``gpu-mesh run`` tells by the same
-means of the commands that it starts.
+For ``gpu-mesh failed``, which ``gpu-mesh-failure@.service`` runs when another unit fails. It needs neither
+the inventory nor the network, because either may be broken. Where systemd or the journal gives no answer, the
+alert says less. monitor/foreground.py uses it for the commands of ``gpu-mesh run``.
 """
 
 import os
@@ -55,9 +54,9 @@ def note(
     user: bool = False,
     next_step: str = "",
 ) -> bool:
-    """Queue an alert about what failed, unless there was one within the hour; tell whether one was queued.
+    """Queue an alert about what failed, unless there was one within the hour; return whether one was queued.
 
-    Arguments as for ``watch.note_failure``.
+    The arguments are those of ``monitor_alerts.note_failure``.
 
     Raises:
         StateError: the state folder cannot be used.
@@ -74,7 +73,7 @@ def note(
 
 
 def note_good_run(paths: Paths, unit: str, log: Log, clock: Callable[[], float] = time.time) -> None:
-    """Queue an alert that what had failed works again, if that had been told.
+    """Queue an alert that a unit works again, if there was an alert that it failed.
 
     Raises:
         StateError: the state folder cannot be used.
@@ -91,5 +90,5 @@ def note_good_run(paths: Paths, unit: str, log: Log, clock: Callable[[], float] 
 
 
 def _environment_of(unit: str, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return what systemd (251 and newer) hands over of the run that failed; by hand there is none."""
+    """Return what systemd (251 and newer) passes about the run that failed; nothing when run by hand."""
     return environ if environ.get("MONITOR_UNIT") == unit else {}
