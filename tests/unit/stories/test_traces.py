@@ -192,7 +192,7 @@ def test_the_example_of_the_documentation_prints_what_stands_there(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("heading", "words"),
-    [("## What a node shows", fake_probe.MEANING), ("## What a repair brings", fake_probe.EFFECTS)],
+    [("## What a node shows", fake_probe.MEANING), ("## What comes of a repair", fake_probe.EFFECTS)],
     ids=["shows", "effects"],
 )
 def test_every_word_is_documented_as_the_program_has_it(heading: str, words: dict[str, str]) -> None:
