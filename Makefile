@@ -1,23 +1,29 @@
 # Every target does its own set-up; the virtual environment is made once and again when a dependency changes.
+# gpu-mesh itself is installed apart from what it needs, for pip takes no hashes beside -e.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Without markers, and without what only other systems need, so that one list serves every Python from 3.11 on.
+RESOLVE := $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform linux --only-binary :all: --generate-hashes \
+  --emit-build-options --annotation-style line --custom-compile-command 'make constraints' $(UPGRADE) --group install pyproject.toml
 READY := $(VENV)/.ready
 SHELL := /bin/sh
 SCRIPTS := .ci bench checker playbooks roles tests # where shell files may lie; shfmt finds them by name or first line
 
-.PHONY: help setup demo test test-hosts lint format stories bench clean
+.PHONY: help setup demo test test-hosts lint format stories bench constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "make: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=/usr/bin/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { echo "make: $(PYTHON) lacks venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) --require-hashes -r constraints-dev.txt
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 setup: $(READY) ## make .venv with gpu-mesh, Ansible and the test tools
@@ -51,6 +57,10 @@ stories: $(READY) ## write anew what each trace of tests/traces tells; then read
 
 bench: $(READY) ## measured figures, as ratios in one run
 	$(BIN)/python bench/tick.py
+
+constraints: $(READY) ## list what pyproject.toml needs, with hashes; newer versions with UPGRADE=--upgrade
+	$(RESOLVE) -o constraints.txt
+	$(RESOLVE) --extra dev -c constraints.txt -o constraints-dev.txt
 
 clean: ## remove what make made
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

@@ -31,40 +31,34 @@ STANDIN = ("__init__.py", *(f"standin/{name}.py" for name in ("__init__", "__mai
 
 
 def wheels(site: machines.Site, python: str) -> Path:
-    """Return a folder with the checker's wheel and all it needs for that Python ("311"), as without an index.
+    """Return a folder with the wheels that a monitor with that Python ("311") needs, as without an index.
 
-    What the checker needs is fetched once and kept; the checker itself is built anew for each site.
+    They are fetched once and kept.
     """
-    listed = (ROOT / "constraints.txt").read_bytes() + (ROOT / "pyproject.toml").read_bytes()
-    kept = machines.CACHE / f"needed-{python}-{hashlib.sha256(listed).hexdigest()[:12]}"
+    constraints = ROOT / "constraints.txt"
+    kept = machines.CACHE / f"needed-{python}-{hashlib.sha256(constraints.read_bytes()).hexdigest()[:12]}"
     folder = site.folder / f"wheels-{python}"
     if folder.is_dir():
         return folder
-    folder.mkdir()
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, ROOT], check=True)
-    own = next(folder.glob("gpu_mesh-*"))
     with machines.making(kept) as staged:
         if staged:
-            limits = ["-c", ROOT / "constraints.txt", "--only-binary=:all:", "--python-version", python]
-            subprocess.run([*pip, "download", *limits, "-d", staged, own], check=True)
-            (staged / own.name).unlink()
-    for wheel in kept.glob("*.whl"):
-        shutil.copy(wheel, folder / wheel.name)
+            pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "download"]
+            limits = ["--require-hashes", "--only-binary=:all:", "--python-version", python]
+            subprocess.run([*pip, *limits, "-r", constraints, "-d", staged], check=True)
+    shutil.copytree(kept, folder)
     return folder
 
 
-def newer(site: machines.Site, version: str, wheels: Path) -> tuple[Path, Path]:
-    """Return a checkout of a later version, and a folder with its wheel and all that it needs.
+def newer(site: machines.Site, version: str) -> Path:
+    """Return a checkout of a later version.
 
     Its state has one field more, as that of any later version may have.
 
     Args:
-        site: in whose folder both are made.
+        site: in whose folder it is made.
         version: the later one.
-        wheels: the folder for the version of this checkout.
     """
-    checkout, folder = site.folder / f"checkout-{version}", site.folder / f"wheels-{version}"
+    checkout = site.folder / f"checkout-{version}"
     shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".*", "tests", "docs", "bench"))
     for name, old, new in (
         ("pyproject.toml", f'version = "{__version__}"', f'version = "{version}"'),
@@ -78,10 +72,7 @@ def newer(site: machines.Site, version: str, wheels: Path) -> tuple[Path, Path]:
         text = (checkout / name).read_text()
         assert text.count(old) == 1, name
         (checkout / name).write_text(text.replace(old, new))
-    shutil.copytree(wheels, folder, ignore=shutil.ignore_patterns("gpu_mesh-*"), copy_function=os.link)
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "wheel", "--no-deps"]
-    subprocess.run([*pip, "--no-build-isolation", "-w", folder, checkout], check=True)
-    return checkout, folder
+    return checkout
 
 
 def bring_standin(machine: machines.Machine) -> None:

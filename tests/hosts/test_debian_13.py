@@ -1,6 +1,7 @@
 """The same roles on the next Debian: newer systemd, polkit, Python and sshd. An upgrade, and back."""
 
 import itertools
+import re
 import shlex
 import shutil
 import time
@@ -131,10 +132,9 @@ def test_debian_13_is_provisioned_watched_and_repaired(mesh: Mesh, measured: lis
 class Lived:
     """What the mesh of the version before knows when it is upgraded."""
 
-    def __init__(self, mesh: Mesh, checkout: Path, wheels: Path) -> None:
+    def __init__(self, mesh: Mesh, checkout: Path) -> None:
         self.mesh = mesh
         self.checkout = checkout
-        self.wheels = wheels
         self.told = list(mesh.mail.subjects)
         self.begun = mesh.monitor.out("date +%s")
         self.first_line = mesh.monitor.out(f"head -n 1 {LOG}")
@@ -175,7 +175,7 @@ def lived(site: machines.Site, mesh: Mesh) -> Lived:
         "all alerts are delivered",
     )
     mesh.mail.closed = True
-    made = Lived(mesh, *provision.newer(site, NEWER, mesh.wheels))
+    made = Lived(mesh, provision.newer(site, NEWER))
     mesh.monitor.ssh("gpu-mesh silence add node13 --for 1h --reason 'new fan'")
     mesh.node.ssh("systemctl stop spare")
     mesh.await_status("spare", "offline")
@@ -186,16 +186,19 @@ def test_an_upgrade_that_fails_leaves_the_old_version_running(
     site: machines.Site, lived: Lived, measured: list[str]
 ) -> None:
     mesh = lived.mesh
-    lacking = site.folder / "wheels-lacking"
-    shutil.copytree(lived.wheels, lacking, ignore=shutil.ignore_patterns("msgspec-*"))
-    play = mesh.play(lived.checkout, lacking, check=False)
+    spoilt = site.folder / "wheels-spoilt"
+    shutil.copytree(mesh.wheels, spoilt)
+    (wheel,) = spoilt.glob("msgspec-*")
+    wheel.write_bytes(wheel.read_bytes() + b"\0")
+    play = mesh.play(lived.checkout, spoilt, check=False)
     assert play.code != 0
     said = f"gpu-mesh {NEWER} could not be installed; nothing was changed, and what ran before runs on."
     assert said in play.said, play.printed
-    assert f"gpu-mesh {NEWER} depends on msgspec" in play.said, play.printed
+    assert "PACKAGES DO NOT MATCH THE HASHES" in play.said, play.printed
+    assert re.search(r" msgspec==\S+ from file:\S+msgspec-", play.said), play.printed
     nodes = mesh.operator.inventory["mesh_nodes"]["hosts"]
     nodes["node13"]["mesh_node_timeot"] = 3
-    play = mesh.play(lived.checkout, lived.wheels, check=False)
+    play = mesh.play(lived.checkout, mesh.wheels, check=False)
     del nodes["node13"]["mesh_node_timeot"]
     assert play.code != 0
     assert "The inventory has mistakes; nothing was changed, and what ran before runs on." in play.said
@@ -209,7 +212,7 @@ def test_an_upgrade_that_fails_leaves_the_old_version_running(
 
 def test_an_upgrade_keeps_what_is_known_while_the_checks_go_on(lived: Lived, measured: list[str]) -> None:
     mesh = lived.mesh
-    play = mesh.play(lived.checkout, lived.wheels)
+    play = mesh.play(lived.checkout, mesh.wheels)
     mesh.await_tick()
     assert mesh.version() == (NEWER, NEWER)
     lived.assert_undisturbed()
@@ -217,7 +220,7 @@ def test_an_upgrade_keeps_what_is_known_while_the_checks_go_on(lived: Lived, mea
     measured.append(
         f"upgrade by site.yml: {play.seconds:.0f} s, longest time between two checks {pause:.1f} s"
     )
-    assert set(mesh.play(lived.checkout, lived.wheels).recap("changed").values()) == {0}
+    assert set(mesh.play(lived.checkout, mesh.wheels).recap("changed").values()) == {0}
     kept = mesh.monitor.out("ls /opt/gpu-mesh").split()
     assert kept == ["package.tar", "packed", "venv", "venv.a", "venv.b"]
     assert mesh.mail.subjects == lived.told

@@ -1,4 +1,4 @@
-"""What is imported is declared."""
+"""What is imported is declared, and what is declared is listed with hashes."""
 
 import ast
 import re
@@ -6,6 +6,8 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from importlib.metadata import packages_distributions
+
+import pytest
 
 from checkout import ROOT
 
@@ -21,6 +23,7 @@ def _name(requirement: str) -> str:
 
 AT_RUN_TIME = {_name(requirement) for requirement in PROJECT["project"]["dependencies"]}
 TO_DEVELOP = {_name(requirement) for requirement in PROJECT["project"]["optional-dependencies"]["dev"]}
+TO_INSTALL = {_name(requirement) for requirement in PROJECT["dependency-groups"]["install"]}
 
 
 def _modules(source: str) -> Iterator[str]:
@@ -49,3 +52,44 @@ def test_every_package_that_the_program_and_its_roles_import_is_declared() -> No
 
 def test_every_package_that_tests_and_benchmarks_import_is_declared() -> None:
     assert _undeclared(["tests", "bench"], AT_RUN_TIME | TO_DEVELOP) == set()
+
+
+def _listed(name: str) -> dict[str, tuple[str, int]]:
+    """Return each distribution's version and the number of its hashes."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    pins = re.findall(r"^(\S+)==(\S+)((?: \\\n +--hash=sha256:[0-9a-f]{64})*)$", text, re.MULTILINE)
+    assert text.count("==") == len(pins)
+    return {_name(pin): (version, hashes.count("--hash")) for pin, version, hashes in pins}
+
+
+@pytest.mark.parametrize(
+    ("name", "declared"),
+    [
+        ("constraints.txt", AT_RUN_TIME | TO_INSTALL),
+        ("constraints-dev.txt", AT_RUN_TIME | TO_INSTALL | TO_DEVELOP),
+    ],
+)
+def test_a_list_of_constraints_has_a_version_and_hashes_of_all_that_is_declared(
+    name: str, declared: set[str]
+) -> None:
+    listed = _listed(name)
+    assert declared - listed.keys() == set(), "`make constraints` lists it"
+    assert [pin for pin, (_, hashes) in listed.items() if not hashes] == []
+
+
+def test_developers_have_the_versions_that_monitors_get() -> None:
+    ours, theirs = _listed("constraints-dev.txt"), _listed("constraints.txt")
+    assert {name: ours.get(name) for name in theirs} == theirs
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-dev.txt"])
+def test_constraints_take_wheels_alone_on_every_python_and_from_whatever_index_pip_is_given(
+    name: str,
+) -> None:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    assert "--only-binary :all:" in lines
+    assert [line for line in lines if ";" in line or "://" in line or "index" in line] == []
+
+
+def test_the_build_backend_is_the_one_that_is_listed() -> None:
+    assert {_name(requirement) for requirement in PROJECT["build-system"]["requires"]} <= TO_INSTALL

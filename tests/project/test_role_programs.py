@@ -1,8 +1,10 @@
 """The programs that roles/mesh_monitor runs: what is packed, and how the new takes the place of the old."""
 
 import json
+import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -32,45 +34,86 @@ def test_the_packages_version_is_the_programs() -> None:
     assert f'\nversion = "{__version__}"\n' in (ROOT / "pyproject.toml").read_text()
 
 
-@pytest.mark.parametrize(
-    ("wheel", "version", "said"),
-    [
-        (
-            "gpu_mesh-0.0.1-py3-none-any.whl",
-            "",
-            f"no wheel of gpu-mesh {__version__}; make it: pip wheel --no",
-        ),
-        (
-            f"gpu_mesh-{__version__}-py3-none-any.whl",
-            "7.0",
-            "no wheel of gpu-mesh 7.0; add it, or leave mesh_",
-        ),
-        ("requests-1.0-py3-none-any.whl", "", f"no wheel of gpu-mesh {__version__}; make it: pip wheel --no"),
-    ],
-)
-def test_a_folder_without_the_wheel_that_is_wanted_is_refused(
-    tmp_path: Path, wheel: str, version: str, said: str
+NEEDED = [
+    (name.replace("-", "_"), version)
+    for name, version in re.findall(
+        r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE
+    )
+]
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    """A folder with a file for each wheel that is needed, two of one, and one that is not."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    for name, version in [*NEEDED, ("left_pad", "1.3.0"), ("gpu_mesh", "7.0")]:
+        (folder / f"{name}-{version}-py3-none-any.whl").touch()
+    name, version = NEEDED[0]
+    (folder / f"{name}-{version}-cp311-abi3-manylinux_2_28_aarch64.whl").touch()
+    return folder
+
+
+def pack(wheels: Path | str, version: str, home: Path) -> tarfile.TarFile:
+    done = run("pack.py", ROOT, wheels, version, home=home)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert told["version"] == __version__
+    return tarfile.open(told["archive"])
+
+
+def test_a_package_holds_the_constraints_the_wheels_that_are_needed_and_the_sources(
+    wheels: Path, tmp_path: Path
 ) -> None:
-    wheels = tmp_path / "wheels"
-    wheels.mkdir()
-    (wheels / wheel).touch()
+    with pack(wheels, "", tmp_path) as package:
+        packed = set(package.getnames())
+        unneeded = {"left_pad-1.3.0-py3-none-any.whl", "gpu_mesh-7.0-py3-none-any.whl"}
+        there = {wheel.name for wheel in wheels.iterdir()} - unneeded
+        assert packed == {"constraints.txt", f"gpu_mesh-{__version__}.tar"} | there
+        with tarfile.open(fileobj=package.extractfile(f"gpu_mesh-{__version__}.tar")) as sources:
+            names = [name.removeprefix(f"gpu_mesh-{__version__}/") for name in sources.getnames()]
+    ours = {path for folder in ("checker", "playbooks/recovery") for path in (ROOT / folder).rglob("*")}
+    ours = {path.relative_to(ROOT) for path in ours if path.is_file() and path.parent.name != "__pycache__"}
+    assert {*map(Path, names)} == ours | {Path("pyproject.toml"), Path("README.md"), Path("LICENSE")}
+
+
+def test_of_a_version_that_is_named_the_folders_wheel_is_packed_and_the_checkout_is_not(
+    wheels: Path, tmp_path: Path
+) -> None:
+    with pack(wheels, "7.0", tmp_path) as package:
+        assert [name for name in package.getnames() if "gpu_mesh" in name] == [
+            "gpu_mesh-7.0-py3-none-any.whl"
+        ]
+
+
+def test_without_a_folder_the_index_is_left_what_it_has(tmp_path: Path) -> None:
+    with pack("", "", tmp_path) as package:
+        assert package.getnames() == ["constraints.txt", f"gpu_mesh-{__version__}.tar"]
+    with pack("", "7.0", tmp_path) as package:
+        assert package.getnames() == ["constraints.txt"]
+
+
+@pytest.mark.parametrize("version", ["", "8.1"])
+def test_a_folder_that_lacks_a_wheel_is_refused(wheels: Path, tmp_path: Path, version: str) -> None:
+    name, release = NEEDED[-1]
+    (wheels / f"{name}-{release}-py3-none-any.whl").rename(wheels / f"{name}-0.0.1-py3-none-any.whl")
     done = run("pack.py", ROOT, wheels, version, home=tmp_path)
     assert done.returncode == 1
-    assert f"{wheels} holds {said}" in done.stderr
+    missing = f"{name} {release}, gpu-mesh 8.1" if version else f"{name} {release}"
+    assert f"{wheels} holds no wheel of {missing}; docs/provisioning.md says how" in done.stderr
+    assert "Without a package index" in (ROOT / "docs/provisioning.md").read_text()
     assert list(tmp_path.iterdir()) == [wheels]
 
 
 def test_a_package_has_a_folder_of_its_own_and_the_same_name_as_long_as_its_parts_are_the_same(
-    tmp_path: Path,
+    wheels: Path, tmp_path: Path
 ) -> None:
-    wheels = tmp_path / "wheels"
-    wheels.mkdir()
     packages = []
     for content in ("one", "one", "two"):
-        (wheels / f"gpu_mesh-{__version__}-py3-none-any.whl").write_text(content)
-        told = json.loads(run("pack.py", ROOT, wheels, "", home=tmp_path).stdout)
-        assert told["version"] == __version__
-        packages.append(Path(told["archive"]))
+        name, version = NEEDED[1]
+        (wheels / f"{name}-{version}-py3-none-any.whl").write_text(content)
+        with pack(wheels, "", tmp_path) as package:
+            packages.append(Path(package.name))
     first, again, other = packages
     assert first.name == again.name != other.name
     assert first.read_bytes() == again.read_bytes() != other.read_bytes()

@@ -25,10 +25,14 @@ installed = here / "installed"  # what it holds; written when it is whole
 
 
 def run(*command: str | Path) -> None:
-    """Run a program, which must succeed; what it says last tells why it did not."""
+    """Run a program, which must succeed; what it says last tells why it did not.
+
+    Of the hundred hashes that pip expected, one is enough.
+    """
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
-        raise ChildProcessError("\n".join(done.stdout.strip().splitlines()[-SAID:]))
+        said = [line for line in done.stdout.strip().splitlines() if "Expected     or " not in line]
+        raise ChildProcessError("\n".join(said[-SAID:]))
 
 
 def build() -> None:
@@ -45,12 +49,13 @@ def build() -> None:
             with tar.extractfile(entry) as content, (packed / entry.name).open("wb") as copy:
                 shutil.copyfileobj(content, copy)
     venv.create(here, with_pip=True, symlinks=True)
-    pip = [here / "bin/python", "-m", "pip", "install", "--disable-pip-version-check", "--no-color"]
-    pip += ["--constraint", packed / "constraints.txt", "--find-links", packed]
-    pip += ["--no-index"] if source == "wheels" else []
+    pip = [here / "bin/python", "-m", "pip", "--disable-pip-version-check", "--no-color"]
+    install = [*pip, "install", "--find-links", packed, *(["--no-index"] if source == "wheels" else [])]
+    run(*install, "--require-hashes", "--requirement", packed / "constraints.txt")
     # What was packed, not what an index may offer under the same name and version.
-    own = next(packed.glob(f"gpu_mesh-{version}-*.whl"), None)
-    run(*pip, own or f"gpu-mesh=={version}")
+    own = next(packed.glob("gpu_mesh-*"), None)
+    run(*install, "--no-deps", "--no-build-isolation", own or f"gpu-mesh=={version}")
+    run(*pip, "check")  # another version may need more than this checkout's constraints
 
 
 os.umask(0o022)  # the monitor's user runs what root installs
