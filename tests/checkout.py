@@ -1,6 +1,6 @@
-"""Where the checkout is, for tests of what stands in it."""
+"""Where the checkout is that is tested."""
 
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = ROOT / "tests/programs"
