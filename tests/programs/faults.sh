@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What the rows of the fault matrix use, on a node's machine.
 nft list table inet fault >/dev/null 2>&1 || {
   nft add table inet fault

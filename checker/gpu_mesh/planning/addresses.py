@@ -46,8 +46,8 @@ def _may_be_behind(node: Node, url: SplitResult, port: int, mesh: Mesh) -> bool:
     """Return whether the node's Ollama may be at the default port, behind the port of the URL.
 
     If several Ollamas share a host, the one at the default port says nothing about the others. A node may be
-    one of the others if it names a unit or container of its own; or if a command restarts it, and it is on the
-    monitor or shares its address with a node of the mesh at the default port.
+    one of the others if it names a unit or container of its own; or if a command restarts it, and it is on
+    the monitor or shares its address with a node of the mesh at the default port.
     """
     if url.scheme == "https" or port == _HTTP_PORT:
         return True
