@@ -1,4 +1,4 @@
-"""``gpu-mesh alerts``: show the history of alerts, or try each URL with a message a level."""
+"""``gpu-mesh alerts``: show the history of alerts, or test each URL with a message of each level."""
 
 import argparse
 import sys
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         known = services(paths, any_mesh(arguments, paths).settings) if sent else {}
         sys.stdout.write(list_alerts(state, time.time(), known))
         return 0
-    # What fails stands in the report: it need not be on standard error, too.
+    # The report says what failed, so the log need not write it to standard error as well.
     file = log if arguments.verbose else Log(paths.log_file, threshold=Severity.ERROR)
     text, code = send_test(paths, mesh_of(arguments, paths).settings, file, time.time, arguments.tag)
     sys.stdout.write(text)
@@ -60,12 +60,12 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
 
 
 def services(paths: Paths, settings: Settings) -> dict[str, str]:
-    """Return service and host of each URL by its hash, no secrets; none where their file cannot be read."""
+    """Return service and host of each URL by its hash, without secrets; {} where the file cannot be read."""
     from gpu_mesh.delivery import apprise_config
 
     try:
         channels = apprise_config.load(paths, settings).channels
-    except OSError:  # not even whether there is a file may be seen
+    except OSError:  # the folder cannot be read
         return {}
     return {channel.target.id: channel.label for channel in channels}
 
@@ -76,7 +76,7 @@ def list_alerts(state: State, now: float, known: Mapping[str, str]) -> str:
     Args:
         state: as loaded.
         now: Unix seconds.
-        known: service and host of the URLs by their hashes; of one that is not there the hash alone is shown.
+        known: service and host of the URLs by their hashes; for any other URL the hash alone is shown.
     """
     if not state.alerts:
         return "No alert so far.\n"
@@ -107,11 +107,11 @@ def send_test(
         settings: the monitor's.
         log: takes each outcome.
         clock: returns Unix seconds.
-        tag: "": every URL is tried at its levels; else only those that an alert with this tag reaches.
+        tag: only URLs that an alert with this tag reaches; "": every URL, at its levels.
 
     Returns:
-        A report for people, and the exit code: 1 when a URL failed, a part of the configuration cannot be
-        used, or there was no URL to try.
+        A report for people, and the exit status: 1 when a URL failed, a part of the configuration cannot be
+        used, or there was no URL to test.
     """
     from gpu_mesh.delivery import apprise_config  # here, because the list needs no Apprise
     from gpu_mesh.delivery.render import Format, Templates
@@ -150,13 +150,13 @@ def send_test(
 
 
 def _deliveries(alert: Alert, now: float, known: Mapping[str, str]) -> list[str]:
-    said = [
+    lines = [
         f"{f'{known[key]} ({key})' if key in known else key}: {_progress(delivery, now)}"
         for key, delivery in sorted(alert.deliveries.items())
     ]
     if alert.muted:
         return ["not sent: this node's alerts were muted"]
-    return said or ["no URL wanted it" if alert.done else "waiting to be sent"]
+    return lines or ["no URL wanted it" if alert.done else "waiting to be sent"]
 
 
 def _progress(delivery: Delivery, now: float) -> str:

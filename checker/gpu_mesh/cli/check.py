@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         sys.stdout.write("".join(f"{check.describe(change)}\n" for change in done.changes))
     delivered = 0
     if arguments.deliver:
-        from gpu_mesh.cli import deliver  # the timers' check does not pay for it
+        from gpu_mesh.cli import deliver  # not imported in a check that a timer starts
 
         delivered = deliver.run(arguments, paths, log)
     return delivered or int(bool(done.unprobed))

@@ -1,7 +1,7 @@
 """The table of commands: each one's module, summary and exit statuses. Values only.
 
 A command's module has ``EXAMPLES``, ``add_arguments(parser)`` and ``run(arguments, paths, log)``. main.py
-loads it by name when the command is meant, so a check pays for no Ansible, no Apprise and no report.
+imports it by name when it is needed, so that a check need not load Ansible, Apprise or the reports.
 """
 
 from collections.abc import Mapping
@@ -88,9 +88,9 @@ COMMANDS = {
     ),
     "simulate": Command(
         "simulate",
-        "tell what would follow if nodes showed what a trace says (docs/simulate.md); changes nothing",
+        "show what would follow if nodes behaved as a trace says (docs/simulate.md); changes nothing",
         {
-            0: "told, and as expected where the trace expects something",
+            0: "the story is as the trace expects it, or the trace expects nothing",
             1: "something is not as the trace expects it",
             2: "the command, the trace or the inventory cannot be used",
         },
@@ -99,11 +99,11 @@ COMMANDS = {
     "demo": Command(
         "demo",
         "watch a mesh fail and be repaired, on this machine alone",
-        {0: "every failure was told and repaired", 1: "one was not"},
+        {0: "every failure was alerted and repaired", 1: "one was not"},
     ),
 }
 
 
 def describe_exits(command: Command) -> str:
-    """Return the lines on what a command exits with, and when."""
+    """Return the lines that say when a command exits with which status."""
     return "\n".join(("exit status:", *(f"  {code}  {when}" for code, when in command.exits.items())))

@@ -1,4 +1,4 @@
-"""What several commands share: options, the mesh that they mean, and how another command is named."""
+"""What several commands share: their options, the mesh that these name, and the text of other commands."""
 
 import argparse
 import shlex
@@ -15,15 +15,15 @@ STOPPED = 130
 
 
 class UsageError(Exception):
-    """The command cannot be carried out as given; the message says what to do next."""
+    """The command cannot be carried out as it was given; the message says what to do next."""
 
 
 def add_shared(parser: argparse.ArgumentParser, *, inherited: bool = False) -> None:
-    """Add the options that may stand before the command as well as after it.
+    """Add the options that may come before the command or after it.
 
     Args:
-        parser: takes them.
-        inherited: what was said before the command stays, unless it is said again after it.
+        parser: gets the options.
+        inherited: whether an option that was given before the command keeps its value unless given again.
     """
     default: dict[str, Any] = {"default": argparse.SUPPRESS} if inherited else {}
     parser.add_argument(
@@ -44,12 +44,12 @@ def add_shared(parser: argparse.ArgumentParser, *, inherited: bool = False) -> N
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add the option with which a report is for programs."""
+    """Add the option that prints the report for programs."""
     parser.add_argument("--json", action="store_true", help="print one JSON object (docs/json.md)")
 
 
 def like(arguments: argparse.Namespace, command: str) -> str:
-    """Return another command on the same mesh, ready to be typed."""
+    """Return another command on the same mesh, as a person types it."""
     options = [part for source in arguments.inventory or () for part in ("-i", source)]
     for name in ("monitor", "state_dir"):
         if value := getattr(arguments, name):
@@ -58,7 +58,7 @@ def like(arguments: argparse.Namespace, command: str) -> str:
 
 
 def mesh_of(arguments: argparse.Namespace, paths: Paths) -> Mesh:
-    """Return the mesh that the arguments mean, from the cache where that is fresh.
+    """Return the mesh that the arguments name, from the cache where that is fresh.
 
     Raises:
         UsageError: the inventory has mistakes.
@@ -70,7 +70,7 @@ def mesh_of(arguments: argparse.Namespace, paths: Paths) -> Mesh:
 
 
 def any_mesh(arguments: argparse.Namespace, paths: Paths) -> Mesh:
-    """Return the mesh, for what is done without one, too: then it has no nodes and the default settings."""
+    """Return the mesh; where the inventory has mistakes, one without nodes and with the default settings."""
     try:
         return mesh_of(arguments, paths)
     except UsageError:
@@ -78,5 +78,5 @@ def any_mesh(arguments: argparse.Namespace, paths: Paths) -> Mesh:
 
 
 def unusable(error: InventoryError) -> UsageError:
-    """Say that a command cannot go on without an inventory."""
+    """Return the error that a command cannot go on without an inventory."""
     return UsageError(f"the inventory cannot be used\n{error}")

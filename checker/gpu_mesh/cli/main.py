@@ -1,4 +1,4 @@
-"""The command line: parses it, settles the folders, hands over to one command, turns errors into advice."""
+"""Parses the command line, finds the folders, runs one command, and turns errors into advice."""
 
 import argparse
 import importlib
@@ -18,7 +18,7 @@ from gpu_mesh.system import paths
 from gpu_mesh.system.log import Log
 
 UNKNOWN = 3
-"""What a monitoring plugin exits with when it cannot say anything."""
+"""The exit status of a monitoring plugin that knows nothing."""
 
 DESCRIPTION = (
     "Watches Ollama nodes, names what is wrong, repairs it, proves the repair and tells the right person."
@@ -26,7 +26,7 @@ DESCRIPTION = (
 EPILOG = """\
 examples:
   gpu-mesh -i inventory validate      is the inventory right?
-  gpu-mesh check --deliver            check every node once, then send what there is to say
+  gpu-mesh check --deliver            check every node once, then send the alerts that are due
   gpu-mesh status                     what is going on
   gpu-mesh recover --dry-run          what would be repaired, and why not
   gpu-mesh best --model llama3.2      which node to use
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # icons, in a locale that has none
+            stream.reconfigure(errors="backslashreplace")  # for icons, in a locale without them
     arguments = parser().parse_args(argv)
     command = _module(arguments.command)
     try:
@@ -48,14 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         become_owner(folders.state)
         threshold = Severity.INFO if arguments.verbose else Severity.NOTICE
         code = command.run(arguments, folders, Log(folders.log_file, threshold=threshold))
-        sys.stdout.flush()  # here, so that a reader who has gone is noticed below
+        sys.stdout.flush()  # here, so that a closed pipe is noticed below
     except (UsageError, StateError) as error:
         sys.stderr.write(f"gpu-mesh: {error}\n")
         return UNKNOWN if arguments.command == "status" else 2
     except KeyboardInterrupt:
         return STOPPED
     except BrokenPipeError:
-        # The reader has gone (`gpu-mesh status | head -1`): nothing is left to say, nor to flush at exit.
+        # The reader has ended (`gpu-mesh status | head -1`): nothing more is printed, nor flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -72,7 +72,7 @@ def _module(name: str) -> Any:
 
 
 class _CommandParser(argparse.ArgumentParser):
-    """The parser of one command, which loads the command's module when it is to parse something."""
+    """The parser of one command; it imports the command's module when it parses."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Add the command's own arguments, then parse."""
@@ -108,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def become_owner(folder: Path) -> None:
-    """As root, become the owner of the state folder: what the units may write stays theirs."""
+    """As root, become the owner of the state folder, so that the units can still write to its files."""
     if os.geteuid() != 0 or not folder.exists():
         return
     owner = folder.stat()

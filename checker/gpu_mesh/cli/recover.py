@@ -46,8 +46,8 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
 
 
 def _recover(mesh: Mesh, file: StateFile, log: Log, paths: Paths, only: str, *, force: bool) -> int:
-    """Repair; a signal lets what is under way come to an end, for a playbook has processes of its own."""
-    from gpu_mesh.recovery import worker  # a dry run probes nothing, and does not pay for the HTTP library
+    """Repair; a signal ends running playbooks with all their processes, and their results are recorded."""
+    from gpu_mesh.recovery import worker  # not for a dry run, which probes nothing and needs no HTTP library
     from gpu_mesh.recovery.context import Context
 
     context, before = Context(paths, mesh, file, log), file.load().nodes.get(only)
@@ -60,13 +60,13 @@ def _recover(mesh: Mesh, file: StateFile, log: Log, paths: Paths, only: str, *, 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     code = worker.recover(context, only, force=force)
-    # Of one node that was left alone, why has been said.
+    # For a single node that was left alone, the worker has printed why.
     left_alone = only and file.load().nodes.get(only) == before
     if sys.stdout.isatty() and not signals and not left_alone:
         now = time.time()
         for line in plan.describe(plan.plan(mesh, file.load(now), now, only), mesh).splitlines():
             sys.stdout.write(f"now {line}\n")
-    if signal.SIGTERM in signals:  # systemd takes only a death by that signal for a proper end
+    if signal.SIGTERM in signals:  # systemd counts only a death by that signal as a clean stop
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
     return STOPPED if signals else code

@@ -30,6 +30,6 @@ def print_json(value: object) -> None:
 
 
 def log_report(log: Log, of: Report, lines: list[Event]) -> None:
-    """Leave a report in the log: the mesh's health, and these lines."""
+    """Write a report to the log: the mesh's health, and these lines."""
     mesh = event("mesh", health=of.mesh.health, nodes=len(of.nodes))
     log.write([mesh, *lines], of.at)

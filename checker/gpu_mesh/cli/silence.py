@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
 
 
 class Request(Struct, frozen=True):
-    """A silence as the command line has it."""
+    """A silence as the command line asks for it."""
 
     names: tuple[str, ...]  # of nodes and groups
     everything: bool
@@ -117,7 +117,7 @@ def read(request: Request, mesh: Mesh, author: str, now: float) -> Silence:
 
     Args:
         request: what the command line says.
-        mesh: whose nodes and groups there are.
+        mesh: the nodes and groups that can be named.
         author: who adds it.
         now: Unix seconds.
 
@@ -156,32 +156,32 @@ def read(request: Request, mesh: Mesh, author: str, now: float) -> Silence:
 
 
 def add(wanted: Silence, file: StateFile, log: Log, now: float) -> str:
-    """Put the silence into the state and the log; return what to tell.
+    """Add the silence to the state and the log; return the text for the person.
 
     Raises:
-        StateError: the state may not be written.
+        StateError: the state cannot be written.
     """
     with file.update(now) as state:
         added = silences.add(state, wanted, now)
-    told = _told(added, now)
-    log.write([event("silence_added", Severity.INFO, id=added.id, author=added.author, line=told)], now)
-    return f"{told[0].upper()}{told[1:]}\nChecks go on. To end it early: gpu-mesh silence end {added.id}\n"
+    words = _words(added, now)
+    log.write([event("silence_added", Severity.INFO, id=added.id, author=added.author, line=words)], now)
+    return f"{words[0].upper()}{words[1:]}\nChecks go on. To end it early: gpu-mesh silence end {added.id}\n"
 
 
 def end(number: int, file: StateFile, log: Log, author: str, now: float, mesh: Callable[[], Mesh]) -> str:
-    """End the silence of that number in the state, note it in the log; return what to tell.
+    """End the silence with that number in the state, and log it; return the text for the person.
 
     Args:
         number: the silence's.
         file: the state.
-        log: takes that it was ended.
+        log: the log.
         author: who ends it.
         now: Unix seconds.
-        mesh: returns the mesh, which tells what else its nodes are muted by.
+        mesh: returns the mesh, to find what else mutes its nodes.
 
     Raises:
-        ValueError: there is none of that number.
-        StateError: the state may not be written.
+        ValueError: there is no silence with that number.
+        StateError: the state cannot be written.
     """
     if not any(each.id == number for each in file.load().silences):
         raise ValueError(f"there is no silence {number}; see which there are: gpu-mesh silence list")
@@ -203,7 +203,7 @@ def end(number: int, file: StateFile, log: Log, author: str, now: float, mesh: C
 
 
 def table(mesh: Mesh, state: State, now: float) -> str:
-    """Write what is silent now, and the silences that ended within a day.
+    """Return a table of what is silenced now, and of the silences that ended within a day.
 
     Args:
         mesh: for its maintenance windows.
@@ -222,7 +222,7 @@ def table(mesh: Mesh, state: State, now: float) -> str:
 
 
 def login(environ: Mapping[str, str]) -> str:
-    """Name the person at the keyboard: who called sudo, else who logged in, else whose process this is."""
+    """Return the person's name: who ran sudo, else who logged in, else the owner of this process."""
     if name := environ.get("SUDO_USER", ""):
         return name
     try:
@@ -246,7 +246,7 @@ def _row(each: Silence | InForce, until: str) -> tuple[str, ...]:
     )
 
 
-def _told(added: Silence, now: float) -> str:
+def _words(added: Silence, now: float) -> str:
     (shown,) = silences.in_force(Mesh(()), (added,), now)
     return silences.described(shown, now)
 

@@ -1,4 +1,4 @@
-"""``gpu-mesh simulate``: read a trace, and the inventory where it is wanted; tell the story."""
+"""``gpu-mesh simulate``: read a trace, and the inventory where one is needed; show what would follow."""
 
 import argparse
 import sys
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
-    """Tell what would follow from a trace; 1 when that is not what the trace expects."""
+    """Show what would follow from a trace; 1 when that is not what the trace expects."""
     request = Request(
         Path(arguments.trace),
         tuple(arguments.given),
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
         arguments.monitor,
     )
     try:
-        text, unmet = tell(request, as_json=arguments.json)
+        text, unmet = render(request, as_json=arguments.json)
     except ValueError as error:
         raise UsageError(str(error)) from error
     sys.stdout.write(text)
@@ -78,11 +78,11 @@ class Document(Struct, frozen=True):
     unmet: tuple[str, ...]
 
 
-def tell(request: Request, *, as_json: bool = False) -> tuple[str, tuple[str, ...]]:
-    """Return the story in words, and what the trace expects and did not come.
+def render(request: Request, *, as_json: bool = False) -> tuple[str, tuple[str, ...]]:
+    """Return the story as text, and each expectation of the trace that is not met.
 
     Raises:
-        ValueError: the trace, the inventory or a setting cannot be used; tells every mistake, one a line.
+        ValueError: the trace, the inventory or a setting cannot be used; names every mistake, one on a line.
     """
     given = {}
     for each in request.given:
@@ -97,17 +97,17 @@ def tell(request: Request, *, as_json: bool = False) -> tuple[str, tuple[str, ..
         trace = read(document, str(request.file), lines, inventory, given)
     except TraceError as error:
         raise ValueError(f"the trace cannot be used\n{describe(error.mistakes)}") from error
-    told = simulator.simulate(trace)
-    unmet = story.unmet(trace.expected, told)
+    result = simulator.simulate(trace)
+    unmet = story.unmet(trace.expected, result)
     if not as_json:
-        return story.table(told, trace.about), unmet
+        return story.table(result, trace.about), unmet
     whole = Document(
         story.SCHEMA,
         trace.about,
-        told.seconds,
-        told.checks,
-        told.events,
-        story.count(told),
+        result.seconds,
+        result.checks,
+        result.events,
+        story.count(result),
         unmet,
     )
     return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n", unmet
@@ -138,7 +138,7 @@ def _parsed(file: Path) -> tuple[object, dict[tuple[str | int, ...], int]]:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or "it cannot be decoded"
         place = f"{file}:{mark.line + 1}" if mark else str(file)
-        raise ValueError(f"the trace cannot be used\n{place}: no YAML: {what}") from error
+        raise ValueError(f"the trace cannot be used\n{place}: not valid YAML: {what}") from error
     twice = list(_twice(root, file)) if root else []
     if twice:
         raise ValueError(f"the trace cannot be used\n{describe(twice)}")
@@ -146,7 +146,7 @@ def _parsed(file: Path) -> tuple[object, dict[tuple[str | int, ...], int]]:
 
 
 def _lines(node: yaml.Node, at: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], int]]:
-    """Yield the line of each part and of what it consists of."""
+    """Yield the line of each part, and of the parts in it, two levels deep."""
     yield at, node.start_mark.line + 1
     if len(at) == 2:
         return
@@ -163,10 +163,10 @@ def _inner(node: yaml.Node) -> Iterator[tuple[str | int, yaml.Node, int]]:
 
 
 def _twice(node: yaml.Node, file: Path) -> Iterator[Mistake]:
-    """Yield each key that a mapping has twice: YAML would take the last, and say nothing."""
+    """Yield a mistake for each key that a mapping has twice: YAML would silently use the last one."""
     seen: set[Any] = set()
     for key, inner, line in _inner(node):
         if key in seen:
-            yield Mistake(f"{key!r} stands there twice", place=f"{file}:{line}")
+            yield Mistake(f"{key!r} is given twice", place=f"{file}:{line}")
         seen.add(key)
         yield from _twice(inner, file)

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
-    """Print the statistics, and leave them in the log."""
+    """Print the statistics, and write them to the log."""
     _, _, report = read(arguments, paths)
     if arguments.json:
         print_json(report)

@@ -46,7 +46,7 @@ def start_command(arguments: argparse.Namespace) -> str:
 
 
 def _newest_lines(log: Path) -> list[str]:
-    """Return the newest lines of the log that tell of news; none where it cannot be read."""
+    """Return the newest lines of the log, without routine ones; none where it cannot be read."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 100_000))

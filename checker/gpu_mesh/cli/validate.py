@@ -1,4 +1,4 @@
-"""``gpu-mesh validate``: read the inventory anew, show the mesh or every mistake."""
+"""``gpu-mesh validate``: read the inventory afresh, and show the mesh or every mistake."""
 
 import argparse
 import sys
@@ -36,7 +36,7 @@ def validate(paths: Paths, monitor: str | None, *, as_json: bool) -> int:
     Args:
         paths: where the sources are.
         monitor: the ``--monitor`` option.
-        as_json: print one JSON object instead, whether right or wrong.
+        as_json: print one JSON object instead, for a right inventory and a wrong one.
     """
     found = reader.read(paths.inventory, monitor)
     if found.mesh is None:
@@ -52,19 +52,19 @@ def validate(paths: Paths, monitor: str | None, *, as_json: bool) -> int:
 
 
 def table(mesh: Mesh) -> str:
-    """Render the mesh for a person, one line a node."""
+    """Return the mesh as text for a person, one line for each node."""
     rows = [
         ("NODE", "URL", "THROUGH", "RECOVERY"),
         *((node.key, node.url, _through(node), _recovery(node)) for node in mesh.nodes),
     ]
     count = f"{len(mesh.nodes)} node{'s' if len(mesh.nodes) != 1 else ''}"
     watcher = f", watched by {mesh.monitor}" if mesh.monitor else ""
-    told = "".join(f"note: {note}\n" for note in notes(mesh))
-    return "\n".join(aligned(rows)) + f"\n{count}{watcher}, no mistakes\n{told}"
+    noted = "".join(f"note: {note}\n" for note in notes(mesh))
+    return "\n".join(aligned(rows)) + f"\n{count}{watcher}, no mistakes\n{noted}"
 
 
 def notes(mesh: Mesh) -> tuple[str, ...]:
-    """Return what is no mistake but perhaps not meant: nodes that are asked the same at the same URL."""
+    """Return what is no mistake but perhaps not intended: nodes with the same URL and the same headers."""
     asked: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
     for node in mesh.nodes:
         asked.setdefault((node.url, tuple(sorted(node.headers.items()))), []).append(node.key)

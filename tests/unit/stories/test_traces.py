@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from checkout import ROOT
-from gpu_mesh.cli.simulate import Request, tell
+from gpu_mesh.cli.simulate import Request, render
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.planning import findings
 from gpu_mesh.simulation import fake_probe, story, trace
@@ -23,12 +23,12 @@ HANGS = "nodes: {gpu1: {}}\nstory:\n  - {at: 1m, nodes: {gpu1: {shows: hang, res
 def told(folder: Path, text: str, *given: str) -> tuple[str, tuple[str, ...]]:
     file = folder / "trace.yml"
     file.write_text(text, encoding="utf-8")
-    return tell(Request(file, given))
+    return render(Request(file, given))
 
 
 @pytest.mark.parametrize("file", TRACES, ids=lambda file: file.stem)
 def test_a_trace_tells_the_story_that_stands_beside_it(file: Path) -> None:
-    text, unmet = tell(Request(file))
+    text, unmet = render(Request(file))
     assert unmet == ()
     assert text == file.with_suffix(".txt").read_text(encoding="utf-8"), "on purpose? then: make stories"
 
@@ -86,8 +86,8 @@ STORY = "story: [{at: 1m, nodes: {gpu1: ok}}]"
 NODES = "nodes: {gpu1: {}}"
 WRONG = {
     "no mapping": ("- 5", "1: a trace is a mapping: about, nodes, story, until; see docs/simulate.md"),
-    "no yaml": ("nodes: [", "1: no YAML: expected the node content, but found '<stream end>'"),
-    "a key twice": (f"{NODES}\n{STORY}\nnodes: {{}}", "3: 'nodes' stands there twice"),
+    "no yaml": ("nodes: [", "1: not valid YAML: expected the node content, but found '<stream end>'"),
+    "a key twice": (f"{NODES}\n{STORY}\nnodes: {{}}", "3: 'nodes' is given twice"),
     "no such part": (f"{NODES}\n{STORY}\nabuot: x", "3: there is no part 'abuot'; did you mean about?"),
     "no story": (NODES, "1: story is missing: a list of moments, such as - {at: 5m, nodes: {gpu1: hang}}"),
     "no nodes": (STORY, "1: nodes is missing: the nodes, such as {gpu1: {}}; or name an inventory"),
