@@ -1,1 +1,1 @@
-"""Tells what would follow if nodes showed what a trace says."""
+"""Shows what would follow if nodes behaved as a trace says."""

@@ -1,7 +1,6 @@
-"""What a node shows a probe, made up from the words of a trace. Pure.
+"""Makes up what a probe of a node shows, from the words of a trace. Pure.
 
-For simulator.py: it takes the place of probe/ollama.py, and of the world behind it. What repairs bring:
-fake_recovery.py.
+For simulator.py, in the place of probe/ollama.py and the real nodes. fake_recovery.py does so for repairs.
 """
 
 from collections.abc import Callable
@@ -45,7 +44,7 @@ class Scenario(StrEnum):
     CPU = "cpu"
     STUCK_STOPPING = "stuck_stopping"
     HUNG_RUNNER = "hung_runner"
-    AT_WORK = "at_work"  # a loaded model is silent, but the node shows itself at work meanwhile
+    AT_WORK = "at_work"  # a loaded model does not answer the deep check, but the node shows that it works
     BUSY = "busy"
 
 
@@ -80,11 +79,11 @@ MEANING = {
     Scenario.AT_WORK: "The deep check gets no answer, but the node shows itself at work meanwhile",
     Scenario.BUSY: "The deep check is answered by 503: the queue is full",
 }
-"""Each word's meaning, as docs/simulate.md has it."""
+"""The meaning of each word; docs/simulate.md says the same."""
 
 
 class Effect(StrEnum):
-    """What a repair brings about, in the words of a trace."""
+    """The effect of a repair, in the words of a trace."""
 
     HELPS = "helps"
     NOTHING = "nothing"
@@ -100,11 +99,11 @@ EFFECTS = {
     Effect.NO_MODELS: "It goes through, and the node shows `no_models` from then on",
     Effect.HANGS: "It runs into its time limit (`recovery_timeout`)",
 }
-"""Each word's meaning, as docs/simulate.md has it."""
+"""The meaning of each word; docs/simulate.md says the same."""
 
 
 class Facts(Struct, frozen=True):
-    """What is true of a node from a moment on."""
+    """What is true about a node from a moment on."""
 
     shows: Scenario = Scenario.OK
     since: float = 0.0  # Unix seconds
@@ -146,9 +145,9 @@ def observe(node: Node, facts: Facts, at: float, choose: Choose) -> Observation:
 
     Args:
         node: the node.
-        facts: what is true of it.
+        facts: what is true about it.
         at: Unix seconds.
-        choose: says which loaded model is asked for a sign of life: deepcheck.choose.
+        choose: chooses the loaded model for the deep check, as ``diagnosis.deep_check.choose`` does.
     """
     reply = _reply(node, facts)
     if reply.fault is not None:

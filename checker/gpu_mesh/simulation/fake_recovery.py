@@ -1,7 +1,7 @@
-"""What a look on a node's host finds and what a repair brings, made up from the words of a trace. Pure.
+"""Makes up what a look on a node's host finds and what a repair does, from the words of a trace. Pure.
 
-For simulator.py: it takes the place of playbook.py and of the playbooks, whose course and words it follows.
-tests/unit/simulation/test_fake_recovery.py holds each word and wait against the playbooks' own.
+For simulator.py, in the place of hosts/playbook.py and the playbooks: it has the same steps, words and waits.
+tests/unit/simulation/test_fake_recovery.py compares these with the playbooks.
 """
 
 from msgspec.structs import replace
@@ -19,7 +19,7 @@ _SILENT = frozenset(
     {Scenario.REFUSED, Scenario.CONNECT_TIMEOUT, Scenario.HANG, Scenario.RESET, Scenario.CLOSE}
     | {Scenario.HTTP_500, Scenario.HTTP_502, Scenario.HTTP_503}
 )
-"""What an Ollama shows that does not answer on its own host either, unless the trace says that it does."""
+"""With these, Ollama does not answer on its own host either, unless the trace says that it does."""
 
 
 def look(facts: Facts) -> Finding:
@@ -32,13 +32,13 @@ def look(facts: Facts) -> Finding:
 
 
 def act(job: Job, action: Action, facts: Facts, mesh: Mesh, at: float) -> tuple[PlaybookResult, Facts]:
-    """Return what comes of a recovery's playbook, and what is true of the node afterwards.
+    """Return the result of a recovery's playbook, and what is true about the node afterwards.
 
     Args:
         job: the recovery.
         action: which of its playbooks.
-        facts: what is true of the node when the playbook begins.
-        mesh: all nodes, and how long a playbook may take.
+        facts: what is true about the node when the playbook begins.
+        mesh: all nodes, and the setting for how long a playbook may take.
         at: when it begins, in Unix seconds.
     """
     node = job.node
@@ -71,7 +71,7 @@ def act(job: Job, action: Action, facts: Facts, mesh: Mesh, at: float) -> tuple[
 
 
 def awaited(node: Node, action: Action) -> float:
-    """Return the seconds for which the playbook waits for what does not come back."""
+    """Return for how many seconds the playbook waits for an Ollama or a port that does not come back."""
     if action is Action.OWN_PLAYBOOK:
         return 0.0
     if action is Action.REBUILD_TUNNEL:
@@ -89,7 +89,7 @@ _UNREACHABLE = {
 def _on_the_host(
     node: Node, facts: Facts, cause: Cause | None, mesh: Mesh, at: float
 ) -> tuple[Finding, str, bool]:
-    """Return what restart_ollama.yml finds, how it says so, and whether it goes on to restart."""
+    """Return what restart_ollama.yml finds, its words for it, and whether it restarts."""
     finding = look(facts)
     if finding is Finding.ANSWERS and cause in findings.RESTARTED_THOUGH_IT_ANSWERS:
         return finding, "Ollama answers /api/tags on its own host", True
@@ -112,21 +112,21 @@ def _on_the_host(
 
 OTHER_MONITOR = "monitor-2"
 LEASE = 150.0
-"""Seconds for which the other monitor has taken the node's lease, as it does with the usual time limit."""
+"""Seconds for which the other monitor has taken the node's lease: the value for the usual time limit."""
 
 UNSAFE = "/var/tmp/gpu-mesh-lease.d can be changed by others"  # noqa: S108 - not used here
 """Why a lease cannot be taken."""
 
 
 def _leases(does: str, at: float) -> dict[Finding, str]:
-    """Return what a playbook says that leaves the node alone because of its lease."""
+    """Return the words of a playbook that leaves the node alone because of its lease."""
     held = f"{OTHER_MONITOR} {does} since {format_clock(at)}, its lease ends {format_clock(at + LEASE)}"
     refused = f"its lease cannot be taken: {UNSAFE}; nothing was touched"
     return {Finding.LEASED: held, Finding.CANNOT_LEASE: refused}
 
 
 def _at_the_tunnel(node: Node, facts: Facts, cause: Cause | None, at: float) -> tuple[Finding, str, bool]:
-    """Return what rebuild_tunnel.yml finds at the local port, how it says so, and whether it rebuilds."""
+    """Return what rebuild_tunnel.yml finds at the local port, its words for it, and whether it rebuilds."""
     port = node.tunnel.local_port if node.tunnel else 0
     if facts.look is Finding.PORT_TAKEN:
         said = f"local port {port} is held by another, not by the tunnel; nothing was touched"
@@ -143,7 +143,7 @@ def _at_the_tunnel(node: Node, facts: Facts, cause: Cause | None, at: float) -> 
 
 
 def _did(node: Node, action: Action) -> str:
-    """Return what was restarted, or run."""
+    """Return the playbook's words for what it did."""
     if action is Action.REBUILD_TUNNEL:
         own = node.tunnel and node.tunnel.recovery_command
         return "ran mesh_tunnel_recovery_command" if own else f"restarted gpu-mesh-tunnel@{node.key}.service"
@@ -155,7 +155,7 @@ def _did(node: Node, action: Action) -> str:
 
 
 def _failed(node: Node, action: Action) -> str:
-    """Return why a playbook failed that has waited in vain."""
+    """Return the reason of a playbook that failed after it had waited."""
     if action is Action.OWN_PLAYBOOK:
         return "a task of it failed"
     did, waited = _did(node, action), f"{awaited(node, action):g} s"
@@ -172,7 +172,7 @@ _IN_VAIN = "the command ended well, but nothing answers"
 
 
 def _went_through(node: Node, action: Action, finding: Finding) -> str:
-    """Return what a playbook says that has seen Ollama, or the port, come back."""
+    """Return the words of a playbook that has seen Ollama, or the port, come back."""
     if action is Action.OWN_PLAYBOOK:
         return ""
     if action is Action.REBUILD_TUNNEL and node.tunnel:

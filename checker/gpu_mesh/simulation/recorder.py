@@ -1,4 +1,4 @@
-"""Notes what changes in a simulated mesh, each change once; for simulator.py. It touches nothing else."""
+"""Records what changes in a simulated mesh, each change once; for simulator.py. It only reads the state."""
 
 import re
 from typing import TYPE_CHECKING
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """What was told so far of a story that began at that Unix time."""
+    """The events so far of a story that began at that Unix time."""
 
     def __init__(self, mesh: Mesh, began: float) -> None:
         self._mesh, self._began = mesh, began
         self._events: list[Event] = []
         self._known: dict[str, tuple[Status, Cause | None]] = {}
-        self._alone: dict[str, str] = {}  # why each node is left alone, as last told
-        self._alerts = 0  # the number of the last that was told of
+        self._alone: dict[str, str] = {}  # why each node is left alone, as last recorded
+        self._alerts = 0  # the number of the last alert that was recorded
 
     def events(self) -> tuple[Event, ...]:
-        """Return everything that was told."""
+        """Return all events so far."""
         return tuple(self._events)
 
     def add(self, item: Event, now: float) -> None:
-        """Tell of something that happens now."""
+        """Record an event that happens now."""
         self._events.append(replace(item, at=now - self._began))
         if item.kind is Kind.CLAIMED:
             self._alone.pop(item.node, None)
 
     def note_changes(self, state: State, now: float) -> None:
-        """Tell what has changed about the nodes, and which alerts are new."""
+        """Record how the nodes have changed, and the new alerts."""
         for node in self._mesh.nodes:
             after = state.nodes.get(node.key)
             if after is None or self._known.get(node.key) == (after.status, after.cause):
@@ -53,7 +53,7 @@ class Recorder:
                 self.add(of_alert(alert), now)
 
     def note_reasons(self, state: State, decisions: tuple[Decision, ...], now: float) -> None:
-        """Tell why a node that is not well is left alone; again only when the reason is another one."""
+        """Record why a node with trouble is left alone; again only when the reason changes."""
         for each in decisions:
             known = state.nodes.get(each.node)
             if known is None or not _is_ill(known):
@@ -61,7 +61,7 @@ class Recorder:
                 continue
             if known.recovery.claim or lifecycle.is_due(each):
                 continue
-            without_times = re.sub(r"\([^)]*\)|\d+( (d|h|min|s)\b)?", "", each.reason)  # for they go by
+            without_times = re.sub(r"\([^)]*\)|\d+( (d|h|min|s)\b)?", "", each.reason)  # they always change
             gist = " ".join(without_times.split())
             if self._alone.get(each.node) != gist:
                 self._alone[each.node] = gist
@@ -69,6 +69,6 @@ class Recorder:
 
 
 def _is_ill(known: NodeState) -> bool:
-    """Tell whether somebody may ask why nothing is done about a node."""
+    """Return whether the node has trouble that a repair might end."""
     impaired = known.status is Status.DEGRADED and known.verdict is Verdict.IMPAIRED
     return impaired or known.status in (Status.UNHEALTHY, Status.OFFLINE)

@@ -1,12 +1,12 @@
-"""Tells what would follow if nodes showed this over time: statuses, alerts, recoveries, deliveries. Pure.
+"""Runs a trace in made-up time: which statuses, alerts, recoveries and deliveries would follow. Pure.
 
-1. Time is made up. A check comes every ``check_interval`` and takes as long as its slowest probe; one that
-   would overlap is skipped.
-2. After a check that leaves work, and at every ``recover_interval``, recover runs: it claims what is due,
-   each recovery takes the time that the trace says, and is proved by probes.
-3. Deliver runs after whatever raised an alert, after each check while one waits, and every minute.
+1. A check comes every ``check_interval`` and takes as long as its slowest probe; one that would overlap is
+   skipped.
+2. Recover runs after a check that finds work for it, and at every ``recover_interval``. It claims the nodes
+   that are due. Each recovery takes as long as the trace says, and is verified by probes.
+3. Deliver runs after each check and each recovery, and every minute.
 
-Nothing here decides: that is done by the very functions that check, recover and deliver use.
+Nothing is decided here: the same functions decide that check, recover and deliver use.
 """
 
 import heapq
@@ -67,11 +67,12 @@ class _Work(Struct):
     job: Job
     action: Action
     report: PlaybookResult | None = None
-    did: list[bool] = field(default_factory=list)  # of each playbook, whether it may have touched something
+    did: list[bool] = field(default_factory=list)  # for each playbook, whether it may have changed something
 
 
+# More than 300 lines: check, recover and deliver of a story share its clock, its queue and its state.
 class _Run:
-    """The world of one story: its clock, what is true of each node, and what is to come."""
+    """The world of one story: its clock, what is true about each node, and what is still to happen."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace, self.mesh = trace, trace.mesh
@@ -86,7 +87,7 @@ class _Run:
         self._entered = 0
 
     def go(self) -> None:
-        """Live through the story."""
+        """Run the story to its end."""
         for moment in self.trace.moments:
             self._enter(START + moment.at, partial(self._happen, moment), first=True)
         self._enter(START, self._check)
@@ -97,14 +98,14 @@ class _Run:
             what()
 
     def _enter(self, at: float, what: Callable[[], None], *, first: bool = False) -> None:
-        """Put something into the queue; of two at one time the world's own comes first, then the older."""
+        """Add something to the queue. At the same time the trace's own events come first, then the older."""
         self._entered += 1
         heapq.heappush(self._queue, (at, 0 if first else 1, self._entered, what))
 
     def _note(self, item: Event) -> None:
         self.recorder.add(item, self._now)
 
-    # What the trace says.
+    # The events of the trace.
 
     def _happen(self, moment: Moment) -> None:
         for key, what in moment.nodes.items():
@@ -176,13 +177,13 @@ class _Run:
                     seen[node.key] = self._observe(node, self.state.node(node.key))
         took = max(map(fake_probe.seconds, seen.values()), default=0.0)
         if seen:
-            self._enter(began + took, partial(self._fold, seen, began))
+            self._enter(began + took, partial(self._apply, seen, began))
         self._enter(began + max(took, self.mesh.settings.check_interval), self._check)
 
-    def _fold(self, seen: dict[str, Observation], began: float) -> None:
+    def _apply(self, seen: dict[str, Observation], began: float) -> None:
         if not self._running:
             return
-        reachable, offline = self._listen(seen)
+        reachable, offline = self._ask_canaries(seen)
         tick.apply(
             self.state, self.mesh, tick.MeshObservation(seen, reachable, offline=offline), began, self._now
         )
@@ -194,7 +195,7 @@ class _Run:
         self.recorder.note_reasons(self.state, decisions, self._now)
         self._deliver()
 
-    def _listen(self, seen: dict[str, Observation]) -> tuple[dict[str, str], bool]:
+    def _ask_canaries(self, seen: dict[str, Observation]) -> tuple[dict[str, str], bool]:
         canaries = self.mesh.settings.canary
         if not canaries:
             return {}, False
@@ -210,7 +211,7 @@ class _Run:
         self._enter(self._now + self.mesh.settings.recover_interval, self._keepalive)
 
     def _recover(self) -> None:
-        """Claim what is due, as many at once as the settings allow."""
+        """Claim the nodes that are due, as many at once as the settings allow."""
         if not self._busy:
             self._pid += 1  # a process of its own
         lifecycle.expire_claims(self.state, self.mesh, self._now)
@@ -227,21 +228,21 @@ class _Run:
         self._enter(self._now + DELIVER_INTERVAL, self._deliver_again)
 
     def _deliver(self) -> None:
-        """Send what is due; a URL that refuses one is left alone for this time."""
+        """Send what is due; a URL that refuses an alert gets no other in this run."""
         targets, now = self.trace.targets, self._now
         outbox.close(self.state, targets, now, whole=True)
         by_id = {target.id: target for target in targets}
-        for url, letters in outbox.due(self.state.alerts, targets, now).items():
+        for url, notifications in outbox.due(self.state.alerts, targets, now).items():
             reason = "it is down" if url in self._down else ""
-            for letter in letters:
-                number = letter.alert.id
+            for notification in notifications:
+                number = notification.alert.id
                 if not outbox.begin(self.state, number, by_id[url], now):
                     continue
                 after = outbox.record_outcome(
-                    self.state, number, url, reason, targets, now, whole=True, merged=letter.merged
+                    self.state, number, url, reason, targets, now, whole=True, merged=notification.merged
                 )
                 if after:
-                    self._note(of_attempt(url, letter, after))
+                    self._note(of_attempt(url, notification, after))
                 if reason:
                     break
 
@@ -276,27 +277,27 @@ class _Run:
             self._act(work)
             return
         patience = self.mesh.settings.recovery_settle if work.report.done else 0.0
-        self._prove(work, work.report, self._now + patience)
+        self._verify(work, work.report, self._now + patience)
 
-    def _prove(self, work: _Work, report: PlaybookResult, until: float) -> None:
+    def _verify(self, work: _Work, report: PlaybookResult, until: float) -> None:
         job = work.job
         if self._busy.get(job.node.key) is not work:
             return
         seen = self._observe(job.node, job.before)
-        proof = verification.verify(job, seen)
+        verified = verification.verify(job, seen)
         at = self._now + fake_probe.seconds(seen)
-        if proof.repaired or at + BETWEEN_PROBES >= until:
-            self._enter(at, partial(self._conclude, work, report, proof))
+        if verified.repaired or at + BETWEEN_PROBES >= until:
+            self._enter(at, partial(self._record_result, work, report, verified))
         else:
-            self._enter(at + BETWEEN_PROBES, partial(self._prove, work, report, until))
+            self._enter(at + BETWEEN_PROBES, partial(self._verify, work, report, until))
 
-    def _conclude(self, work: _Work, report: PlaybookResult, proof: Verification) -> None:
+    def _record_result(self, work: _Work, report: PlaybookResult, verified: Verification) -> None:
         job = work.job
         if self._busy.get(job.node.key) is not work:
             return
         del self._busy[job.node.key]
-        ending = verification.result_of(job, work.action, report, proof, self._now)
-        lifecycle.record_result(self.state, self.mesh, job, ending, proof, counts=True)
+        ending = verification.result_of(job, work.action, report, verified, self._now)
+        lifecycle.record_result(self.state, self.mesh, job, ending, verified, counts=True)
         self._note(
             Event(
                 0,
@@ -312,7 +313,7 @@ class _Run:
             )
         )
         self.recorder.note_changes(self.state, self._now)
-        self._recover()  # it looks again until nothing is due
+        self._recover()  # recover goes on until nothing is due
         self._deliver()
 
     def _observe(self, node: Node, before: NodeState) -> Observation:

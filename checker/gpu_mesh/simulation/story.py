@@ -1,4 +1,4 @@
-"""What happened in a simulated mesh: its shape, its words for people, and what it had to come to. Pure."""
+"""Describes what happened in a simulated mesh: in values, in words, and as a trace expects it. Pure."""
 
 from enum import StrEnum
 
@@ -20,7 +20,7 @@ SCHEMA = 2
 
 
 class Kind(StrEnum):
-    """What an event of the story is."""
+    """What kind of event of the story it is."""
 
     WORLD = "world"  # what the trace says
     STATUS = "status"
@@ -43,13 +43,13 @@ class Event(Struct, frozen=True, omit_defaults=True):
     level: Level | None = None
     alert: int = 0  # its number
     of: AlertKind | None = None
-    muted: bool = False  # it stands in the history alone
+    muted: bool = False  # it is in the history only
     next_step: str = ""
     action: Action | None = None
     finding: str = ""
     outcome: Outcome | None = None
     done: bool = False  # something was restarted, rebuilt or run
-    seconds: float = 0.0  # that a recovery took, from its claim to its proof
+    seconds: float = 0.0  # that a recovery took, from its claim to its verification
     url: str = ""  # the name of one
     stands_for: tuple[int, ...] = ()  # the numbers of the alerts that this one was sent instead of
     delivered: bool = False
@@ -57,7 +57,7 @@ class Event(Struct, frozen=True, omit_defaults=True):
 
 
 class Story(Struct, frozen=True):
-    """What happened, and what was left at the end."""
+    """What happened, and the state at the end."""
 
     events: tuple[Event, ...]
     state: State
@@ -66,7 +66,7 @@ class Story(Struct, frozen=True):
 
 
 def of_alert(alert: Alert) -> Event:
-    """Return that an alert was raised."""
+    """Return the event that an alert was raised."""
     return Event(
         0,
         Kind.ALERT,
@@ -82,41 +82,42 @@ def of_alert(alert: Alert) -> Event:
     )
 
 
-def of_attempt(url: str, letter: Notification, after: Delivery) -> Event:
-    """Return that an alert was sent to a URL, and how that ended."""
+def of_attempt(url: str, notification: Notification, after: Delivery) -> Event:
+    """Return the event that an alert was sent to a URL, with the outcome."""
     return Event(
         0,
         Kind.DELIVERY,
-        letter.alert.node,
-        alerts.one_line(letter.alert),
-        alert=letter.alert.id,
+        notification.alert.node,
+        alerts.one_line(notification.alert),
+        alert=notification.alert.id,
         url=url,
-        stands_for=letter.merged,
+        stands_for=notification.merged,
         delivered=after.progress is Progress.DELIVERED,
         attempts=after.attempts,
     )
 
 
 def table(story: Story, about: str) -> str:
-    """Write the story for a terminal: when, about whom, what; then what it all came to."""
+    """Return the story as a table for a terminal: when, which node, what happened; then the totals."""
     rows = [("TIME", "ABOUT", "WHAT HAPPENED")]
     rows += [
         (clock(each.at), each.url or each.node or "mesh", line(each))
         for each in story.events
-        if each.kind is not Kind.DELIVERY or each.delivered or each.attempts == 1  # the others hide the story
+        # Of the attempts that fail only the first: the others would hide the story.
+        if each.kind is not Kind.DELIVERY or each.delivered or each.attempts == 1
     ]
     parts = [about.strip(), "\n".join(aligned(rows)), summary(story)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def clock(at: float) -> str:
-    """Say a time since the beginning: ``0:05:30``."""
+    """Return a time since the beginning as text: ``0:05:30``."""
     whole = int(at)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def line(each: Event) -> str:
-    """Say in one line what happened."""
+    """Return one line that says what happened."""
     if each.kind is Kind.STATUS and each.status:
         return f"{each.status.icon} {each.status}" + (f": {each.text}" if each.text else "")
     if each.kind is Kind.ALERT:
@@ -147,15 +148,15 @@ _TRIED = {
 
 
 class Counts(Struct, frozen=True):
-    """What a story came to."""
+    """The totals of a story."""
 
     status: dict[str, Status]  # of each node, at the end
     causes: dict[str, tuple[Cause, ...]]  # that each node had, in the order of their first appearance
     repairs: dict[str, int]  # how often something was done to each node
-    calls: int  # for a person
-    alerts: int  # that are sent to whoever wants them
+    calls: int  # of a person
+    alerts: int  # not muted
     deliveries: int
-    changes: int  # of the nodes' statuses, but for the first sight of each
+    changes: int  # of the nodes' statuses, without the first of each
 
 
 def count(story: Story) -> Counts:
@@ -181,7 +182,7 @@ def count(story: Story) -> Counts:
 
 
 def unmet(expected: Expected, story: Story) -> tuple[str, ...]:
-    """Say what was expected and did not come; (): the story is as it must be."""
+    """Return each expectation that is not met, in words; (): the story is as expected."""
     counts, found = count(story), []
     for what, wanted, got in (
         ("the status at the end", expected.status, counts.status),
@@ -202,7 +203,7 @@ def unmet(expected: Expected, story: Story) -> tuple[str, ...]:
 
 
 def summary(story: Story) -> str:
-    """Say what it all came to, beside what a monitor would have sent that tells of every change."""
+    """Return the totals in one line, with the status changes: as many alerts a simpler monitor would send."""
     counts = count(story)
     return (
         f"{plural(story.checks, 'check')}, {plural(sum(counts.repairs.values()), 'repair')}, "

@@ -1,6 +1,6 @@
-"""A trace: what nodes show over time, as a person writes it down. Its shape. Pure.
+"""The values of a trace: what nodes show over time, as a person writes it down. Pure.
 
-simulation/trace_parser.py makes one of what a file says; simulation/simulator.py tells what would follow.
+trace_parser.py makes a trace of a file's content; simulator.py shows what would follow.
 """
 
 from enum import StrEnum
@@ -18,7 +18,7 @@ from gpu_mesh.simulation import fake_probe
 from gpu_mesh.simulation.fake_probe import Effect, Scenario
 
 EVERYBODY = "all"
-"""Stands for every node where a moment names nodes."""
+"""Means every node where a moment names nodes."""
 
 
 class Seconds(float):
@@ -26,9 +26,9 @@ class Seconds(float):
 
 
 class Facts(Struct, frozen=True, forbid_unknown_fields=True):
-    """What changes about a node at a moment; what is left out stays as it is (shown.Facts)."""
+    """What changes about a node at a moment; what is left out stays as it is (``fake_probe.Facts``)."""
 
-    shows: Scenario | None = None  # with a detail and a look of its own, unless these are given too
+    shows: Scenario | None = None  # with its usual detail and look, unless these are given too
     detail: str | None = None
     models: tuple[str, ...] | None = None
     look: Finding | None = None
@@ -89,7 +89,7 @@ class Moment(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Expected(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the story must come to; what is left out is not looked at."""
+    """The results that the story must have; what is left out is not compared."""
 
     status: dict[str, Status] = {}  # of a node, at the end
     causes: dict[str, tuple[Cause, ...]] = {}  # that a node had, in the order of their first appearance
@@ -111,7 +111,7 @@ class Trace(Struct, frozen=True):
 
 
 def applied(before: fake_probe.Facts, change: Facts, now: float) -> fake_probe.Facts:
-    """Return what is true of a node after a change at that Unix time."""
+    """Return what is true about a node after a change at that Unix time."""
     after = before
     if change.shows is not None:
         after = replace(after, shows=change.shows, since=now, detail="", look=None)

@@ -1,4 +1,4 @@
-"""Makes a trace of what a file says, or finds every mistake in it. Pure; for cli/simulate.py."""
+"""Turns a file's content into a trace, or finds every mistake in it. Pure; for cli/simulate.py."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,10 +39,10 @@ LONGEST = 30 * 86400.0
 """Seconds that a story may last."""
 
 AFTERWARDS = 600.0
-"""Seconds that a story goes on after its last moment, unless the trace says until when."""
+"""Seconds that a story goes on after its last moment, unless the trace has ``until``."""
 
 Lines = Mapping[tuple[str | int, ...], int]
-"""The line of each part of a trace: of ``("story", 2)``, of ``("nodes", "gpu1")``."""
+"""The line of each part of a trace, such as ``("story", 2)`` or ``("nodes", "gpu1")``."""
 
 _T = TypeVar("_T")
 
@@ -64,9 +64,9 @@ def read(
         document: the YAML, decoded.
         name: of the file, for messages.
         lines: the line of each part.
-        inventory: the inventory's mesh, whose settings count unless the trace or ``given`` says otherwise,
-            and whose nodes do where the trace has none. None: it is not used.
-        given: settings of the command line, by name without ``mesh_monitor_``.
+        inventory: the inventory's mesh. Its settings apply unless the trace or ``given`` has others; its
+            nodes apply where the trace has none. None: no inventory is used.
+        given: settings from the command line, by name without ``mesh_monitor_``.
 
     Raises:
         TraceError: it has mistakes; carries all of them.
@@ -96,20 +96,20 @@ def read(
 
 
 class _Reader:
-    """Reads one part of a trace after the other, and remembers every mistake."""
+    """Reads the parts of a trace one by one, and collects every mistake."""
 
     def __init__(self, name: str, lines: Lines) -> None:
         self._name, self._lines = name, lines
         self.mistakes: list[Mistake] = []
 
     def blame(self, at: tuple[str | int, ...], message: str, what: str = "") -> None:
-        """Note a mistake, with the line of that part or of the nearest part around it."""
+        """Add a mistake, with the line of that part or of the nearest part around it."""
         known = (at[:depth] for depth in range(len(at), -1, -1) if at[:depth] in self._lines)
         line = self._lines.get(next(known, ()), 1)
         self.mistakes.append(Mistake(message, variable=what, place=f"{self._name}:{line}"))
 
     def parts(self, document: object) -> dict[str, Any]:
-        """Return the parts of the whole, by name."""
+        """Return the parts of the trace, by name."""
         if (
             not document
             or not isinstance(document, dict)
@@ -125,14 +125,14 @@ class _Reader:
         return document
 
     def part(self, parts: Mapping[str, Any], name: str, shape: type[_T], default: _T) -> _T:
-        """Return one part; its default where it is not given, or wrong."""
+        """Return one part; the default where it is missing or wrong."""
         if parts.get(name) is None:
             return default
         found = self._convert(parts[name], shape, (name,))
         return default if found is None else found
 
     def settings(self, own: Mapping[str, object], base: Settings, given: Mapping[str, str]) -> Settings:
-        """Return the settings: those of the command line, of the trace, else the base."""
+        """Return the settings: from the command line, else from the trace, else the base."""
         values: dict[str, Any] = {}
         for key, value, place in (
             *((key, value, ("settings", key)) for key, value in own.items()),
@@ -166,11 +166,11 @@ class _Reader:
         if isinstance(found, Mesh):
             return found
         self.mistakes += found
-        # Enough to tell which names in the rest of the trace are wrong, too.
+        # Enough to find the wrong names in the rest of the trace too.
         return Mesh(tuple(Node(host.key, host.key, "", groups=host.groups) for host in hosts))
 
     def _host(self, key: str, of: Mapping[str, Any]) -> RawHost:
-        """Return a node as an inventory would describe it, so that it is judged as there."""
+        """Return a node as an inventory would describe it, so that the inventory's checks apply to it."""
         place = ("nodes", key)
         line = self._lines.get(place, self._lines.get(("nodes",), 1))
         apart = self._convert({name: of[name] for name in _APART if name in of}, _Apart, place) or _Apart()
@@ -204,7 +204,7 @@ class _Reader:
         return tuple(sorted(found, key=lambda moment: moment.at))
 
     def blame_expected(self, expected: Expected, mesh: Mesh) -> None:
-        """Note the expectations of nodes that there are not."""
+        """Add a mistake for each expectation about a node that does not exist."""
         keys = [node.key for node in mesh.nodes]
         for name in {**expected.status, **expected.causes, **expected.repairs}:
             if keys and name not in keys:
@@ -226,7 +226,7 @@ _PARTS = ("about", "nodes", "settings", "urls", "story", "until", "expect")
 
 
 class _Apart(Struct, frozen=True):
-    """What a trace says of a node otherwise than an inventory does."""
+    """The parts of a node that a trace writes in another way than an inventory."""
 
     tunnel: dict[str, Any] = {}
     groups: tuple[str, ...] = ()
@@ -239,13 +239,13 @@ _FIELDS = [name for of in (Facts, Moment, SilenceSpec, Expected) for name in of.
 
 
 def _named(name: str, mesh: Mesh) -> tuple[str, ...]:
-    """Return the keys of the nodes that a word means: a key, a group or everybody."""
+    """Return the keys of the nodes that a name means: a key, a group or EVERYBODY."""
     exact = tuple(node.key for node in mesh.nodes if node.key == name)
     return exact or tuple(node.key for node in mesh.nodes if name == EVERYBODY or name in node.groups)
 
 
 def _of_parts(value: object, shape: type) -> Iterator[str]:
-    """Yield what msgspec says of each part alone; of the whole it tells the first mistake only."""
+    """Yield msgspec's messages about each part alone, because for the whole it gives only the first."""
     if isinstance(value, dict) and issubclass(shape, Struct):
         missing = (each for each in fields(shape) if each.required and each.encode_name not in value)
         yield from (f"Object missing required field `{each.encode_name}`" for each in missing)
@@ -273,7 +273,7 @@ def _decode(shape: type, value: object) -> Any:
 
 
 def _said(message: str) -> str:
-    """Add the nearest right word to what msgspec says of a wrong one."""
+    """Return msgspec's message with the nearest right word for a wrong one."""
     wrong = re.fullmatch(r"(Invalid enum value|Object contains unknown field) ['`](.*)['`]", message)
     if wrong is None:
         return message[0].lower() + message[1:]
