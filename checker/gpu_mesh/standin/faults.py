@@ -1,4 +1,4 @@
-"""How an Ollama, a proxy or a network can fail, as rows that the stand-in (server.py) plays on demand."""
+"""The ways in which an Ollama, a proxy or a network can fail, for server.py to act out on demand."""
 
 import gzip
 import os

@@ -1,19 +1,14 @@
 """A stand-in for Ollama with real HTTP and faults on demand, for the demo, the tests and trying out a mesh.
 
-``python -m gpu_mesh.standin --port 11434 --models a,b --loaded a``; with ``--control``
-a fault is set by ``curl -X PUT --data slow:3 http://127.0.0.1:11434/standin/fault``. The faults are in
-standin/faults.py. Both use the standard library only, so that they run on any host.
+The faults are in faults.py. Both modules use the standard library only, so that they run on any host.
 """
 
-import argparse
 import contextlib
 import hashlib
 import json
 import random
-import signal
 import socket
 import ssl
-import sys
 import threading
 import time
 from collections import deque
@@ -40,8 +35,8 @@ class Standin:
         port: 0: a free one.
         models: names for /api/tags.
         loaded: names for /api/ps, for ever.
-        fault: name of a row of FAULTS, with ``:seconds`` if wanted; may be set again at any time.
-        control: whether ``PUT /standin/fault`` is obeyed, from loopback.
+        fault: a key of FAULTS, with ``:seconds`` if wanted; may be set again at any time.
+        control: whether ``PUT /standin/fault`` from loopback sets the fault.
         tls: a server's context; None: plain HTTP.
     """
 
@@ -106,7 +101,7 @@ class Standin:
         self._server.server_close()
 
     def wait(self, seconds: float) -> None:
-        """Wait so long, or until the fault is another one, or the end."""
+        """Wait that long, or until the fault changes or the stand-in is closed."""
         fault, until = self.fault, time.monotonic() + seconds
         while self.fault == fault and time.monotonic() < until:
             if self.closing.wait(min(0.1, max(until - time.monotonic(), 0.0))):
@@ -124,13 +119,13 @@ class _Server(ThreadingHTTPServer):
         super().__init__((host, port), Exchange)
 
     def server_bind(self) -> None:
-        # As Ollama does: a restart need not wait for the connections of the one before to be forgotten.
+        # As Ollama does: so a restart need not wait until the kernel has forgotten the old connections.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         socket.socket.bind(self.socket, self.server_address)  # without the name lookup of HTTPServer
         self.server_address = self.socket.getsockname()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Connections end in all ways here: nothing to tell."""
+        """Ignore it: with these faults, connections end in every way."""
 
 
 class Exchange(BaseHTTPRequestHandler):
@@ -140,14 +135,14 @@ class Exchange(BaseHTTPRequestHandler):
     server: _Server
 
     def setup(self) -> None:
-        """Begin with a connection."""
+        """Prepare a connection."""
         super().setup()
         self.standin = self.server.standin
         self.standin.connections += 1
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def do_GET(self) -> None:
-        """Answer, as far as the fault lets it."""
+        """Answer as the fault says."""
         self.standin.paths.append(self.path)
         self.standin.headers = dict(self.headers)
         FAULTS[self.standin.fault.partition(":")[0]](self)
@@ -198,7 +193,7 @@ class Exchange(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def drop(self) -> None:
-        """Close without another word."""
+        """Close the connection without sending more."""
         self.close_connection = True
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -226,7 +221,7 @@ class Exchange(BaseHTTPRequestHandler):
             route()
 
     def generate(self) -> None:
-        """Answer a request for text: the model is loaded if it is not, and stays for another while."""
+        """Answer a request for text: the model is loaded if it is not, and stays loaded for KEEP_ALIVE."""
         try:
             asked = json.loads(self.body())
             model, prompt = str(asked["model"]), str(asked.get("prompt") or "")
@@ -252,9 +247,9 @@ class Exchange(BaseHTTPRequestHandler):
 
 
 def free_port() -> int:
-    """Return a port on 127.0.0.1 on which nobody listens, for a server that is started later.
+    """Return a port on 127.0.0.1 that nobody listens on, for a server that is started later.
 
-    It is below those that Linux gives to outgoing connections, or one of them could hold it by then.
+    It is below the ports of outgoing connections on Linux: one of these could have taken it by then.
     """
     while True:
         port = random.randrange(20_000, 32_000)  # noqa: S311 - any will do
@@ -293,30 +288,3 @@ def _running(standin: Standin, *, on_gpu: float = 1.0, expired: float = 0.0, **_
             del entry["modified_at"]
             entry["expires_at"] = _timestamp(standin.fault_since - expired if expired else until)
             yield {**entry, "size_vram": int(SIZE * on_gpu), "context_length": CONTEXT}
-
-
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one stand-in until SIGTERM or SIGINT; print one line as soon as it listens."""
-    parser = argparse.ArgumentParser(prog="python -m gpu_mesh.standin", description="A stand-in for Ollama.")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=11434, help="0: a free one")
-    parser.add_argument("--models", type=_list, default=("llama3.2:latest",), help="a,b,…")
-    parser.add_argument("--loaded", type=_list, default=(), help="a,b,…")
-    parser.add_argument("--fault", default="none", help=", ".join(FAULTS) + "; some take :seconds")
-    parser.add_argument("--control", action="store_true", help="let PUT /standin/fault change the fault")
-    options = vars(parser.parse_args(arguments))
-    try:
-        standin = Standin(**options)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    ends = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # in every thread, so that none is lost before sigwait
-    with standin:
-        sys.stdout.write(f"listening on {standin.url}\n")
-        sys.stdout.flush()
-        signal.sigwait(ends)
-    return 0
