@@ -1,7 +1,7 @@
 """Builds the demo's mesh on loopback: stand-in nodes, a tunnel, an alert receiver, and their inventory.
 
-Everything lives in one temporary folder and in processes whose numbers are kept, so that all of it can be
-taken away again.
+Everything is in one temporary folder and in processes whose numbers are known, so that all of it can be
+removed again.
 """
 
 import os
@@ -10,36 +10,28 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 
 import msgspec
 
+from gpu_mesh.demo.receiver import Message, receiver
 from gpu_mesh.standin.server import free_port
 from gpu_mesh.system.paths import Paths
 
 REAL_OLLAMA = "http://127.0.0.1:11434"
 PRIVILEGE_SEPARATION = Path("/run/sshd")
-"""Without this folder an sshd that is started as root refuses to run."""
+"""Without this folder an sshd refuses to start as root."""
 
 
 class StoryError(Exception):
-    """The story did not go as told."""
-
-
-class Message(msgspec.Struct):
-    """What Apprise's json:// service posts, as far as the demo shows it."""
-
-    title: str
-    message: str
+    """The story did not go as it should."""
 
 
 class DemoMesh:
@@ -52,8 +44,8 @@ class DemoMesh:
         self.messages: SimpleQueue[Message] = SimpleQueue()
         self.has_sshd = False
         self.has_ollama = _answers(REAL_OLLAMA)
-        # Inherited by all that is started here, recoveries included: temporary files go with the folder, and
-        # whatever process has it is the demo's.
+        # Every process that is started here inherits this, recoveries included. So their temporary files are
+        # in the folder, and a process with this TMPDIR is one of the demo's.
         own = {"TMPDIR": str(folder), "GPU_MESH_LEASE_DIR": str(folder / "leases")}
         self.environment = {**os.environ, **self.paths.environment(), **own}
         self._children: list[subprocess.Popen[bytes]] = []
@@ -90,7 +82,7 @@ class DemoMesh:
         desk, iceland, local = free_port(), free_port(), free_port()
         for folder in (self.paths.config, self.paths.state):
             folder.mkdir()
-        webhook = self._cleanup.enter_context(_receiver(self.messages))
+        webhook = self._cleanup.enter_context(receiver(self.messages))
         urls = [{webhook: {"tag": "info,warning,error,critical"}}]
         self._write(self.paths.config / "apprise.yml", {"urls": urls})
         standin = [sys.executable, "-m", "gpu_mesh.standin", "--port"]
@@ -164,10 +156,10 @@ class DemoMesh:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2))
 
     def _script(self, name: str, command: list[str]) -> None:
-        """Write the script that starts a process and keeps its number; demo and recovery both run it."""
+        """Write the script that starts a process and stores its number; demo and recovery both run it."""
         script = self.folder / f"{name}.sh"
         pid = shlex.quote(str(self.folder / f"{name}.pid"))
-        # By rename, for the number is read while a recovery may be writing it.
+        # By rename, because the number may be read while a recovery writes it.
         note = f"echo $$ > {pid}.new && mv {pid}.new {pid}"
         script.write_text(f"#!/bin/sh\n{note}\nexec {shlex.join(command)}\n")
         script.chmod(0o700)
@@ -197,7 +189,7 @@ class DemoMesh:
     def _end_all(self) -> None:
         """End every process of the demo, whoever started it: this one, a recovery, a recovery's command."""
         for process in self._children:
-            process.kill()  # by name, for sshd overwrites its environment with its title
+            process.kill()  # one by one, because sshd overwrites its environment with its title
         mark = f"TMPDIR={self.folder}".encode()
         while found := list(_processes_with(mark)):
             for number in found:
@@ -207,7 +199,7 @@ class DemoMesh:
             process.wait()
 
     def _sshd(self) -> int:
-        """Start a private sshd for this user and return its port; 0 where that cannot be."""
+        """Start a private sshd for this user and return its port; 0 where that is not possible."""
         program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         if program is None or shutil.which("ssh") is None:
             return 0
@@ -265,7 +257,7 @@ SetEnv TMPDIR={folder} GPU_MESH_LEASE_DIR={folder}/leases
 
 
 def _processes_with(setting: bytes) -> Iterator[int]:
-    """Name the other living processes whose environment has that setting; one that has ended has none."""
+    """Yield the numbers of the other processes with that setting in their environment."""
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if setting in (entry / "environ").read_bytes().split(b"\0") and int(entry.name) != os.getpid():
@@ -278,26 +270,3 @@ def _answers(url: str) -> bool:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False
-
-
-@contextmanager
-def _receiver(messages: "SimpleQueue[Message]") -> Iterator[str]:
-    """Receive alerts as a chat service would, and yield the Apprise URL that leads here."""
-
-    class Post(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            messages.put(msgspec.json.decode(body, type=Message))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-            """Print nothing: the demo shows the messages."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Post) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        try:
-            yield f"json://127.0.0.1:{server.server_address[1]}/"
-        finally:
-            server.shutdown()

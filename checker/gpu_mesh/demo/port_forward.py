@@ -1,7 +1,7 @@
-"""Forwards one local port to another: stands in for ``ssh -L`` in the demo where no sshd is installed.
+"""Forwards one local port to another, in the place of ``ssh -L``, for the demo where no sshd is installed.
 
-Like ``ssh -L`` it accepts before it knows whether anybody listens behind, and closes at once when
-nobody does.
+Like ``ssh -L`` it accepts a connection before it knows whether anybody listens at the other end, and closes
+it at once when nobody does.
 """
 
 import asyncio

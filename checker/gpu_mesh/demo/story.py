@@ -1,4 +1,4 @@
-"""Tells the story of a mesh that fails and is repaired, with the real code, on this machine alone."""
+"""Shows a mesh that fails and is repaired, with the real code, on this machine alone: ``gpu-mesh demo``."""
 
 import signal
 import subprocess
@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from queue import Empty
 
-from gpu_mesh.demo.mesh import REAL_OLLAMA, DemoMesh, Message, StoryError
+from gpu_mesh.demo.mesh import REAL_OLLAMA, DemoMesh, StoryError
+from gpu_mesh.demo.receiver import Message
 
 PATIENCE = 40.0
 """Seconds that one chapter of the story may take before it is given up."""
@@ -22,12 +23,12 @@ Now your own mesh:
 
 
 _FINE = {0, 1}
-"""Healthy, or degraded: the Ollama that is watched as it is may well be without its GPU."""
+"""Exit statuses of healthy and degraded: this machine's own Ollama may well run without a GPU."""
 
 
 def run() -> int:
-    """Tell the story; 0 when every failure was alerted and repaired."""
-    # systemd, make and docker end a program with SIGTERM, a closed terminal with SIGHUP: clean up then, too.
+    """Show the story; return 0 when every failure was alerted and repaired, else 1."""
+    # systemd, make and docker end a program with SIGTERM, a closed terminal with SIGHUP: clean up then too.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     began = time.monotonic()
@@ -40,7 +41,7 @@ def run() -> int:
             start_new_session=True,
         )
         try:
-            _tell(mesh)
+            _show(mesh)
         except StoryError as error:
             sys.stdout.write(f"\nThe demo did not go as it should: {error}\n")
             sys.stdout.write((mesh.folder / "monitor.err").read_text(errors="replace")[-3000:])
@@ -53,7 +54,7 @@ def run() -> int:
     return 0
 
 
-def _tell(mesh: DemoMesh) -> None:
+def _show(mesh: DemoMesh) -> None:
     tunnel = (
         "a real ssh tunnel" if mesh.has_sshd else "a plain forwarder (no sshd here, so no real ssh tunnel)"
     )
@@ -78,21 +79,21 @@ def _tell(mesh: DemoMesh) -> None:
 
 def _watch(mesh: DemoMesh, name: str) -> None:
     """Show the alerts about a node as they arrive, until the one that says it has recovered."""
-    began, told = time.monotonic(), set[str]()
-    while not told >= {"WARNING", "ERROR", "INFO"}:
+    began, levels = time.monotonic(), set[str]()
+    while not levels >= {"WARNING", "ERROR", "INFO"}:
         left = began + PATIENCE - time.monotonic()
         try:
             message = mesh.messages.get(timeout=max(0.0, left))
         except Empty:
             raise StoryError(
-                f"within {PATIENCE:g} s only these alerts of {name} came: {told or 'none'}"
+                f"within {PATIENCE:g} s only these alerts of {name} came: {levels or 'none'}"
             ) from None
         if name in message.title:
-            told.add(message.title.partition("[")[2].partition("]")[0])
-            _show(message, time.monotonic() - began)
+            levels.add(message.title.partition("[")[2].partition("]")[0])
+            _show_alert(message, time.monotonic() - began)
 
 
-def _show(message: Message, after: float) -> None:
+def _show_alert(message: Message, after: float) -> None:
     _say(f"   {after:4.1f} s  {message.title}")
     for line in message.message.splitlines():
         if line.startswith("Next step"):
