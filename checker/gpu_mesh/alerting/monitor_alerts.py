@@ -247,7 +247,7 @@ def note_brake_on(state: State, on: Brake, failing: Sequence[str], nodes: int, n
 
 
 def note_brake_off(state: State, failing: int, nodes: int, now: float) -> None:
-    """Tell those who heard of the brake that repairs resume."""
+    """Alert those who know of the brake that repairs resume."""
     verb = "fails" if failing == 1 else "fail"
     text = f"Automatic repairs resume: {failing} of {plural(nodes, 'node')} still {verb}"
     alerts.raise_monitor_alert(state, now, text, "", Level.INFO)

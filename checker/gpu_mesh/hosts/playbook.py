@@ -70,11 +70,11 @@ def run(
         node: the node; its resolved values reach the playbook as ``gpu_mesh_node``.
         settings: the monitor's.
         inventory: the sources in Ansible's sense.
-        on_monitor: act here over a local connection, whatever the inventory says of the node: for its tunnel.
+        on_monitor: act on this host over a local connection, whatever the inventory says: for the tunnel.
         extra: further extra vars: ``gpu_mesh_addresses`` (where to ask for Ollama on its own host; a restart
             needs it), ``gpu_mesh_owner`` (of the lease), ``gpu_mesh_cause``, ``gpu_mesh_attempt``,
             ``gpu_mesh_cooldown`` (seconds), ``gpu_mesh_look_only``, ``gpu_mesh_spares_work``.
-        own: it is an operator's own, which need not tell what it did: having gone through is enough.
+        own: it is an operator's own, which need not report what it did: if it ends well, that is enough.
         timeout: seconds; None: the settings' ``recovery_timeout``.
         stop: asked twice a second; once it is true, the playbook is ended with all its processes.
     """

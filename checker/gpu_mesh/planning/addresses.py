@@ -1,6 +1,6 @@
 """Decides at which addresses a look asks for a node's Ollama, on the node's own host. Pure.
 
-The monitor may not reach Ollama directly: a tunnel, a proxy or a mapped port may be in between.
+The monitor may not ask Ollama directly: a tunnel, a proxy or a mapped port may be in between.
 """
 
 from urllib.parse import SplitResult, urlsplit
@@ -15,16 +15,16 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def of_ollama(node: Node, mesh: Mesh) -> tuple[str, ...]:
-    """Return where to ask for the node's Ollama on its own host, each as ``HOST:PORT`` and only once.
+    """Return where to ask for this node's Ollama on its own host, as ``HOST:PORT``, each once.
 
     1. Behind a tunnel: at the tunnel's other end.
-    2. Otherwise at the port of its URL, unless that is https, which Ollama does not speak.
-    3. Both on loopback and at the host's name or address: Ollama may listen only there.
-    4. If a proxy or a mapped port may be in front of Ollama, also at its default port on loopback.
+    2. Else at the port of its URL, unless that is https, which Ollama does not speak.
+    3. Each on loopback, and at the host's own name or address, because Ollama may listen only there.
+    4. Also at Ollama's default port on loopback, where a proxy or a mapped port may be in front of it.
 
     Args:
         node: the node.
-        mesh: all nodes: the Ollama at the default port may be that of another node.
+        mesh: all nodes, because another one may be the Ollama at the default port.
     """
     url = urlsplit(node.url)
     if node.tunnel:
@@ -43,11 +43,11 @@ def _both(host: str, port: int) -> tuple[str, ...]:
 
 
 def _may_be_behind(node: Node, url: SplitResult, port: int, mesh: Mesh) -> bool:
-    """Return whether the node's Ollama may be at the default port, behind the port of the URL.
+    """Return whether the node's Ollama may be at Ollama's default port, behind the port of the URL.
 
-    If several Ollamas share a host, the one at the default port says nothing about the others. A node may be
-    one of the others if it names a unit or container of its own; or if a command restarts it, and it is on
-    the monitor or shares its address with a node of the mesh at the default port.
+    Where several Ollamas share a host, the one at the default port says nothing about the others. So the
+    answer is no for a node with a unit or container name of its own; and for one with a recovery command
+    that is on the monitor's own host, or that has another node at the default port of its address.
     """
     if url.scheme == "https" or port == _HTTP_PORT:
         return True
@@ -63,6 +63,6 @@ def _may_be_behind(node: Node, url: SplitResult, port: int, mesh: Mesh) -> bool:
 
 
 def _has_sister(url: SplitResult, mesh: Mesh) -> bool:
-    """Return whether a node of the mesh is at the default port of the same address."""
+    """Return whether a node of the mesh is at Ollama's default port of the same address."""
     at = url.netloc.removesuffix(f":{url.port}")
     return any(each.url == f"{url.scheme}://{at}:{OWN_PORT}" for each in mesh.nodes)
