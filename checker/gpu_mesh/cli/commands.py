@@ -83,7 +83,7 @@ COMMANDS = {
     ),
     "validate": Command(
         "validate",
-        "check the inventory, all mistakes at once",
+        "check the inventory or an Apprise file, all mistakes at once",
         {0: "there is no mistake", 2: "there are mistakes, or the command cannot be used"},
     ),
     "simulate": Command(

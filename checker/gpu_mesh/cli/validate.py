@@ -1,32 +1,44 @@
-"""``gpu-mesh validate``: read the inventory afresh, and show the mesh or every mistake."""
+"""``gpu-mesh validate``: read the inventory afresh, or an Apprise file, and show every mistake."""
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from gpu_mesh.cli.common import add_json
-from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind
+from gpu_mesh.cli.common import UsageError, add_json
+from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings
 from gpu_mesh.inventory import reader
 from gpu_mesh.inventory.mistakes import describe
 from gpu_mesh.planning import addresses
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
+from gpu_mesh.text.humanize import plural
 from gpu_mesh.text.table import aligned
 
 SCHEMA = 1
 
-EXAMPLES = "gpu-mesh -i inventory validate"
+EXAMPLES = "gpu-mesh -i inventory validate\n  gpu-mesh validate --apprise apprise.yml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what only this command takes."""
     add_json(parser)
+    parser.add_argument(
+        "--apprise",
+        type=Path,
+        metavar="FILE",
+        help="check this Apprise file instead; sends nothing",
+    )
 
 
 def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
-    """Check the inventory; 2 when it has mistakes."""
+    """Check the inventory, or an Apprise file; 2 when it has mistakes."""
+    if arguments.apprise:
+        if arguments.json:
+            raise UsageError("--json shows the mesh: leave out --apprise, or --json")
+        return validate_apprise(arguments.apprise)
     return validate(paths, arguments.monitor, as_json=arguments.json)
 
 
@@ -48,6 +60,30 @@ def validate(paths: Paths, monitor: str | None, *, as_json: bool) -> int:
         _write_json({"schema": SCHEMA, **_document(found.mesh)})
     else:
         sys.stdout.write(table(found.mesh))
+    return 0
+
+
+def validate_apprise(file: Path) -> int:
+    """Print how many URLs an Apprise file has and return 0; or print its mistakes and return 2.
+
+    No secret is shown.
+
+    Args:
+        file: the Apprise file.
+    """
+    from gpu_mesh.delivery import apprise_config  # most validations are of the inventory, and need no Apprise
+
+    here = file.absolute()
+    found = apprise_config.load(
+        Paths(inventory=(), config=here.parent, state=here.parent, log=here.parent),
+        Settings(apprise_config=str(here)),
+    )
+    sys.stderr.write("".join(f"{problem}\n" for problem in found.problems))
+    if found.problems:
+        return 2
+    sys.stdout.write("".join(f"note: {note}\n" for note in found.notes))
+    urls = plural(len(found.channels), "URL")
+    sys.stdout.write(f"{here}: {urls}, no mistakes; try them: gpu-mesh alerts test\n")
     return 0
 
 
