@@ -23,7 +23,7 @@ from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.domain.observation import Fault, Observation, Reply
 from gpu_mesh.domain.recovery import Attempt, Claim, Finding, Outcome, RecoveryResult
-from gpu_mesh.domain.state import NodeAlerting, NodeState
+from gpu_mesh.domain.state import NodeAlerting, NodeRecovery, NodeState
 from gpu_mesh.recovery import lifecycle
 from gpu_mesh.recovery.context import Context
 from gpu_mesh.recovery.values import Job, Verification
@@ -285,7 +285,7 @@ def test_several_nodes_are_recovered_at_the_same_time(world: World, closed_port:
 
 def test_a_named_node_is_recovered_alone_and_insisting_does_not_wait(world: World, closed_port: int) -> None:
     waits = (Attempt(time.time(), Action.RESTART_OLLAMA, Outcome.FAILED),)
-    world.failing("gpu1", attempts=waits)
+    world.failing("gpu1", recovery=NodeRecovery(attempts=waits))
     world.failing("gpu2")
     node = world.node(closed_port, world.starting(closed_port))
     site = world.site(node, world.node(1, "true", "gpu2"))
@@ -461,7 +461,8 @@ def test_a_recovery_that_is_stopped_while_it_acts_is_cut_off_at_once_and_counts(
     world: World, silent_port: int
 ) -> None:
     """The node's own timeout is not waited for: what ends the monitor has little patience."""
-    world.failing(attempts=(Attempt(1.0, Action.RESTART_OLLAMA, Outcome.FAILED),) * 2)
+    failed = Attempt(1.0, Action.RESTART_OLLAMA, Outcome.FAILED)
+    world.failing(recovery=NodeRecovery(attempts=(failed, failed)))
     node = replace(world.node(silent_port, "sleep 25"), timeout=60.0)
     site = world.site(node)
     with ThreadPoolExecutor(1) as pool:
@@ -506,9 +507,8 @@ def test_a_proof_that_is_older_than_the_last_check_changes_nothing(
 
     def observe(node: Node, at: float, **options: Any) -> Observation:
         seen = site.observe(node, at, **options)
-        world.failing(
-            last_check=at + 5, claim=world.known().recovery.claim
-        )  # a check that began later, and failed
+        claimed = NodeRecovery(claim=world.known().recovery.claim)
+        world.failing(last_check=at + 5, recovery=claimed)  # a check that began later, and failed
         return seen
 
     recover(Context(site.paths, site.mesh, site.statefile, site.log, observe=observe))
