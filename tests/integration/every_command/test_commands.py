@@ -207,7 +207,7 @@ def test_a_node_that_a_recovery_looked_at_meanwhile_is_not_counted_twice(site, s
             evaluate.apply_observation(state, Node("slow", "slow", slow.url), seen)
         slow.fault = "none"
         assert checking.wait(30) == 0
-    assert (site.state().nodes["slow"].checks, site.state().nodes["other"].checks) == (2, 2)
+    assert [site.state().nodes[key].statistics.checks for key in ("slow", "other")] == [2, 2]
     assert site.state().nodes["slow"].last_check == seen.at
 
 
@@ -274,7 +274,7 @@ def test_a_damaged_state_file_is_set_aside_with_an_alert_and_monitoring_goes_on(
     site.check()
     (aside,) = site.state_dir.glob("state.damaged-*.json")
     assert aside.read_bytes() == b'{"schema": 1, "nodes":'
-    assert site.state().nodes["desk"].checks == 2
+    assert site.state().nodes["desk"].statistics.checks == 2
     assert any(str(aside) in alert.text for alert in site.state().alerts)
 
 
@@ -381,7 +381,7 @@ def test_a_recovery_that_is_told_to_stop_ends_its_playbook_and_says_so(site, sta
         said = recovering.communicate(timeout=20)[1].decode()
     assert recovering.returncode == code
     assert "the playbook was ended: the recovery was told to stop" in said
-    assert site.state().nodes["iceland"].claim is None
+    assert site.state().nodes["iceland"].recovery.claim is None
     assert site.state().nodes["iceland"].status is Status.UNHEALTHY
     assert not list(site.folder.glob("gm-*"))
     os.kill(int(pid.read_text()), signal.SIGKILL)  # the owner's command is meant to outlive its recovery

@@ -69,7 +69,7 @@ def test_a_silence_is_told_shown_everywhere_and_ended(site, standin):
     assert dry.rstrip().endswith(": driver update (no recovery)")
     assert "look, then restart of Ollama" in site.ok("recover", "iceland", "--dry-run", "--force")
     site.ok("recover")
-    assert site.state().nodes["iceland"].attempts == ()
+    assert site.state().nodes["iceland"].recovery.attempts == ()
 
     listed = site.ok("silence", "list").splitlines()
     assert listed[0].split() == ["No", "What", "Until", "By", "Why", "Recovery"]
