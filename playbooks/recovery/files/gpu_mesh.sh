@@ -1,5 +1,5 @@
-# Functions for the recovery playbooks: for any /bin/sh on Linux, with as little beside it as a rented pod has.
-# A line that the playbooks read begins with "gpu-mesh: "; whatever else a host prints is passed over.
+# Functions for the recovery playbooks, for any /bin/sh on Linux, with the few programs that a rented pod has.
+# A line that the playbooks read begins with "gpu-mesh: "; whatever else a host prints is ignored.
 # shellcheck shell=sh
 
 # asking_tool: what this host can ask over HTTP with; nothing when it has none.
@@ -35,7 +35,7 @@ done' bash "$host" "${2##*:}" "$3"
 }
 
 # ollama_answers HOST:PORT SECONDS: does an Ollama list its models there?
-# It asks what the checker asks: /api/version is a constant and would praise a server whose model store hangs.
+# It asks what the checker asks. /api/version is a constant, which even a server whose model store hangs returns.
 ollama_answers() {
   body=$(tags "$(asking_tool)" "$1" "$2" 2>/dev/null | head -c 65536 | tr -d '\000')
   case $body in *'"models"'*) return 0 ;; esac
@@ -64,16 +64,16 @@ look() {
   echo "gpu-mesh: looked"
 }
 
-# ollama_runners: a line for each process here that runs a model: its number, and the processor time it has taken, in
-# ticks of the clock. A runner is found by descent from a process named ollama, for its own name is another in each
-# generation: ollama_llama_server, then `ollama runner`, since Ollama 0.30 llama-server. One whose server has ended is
-# found by these names. Read by the shell itself: a host may run a thousand processes.
+# ollama_runners: a line for each process here that runs a model: its number, and the processor time that it has used, in
+# clock ticks. A runner is found as a descendant of a process named ollama, because its own name changes with Ollama's
+# versions: ollama_llama_server, then `ollama runner`, since Ollama 0.30 llama-server. A runner whose server has ended is
+# found by these names. The shell itself reads /proc, because a host may have a thousand processes.
 ollama_runners() {
   processes='' servers=' ' runners=' '
   for process in /proc/[0-9]*; do
     read -r stat 2>/dev/null <"$process/stat" || continue
     name=${stat#*(}
-    # The name in brackets may hold anything: what counts stands after the last one.
+    # The name in brackets may contain anything: the fields follow the last bracket.
     name=${name%)*} number=${process#/proc/}
     # shellcheck disable=SC2086 # to be split: numbers and one letter
     set -- ${stat##*) }
@@ -105,7 +105,7 @@ ollama_runners() {
   done
 }
 
-# runner_ticks: the processor time of all of Ollama's runners here, in ticks of the clock.
+# runner_ticks: the processor time of all of Ollama's runners here, in clock ticks.
 runner_ticks() {
   ollama_runners | {
     total=0
@@ -114,8 +114,8 @@ runner_ticks() {
   }
 }
 
-# runners_at_work: does a model generate here? A runner that waits for work takes next to no processor time; one that
-# generates takes a good part of a core, on a GPU too. One that ended meanwhile makes the sum smaller, and proves nothing.
+# runners_at_work: does a model generate here? A runner that waits for work uses almost no processor time; one that
+# generates uses much of a core, even with a GPU. If a runner ends meanwhile, the sum is smaller and nothing is known.
 runners_at_work() {
   # With hidepid, this user sees neither the first process nor Ollama's.
   [ -r /proc/1/cmdline ] || { echo "gpu-mesh: at work unseen" && return; }
@@ -167,8 +167,8 @@ span() {
   fi
 }
 
-# port_listens PORT: does anything listen there on loopback? Read from the kernel, for a connection would go
-# through a tunnel to its other end.
+# port_listens PORT: does anything listen there on loopback? Read from the kernel, because a connection would go
+# through the tunnel to its other end.
 port_listens() {
   port=$(printf '%04X' "$1")
   cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
@@ -195,9 +195,9 @@ await() {
 }
 
 # run_detached COMMAND SECONDS GRACE CHECK...: run the owner's command so that it outlives this connection, and wait
-# until the check holds. The command may end, or be the server itself: then the check counts once GRACE seconds
-# have gone by. One that fails is told of at once; one that neither ends nor helps in time is ended, by a watch of its
-# own when this connection has broken.
+# until the check holds. The command may end, or be the server itself: then the check counts after GRACE seconds. A
+# command that fails is reported at once. One that neither ends nor helps in time is ended, even if this connection
+# has broken: a process of its own watches it.
 run_detached() {
   command=$1 patience=$(($2 + 5)) since=$(date +%s) until=$(($(date +%s) + $2)) grace=$3
   shift 3
@@ -205,7 +205,7 @@ run_detached() {
   detach='nohup'
   command -v setsid >/dev/null 2>&1 && detach=setsid
   (
-    unset GPU_MESH_RUN # by which the checker finds what a run has left behind: this is meant to stay
+    unset GPU_MESH_RUN # the checker ends the processes that have it; this one must stay
     # shellcheck disable=SC2016 # for the inner shell to expand
     exec "$detach" /bin/sh -c '
       (
@@ -251,7 +251,7 @@ run_detached() {
   return 1
 }
 
-# restart_container NAME: without sudo where this user may, else with the one line that sudoers has for it.
+# restart_container NAME: without sudo where this user is allowed to, else by the one line in sudoers.
 restart_container() {
   if ! command -v docker >/dev/null; then
     echo "docker is not installed here" >&2

@@ -1,15 +1,16 @@
-# The lease of a node, for the recovery playbooks: whoever has it may act, everybody else is told who has it.
+# The lease of a node, for the recovery playbooks: its holder may act; everybody else learns who holds it.
 # For any /bin/sh on Linux and any user, without systemd and Python; needs gpu_mesh.sh before it.
 # shellcheck shell=sh
 # shellcheck disable=SC3067 # dash, busybox ash and bash have [ -O ], though POSIX does not
 #
-# A lease is a folder NAME.NUMBER below $leases. mkdir takes the number after the highest one; who has it, and sees no
-# higher one and no valid one below, has the lease: of two that come at once, at least one sees the other. An expired
-# one need not be removed for that, which only its maker could. The file "lease" inside says when it was taken and when
-# it ends, in seconds by this host's own clock, what is done, whether it is still being done, and for whom.
+# A lease is a folder NAME.NUMBER in $leases. mkdir takes the number after the highest one. Whoever made the folder, and
+# sees no higher number and no valid lease with a lower one, holds the lease: of two that come at the same time, at least
+# one sees the other. So an expired lease need not be removed, which only its maker could do. The file "lease" in the
+# folder says when the lease was taken and when it ends, in seconds by this host's own clock, what is done, whether it
+# is still being done, and for whom.
 leases=${GPU_MESH_LEASE_DIR:-/var/tmp/gpu-mesh-lease.d}
 
-# Seconds that no lease outlasts: a time limit of an hour for a playbook, and a cool-down of an hour.
+# The longest lease in seconds: a time limit of an hour for a playbook, and a cool-down of an hour.
 longest_lease=7500
 
 # utc SECONDS: the time of day.
@@ -17,7 +18,7 @@ utc() {
   printf '%02d:%02d:%02d UTC' $(($1 / 3600 % 24)) $(($1 / 60 % 60)) $(($1 % 60))
 }
 
-# unsafe FOLDER: why what stands in it cannot be believed; nothing when it can.
+# unsafe FOLDER: why its content cannot be trusted; nothing when it can.
 unsafe() {
   if [ -L "$1" ]; then
     echo "$1 is a symbolic link"
@@ -26,27 +27,27 @@ unsafe() {
   else
     case $(LC_ALL=C ls -ldn "$1" 2>/dev/null) in
       d????-??-*) return ;;
-      # Sticky: each may change only what is his own.
+      # Sticky: each user may change only his own files.
       d????????[tT]*) [ "$1" = "$leases" ] && return ;;
     esac
     echo "$1 can be changed by others"
   fi
 }
 
-# base_is_unsafe: make the folder of all leases where there is none; why it cannot be used, if so.
+# base_is_unsafe: make the folder of all leases if there is none; print why it cannot be used, if it cannot.
 base_is_unsafe() {
   [ -d "$leases" ] || [ -L "$leases" ] || [ "${1:-}" = "only look" ] || mkdir -m 1777 "$leases" 2>/dev/null
-  [ -n "$(unsafe "$leases")" ] && pause # whoever is making it may not be done with its mode yet
+  [ -n "$(unsafe "$leases")" ] && pause # its maker may not have set its mode yet
   why=$(unsafe "$leases")
   [ -n "$why" ] && echo "$why" && return
-  # Where one user alone may write, it is root's or this one's: another could say in there what he likes.
+  # A folder that only one user may write to must be root's or this user's: any other could write anything.
   # shellcheck disable=SC2046 # to be split: mode, links, uid
   set -- $(LC_ALL=C ls -ldn "$leases")
   case $1 in d????????[tT]*) return ;; esac
   [ "$3" = 0 ] || [ -O "$leases" ] || echo "$leases belongs to another user (uid $3) alone"
 }
 
-# numbers NAME: those of its leases, whatever they are worth.
+# numbers NAME: the numbers of its leases, valid or not.
 numbers() {
   for each in "$leases/$1."*; do
     number=${each#"$leases/$1."}
@@ -63,7 +64,7 @@ newest() {
   echo "$highest"
 }
 
-# read_lease FOLDER: set since, ends, doing, phase and holder; 1 when it says nothing that can be believed.
+# read_lease FOLDER: set since, ends, doing, phase and holder; 1 when the content cannot be trusted.
 read_lease() {
   [ -f "$1/lease" ] && [ ! -L "$1/lease" ] || return 1
   read -r since ends doing phase holder <<END
@@ -72,12 +73,12 @@ END
   for each in "$since" "$ends"; do
     case $each in '' | *[!0-9]* | 0* | ????????????*) return 1 ;; esac
   done
-  # One from the future was made by a clock that has been set back since: it must not hold for long.
+  # A lease from the future was made before the clock was set back: it must not hold for long.
   [ $((ends - since)) -le "$longest_lease" ] && [ "$(date +%s)" -ge $((since - 60)) ]
 }
 
-# in_words OWNER: say whose the lease is that was read. The second word of an owner is there to tell apart
-# monitors of one name.
+# in_words OWNER: say whose lease was read. The second word of an owner distinguishes monitors with the same
+# name.
 in_words() {
   name=${holder%% *}
   [ "$name" = "${1%% *}" ] && name=$holder
@@ -93,8 +94,8 @@ in_words() {
   fi
 }
 
-# judge NAME OWNER [NUMBER]: whether OWNER may take it, all its leases considered, or those below NUMBER: "free",
-# "held WORDS", "refused WORDS", or "empty" when somebody is just about to write his.
+# judge NAME OWNER [NUMBER]: whether OWNER may take it, by all its leases, or those below NUMBER: "free",
+# "held WORDS", "refused WORDS", or "empty" when somebody is just about to write his lease.
 judge() {
   verdict=free
   for number in $(numbers "$1"); do
@@ -102,7 +103,7 @@ judge() {
     [ "$number" -ge "${3:-1000000000}" ] && continue
     why=$(unsafe "$folder")
     if [ -n "$why" ]; then
-      # By now it may just be gone.
+      # It may have been removed meanwhile.
       [ -d "$folder" ] || [ -L "$folder" ] || continue
       echo "refused $why" && return
     elif [ ! -e "$folder/lease" ] && [ ! -L "$folder/lease" ]; then
@@ -114,7 +115,7 @@ judge() {
   echo "$verdict"
 }
 
-# write_lease FOLDER SINCE ENDS DOING PHASE OWNER: at once and whole, by a rename.
+# write_lease FOLDER SINCE ENDS DOING PHASE OWNER: all at once, by a rename.
 write_lease() {
   (
     umask 022
@@ -128,7 +129,7 @@ drop_lease() {
   :
 } 2>/dev/null
 
-# see_lease NAME OWNER: say whether it is free, and change nothing.
+# see_lease NAME OWNER: say whether it is free; change nothing.
 see_lease() {
   [ -e "$leases" ] || [ -L "$leases" ] || { echo "gpu-mesh: lease free" && return; }
   why=$(base_is_unsafe "only look")
@@ -139,7 +140,7 @@ see_lease() {
   fi
 }
 
-# take_lease NAME SECONDS DOING OWNER: "taken", or "held WORDS", or "refused WORDS" when it cannot be had safely.
+# take_lease NAME SECONDS DOING OWNER: "taken", or "held WORDS", or "refused WORDS" when it cannot be taken safely.
 take_lease() {
   why=$(base_is_unsafe)
   [ -n "$why" ] && echo "gpu-mesh: lease refused $why" && return
@@ -150,13 +151,13 @@ take_lease() {
     case $seen in
       held* | refused*) echo "gpu-mesh: lease $seen" && return ;;
       empty)
-        # Whoever made it has not written yet, or was killed before he could.
+        # Its maker has not written it yet, or was killed before that.
         empties=$((empties + 1))
         [ "$empties" -le 6 ] && pause && continue
         ;;
     esac
     mine=$(($(newest "$1") + 1))
-    # Somebody else was faster, or nobody can: only that it never works tells the two apart.
+    # Somebody else was faster, or nobody can make it: the latter only if it fails every time.
     said=$(mkdir -m 0755 "$leases/$1.$mine" 2>&1) || continue
     now=$(date +%s)
     if ! write_lease "$leases/$1.$mine" "$now" $((now + $2)) "$3" acting "$4"; then
@@ -164,7 +165,7 @@ take_lease() {
       drop_lease "$leases/$1.$mine"
       continue
     fi
-    # Whoever sees another here gives way and looks again: nobody leaves because of one who is leaving, too.
+    # Whoever sees another one here steps back and looks again, so that two do not both give up because of the other.
     case $(newest "$1")-$(judge "$1" "$4" "$mine") in
       "$mine"-free | "$mine"-empty) ;;
       *) drop_lease "$leases/$1.$mine" && continue ;;
@@ -179,7 +180,7 @@ take_lease() {
   echo "gpu-mesh: lease refused ${said:-too many want it at once}"
 }
 
-# cool_lease NAME SECONDS OWNER: what was to be done is over; for so long nobody else shall begin.
+# cool_lease NAME SECONDS OWNER: the work is over; nobody else may begin for that many seconds.
 cool_lease() {
   for number in $(numbers "$1"); do
     folder=$leases/$1.$number

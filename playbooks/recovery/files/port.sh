@@ -34,7 +34,7 @@ is_of_unit() {
   return 1
 } 2>/dev/null
 
-# unit_has_user SCOPE UNIT UID: does the unit have a process, and that user? For one whose files this user may not see.
+# unit_has_user SCOPE UNIT UID: does the unit run a process as that user? For a process that this user may not inspect.
 unit_has_user() {
   known=$(systemctl "--$1" show -p MainPID -p UID -- "$2" 2>/dev/null)
   case $known in *MainPID=0* | '') return 1 ;; esac
@@ -74,10 +74,10 @@ started_for() {
   tr '\000' '\n' <"/proc/$1/environ" | grep -qxF "GPU_MESH_TUNNEL=$2"
 } 2>/dev/null
 
-# name_of PROCESS UID: the stranger, for people. Not its command line, which may hold a secret.
+# name_of PROCESS UID: the stranger's name, for people. Not its command line, which may contain a secret.
 name_of() {
   user="uid $2"
-  # In a user namespace of its own, a service is told this number of everybody else.
+  # In a user namespace of its own, a service sees this number for all other users.
   [ "$2" = "$(cat /proc/sys/kernel/overflowuid 2>/dev/null)" ] && user="another user"
   if [ -n "$1" ]; then
     echo "$(head -c 60 "/proc/$1/comm" 2>/dev/null | plain)(process $1, $user)"
@@ -115,7 +115,7 @@ END
 }
 
 # is_stale PROCESS NODE SPEC...: may it be ended so that the tunnel's own command can have the port?
-# Not an ssh with a shell, however much it is ours: somebody may be working in it.
+# Not an ssh with a shell, even if it is this user's: somebody may be working in it.
 is_stale() {
   [ -O "/proc/$1" ] || return 1
   started_for "$1" "$2" && return

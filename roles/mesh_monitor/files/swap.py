@@ -31,7 +31,7 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-# The program first: it has judged this inventory, and the old one may not know every variable in it.
+# The program first: it has checked this inventory, and the old one may not know every variable in it.
 if sys.argv[1]:
     environment = Path(sys.argv[1])
     link = environment.with_name("venv.new")
