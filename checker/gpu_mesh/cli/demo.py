@@ -14,5 +14,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(_arguments: argparse.Namespace, _paths: Paths, _log: Log) -> int:
-    """Tell the story of a mesh that fails and is repaired."""
+    """Show a mesh that fails and is repaired; 0 when every failure was alerted and repaired."""
     return story.run()
