@@ -14,14 +14,13 @@ import cmarkgfm
 import pytest
 from aiosmtpd.controller import Controller
 from cmarkgfm.cmark import Options
+from msgspec.structs import replace
 
+import factories
 from gpu_mesh.cli.alerts import send_test
 from gpu_mesh.delivery import apprise_config, sender
 from gpu_mesh.delivery.apprise_config import Channel
 from gpu_mesh.delivery.render import Format, Templates
-from gpu_mesh.domain.alert import Alert, AlertKind, Level
-from gpu_mesh.domain.causes import Cause
-from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.standin.server import free_port
 from gpu_mesh.system.log import Log
@@ -34,20 +33,8 @@ SAID = (
     "<@U123> `code` **bold** _slanted_ \u202egnp.exe\nSubject: forged &lt;b&gt;"
 )
 SHOWN = SAID.replace("\u202e", "").replace("\n", " ")
-ALERT = Alert(
-    id=7,
-    at=1_750_161_600.0,
-    level=Level.ERROR,
-    kind=AlertKind.STATUS,
-    text=f"degraded: {SAID}",
-    node="vengeance",
-    name="Vengeance",
-    tried=f"restarted once: {SAID}",
-    next_step="see whether Ollama hangs: journalctl -u ollama.service on vengeance",
-    status=Status.UNHEALTHY,
-    previous=Status.DEGRADED,
-    cause=Cause.TIMEOUT,
-    since=1_750_161_500.0,
+ALERT = replace(
+    factories.ALERT, text=f"degraded: {SAID}", tried=f"restarted once: {SAID}", since=factories.NOON - 100
 )
 FACTS = (
     f"degraded: {SHOWN}",

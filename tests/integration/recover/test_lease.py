@@ -15,8 +15,9 @@ import msgspec
 import pytest
 import yaml
 
+from factories import served_here
 from gpu_mesh.domain.causes import Action
-from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.domain.mesh import Mesh, Node, Settings, Tunnel
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts import playbook
 from gpu_mesh.hosts.playbook_result import PlaybookResult
@@ -268,16 +269,8 @@ def touched(tmp_path: Path) -> Path:
 
 def node(port: int, touched: Path, **fields: Any) -> Node:
     command = f"echo x >>{touched}; exit 3"
-    return Node(
-        "gpu1",
-        "GPU one",
-        f"http://127.0.0.1:{port}",
-        on_monitor=True,
-        recovery=RecoveryKind.COMMAND,
-        recovery_command=command,
-        tunnel=Tunnel("pod", port, recovery_command=command) if fields.pop("tunnelled", False) else None,
-        **fields,
-    )
+    tunnel = Tunnel("pod", port, recovery_command=command) if fields.pop("tunnelled", False) else None
+    return served_here(port, recovery_command=command, tunnel=tunnel, **fields)
 
 
 def run(path: Path, what: Node, here: tuple[str, ...], owner: str, **extra: Any) -> PlaybookResult:

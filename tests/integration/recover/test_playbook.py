@@ -21,6 +21,7 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
+from factories import plain, served_here
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.domain.recovery import Finding
@@ -59,10 +60,6 @@ def server(tmp_path: Path) -> Iterator[Callable[[int], str]]:
             pass
 
 
-def node(port: int, kind: RecoveryKind = RecoveryKind.COMMAND, **fields: Any) -> Node:
-    return Node("gpu1", "GPU one", f"http://127.0.0.1:{port}", on_monitor=True, recovery=kind, **fields)
-
-
 def run(
     path: Path,
     what: Node,
@@ -93,7 +90,7 @@ def answers(port: int) -> bool:
 def test_a_command_starts_an_ollama_that_outlives_the_run(
     here: tuple[str, ...], closed_port: int, server: Callable[[int], str]
 ) -> None:
-    report = run(RESTART, node(closed_port, recovery_command=server(closed_port)), here)
+    report = run(RESTART, served_here(closed_port, recovery_command=server(closed_port)), here)
     assert (report.success, report.done, report.finding, report.reason) == (True, True, Finding.SILENT, "")
     assert report.said == "ran mesh_node_recovery_command, and Ollama answers on its own host"
     assert answers(closed_port)
@@ -104,7 +101,7 @@ def test_braces_in_a_command_are_the_commands_own(
 ) -> None:
     said = tmp_path / "said"
     command = f"echo '{{{{.State.Status}}}} {{% x %}}' >{said}; {server(closed_port)}"
-    report = run(RESTART, node(closed_port, recovery_command=command), here)
+    report = run(RESTART, served_here(closed_port, recovery_command=command), here)
     assert (report.reason, report.done) == ("", True)
     assert said.read_text() == "{{.State.Status}} {% x %}\n"
 
@@ -122,7 +119,7 @@ def test_the_ansible_cfg_of_the_working_directory_holds_for_the_repair_too(
     host = "    gpu1:\n      ansible_connection: local\n" + textwrap.indent(secret, "      ")
     source = tmp_path / "vaulted.yml"
     source.write_text(f"mesh_nodes:\n  hosts:\n{host}")
-    report = run(RESTART, node(closed_port, recovery_command=server(closed_port)), (str(source),))
+    report = run(RESTART, served_here(closed_port, recovery_command=server(closed_port)), (str(source),))
     assert (report.reason, report.done) == ("", True)
 
 
@@ -130,7 +127,7 @@ def test_an_ollama_that_answers_on_its_own_host_is_not_restarted(
     here: tuple[str, ...], standin: Callable[..., Standin], tmp_path: Path
 ) -> None:
     touched = tmp_path / "touched"
-    report = run(RESTART, node(standin().port, recovery_command=f"touch {touched}"), here)
+    report = run(RESTART, served_here(standin().port, recovery_command=f"touch {touched}"), here)
     assert (report.success, report.done, report.finding) == (True, False, Finding.ANSWERS)
     assert not touched.exists()
 
@@ -152,8 +149,9 @@ def test_behind_a_mapped_port_ollama_is_asked_at_its_own(
         ollama = Standin(port=11434)
     except OSError:
         pytest.skip("something else is at port 11434 here")
-    what = replace(node(closed_port, recovery_command=f"touch {touched}; exit 1"), on_monitor=on_monitor)
-    sisters = (Node("gpu2", "GPU two", "http://127.0.0.1:11434"),) if sister else ()
+    what = served_here(closed_port, recovery_command=f"touch {touched}; exit 1")
+    what = replace(what, on_monitor=on_monitor)
+    sisters = (plain("gpu2", url="http://127.0.0.1:11434"),) if sister else ()
     with ollama:
         report = run(RESTART, what, here, sisters=sisters)
     assert (report.finding, touched.exists()) == (found, found is Finding.SILENT)
@@ -184,7 +182,7 @@ def test_a_node_that_serves_badly_is_not_restarted_while_it_generates(
     tmp_path: Path,
     runner: Callable[[], "subprocess.Popen[bytes]"],
 ) -> None:
-    what = node(standin().port, recovery_command=f"touch {tmp_path}/restarted")
+    what = served_here(standin().port, recovery_command=f"touch {tmp_path}/restarted")
     generating = runner()
     report = run(RESTART, what, here, extra={"gpu_mesh_cause": cause})
     assert (report.finding, report.done) == (Finding.AT_WORK, False)
@@ -207,7 +205,7 @@ def test_a_server_whose_model_store_fails_is_restarted_although_it_tells_its_ver
 ) -> None:
     broken = standin(fault="http_500", control=True)
     mend = f"curl -s -X PUT --data none http://127.0.0.1:{broken.port}/standin/fault"
-    report = run(RESTART, node(broken.port, recovery_command=mend), here)
+    report = run(RESTART, served_here(broken.port, recovery_command=mend), here)
     assert (report.done, report.finding) == (True, Finding.SILENT)
 
 
@@ -227,7 +225,7 @@ def test_a_server_whose_model_store_fails_is_restarted_although_it_tells_its_ver
 def test_a_command_that_fails_is_reported_with_its_last_words(
     here: tuple[str, ...], closed_port: int, command: str, reason: str
 ) -> None:
-    report = run(RESTART, node(closed_port, recovery_command=command), here)
+    report = run(RESTART, served_here(closed_port, recovery_command=command), here)
     assert (report.success, report.done, report.reason) == (False, False, reason)
 
 
@@ -235,7 +233,7 @@ def test_a_run_that_takes_too_long_is_ended_with_what_it_left_behind(
     here: tuple[str, ...], closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEST_OWNS", own := uuid.uuid4().hex)
-    report = run(RESTART, node(closed_port, recovery_command="sleep 6"), here, timeout=3)
+    report = run(RESTART, served_here(closed_port, recovery_command="sleep 6"), here, timeout=3)
     assert not report.success
     assert report.reason == "the playbook was ended: it took longer than 3 s"
     assert report.seconds < 15
@@ -269,12 +267,12 @@ def test_folders_of_runs_that_were_killed_a_day_ago_are_swept_and_nobody_elses(
             (tmp_path / name / part).mkdir(parents=True)
     for name in ("gm-old", "gm-other"):
         os.utime(tmp_path / name, (1.0, 1.0))
-    run(RESTART, replace(node(1), key="nobody"), here)
+    run(RESTART, replace(served_here(1), key="nobody"), here)
     assert {path.name for path in tmp_path.glob("gm-*")} == {"gm-young", "gm-other"}
 
 
 def test_a_node_that_the_inventory_lacks_is_a_failure(here: tuple[str, ...]) -> None:
-    report = run(RESTART, replace(node(1), key="nobody"), here)
+    report = run(RESTART, replace(served_here(1), key="nobody"), here)
     assert not report.success
     assert report.reason == "no host matched: nobody is not in the group mesh_nodes of the inventory"
 
@@ -288,7 +286,7 @@ def test_a_name_that_leads_to_another_host_stops_before_anything_is_touched(
     other = {"other": {"ansible_connection": "local"}}
     source.write_text(yaml.safe_dump({"mesh_nodes": {"hosts": other}, "gpu1": {"hosts": {"other": None}}}))
     tunnel = Tunnel("pod", closed_port, recovery_command=f"touch {touched}")
-    what = replace(node(closed_port, recovery_command=f"touch {touched}"), tunnel=tunnel)
+    what = replace(served_here(closed_port, recovery_command=f"touch {touched}"), tunnel=tunnel)
     report = run(path, what, (str(source),), on_monitor=path is REBUILD)
     assert report.reason.startswith("This recovery is for gpu1, but as a limit that name leads to other: ")
     assert (report.success, report.looked) == (False, False)
@@ -298,18 +296,18 @@ def test_a_name_that_leads_to_another_host_stops_before_anything_is_touched(
 def test_a_broken_inventory_is_a_failure(tmp_path: Path) -> None:
     broken = tmp_path / "broken.yml"
     broken.write_text("mesh_nodes: {hosts: [")
-    assert not run(RESTART, node(1), (str(broken),)).success
+    assert not run(RESTART, served_here(1), (str(broken),)).success
 
 
 def test_a_node_whose_recovery_is_none_is_refused_with_the_reason(here: tuple[str, ...]) -> None:
-    report = run(RESTART, node(1, RecoveryKind.NONE), here)
+    report = run(RESTART, served_here(1, RecoveryKind.NONE), here)
     assert (report.success, report.finding) == (False, Finding.NONE)
     assert report.reason == "mesh_node_recovery of gpu1 is none, so its Ollama is restarted by people only"
 
 
 def test_a_host_without_ssh_is_down(inventory: Callable[..., tuple[str, ...]], closed_port: int) -> None:
     sources = inventory(gpu1={"ansible_host": "127.0.0.1", "ansible_port": closed_port})
-    report = run(RESTART, replace(node(1), on_monitor=False), sources)
+    report = run(RESTART, replace(served_here(1), on_monitor=False), sources)
     assert (report.success, report.unreachable, report.finding) == (False, True, Finding.HOST_DOWN)
     assert report.reason == f"ssh: connect to host 127.0.0.1 port {closed_port}: Connection refused"
     assert report.contacted == "gpu1"
@@ -364,7 +362,7 @@ def test_over_ssh_a_command_starts_an_ollama_that_outlives_the_connection(
     inventory: Callable[..., tuple[str, ...]], sshd: Sshd, server: Callable[[int], str]
 ) -> None:
     port = free_port()
-    there = replace(node(port, recovery_command=server(port)), on_monitor=False)
+    there = replace(served_here(port, recovery_command=server(port)), on_monitor=False)
     sources = inventory(gpu1=sshd.variables | {"ansible_python_interpreter": "/nonexistent"})
     report = run(RESTART, there, sources)
     assert (report.reason, report.done, report.finding) == ("", True, Finding.SILENT)
@@ -381,7 +379,7 @@ def test_a_login_that_fails_is_told_apart_from_a_host_that_is_down(
         known = sshd.folder / "known"
         stranger = (sshd.folder / "stranger.pub").read_text().split()[1]
         known.write_text(" ".join([*known.read_text().split()[:2], stranger]) + "\n")
-    report = run(RESTART, replace(node(1), on_monitor=False), inventory(gpu1=sshd.variables))
+    report = run(RESTART, replace(served_here(1), on_monitor=False), inventory(gpu1=sshd.variables))
     assert (report.unreachable, report.finding) == (True, Finding.NO_ACCESS)
     expected = "Permission denied" if fault == "a stranger's key" else "Host key verification failed"
     assert expected in report.reason
@@ -409,7 +407,7 @@ def test_a_unit_is_restarted_unless_its_owner_switched_it_off(
     restarted: bool,
 ) -> None:
     asked = systemctl(server(closed_port), LoadState=load, UnitFileState=file, ActiveState="active")
-    report = run(RESTART, node(closed_port, kind, unit="ollama-test.service"), here)
+    report = run(RESTART, served_here(closed_port, kind, unit="ollama-test.service"), here)
     assert (report.success, report.reason, report.finding, report.done) == (True, "", finding, restarted)
     restarts = [line for line in asked.read_text().splitlines() if "restart" in line]
     user = "--user " if kind is RecoveryKind.SYSTEMD_USER else ""
@@ -434,7 +432,7 @@ def test_a_container_is_restarted_directly_or_with_the_one_line_in_sudoers(
     )
     program(tmp_path / "bin", "sudo", f'echo "sudo $@" >>{asked}; shift; exec "$@"')
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    report = run(RESTART, node(closed_port, RecoveryKind.DOCKER, container="my ollama"), here)
+    report = run(RESTART, served_here(closed_port, RecoveryKind.DOCKER, container="my ollama"), here)
     assert (report.reason, report.done) == ("", True)
     direct = ["restart my ollama"]
     assert asked.read_text().splitlines() == (
@@ -451,7 +449,7 @@ def test_a_tunnel_is_rebuilt_by_its_command(
     here: tuple[str, ...], closed_port: int, server: Callable[[int], str], command: str
 ) -> None:
     tunnel = Tunnel("pod", closed_port, recovery_command=command.format(forward=server(closed_port)))
-    report = run(REBUILD, replace(node(closed_port), tunnel=tunnel), here, on_monitor=True)
+    report = run(REBUILD, replace(served_here(closed_port), tunnel=tunnel), here, on_monitor=True)
     assert (report.reason, report.done, report.finding) == ("", True, Finding.PORT_WAS_SILENT)
     assert report.said == (
         f"ran mesh_tunnel_recovery_command; local port {closed_port} is listening (it was not before)"
@@ -469,7 +467,7 @@ def test_over_ssh_a_tunnel_is_rebuilt_and_carries_requests(
         f"-p {see['ansible_port']} 127.0.0.1"
     )
     tunnel = Tunnel("127.0.0.1", local, remote_port=remote.port, recovery_command=forward)
-    report = run(REBUILD, replace(node(local), on_monitor=False, tunnel=tunnel), here, on_monitor=True)
+    report = run(REBUILD, replace(served_here(local), on_monitor=False, tunnel=tunnel), here, on_monitor=True)
     try:
         assert (report.reason, report.done, report.contacted) == ("", True, "the monitor")
         assert answers(local)
@@ -487,7 +485,7 @@ def test_a_tunnel_without_a_command_is_its_unit(
 ) -> None:
     asked = systemctl(server(closed_port), LoadState="loaded", UnitFileState="enabled", ActiveState="active")
     settings = msgspec.convert({"scope": scope}, Settings)
-    what = replace(node(closed_port), tunnel=Tunnel("pod", closed_port))
+    what = replace(served_here(closed_port), tunnel=Tunnel("pod", closed_port))
     report = playbook.run(REBUILD, what, settings, here, on_monitor=True)
     assert (report.reason, report.done) == ("", True)
     flag = "--user " if scope == "user" else ""
@@ -549,7 +547,7 @@ def test_a_nodes_secrets_stay_out_of_the_process_list_and_the_folder_is_removed(
     seen = tmp_path / "seen"
     command = f"cat /proc/[0-9]*/cmdline >{seen} 2>/dev/null; cp -r {tmp_path}/gm-* {tmp_path}/copy; exit 1"
     secret = {"Authorization": "Bearer s3cret-token"}
-    run(RESTART, node(closed_port, recovery_command=command, headers=secret), here)
+    run(RESTART, served_here(closed_port, recovery_command=command, headers=secret), here)
     assert b"ansible-playbook" in seen.read_bytes()
     assert b"s3cret-token" not in seen.read_bytes()
     copied = [path.read_bytes() for path in (tmp_path / "copy").rglob("*") if path.is_file()]

@@ -16,6 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from checkout import PROGRAMS
+from factories import refusing
 from gpu_mesh.domain.alert import Alert, AlertKind, Level, Notified
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.event import Severity
@@ -75,14 +76,8 @@ class World:
     def failing(self, key: str = "gpu1", **fields: Any) -> None:
         """Let the state say that the node is unhealthy."""
         now = time.time()
-        known = NodeState(
-            status=Status.UNHEALTHY,
-            cause=Cause.REFUSED,
-            detail="Connection refused",
-            failures=3,
-            incident_since=now - 90,
-            alerting=NodeAlerting(notified=Notified(now - 30, Status.UNHEALTHY, Verdict.FAILED, now - 90)),
-        )
+        notified = Notified(now - 30, Status.UNHEALTHY, Verdict.FAILED, now - 90)
+        known = refusing(now - 90, alerting=NodeAlerting(notified=notified))
         with self.statefile.update(now) as state:
             state.nodes[key] = replace(known, **fields)
 

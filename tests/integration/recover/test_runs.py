@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from checkout import PROGRAMS, ROOT
+from factories import served_here
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings
 from gpu_mesh.domain.recovery import Finding
@@ -25,10 +26,6 @@ from sites import eventually
 
 RESTART = playbook.find(Action.RESTART_OLLAMA)
 HUNG = {"gpu_mesh_cause": "runner_hung"}
-
-
-def node(port: int, kind: RecoveryKind = RecoveryKind.COMMAND, **fields: Any) -> Node:
-    return Node("gpu1", "GPU one", f"http://127.0.0.1:{port}", on_monitor=True, recovery=kind, **fields)
 
 
 def run(
@@ -43,7 +40,7 @@ def test_an_ollama_that_answers_is_restarted_only_for_a_cause_that_an_answering_
     here: tuple[str, ...], standin: Callable[..., Standin], tmp_path: Path, cause: str
 ) -> None:
     touched, helps = tmp_path / "touched", cause in ("runner_hung", "stuck_stopping", "cpu_fallback")
-    what = node(standin().port, recovery_command=f"touch {touched}")
+    what = served_here(standin().port, recovery_command=f"touch {touched}")
     report = run(RESTART, what, here, extra={"gpu_mesh_cause": cause})
     assert (report.success, report.done, report.finding) == (True, helps, Finding.ANSWERS)
     assert touched.exists() is helps
@@ -65,7 +62,7 @@ def test_what_systemd_knows_is_told_and_a_unit_that_is_switched_off_stays_so_for
         "StateChangeTimestamp": since,
     }
     asked = systemctl("", **facts)
-    report = run(RESTART, node(standin().port, RecoveryKind.SYSTEMD), here, extra=HUNG)
+    report = run(RESTART, served_here(standin().port, RecoveryKind.SYSTEMD), here, extra=HUNG)
     known = "ollama.service active since 3 h, restarted 2 times by systemd"
     if switched_off:
         assert (report.finding, report.done) == (Finding.UNIT_DISABLED, False)
@@ -88,10 +85,10 @@ def test_an_operators_own_playbook_is_given_node_cause_and_attempt_and_is_done_o
     task = {"ansible.builtin.copy": {"content": content, "dest": str(given), "mode": "0600"}}
     path.write_text(yaml.safe_dump([{"hosts": "mesh_nodes", "gather_facts": False, "tasks": [task]}]))
     extra = {"gpu_mesh_cause": "cpu_fallback", "gpu_mesh_attempt": 4}
-    report = run(path, node(1234), here, own=True, extra=extra)
+    report = run(path, served_here(1234), here, own=True, extra=extra)
     assert (report.success, report.done, report.looked, report.reason) == (True, True, True, "")
     assert given.read_text() == "http://127.0.0.1:1234 cpu_fallback 4"
-    assert not run(path, node(1234), here, extra=extra).done, "a built-in one has to say what it did"
+    assert not run(path, served_here(1234), here, extra=extra).done, "a built-in one has to say what it did"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +104,7 @@ def test_an_operators_own_playbook_that_fails_counts_as_an_attempt(
 ) -> None:
     path = tmp_path / "mend.yml"
     path.write_text(yaml.safe_dump([{"hosts": hosts, "gather_facts": False, "tasks": [task]}]))
-    report = run(path, node(1), here, own=True)
+    report = run(path, served_here(1), here, own=True)
     assert (report.success, report.done, report.looked) == (False, False, True)
     assert report.reason.startswith(reason)
 
@@ -118,9 +115,9 @@ def test_the_sample_of_an_own_playbook_takes_the_lease_and_does_its_work_once(
     sample = ROOT / "docs/examples/reload_driver.yml"
     touched = tmp_path / "touched"
     values = {"gpu_mesh_cause": "cpu_fallback", "gpu_mesh_reload": f"echo x >>{touched}"}
-    first = run(sample, node(1), here, own=True, extra=values | {"gpu_mesh_owner": "monitor-1 a"})
+    first = run(sample, served_here(1), here, own=True, extra=values | {"gpu_mesh_owner": "monitor-1 a"})
     assert (first.reason, first.done, first.said) == ("", True, "reloaded the driver's nvidia_uvm")
-    second = run(sample, node(1), here, own=True, extra=values | {"gpu_mesh_owner": "monitor-2 b"})
+    second = run(sample, served_here(1), here, own=True, extra=values | {"gpu_mesh_owner": "monitor-2 b"})
     assert (second.success, second.done, second.finding) == (True, False, Finding.LEASED)
     assert second.said.startswith("monitor-1 repaired it at ")
     assert touched.read_text() == "x\n"

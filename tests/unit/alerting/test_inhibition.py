@@ -3,13 +3,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_announce import NOW, Story, behind, levels, plain
 
+from factories import NOW, Story, behind, levels, plain
 from gpu_mesh.alerting import inhibition
 from gpu_mesh.domain.alert import Level, Muted
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
-from gpu_mesh.domain.mesh import Mesh, Node, Settings, Tunnel
+from gpu_mesh.domain.mesh import Mesh, Settings, Tunnel
 from gpu_mesh.domain.observation import Fault, Observation, Reply
 from gpu_mesh.domain.state import NodeAlerting, NodeState, State
 from gpu_mesh.monitor import tick
@@ -59,7 +59,7 @@ def test_a_parent_that_is_well_or_not_watched_does_not_link_what_is_below_it_to_
 def test_what_is_reached_through_a_node_behind_a_tunnel_host_is_named_by_the_one_that_speaks_for_that() -> (
     None
 ):
-    child = Node("n3", "N3", "http://n3:11434", parent="n2")
+    child = plain("n3", parent="n2")
     story = Story(behind("n1", 8081), behind("n2", 8082), child, recovery_brake=0)
     (told,) = story.goes(n1=".x", n2=".x", n3=".x")
     assert told.startswith("2 [WARNING] N1: degraded: Tunnel stuck")
@@ -97,7 +97,7 @@ def test_whatever_parents_and_state_say_no_node_is_explained_by_itself_and_each_
     nodes, state = [], State()
     for key, (parent, host, enabled, fails, status, held_by) in zip(KEYS, given_, strict=False):
         tunnel = Tunnel(host, 8000 + ord(key)) if host else None
-        nodes.append(Node(key, key, f"http://{key}:1", parent=parent, tunnel=tunnel, enabled=enabled))
+        nodes.append(plain(key, parent=parent, tunnel=tunnel, enabled=enabled))
         if status:
             state.nodes[key] = NodeState(
                 status=status,

@@ -5,32 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from factories import raised, send
 from gpu_mesh.alerting import alerts
 from gpu_mesh.alerting.merging import notifications
-from gpu_mesh.delivery import outbox
 from gpu_mesh.delivery.outbox import Target
 from gpu_mesh.domain.alert import Alert, AlertKind, Level, Progress
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.state import State
-
-STATUS = {
-    "w": (Level.WARNING, Status.DEGRADED),
-    "e": (Level.ERROR, Status.UNHEALTHY),
-    "c": (Level.CRITICAL, Status.OFFLINE),
-    "i": (Level.INFO, Status.HEALTHY),
-}
-
-
-def told(story: str, node: str = "gpu1") -> list[Alert]:
-    """Return a node's alerts: w, e, c, i of its status, upper case of recoveries that did not help."""
-    found = []
-    for number, letter in enumerate(story, start=1):
-        level, status = STATUS[letter.lower()]
-        kind = AlertKind.RECOVERY if letter.isupper() else AlertKind.STATUS
-        text = f"repair {number} failed" if letter.isupper() else status.value
-        found.append(Alert(number, 60.0 * number, level, kind, text, node, status=status))
-    return found
-
 
 STORIES = {
     "an alert on its own is sent as it is": ("w", 1, ()),
@@ -46,37 +27,37 @@ STORIES = {
 @pytest.mark.parametrize("case", STORIES)
 def test_one_alert_stands_for_what_waited(case: str) -> None:
     story, lead, merged = STORIES[case]
-    (letter,) = notifications(told(story))
+    (letter,) = notifications(raised(story))
     assert (letter.alert.id, letter.merged) == (lead, merged)
 
 
 def test_what_recoveries_said_is_not_lost_with_their_alerts() -> None:
-    (letter,) = notifications(told("eWWc"))
+    (letter,) = notifications(raised("eWWc"))
     assert letter.alert.tried == "repair 2 failed; repair 3 failed"
 
 
 def test_what_the_alert_says_of_recoveries_itself_is_not_said_twice() -> None:
-    error, repair, offline, later = told("eWcW")
+    error, repair, offline, later = raised("eWcW")
     (letter,) = notifications([error, repair, replace(offline, tried="a restart did not help"), later])
     assert letter.alert.tried == "a restart did not help; repair 4 failed"
 
 
 def test_a_url_that_wants_no_recoveries_learns_from_the_late_alert_that_it_is_over() -> None:
-    (letter,) = notifications(told("we"), unwanted=told("wei"))
+    (letter,) = notifications(raised("we"), unwanted=raised("wei"))
     assert letter.alert.text == "unhealthy; healthy again since 1970-01-01 00:03:00 UTC"
-    (other,) = notifications(told("we"), unwanted=told("wei", "gpu2"))
+    (other,) = notifications(raised("we"), unwanted=raised("wei", "gpu2"))
     assert other.alert.text == "unhealthy"
 
 
 def test_other_nodes_and_what_is_said_of_the_monitor_are_sent_as_they_are() -> None:
     monitor = [Alert(number, 1.0, Level.ERROR, AlertKind.MONITOR, "x") for number in (7, 8)]
-    found = notifications([*told("we"), *told("w", "gpu2"), *monitor])
+    found = notifications([*raised("we"), *raised("w", "gpu2"), *monitor])
     assert [(each.alert.id, each.merged) for each in found] == [(1, ()), (2, (1,)), (7, ()), (8, ())]
 
 
 def queued(story: str) -> State:
     state = State()
-    for alert in told(story):
+    for alert in raised(story):
         alerts.queue(state, alert)
     return state
 
@@ -85,15 +66,8 @@ CHAT = Target("chat", frozenset({"info", "warning", "error", "critical"}))
 MAIL = Target("mail", frozenset({"error"}))
 
 
-def send(state: State, target: Target, reason: str, now: float) -> list[int]:
-    sent = []
-    for letter in outbox.due(state.alerts, [target], now).get(target.id, ()):
-        outbox.begin(state, letter.alert.id, target, now)
-        outbox.record_outcome(
-            state, letter.alert.id, target.id, reason, [CHAT, MAIL], now, whole=True, merged=letter.merged
-        )
-        sent.append(letter.alert.id)
-    return sent
+def _send(state: State, target: Target, reason: str, now: float) -> list[int]:
+    return send(state, target, reason, now, (CHAT, MAIL))
 
 
 def progress(state: State, target: Target) -> str:
@@ -104,32 +78,32 @@ def progress(state: State, target: Target) -> str:
 
 def test_each_url_has_its_own_merging_and_an_alert_is_done_when_every_url_has_it_or_a_newer_one() -> None:
     state = queued("wec")
-    assert send(state, CHAT, "", 1000.0) == [3]
+    assert _send(state, CHAT, "", 1000.0) == [3]
     assert progress(state, CHAT) == "mmd"
     assert [alert.done for alert in state.alerts] == [True, False, True]
-    assert send(state, MAIL, "", 1000.0) == [2]
+    assert _send(state, MAIL, "", 1000.0) == [2]
     assert all(alert.done for alert in state.alerts)
 
 
 def test_nothing_is_merged_before_the_newer_alert_has_arrived() -> None:
     state = queued("we")
-    assert send(state, CHAT, "503", 1000.0) == [2]
+    assert _send(state, CHAT, "503", 1000.0) == [2]
     assert progress(state, CHAT) == "-p"
-    alerts.queue(state, told("wei")[2])
-    assert send(state, CHAT, "", 1001.0) == [3]
+    alerts.queue(state, raised("wei")[2])
+    assert _send(state, CHAT, "", 1001.0) == [3]
     assert progress(state, CHAT) == "mmd"
 
 
 def test_with_an_alert_that_is_given_up_go_those_that_it_stood_for() -> None:
     state = queued("we")
-    assert send(state, CHAT, "503", 1e6) == [2]
+    assert _send(state, CHAT, "503", 1e6) == [2]
     assert progress(state, CHAT) == "mg"
-    assert send(state, CHAT, "", 1e6 + 1e4) == []
+    assert _send(state, CHAT, "", 1e6 + 1e4) == []
 
 
 @given(st.text("weciWEC", min_size=1, max_size=30))
 def test_every_alert_is_sent_or_stood_for_and_the_newest_end_is_never_hidden(story: str) -> None:
-    (letter,) = notifications(told(story))
+    (letter,) = notifications(raised(story))
     assert {letter.alert.id, *letter.merged} == set(range(1, len(story) + 1))
     assert letter.alert.id not in letter.merged
     assert (letter.alert.status is Status.HEALTHY) is (story[-1] == "i")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from factories import NOON
 from gpu_mesh.alerting import monitor_alerts
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.state import FailedUnit, State, Tick
@@ -9,7 +10,6 @@ from gpu_mesh.storage.rebase import rebase
 from gpu_mesh.storage.state_file import decode, encode
 from gpu_mesh.system import systemd
 
-NOON = 1_750_161_600.0  # 2025-06-17 12:00:00 UTC
 MINUTE = 60.0
 CHECK = "gpu-mesh-check.service"
 DELIVER = "gpu-mesh-deliver.service"

@@ -10,30 +10,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from factories import ALERT
 from gpu_mesh.delivery import markup
 from gpu_mesh.delivery.render import BODY_LIMIT, Format, Templates
 from gpu_mesh.diagnosis.diagnose import next_step
-from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.causes import CAUSES, Cause
-from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Node, Tunnel
 from gpu_mesh.text.sanitize import one_line
-
-ALERT = Alert(
-    id=7,
-    at=1_750_161_600.0,
-    level=Level.ERROR,
-    kind=AlertKind.STATUS,
-    text="harmless",
-    node="vengeance",
-    name="Vengeance",
-    tried="restarted twice",
-    next_step="ask somebody",
-    status=Status.UNHEALTHY,
-    previous=Status.DEGRADED,
-    cause=Cause.TIMEOUT,
-    since=1_750_161_500.0,
-)
 
 NASTY = [
     "<script>alert(1)</script><img src=x onerror=y>",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from factories import ALERT, NOON
 from gpu_mesh.delivery import render
 from gpu_mesh.delivery.render import BODY_LIMIT, Format, Templates
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
@@ -14,23 +15,6 @@ from gpu_mesh.domain.causes import CAUSES, Cause
 from gpu_mesh.domain.health import Status
 from gpu_mesh.text.humanize import format_duration, moment
 from gpu_mesh.text.sanitize import one_line
-
-NOON = 1_750_161_600.0  # 2025-06-17 12:00:00 UTC
-ALERT = Alert(
-    id=7,
-    at=NOON,
-    level=Level.ERROR,
-    kind=AlertKind.STATUS,
-    text="3 failures in a row: Timeout (10s)",
-    node="vengeance",
-    name="Vengeance",
-    next_step="see whether Ollama hangs: journalctl -u ollama.service on vengeance",
-    tried="restarted ollama.service twice: it hung again",
-    status=Status.UNHEALTHY,
-    previous=Status.DEGRADED,
-    cause=Cause.TIMEOUT,
-    since=NOON - 90,
-)
 
 
 def test_an_alert_says_node_status_what_happened_since_when_and_the_next_step() -> None:

@@ -2,17 +2,15 @@
 
 import pytest
 
+from factories import GPU1, NOW, answers
 from gpu_mesh.diagnosis import deep_check, evaluate
 from gpu_mesh.diagnosis.diagnose import diagnose
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
-from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.domain.state import NodeState, State
 
-NOW = 1_800_000_000.0
 EVERY = 600.0
-NODE = Node("gpu1", "GPU one", "http://gpu1:11434")
 MODEL = LoadedModel("a", size=100, size_vram=100, expires_at=NOW + 300, context_length=4096)
 SEEN_BEFORE = {"a": NOW + 300}
 
@@ -61,10 +59,7 @@ def test_several_models_take_turns() -> None:
 
 
 def seen(deep: Reply | None, *, excused: bool = False, at: float = NOW) -> Observation:
-    good = Reply(status=200, ms=40)
-    return Observation(
-        "gpu1", at, good, ("a",), good, (MODEL,), NOW, deep=deep, deep_model="a", deep_excused=excused
-    )
+    return answers("gpu1", at, MODEL, node_clock=NOW, deep=deep, deep_model="a", deep_excused=excused)
 
 
 ANSWERS = {
@@ -86,7 +81,7 @@ ANSWERS = {
 @pytest.mark.parametrize("case", ANSWERS)
 def test_the_answer_of_a_loaded_model_is_judged(case: str) -> None:
     deep, excused, cause = ANSWERS[case]
-    found = diagnose(NODE, seen(deep, excused=excused), NodeState())
+    found = diagnose(GPU1, seen(deep, excused=excused), NodeState())
     assert found.cause is cause
     verdict = {None: Verdict.OK, Cause.BUSY: Verdict.IMPAIRED}.get(cause, Verdict.FAILED)
     assert found.verdict is verdict
@@ -99,5 +94,5 @@ def test_a_model_that_stays_silent_makes_its_node_unhealthy_until_it_answers() -
         at = NOW + 30 * number
         asked = deep_check.choose(state.nodes.get("gpu1") or NodeState(), (MODEL,), at, EVERY)
         assert asked is MODEL or number == 0
-        statuses.append(evaluate.apply_observation(state, NODE, seen(reply, at=at)).after.status)
+        statuses.append(evaluate.apply_observation(state, GPU1, seen(reply, at=at)).after.status)
     assert statuses == [Status.HEALTHY, *[Status.DEGRADED] * 2, Status.UNHEALTHY, Status.HEALTHY]

@@ -2,20 +2,17 @@
 
 import pytest
 
+from factories import NOW, OK, behind, plain
 from gpu_mesh.diagnosis.diagnose import describe_cause, diagnose, next_step
 from gpu_mesh.domain.causes import CAUSES, Cause
 from gpu_mesh.domain.health import Verdict
-from gpu_mesh.domain.mesh import Node, RecoveryKind, Tunnel
+from gpu_mesh.domain.mesh import Node, RecoveryKind
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.domain.state import NodeState, NodeStatistics
 
-PLAIN = Node(key="vengeance", name="Vengeance", url="http://100.64.0.7:11434")
-TUNNELLED = Node(
-    key="iceland", name="Iceland", url="http://127.0.0.1:8080", tunnel=Tunnel("gpu.example.net", 8080)
-)
+PLAIN = plain("vengeance", name="Vengeance")
+TUNNELLED = behind("iceland", 8080, "gpu.example.net", name="Iceland")
 
-NOW = 1_800_000_000.0
-GOOD = Reply(status=200, ms=40)
 FRESH = NodeState()
 
 
@@ -78,7 +75,7 @@ def serving(
     *loaded: LoadedModel,
     models: tuple[str, ...] = ("a:1b", "b:latest"),
     ms: float = 40,
-    ps: Reply = GOOD,
+    ps: Reply = OK,
     clock: float = NOW,
 ) -> Observation:
     return Observation("n", NOW, Reply(status=200, ms=ms), models, ps, loaded, clock)
@@ -90,7 +87,7 @@ PS_HANGS = Reply(Fault.READ_TIMEOUT)
 
 
 def expecting(*models: str) -> Node:
-    return Node(key="v", name="V", url="http://v:11434", expected_models=models)
+    return plain("v", expected_models=models)
 
 
 SERVING = {
@@ -122,7 +119,7 @@ SERVING = {
         "A model runs on the CPU (a, 0% in VRAM)",
     ),
     "a model on the CPU of a node without a GPU": (
-        Node(key="v", name="V", url="http://v:11434", expects_gpu=False),
+        plain("v", expects_gpu=False),
         serving(LoadedModel("a", 100, 0)), FRESH, None, "",
     ),
     "an answer far slower than usual": (
@@ -159,7 +156,7 @@ LOGS = [
 
 @pytest.mark.parametrize(("kind", "step"), LOGS)
 def test_the_next_step_names_the_log_of_what_runs_ollama_there(kind: RecoveryKind, step: str) -> None:
-    assert next_step(Cause.REFUSED, Node(key="v", name="V", url="http://v:11434", recovery=kind)) == step
+    assert next_step(Cause.REFUSED, plain("v", recovery=kind)) == step
 
 
 def test_only_failed_and_lasting_troubles_that_a_restart_helps_have_an_action() -> None:

@@ -3,7 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from factories import LOADED_ON_CPU, NOW, answers, fails, plain
 from gpu_mesh.alerting import alerts
 from gpu_mesh.alerting.node_alerts import announce
 from gpu_mesh.diagnosis import evaluate, uptime
@@ -12,21 +14,20 @@ from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh, Node, Settings
-from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
+from gpu_mesh.domain.observation import Observation, Reply
 from gpu_mesh.domain.recovery import Attempt, Outcome
 
-NODE = Node(key="iceland", name="Iceland", url="http://10.0.0.7:11434")
+NODE = plain("iceland", name="Iceland")
 
-NOW = 1_800_000_000.0
 OK, FAIL, CPU = "ok", "fail", "cpu"
 ICONS = {"⚪": "unknown", "🟢": "healthy", "🟡": "degraded", "🔴": "unhealthy", "⚫": "offline"}
 
 
 def seen(what: str, at: float) -> Observation:
     if what == FAIL:
-        return Observation("iceland", at, Reply(Fault.READ_TIMEOUT, ms=10_000))
-    on_cpu = (LoadedModel("a", size=100, size_vram=0),) if what == CPU else ()
-    return Observation("iceland", at, Reply(status=200, ms=45), ("a", "b", "c"), Reply(status=200), on_cpu)
+        return fails("iceland", at)
+    loaded = [LOADED_ON_CPU] if what == CPU else []
+    return answers("iceland", at, *loaded, tags=Reply(status=200, ms=45), models=("a", "b", "c"))
 
 
 def walk(checks: str, node: Node = NODE, start: float = NOW) -> tuple[str, list[str]]:
@@ -130,7 +131,7 @@ def test_the_status_walk(story: str) -> None:
 
 
 def test_with_a_healthy_threshold_of_two_one_good_answer_ends_nothing() -> None:
-    node = Node(key="iceland", name="Iceland", url="http://10.0.0.7:11434", healthy_threshold=2)
+    node = replace(NODE, healthy_threshold=2)
     icons, told = walk("ok ok fail fail fail ok fail fail ok ok", node)
     assert icons == "🟢 🟢 🟡 🟡 🔴 🔴 🔴 ⚫ ⚫ 🟢"
     assert [line.split("]")[0] for line in told] == [
@@ -142,7 +143,7 @@ def test_with_a_healthy_threshold_of_two_one_good_answer_ends_nothing() -> None:
 
 
 def test_thresholds_are_the_nodes_own() -> None:
-    node = Node(key="i", name="I", url="http://10.0.0.7:11434", unhealthy_threshold=1, offline_threshold=2)
+    node = replace(NODE, unhealthy_threshold=1, offline_threshold=2)
     assert walk("fail fail", node)[0] == "🔴 ⚫"
 
 
@@ -162,9 +163,7 @@ def test_what_a_node_said_before_it_failed_is_remembered() -> None:
 
 
 def test_the_alert_names_cause_next_step_and_the_nodes_own_tags() -> None:
-    node = Node(
-        key="iceland", name="Iceland", url="http://10.0.0.7:11434", alert_tags=("night",), groups=("rented",)
-    )
+    node = replace(NODE, alert_tags=("night",), groups=("rented",))
     mesh_state = state.State()
     evaluate.apply_observation(mesh_state, node, seen(FAIL, NOW + 30))
     announce(mesh_state, Mesh((node,), Settings(grace=0)), NOW + 30)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from factories import plain
 from gpu_mesh.diagnosis import uptime
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
@@ -65,7 +66,7 @@ def test_the_daily_rate_is_that_of_the_last_24_hours(checks: list[tuple[int, Ver
 
 
 def node(key: str, *, enabled: bool = True) -> Node:
-    return Node(key=key, name=key, url=f"http://{key}:11434", enabled=enabled)
+    return plain(key, enabled=enabled)
 
 
 MESH = Mesh((node("a"), node("b"), node("c"), node("off", enabled=False)))

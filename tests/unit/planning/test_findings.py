@@ -5,14 +5,13 @@ import re
 import pytest
 
 from checkout import ROOT
+from factories import POD
 from gpu_mesh.domain.causes import Cause
-from gpu_mesh.domain.mesh import Node, Tunnel
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.planning.advice import step_after
 from gpu_mesh.planning.findings import REBUILD_HELPS, refine
 
 PLAYBOOKS = ROOT / "playbooks/recovery"
-NODE = Node("gpu1", "GPU one", "http://127.0.0.1:8080", tunnel=Tunnel("pod", 8080))
 
 
 def test_each_finding_is_a_word_of_a_playbook() -> None:
@@ -24,12 +23,12 @@ def test_each_finding_is_a_word_of_a_playbook() -> None:
 
 @pytest.mark.parametrize("cause", [*Cause, None])
 def test_a_port_that_a_stranger_holds_is_the_cause_whatever_the_probe_saw(cause: Cause | None) -> None:
-    assert refine(NODE, cause, Finding.PORT_TAKEN) is Cause.TUNNEL_PORT_TAKEN
+    assert refine(POD, cause, Finding.PORT_TAKEN) is Cause.TUNNEL_PORT_TAKEN
 
 
 @pytest.mark.parametrize("finding", [Finding.LEASED, Finding.CANNOT_LEASE, Finding.PORT_IS_OURS])
 def test_what_says_nothing_of_the_node_leaves_its_cause(finding: Finding) -> None:
-    assert refine(NODE, Cause.TUNNEL_STUCK, finding) is Cause.TUNNEL_STUCK
+    assert refine(POD, Cause.TUNNEL_STUCK, finding) is Cause.TUNNEL_STUCK
 
 
 def test_configuration_is_no_reason_to_rebuild_a_tunnel() -> None:
@@ -39,6 +38,6 @@ def test_configuration_is_no_reason_to_rebuild_a_tunnel() -> None:
 
 @pytest.mark.parametrize("finding", list(Finding))
 def test_each_finding_has_a_step_without_gaps(finding: Finding) -> None:
-    step = step_after(NODE, finding, Cause.TUNNEL_STUCK)
+    step = step_after(POD, finding, Cause.TUNNEL_STUCK)
     assert step
     assert "{" not in step

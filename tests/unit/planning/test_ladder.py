@@ -5,29 +5,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from factories import GPU1, NOW, POD, refusing
 from gpu_mesh.alerting import recovery_alerts
 from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.health import Status, Verdict
-from gpu_mesh.domain.mesh import Mesh, Node, Settings, Tunnel
+from gpu_mesh.domain.mesh import Mesh, Node, Settings
 from gpu_mesh.domain.recovery import Attempt, Brake, Claim, Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import ladder, plan
 from gpu_mesh.planning.ladder import Rung
 from gpu_mesh.recovery import lifecycle
 
-NOW = 1_800_000_000.0
-NODE = Node("gpu1", "GPU one", "http://gpu1:11434")
 SETTINGS = Settings()
 RESTART = Rung(Action.RESTART_OLLAMA)
-DOWN = NodeState(
-    status=Status.OFFLINE,
-    verdict=Verdict.FAILED,
-    cause=Cause.TIMEOUT,
-    detail="Timeout (10s)",
-    failures=9,
-    incident_since=NOW - 7200,
-)
+DOWN = refusing(NOW - 7200, status=Status.OFFLINE, cause=Cause.TIMEOUT, detail="Timeout (10s)", failures=9)
 ON_CPU = NodeState(
     status=Status.DEGRADED,
     verdict=Verdict.IMPAIRED,
@@ -51,32 +43,32 @@ def after(*attempts: Attempt, known: NodeState = DOWN) -> NodeState:
 def test_the_waits_double_and_are_never_shorter_than_set_nor_a_tenth_longer() -> None:
     for number, wait in ((1, 60), (2, 120), (3, 240)):
         attempts = tuple(tried(0) for _ in range(number))
-        assert wait <= ladder.due_after(NODE, SETTINGS, attempts) - NOW <= 1.1 * wait
+        assert wait <= ladder.due_after(GPU1, SETTINGS, attempts) - NOW <= 1.1 * wait
 
 
 @given(st.text(min_size=1, max_size=20), st.integers(1, 20))
 def test_no_wait_is_longer_than_an_hour_and_a_tenth(key: str, number: int) -> None:
-    node = replace(NODE, key=key)
+    node = replace(GPU1, key=key)
     due = ladder.due_after(node, SETTINGS, tuple(tried(0) for _ in range(number)))
     assert 60 <= due - NOW <= 3960
 
 
 REBOOT = "/etc/gpu-mesh/reboot.yml"
 CYCLE = "/etc/gpu-mesh/power_cycle.yml"
-LAST = replace(NODE, recovery_playbooks={"last": REBOOT})
-POWERED = replace(NODE, recovery_playbooks={"host_down": CYCLE})
+LAST = replace(GPU1, recovery_playbooks={"last": REBOOT})
+POWERED = replace(GPU1, recovery_playbooks={"host_down": CYCLE})
 REPAIRED = (Outcome.RECOVERED,) * 3
 STEPS = {
-    "the first attempt is due at once": (NODE, DOWN, RESTART, "due"),
-    "the second waits": (NODE, after(tried(10)), RESTART, "waits"),
+    "the first attempt is due at once": (GPU1, DOWN, RESTART, "due"),
+    "the second waits": (GPU1, after(tried(10)), RESTART, "waits"),
     "after three a person is called, and the slow retry waits": (
-        NODE, after(*map(tried, (900, 600, 300))), RESTART, "exhausted, waits",
+        GPU1, after(*map(tried, (900, 600, 300))), RESTART, "exhausted, waits",
     ),
     "an hour after the last one the slow retry is due": (
-        NODE, after(*map(tried, (9000, 6000, 3600))), RESTART, "exhausted, due",
+        GPU1, after(*map(tried, (9000, 6000, 3600))), RESTART, "exhausted, due",
     ),
     "what was declined used nothing up": (
-        NODE, after(*(tried(4000, Outcome.DECLINED),) * 9), RESTART, "due",
+        GPU1, after(*(tried(4000, Outcome.DECLINED),) * 9), RESTART, "due",
     ),
     "the operator's last rung follows the built-in ones": (
         LAST, after(*map(tried, (900, 600, 300))), Rung(Action.OWN_PLAYBOOK, REBOOT), "due",
@@ -88,18 +80,18 @@ STEPS = {
         replace(LAST), after(*(tried(900, Outcome.RECOVERED),) * 3), Rung(Action.OWN_PLAYBOOK, REBOOT), "due",
     ),
     "without one it waits for a person": (
-        NODE, after(*(tried(900, Outcome.RECOVERED),) * 3), RESTART, "exhausted, waits",
+        GPU1, after(*(tried(900, Outcome.RECOVERED),) * 3), RESTART, "exhausted, waits",
     ),
     "the operator's playbook for a cause takes the place of doing nothing": (
         POWERED, replace(DOWN, cause=Cause.HOST_DOWN, refined_from=Cause.TIMEOUT),
         Rung(Action.OWN_PLAYBOOK, CYCLE), "due",
     ),
-    "a model on the CPU is worth one restart": (NODE, ON_CPU, RESTART, "due"),
+    "a model on the CPU is worth one restart": (GPU1, ON_CPU, RESTART, "due"),
     "and no second one within a day": (
-        NODE, after(tried(50_000, Outcome.RECOVERED, Cause.CPU_FALLBACK), known=ON_CPU), RESTART, "over",
+        GPU1, after(tried(50_000, Outcome.RECOVERED, Cause.CPU_FALLBACK), known=ON_CPU), RESTART, "over",
     ),
     "the restarts of an impairment count for no failure": (
-        NODE, after(*(tried(900, cause=Cause.CPU_FALLBACK),) * 3), RESTART, "due",
+        GPU1, after(*(tried(900, cause=Cause.CPU_FALLBACK),) * 3), RESTART, "due",
     ),
 }  # fmt: skip
 
@@ -114,7 +106,7 @@ def test_the_next_step_of_the_ladder(case: str) -> None:
 
 def test_the_slow_retry_can_be_switched_off() -> None:
     known = after(*map(tried, (9000, 6000, 3600)))
-    assert ladder.step(NODE, Settings(recovery_slow_retry=0), known).over
+    assert ladder.step(GPU1, Settings(recovery_slow_retry=0), known).over
 
 
 def decided(
@@ -128,44 +120,44 @@ def decided(
 
 
 def test_an_impairment_that_a_restart_helps_is_repaired_once_it_has_lasted() -> None:
-    assert decided(NODE, ON_CPU)[0] is Action.RESTART_OLLAMA
+    assert decided(GPU1, ON_CPU)[0] is Action.RESTART_OLLAMA
     lately = replace(ON_CPU, cause_since=NOW - 100)
-    assert decided(NODE, lately) == (
+    assert decided(GPU1, lately) == (
         Action.NONE, "it serves, and is repaired when this has lasted 5 min, at 08:03:20 UTC",
     )  # fmt: skip
-    assert decided(NODE, ON_CPU, recovery_patience=900)[0] is Action.NONE
+    assert decided(GPU1, ON_CPU, recovery_patience=900)[0] is Action.NONE
 
 
 @pytest.mark.parametrize("cause", [Cause.BUSY, Cause.LOADING, Cause.MODELS_MISSING, Cause.SLOW])
 def test_an_impairment_that_a_restart_does_not_help_is_left_alone(cause: Cause) -> None:
-    assert decided(NODE, replace(ON_CPU, cause=cause))[0] is Action.NONE
+    assert decided(GPU1, replace(ON_CPU, cause=cause))[0] is Action.NONE
 
 
-BEHIND = replace(NODE, key="pod", url="http://127.0.0.1:8080", tunnel=Tunnel("pod.example.net", 8080))
+BEHIND = replace(POD, name=GPU1.name)
 
 
 @pytest.mark.parametrize("cause", [Cause.NOT_OLLAMA, Cause.FORBIDDEN, Cause.TLS])
 def test_where_a_stranger_may_hold_the_tunnels_port_a_look_is_taken(cause: Cause) -> None:
     assert decided(BEHIND, replace(DOWN, cause=cause))[0] is Action.REBUILD_TUNNEL
-    assert decided(NODE, replace(DOWN, cause=cause))[0] is Action.NONE
+    assert decided(GPU1, replace(DOWN, cause=cause))[0] is Action.NONE
 
 
 def test_two_nodes_of_one_machine_are_repaired_one_after_the_other() -> None:
-    sister = replace(NODE, key="gpu2", url="http://gpu1:11435")
-    other = replace(NODE, key="gpu3", url="http://gpu3:11434")
+    sister = replace(GPU1, key="gpu2", url="http://gpu1:11435")
+    other = replace(GPU1, key="gpu3", url="http://gpu3:11434")
     under_way = replace(
         DOWN, recovery=replace(DOWN.recovery, claim=Claim(NOW - 1, NOW + 60, 7, Action.RESTART_OLLAMA))
     )
     state = State(nodes={"gpu1": under_way, "gpu2": DOWN, "gpu3": DOWN})
-    said = {each.node: each.reason for each in plan.plan(Mesh((NODE, sister, other)), state, NOW)}
+    said = {each.node: each.reason for each in plan.plan(Mesh((GPU1, sister, other)), state, NOW)}
     assert said["gpu2"] == "a recovery of gpu1 is under way on the same machine"
     assert said["gpu3"] == "Timeout (10s)"
 
 
 def test_the_brake_holds_every_repair_until_a_person_releases_it() -> None:
     reason = "too many nodes fail at once; to repair them anyway: gpu-mesh recover --force"
-    assert decided(NODE, DOWN, State(brake=Brake(NOW))) == (Action.NONE, reason)
-    assert decided(NODE, DOWN, State(brake=Brake(NOW, released=True)))[0] is Action.RESTART_OLLAMA
+    assert decided(GPU1, DOWN, State(brake=Brake(NOW))) == (Action.NONE, reason)
+    assert decided(GPU1, DOWN, State(brake=Brake(NOW, released=True)))[0] is Action.RESTART_OLLAMA
 
 
 ENDED = RecoveryResult(
@@ -175,7 +167,7 @@ ENDED = RecoveryResult(
 
 def test_the_last_attempt_calls_a_person_who_is_told_what_was_tried() -> None:
     known = after(tried(900), tried(600, Outcome.FAILED))
-    alert = recovery_alerts.alert_of(NODE, SETTINGS, known, ENDED)
+    alert = recovery_alerts.alert_of(GPU1, SETTINGS, known, ENDED)
     assert alert is not None
     assert alert.level is Level.CRITICAL
     assert alert.text == "needs you: restart of ollama.service did not help (attempt 3 of 3): restarted"
@@ -188,11 +180,11 @@ def test_a_slow_retry_that_does_not_help_either_is_no_news() -> None:
         after(*map(tried, (9000, 6000, 3600))),
         recovery=replace(after(*map(tried, (9000, 6000, 3600))).recovery, called_at=NOW - 3600),
     )
-    assert recovery_alerts.alert_of(NODE, SETTINGS, known, ENDED) is None
+    assert recovery_alerts.alert_of(GPU1, SETTINGS, known, ENDED) is None
 
 
 def test_a_node_that_fails_again_after_its_ladder_is_used_up_calls_a_person_once() -> None:
-    mesh = Mesh((NODE,))
+    mesh = Mesh((GPU1,))
     state = State(nodes={"gpu1": after(*(tried(900, Outcome.RECOVERED),) * 3)})
     lifecycle.call_for_help(state, mesh, NOW)
     lifecycle.call_for_help(state, mesh, NOW + 30)

@@ -3,11 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
+from factories import GPU1, POD, refusing
 from gpu_mesh.alerting import recovery_alerts
 from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.health import Status
-from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings
 from gpu_mesh.domain.recovery import Attempt, Claim, Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import claims, findings, plan
@@ -15,17 +16,9 @@ from gpu_mesh.recovery import lifecycle
 from gpu_mesh.storage.rebase import rebase
 
 NOW = 1_700_000_000.0
-DIRECT = Node("gpu1", "GPU one", "http://gpu1:11434")
-TUNNELLED = Node("pod", "Pod", "http://127.0.0.1:8080", tunnel=Tunnel("pod.example.net", 8080))
-HANDS_OFF = replace(DIRECT, recovery=RecoveryKind.NONE)
+HANDS_OFF = replace(GPU1, recovery=RecoveryKind.NONE)
 RESTART, REBUILD, NONE = Action.RESTART_OLLAMA, Action.REBUILD_TUNNEL, Action.NONE
-DOWN = NodeState(
-    status=Status.UNHEALTHY,
-    cause=Cause.REFUSED,
-    detail="Connection refused",
-    failures=3,
-    incident_since=NOW - 90,
-)
+DOWN = refusing(NOW - 90)
 
 
 def attempt(ago: float, outcome: Outcome = Outcome.FAILED, finding: str = "") -> Attempt:
@@ -41,23 +34,23 @@ def decided(node: Node, known: NodeState, *, force: bool = False) -> tuple[Actio
 @pytest.mark.parametrize(
     ("node", "cause", "action"),
     [
-        (DIRECT, Cause.REFUSED, RESTART),
-        (DIRECT, Cause.TIMEOUT, RESTART),
-        (DIRECT, Cause.HTTP_ERROR, RESTART),
-        (TUNNELLED, Cause.REMOTE_OLLAMA_DOWN, RESTART),
-        (TUNNELLED, Cause.TUNNEL_DOWN, REBUILD),
-        (TUNNELLED, Cause.TUNNEL_STUCK, RESTART),  # its look tells a stuck tunnel from a hanging Ollama
-        (replace(TUNNELLED, recovery=RecoveryKind.NONE), Cause.TUNNEL_STUCK, REBUILD),
-        (replace(TUNNELLED, recovery=RecoveryKind.NONE), Cause.REMOTE_OLLAMA_DOWN, NONE),
+        (GPU1, Cause.REFUSED, RESTART),
+        (GPU1, Cause.TIMEOUT, RESTART),
+        (GPU1, Cause.HTTP_ERROR, RESTART),
+        (POD, Cause.REMOTE_OLLAMA_DOWN, RESTART),
+        (POD, Cause.TUNNEL_DOWN, REBUILD),
+        (POD, Cause.TUNNEL_STUCK, RESTART),  # its look tells a stuck tunnel from a hanging Ollama
+        (replace(POD, recovery=RecoveryKind.NONE), Cause.TUNNEL_STUCK, REBUILD),
+        (replace(POD, recovery=RecoveryKind.NONE), Cause.REMOTE_OLLAMA_DOWN, NONE),
         (HANDS_OFF, Cause.REFUSED, NONE),
-        (DIRECT, Cause.FORBIDDEN, NONE),
-        (DIRECT, Cause.NOT_OLLAMA, NONE),
-        (DIRECT, Cause.TLS, NONE),
-        (DIRECT, Cause.DNS, NONE),
-        (DIRECT, Cause.HOST_DOWN, NONE),
-        (DIRECT, Cause.NO_ACCESS, NONE),
-        (DIRECT, Cause.NOT_EXPOSED, NONE),
-        (DIRECT, None, NONE),
+        (GPU1, Cause.FORBIDDEN, NONE),
+        (GPU1, Cause.NOT_OLLAMA, NONE),
+        (GPU1, Cause.TLS, NONE),
+        (GPU1, Cause.DNS, NONE),
+        (GPU1, Cause.HOST_DOWN, NONE),
+        (GPU1, Cause.NO_ACCESS, NONE),
+        (GPU1, Cause.NOT_EXPOSED, NONE),
+        (GPU1, None, NONE),
     ],
 )
 def test_a_failing_node_gets_what_helps_its_cause(node: Node, cause: Cause | None, action: Action) -> None:
@@ -67,15 +60,15 @@ def test_a_failing_node_gets_what_helps_its_cause(node: Node, cause: Cause | Non
 @pytest.mark.parametrize(
     ("node", "known", "reason"),
     [
-        (DIRECT, NodeState(), "it has not been checked yet"),
-        (DIRECT, NodeState(status=Status.HEALTHY), "healthy"),
+        (GPU1, NodeState(), "it has not been checked yet"),
+        (GPU1, NodeState(status=Status.HEALTHY), "healthy"),
         (
-            DIRECT,
+            GPU1,
             replace(DOWN, status=Status.DEGRADED, failures=2),
             "below the threshold: 2 of 3 consecutive failures",
         ),
         (
-            DIRECT,
+            GPU1,
             replace(DOWN, cause=Cause.TLS),
             (
                 "TLS error: a restart does not help; renew the certificate of http://gpu1:11434, "
@@ -88,12 +81,12 @@ def test_a_failing_node_gets_what_helps_its_cause(node: Node, cause: Cause | Non
             "mesh_node_recovery is none; see why Ollama stopped: its log on gpu1",
         ),
         (
-            DIRECT,
+            GPU1,
             replace(DOWN, recovery=replace(DOWN.recovery, claim=Claim(NOW - 20, NOW + 100, 4711, RESTART))),
             "a recovery is under way since 22:13:00 UTC (process 4711)",
         ),
         (
-            DIRECT,
+            GPU1,
             replace(
                 DOWN, recovery=replace(DOWN.recovery, attempts=(attempt(900), attempt(600), attempt(300)))
             ),
@@ -103,12 +96,12 @@ def test_a_failing_node_gets_what_helps_its_cause(node: Node, cause: Cause | Non
             ),
         ),
         (
-            DIRECT,
+            GPU1,
             replace(DOWN, recovery=replace(DOWN.recovery, attempts=(attempt(20),))),
             "next attempt in 45 s (22:14:05 UTC), after attempt 1",
         ),
         (
-            DIRECT,
+            GPU1,
             replace(DOWN, recovery=replace(DOWN.recovery, attempts=(attempt(300), attempt(100)))),
             "next attempt in 26 s (22:13:45 UTC), after attempt 2",
         ),
@@ -132,7 +125,7 @@ def test_doing_nothing_has_a_stated_reason(node: Node, known: NodeState, reason:
     ids=["after the first wait", "after the doubled wait", "what was declined is not counted"],
 )
 def test_a_node_whose_wait_is_over_gets_another_attempt(known: NodeState) -> None:
-    assert decided(DIRECT, known) == (RESTART, "Connection refused")
+    assert decided(GPU1, known) == (RESTART, "Connection refused")
 
 
 @pytest.mark.parametrize(
@@ -146,25 +139,25 @@ def test_a_node_whose_wait_is_over_gets_another_attempt(known: NodeState) -> Non
     ids=["healthy", "degraded", "attempts used up", "another cause"],
 )
 def test_a_person_who_insists_gets_a_recovery_which_still_looks_first(known: NodeState) -> None:
-    assert decided(DIRECT, known, force=True)[0] is RESTART
+    assert decided(GPU1, known, force=True)[0] is RESTART
 
 
 def test_insisting_overrides_neither_a_recovery_under_way_nor_an_owner_who_forbids_it() -> None:
     under_way = replace(DOWN, recovery=replace(DOWN.recovery, claim=Claim(NOW - 1, NOW + 1, 1, RESTART)))
-    assert decided(DIRECT, under_way, force=True)[0] is NONE
+    assert decided(GPU1, under_way, force=True)[0] is NONE
     assert decided(HANDS_OFF, DOWN, force=True)[0] is NONE
 
 
 def test_a_claim_that_expired_counts_as_a_lost_attempt() -> None:
     dead = replace(DOWN, recovery=replace(DOWN.recovery, claim=Claim(NOW - 100, NOW - 10, 1, RESTART)))
-    assert decided(DIRECT, dead) == (NONE, "next attempt in 55 s (22:14:15 UTC), after attempt 1")
+    assert decided(GPU1, dead) == (NONE, "next attempt in 55 s (22:14:15 UTC), after attempt 1")
     settled = claims.expire(dead, NOW)
     assert settled.recovery.claim is None
     assert settled.recovery.attempts == (Attempt(NOW - 10, RESTART, Outcome.LOST, cause=Cause.REFUSED),)
 
 
 def test_a_node_that_is_not_enabled_is_left_out_unless_it_is_named() -> None:
-    mesh = Mesh((replace(DIRECT, enabled=False), TUNNELLED))
+    mesh = Mesh((replace(GPU1, enabled=False), POD))
     assert [each.node for each in plan.plan(mesh, State(), NOW)] == ["pod"]
     assert [each.node for each in plan.plan(mesh, State(), NOW, "gpu1")] == ["gpu1"]
 
@@ -172,20 +165,20 @@ def test_a_node_that_is_not_enabled_is_left_out_unless_it_is_named() -> None:
 @pytest.mark.parametrize(
     ("node", "cause", "finding", "refined", "then"),
     [
-        (DIRECT, Cause.REFUSED, Finding.ANSWERS, Cause.NOT_EXPOSED, NONE),
-        (DIRECT, Cause.TIMEOUT, Finding.ANSWERS, Cause.NOT_EXPOSED, NONE),
-        (DIRECT, Cause.HTTP_ERROR, Finding.ANSWERS, Cause.NOT_EXPOSED, NONE),
-        (DIRECT, Cause.REFUSED, Finding.SILENT, Cause.REFUSED, NONE),
-        (DIRECT, Cause.TIMEOUT, Finding.HOST_DOWN, Cause.HOST_DOWN, NONE),
-        (DIRECT, Cause.TIMEOUT, Finding.NO_ACCESS, Cause.NO_ACCESS, NONE),
-        (DIRECT, Cause.REFUSED, Finding.UNIT_DISABLED, Cause.REFUSED, NONE),
-        (DIRECT, Cause.TLS, Finding.ANSWERS, Cause.TLS, NONE),
-        (TUNNELLED, Cause.TUNNEL_STUCK, Finding.ANSWERS, Cause.TUNNEL_STUCK, REBUILD),
-        (TUNNELLED, Cause.REMOTE_OLLAMA_DOWN, Finding.ANSWERS, Cause.TUNNEL_STUCK, REBUILD),
-        (TUNNELLED, Cause.TUNNEL_STUCK, Finding.SILENT, Cause.TIMEOUT, NONE),
-        (TUNNELLED, Cause.TUNNEL_STUCK, Finding.HOST_DOWN, Cause.HOST_DOWN, NONE),
+        (GPU1, Cause.REFUSED, Finding.ANSWERS, Cause.NOT_EXPOSED, NONE),
+        (GPU1, Cause.TIMEOUT, Finding.ANSWERS, Cause.NOT_EXPOSED, NONE),
+        (GPU1, Cause.HTTP_ERROR, Finding.ANSWERS, Cause.NOT_EXPOSED, NONE),
+        (GPU1, Cause.REFUSED, Finding.SILENT, Cause.REFUSED, NONE),
+        (GPU1, Cause.TIMEOUT, Finding.HOST_DOWN, Cause.HOST_DOWN, NONE),
+        (GPU1, Cause.TIMEOUT, Finding.NO_ACCESS, Cause.NO_ACCESS, NONE),
+        (GPU1, Cause.REFUSED, Finding.UNIT_DISABLED, Cause.REFUSED, NONE),
+        (GPU1, Cause.TLS, Finding.ANSWERS, Cause.TLS, NONE),
+        (POD, Cause.TUNNEL_STUCK, Finding.ANSWERS, Cause.TUNNEL_STUCK, REBUILD),
+        (POD, Cause.REMOTE_OLLAMA_DOWN, Finding.ANSWERS, Cause.TUNNEL_STUCK, REBUILD),
+        (POD, Cause.TUNNEL_STUCK, Finding.SILENT, Cause.TIMEOUT, NONE),
+        (POD, Cause.TUNNEL_STUCK, Finding.HOST_DOWN, Cause.HOST_DOWN, NONE),
         # A status came back through it, so the tunnel works.
-        (TUNNELLED, Cause.HTTP_ERROR, Finding.ANSWERS, Cause.NOT_EXPOSED, NONE),
+        (POD, Cause.HTTP_ERROR, Finding.ANSWERS, Cause.NOT_EXPOSED, NONE),
     ],
 )
 def test_the_look_makes_the_cause_precise(
@@ -270,7 +263,7 @@ def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
 def test_a_recovery_that_did_not_help_says_what_was_tried_and_what_is_next(
     known: NodeState, ending: RecoveryResult, level: Level, text: str, step: str
 ) -> None:
-    alert = recovery_alerts.alert_of(DIRECT, Settings(), known, ending)
+    alert = recovery_alerts.alert_of(GPU1, Settings(), known, ending)
     assert alert is not None
     assert (alert.level, alert.text, alert.next_step) == (level, text, step)
     assert (alert.node, alert.name) == ("gpu1", "GPU one")
@@ -284,11 +277,11 @@ def test_what_was_declined_is_told_of_once_in_an_incident() -> None:
         DOWN,
         recovery=replace(DOWN.recovery, attempts=(attempt(60, Outcome.DECLINED, "answers_on_its_host"),)),
     )
-    assert recovery_alerts.alert_of(DIRECT, Settings(), again, ending) is None
+    assert recovery_alerts.alert_of(GPU1, Settings(), again, ending) is None
     other = replace(
         DOWN, recovery=replace(DOWN.recovery, attempts=(attempt(60, Outcome.DECLINED, "unit_disabled"),))
     )
-    assert recovery_alerts.alert_of(DIRECT, Settings(), other, ending) is not None
+    assert recovery_alerts.alert_of(GPU1, Settings(), other, ending) is not None
 
 
 def test_the_refined_cause_becomes_the_nodes() -> None:
@@ -297,7 +290,7 @@ def test_the_refined_cause_becomes_the_nodes() -> None:
     ending = RecoveryResult(
         NOW, RESTART, Outcome.DECLINED, Finding.NO_ACCESS, Cause.NO_ACCESS, "Permission denied"
     )
-    after = lifecycle._with_result(DIRECT, claimed, claimed.recovery.claim, ending)
+    after = lifecycle._with_result(GPU1, claimed, claimed.recovery.claim, ending)
     assert (after.cause, after.detail) == (
         Cause.NO_ACCESS,
         "Connection refused; ssh answers, but the login fails (Permission denied)",
@@ -305,7 +298,7 @@ def test_the_refined_cause_becomes_the_nodes() -> None:
 
 
 def test_a_dry_run_says_one_line_a_node() -> None:
-    mesh = Mesh((DIRECT, TUNNELLED, replace(DIRECT, key="third")))
+    mesh = Mesh((GPU1, POD, replace(GPU1, key="third")))
     state = State(
         nodes={"gpu1": DOWN, "pod": replace(DOWN, cause=Cause.TUNNEL_DOWN, detail="Tunnel down")},
     )
@@ -317,15 +310,15 @@ def test_a_dry_run_says_one_line_a_node() -> None:
 
 
 def test_a_node_that_answers_again_is_not_restarted_before_it_counts_as_healthy() -> None:
-    node = replace(DIRECT, healthy_threshold=3)
+    node = replace(GPU1, healthy_threshold=3)
     assert decided(node, replace(DOWN, served=1)) == (NONE, "it answers again: 1 of 3 checks in a row")
 
 
 def test_an_attempt_from_the_future_makes_nobody_wait_for_longer_than_its_wait() -> None:
     known = replace(DOWN, recovery=replace(DOWN.recovery, attempts=(attempt(-3e7),)))
-    state = State(nodes={DIRECT.key: known})
+    state = State(nodes={GPU1.key: known})
     rebase(state, NOW)
-    (decision,) = plan.plan(Mesh((DIRECT,)), state, NOW)
+    (decision,) = plan.plan(Mesh((GPU1,)), state, NOW)
     assert 0 < decision.due - NOW <= 1.1 * Settings().recovery_backoff
 
 

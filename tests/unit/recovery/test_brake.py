@@ -3,22 +3,19 @@
 import pytest
 from msgspec.structs import replace
 
+from factories import NOW, plain
 from gpu_mesh.diagnosis import evaluate
 from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.health import Status, Verdict
-from gpu_mesh.domain.mesh import Mesh, Node, Settings
+from gpu_mesh.domain.mesh import Mesh, Settings
 from gpu_mesh.domain.observation import Fault, Observation, Reply
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.recovery import brake
 from gpu_mesh.storage.rebase import rebase
 
-NOW = 1_800_000_000.0
-
 
 def mesh(number: int, **settings: int) -> Mesh:
-    return Mesh(
-        tuple(Node(f"n{i}", f"N{i}", f"http://n{i}:11434") for i in range(number)), Settings(**settings)
-    )
+    return Mesh(tuple(plain(f"n{i}") for i in range(number)), Settings(**settings))
 
 
 def failing(since: float) -> NodeState:

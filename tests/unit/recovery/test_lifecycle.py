@@ -2,9 +2,10 @@
 
 import pytest
 
+from factories import GPU1, NOW, answers
 from gpu_mesh.domain.alert import Level
-from gpu_mesh.domain.mesh import Mesh, Node
-from gpu_mesh.domain.observation import LoadedModel, Observation, Reply
+from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.domain.observation import LoadedModel, Observation
 from gpu_mesh.domain.recovery import Finding, Outcome
 from gpu_mesh.domain.state import State
 from gpu_mesh.hosts.playbook_result import PlaybookResult
@@ -12,8 +13,7 @@ from gpu_mesh.monitor import tick
 from gpu_mesh.recovery import lifecycle, verification
 from gpu_mesh.recovery.values import Job
 
-NOW = 1_800_000_000.0
-MESH = Mesh((Node("gpu1", "GPU one", "http://gpu1:11434"),))
+MESH = Mesh((GPU1,))
 RESTARTED = PlaybookResult(True, "gpu1", looked=True, done=True, said="restarted", finding=Finding.ANSWERS)
 REFUSED = PlaybookResult(
     False, "gpu1", looked=True, reason="authentication required", finding=Finding.ANSWERS
@@ -25,9 +25,8 @@ AT_WORK = PlaybookResult(True, "gpu1", looked=True, said="a model is generating"
 
 
 def on_the_cpu(at: float, *, loaded: bool = True) -> Observation:
-    good = Reply(status=200, ms=40)
     models = (LoadedModel("a", size=100, expires_at=at + 300),) if loaded else ()
-    return Observation("gpu1", at, good, ("a",), good, models, at)
+    return answers("gpu1", at, *models, node_clock=at)
 
 
 def hours(report: PlaybookResult, *, unloaded: range = range(0)) -> tuple[State, list[Outcome]]:

@@ -3,20 +3,18 @@
 import pytest
 from msgspec.structs import replace
 
+from factories import NOW, behind, plain
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.health import Status, Verdict
-from gpu_mesh.domain.mesh import Mesh, Node, Tunnel
+from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.recovery import Attempt, Claim, Outcome
 from gpu_mesh.domain.state import NodeState, NodeStatistics, State, Tick
 from gpu_mesh.reporting import console
 from gpu_mesh.reporting.report import exit_status, port, recent_alerts, report
 
-NOW = 1_800_000_000.0
-LOCAL = Node(key="local", name="Local GPU", url="http://127.0.0.1:11434", on_monitor=True)
-ICELAND = Node(
-    key="iceland", name="Iceland", url="http://127.0.0.1:8080", tunnel=Tunnel("gpu.example.net", 8080)
-)
+LOCAL = plain("local", name="Local GPU", url="http://127.0.0.1:11434", on_monitor=True)
+ICELAND = behind("iceland", 8080, "gpu.example.net", name="Iceland")
 MESH = Mesh((LOCAL, ICELAND))
 WELL = NodeState(
     status=Status.HEALTHY,
@@ -73,7 +71,7 @@ def test_the_exit_status_is_that_of_a_monitoring_plugin(
 
 
 def test_a_disabled_node_does_not_count() -> None:
-    mesh = Mesh((LOCAL, Node(key="iceland", name="Iceland", url="http://127.0.0.1:8080", enabled=False)))
+    mesh = Mesh((LOCAL, replace(ICELAND, enabled=False)))
     assert exit_status(report(mesh, state(WELL, None), NOW)) == 0
 
 
@@ -218,4 +216,4 @@ def test_the_dashboard_shows_the_alerts_of_the_last_minutes_only() -> None:
     ],
 )
 def test_the_port_of_a_node(url: str, expected: int) -> None:
-    assert port(Node(key="n", name="n", url=url)) == expected
+    assert port(plain("n", url=url)) == expected

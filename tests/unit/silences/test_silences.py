@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from checkout import ROOT
+from factories import plain, refusing
 from gpu_mesh.domain.alert import Level, Silence
-from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.health import Status
-from gpu_mesh.domain.mesh import Day, Mesh, Node, Window
+from gpu_mesh.domain.mesh import Day, Mesh, Window
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import plan
 from gpu_mesh.silences import silences
@@ -21,11 +22,11 @@ from gpu_mesh.text import humanize
 
 NOW = 1_750_514_400.0  # Saturday, 2025-06-21 14:00 UTC
 MINUTE, DAY = 60.0, 86400.0
-ICELAND = Node("iceland", "Iceland", "http://iceland:11434", groups=("mesh_nodes", "rented"))
-DESK = Node("desk", "Desk", "http://desk:11434", groups=("mesh_nodes",))
+ICELAND = plain("iceland", groups=("mesh_nodes", "rented"))
+DESK = plain("desk", groups=("mesh_nodes",))
 UPDATE = Silence(1, NOW, NOW + 5 * MINUTE, "driver update", "anna", nodes=("iceland",))
 BACKUP = Window((Day.SAT,), 13 * 60, 15 * 60, reason="backup")
-DOWN = NodeState(status=Status.UNHEALTHY, cause=Cause.REFUSED, detail="Connection refused", failures=3)
+DOWN = refusing(NOW - 90)
 
 
 @pytest.mark.parametrize(

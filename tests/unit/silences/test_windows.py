@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkout import PROGRAMS
+from factories import plain
 from gpu_mesh.domain.mesh import Day, Node, Window
 from gpu_mesh.inventory import ansible_reader
 from gpu_mesh.silences.windows import open_windows, window_at
@@ -26,7 +27,7 @@ def unix(text: str) -> float:
 
 
 def node(*windows: Window) -> Node:
-    return Node("iceland", "Iceland", "http://iceland:11434", maintenance=windows)
+    return plain("iceland", maintenance=windows)
 
 
 def until(window: Window, at: str) -> float | None:

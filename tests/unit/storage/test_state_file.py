@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from checkout import PROGRAMS
+from factories import NOW, answers, plain
 from gpu_mesh.diagnosis.evaluate import apply_observation
-from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.storage import state_file
@@ -25,7 +25,6 @@ from gpu_mesh.storage.state_file import StateError, StateFile, decode, encode
 from gpu_mesh.system.log import Log
 
 ADD = (sys.executable, PROGRAMS / "add_checks.py")
-NOW = 1_800_000_000.0
 
 
 @pytest.fixture
@@ -230,20 +229,19 @@ observations = st.builds(
 def test_whatever_nodes_show_the_state_is_the_same_after_writing_and_reading(seen: list[Observation]) -> None:
     state = State()
     for observation in seen:
-        node = Node(key=observation.node, name=observation.node, url=f"http://{observation.node}:11434")
-        apply_observation(state, node, observation)
+        apply_observation(state, plain(observation.node), observation)
     assert decode(encode(state)) == state
 
 
 def test_a_node_takes_at_most_2_kib(tmp_path: Path) -> None:
     state = State()
-    node = Node(key="iceland", name="Iceland", url="http://10.0.0.7:11434")
+    node = plain("iceland")
     models = tuple(f"some-model-{number}:30b-instruct-q4_K_M" for number in range(10))
     for number in range(3000):
         at = NOW + 30.0 * number
         reply = Reply(Fault.READ_TIMEOUT) if number % 7 == 0 else Reply(status=200, ms=45.123)
         loaded = (LoadedModel(models[0], 1, 1, at + 300),)
-        seen = Observation("iceland", at, reply, models, Reply(status=200), loaded, at, "0.12.9")
+        seen = answers("iceland", at, *loaded, tags=reply, models=models, node_clock=at, version="0.12.9")
         apply_observation(state, node, seen)
     state.alerts = ()
     assert len(encode(state)) - len(encode(State())) <= 2048

