@@ -1,13 +1,25 @@
 """What several tests of recoveries share."""
 
+import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from checkout import PROGRAMS
+
+
+@pytest.fixture(autouse=True)
+def runners_of_this_machine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Let no test that starts a runner (by its marker) go on beside one whose look counts all of them."""
+    alone = request.node.get_closest_marker("starts_runners")
+    with (tmp_path_factory.getbasetemp().parent / "runners.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
 
 
 @pytest.fixture

@@ -174,6 +174,7 @@ def runner(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[bytes]"]]:
         process.wait()
 
 
+@pytest.mark.starts_runners
 @pytest.mark.parametrize("cause", ["stuck_stopping", "cpu_fallback"])
 def test_a_node_that_serves_badly_is_not_restarted_while_it_generates(
     cause: str,
