@@ -10,7 +10,7 @@ from gpu_mesh.domain.mesh import Node, Settings
 from gpu_mesh.domain.recovery import Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeState
 from gpu_mesh.planning import advice, ladder
-from gpu_mesh.planning.advice import _ENDED, LEFT_ALONE, step_after, step_now, tried
+from gpu_mesh.planning.advice import LEFT_ALONE, step_after, step_now, tried
 from gpu_mesh.text import humanize
 
 
@@ -51,8 +51,9 @@ def alert_of(node: Node, settings: Settings, before: NodeState, result: Recovery
         before, recovery=replace(before.recovery, claim=None, attempts=(*before.recovery.attempts, attempt))
     )
     step = ladder.step(node, settings, after)
-    what = f"{advice.describe_action(result.action, node, result.playbook)} {_ENDED[result.outcome]}"
-    text = f"{what} (attempt {step.made} of {max(step.made, step.allowed)}): {result.words}"
+    what = advice.describe_action(result.action, node, result.playbook)
+    came = advice.describe_outcome(result.outcome)
+    text = f"{what} {came} (attempt {step.made} of {max(step.made, step.allowed)}): {result.words}"
     if step.exhausted:
         return call(node, settings, after, result.at, text, next_step)
     next_step = f"nothing yet: the next attempt is due at {humanize.format_clock(step.due)}; or {next_step}"

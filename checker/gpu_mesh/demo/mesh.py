@@ -103,6 +103,20 @@ class DemoMesh:
         self._write(Path(self.paths.inventory[0]), self._inventory(desk, iceland, local, login))
 
     def _inventory(self, desk: int, iceland: int, local: int, login: int) -> Mapping[str, object]:
+        monitor = {
+            "ansible_connection": "local",
+            "mesh_monitor_check_interval": 1,
+            "mesh_monitor_apprise_config": str(self.paths.config / "apprise.yml"),
+        }
+        # Checked every second, a node is offline before a slow machine has repaired it.
+        common = {"mesh_node_offline_threshold": 60}
+        nodes = self._nodes(desk, iceland, local, login)
+        return {
+            "mesh_monitors": {"hosts": {"monitor": monitor}},
+            "mesh_nodes": {"hosts": nodes, "vars": common},
+        }
+
+    def _nodes(self, desk: int, iceland: int, local: int, login: int) -> Mapping[str, object]:
         nodes: dict[str, dict[str, object]] = {
             "desk": {
                 "ansible_connection": "local",
@@ -139,17 +153,7 @@ class DemoMesh:
                 "mesh_node_name": "Your Ollama",
                 "mesh_node_recovery": "none",
             }
-        monitor = {
-            "ansible_connection": "local",
-            "mesh_monitor_check_interval": 1,
-            "mesh_monitor_apprise_config": str(self.paths.config / "apprise.yml"),
-        }
-        # Checked every second, a node is offline before a slow machine has repaired it.
-        common = {"mesh_node_offline_threshold": 60}
-        return {
-            "mesh_monitors": {"hosts": {"monitor": monitor}},
-            "mesh_nodes": {"hosts": nodes, "vars": common},
-        }
+        return nodes
 
     def _write(self, path: Path, content: Mapping[str, object]) -> None:
         path.touch(mode=0o600)

@@ -80,19 +80,13 @@ def run(
     """
     limit = settings.recovery_timeout if timeout is None else timeout
     began = time.monotonic()
-    local = on_monitor or node.on_monitor
     with _private_folder() as folder:
-        values = {
-            "gpu_mesh_node": {k: v for k, v in msgspec.to_builtins(node).items() if k not in _BULKY},
-            "gpu_mesh_scope": settings.scope.value,
-            "gpu_mesh_monitor": "localhost",
-            "gpu_mesh_hold": math.ceil(limit) + HOLD_MARGIN,
-            "gpu_mesh_tasks": str(find(Action.RESTART_OLLAMA).parent / "tasks"),
-            **(_here(folder) if local else {}),
-            **(extra or {}),
-        }
+        values = _values(node, settings, limit)
+        local = _here(folder) if on_monitor or node.on_monitor else {}
         # In a file, because ansible-runner puts its arguments into the process list.
-        (folder / "env/extravars").write_text(json.dumps(_literal(values)), encoding="utf-8")
+        (folder / "env/extravars").write_text(
+            json.dumps(_literal({**values, **local, **(extra or {})})), encoding="utf-8"
+        )
         (folder / "env/settings").write_text(json.dumps({"pexpect_timeout": 0.5}), encoding="utf-8")
         mark = uuid.uuid4().hex
         events: list[dict[str, Any]] = []
@@ -116,21 +110,24 @@ def run(
                 cancel_callback=stop,
             )
             printed = _tail(folder)
-        ended = {
-            "timeout": playbook_result.took_too_long(limit),
-            "canceled": "the playbook was ended: the recovery was told to stop",
-        }.get(runner.status)
-        seconds = time.monotonic() - began
-        contacted = "the monitor" if on_monitor else node.key
-        report = playbook_result.read_result(playbook, node.key, events, runner.rc, printed, contacted)
+    contacted = "the monitor" if on_monitor else node.key
+    result = playbook_result.read_result(playbook, node.key, events, runner.rc, printed, contacted)
     if own:
-        report = playbook_result.of_own_playbook(report)
-    if ended:
-        stopped = runner.status == "canceled"
-        return msgspec.structs.replace(
-            report, success=False, done=False, stopped=stopped, reason=ended, seconds=seconds
-        )
-    return msgspec.structs.replace(report, seconds=seconds)
+        result = playbook_result.of_own_playbook(result)
+    if runner.status in ("timeout", "canceled"):
+        result = playbook_result.cut_off(result, limit, stopped=runner.status == "canceled")
+    return msgspec.structs.replace(result, seconds=time.monotonic() - began)
+
+
+def _values(node: Node, settings: Settings, limit: float) -> dict[str, Any]:
+    """Return the extra vars that every playbook gets."""
+    return {
+        "gpu_mesh_node": {k: v for k, v in msgspec.to_builtins(node).items() if k not in _BULKY},
+        "gpu_mesh_scope": settings.scope.value,
+        "gpu_mesh_monitor": "localhost",
+        "gpu_mesh_hold": math.ceil(limit) + HOLD_MARGIN,
+        "gpu_mesh_tasks": str(find(Action.RESTART_OLLAMA).parent / "tasks"),
+    }
 
 
 def _literal(value: object) -> object:

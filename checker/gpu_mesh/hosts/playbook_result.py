@@ -99,21 +99,18 @@ def read_result(
     finished = key in (stats.get("ok") or {})
     failed = key in (stats.get("failures") or {}) or key in (stats.get("dark") or {})
     success = rc == 0 and finished and not failed and not unreachable
-    if not success and not reason:
-        if "no hosts" in printed or (rc == 0 and not finished):
-            reason = f"no host matched: {key} is not in the group mesh_nodes of the inventory"
-        else:
-            reason = (
-                plain(f"{playbook} cannot be run: {printed}")
-                if printed
-                else f"ansible-playbook ended with {rc}"
-            )
+    if "no hosts" in printed or (rc == 0 and not finished):
+        otherwise = f"no host matched: {key} is not in the group mesh_nodes of the inventory"
+    elif printed:
+        otherwise = plain(f"{playbook} cannot be run: {printed}")
+    else:
+        otherwise = f"ansible-playbook ended with {rc}"
     return PlaybookResult(
         success=success,
         contacted=contacted,
         unreachable=unreachable,
         looked=changed or bool(artifacts),
-        reason="" if success else reason,
+        reason="" if success else reason or otherwise,
         finding=finding,
         done=success and artifacts.get("gpu_mesh_done") in (True, "True", "true"),
         said=plain(str(artifacts.get("gpu_mesh_said") or "")),
@@ -159,3 +156,15 @@ def of_own_playbook(report: PlaybookResult) -> PlaybookResult:
         done=report.success and report.finding not in _LEFT_ALONE,
         looked=report.looked or not report.unreachable,
     )
+
+
+def cut_off(result: PlaybookResult, limit: float, *, stopped: bool) -> PlaybookResult:
+    """Return the result of a run that was ended early.
+
+    Args:
+        result: what its events say.
+        limit: the seconds that it was given.
+        stopped: whether the recovery was told to stop, before that limit.
+    """
+    reason = "the playbook was ended: the recovery was told to stop" if stopped else took_too_long(limit)
+    return replace(result, success=False, done=False, stopped=stopped, reason=reason)

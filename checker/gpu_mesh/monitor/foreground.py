@@ -144,13 +144,7 @@ def run(
     Returns:
         0.
     """
-    jobs = (
-        _Job("check", settings.check_interval),
-        _Job("deliver", settings.recover_interval, paths.deliver_wanted, first=settings.recover_interval),
-        _Job("recover", settings.recover_interval, paths.recover_wanted, first=settings.recover_interval),
-        _Job("dashboard", settings.dashboard_interval, first=min(5.0, settings.dashboard_interval)),
-        _Job("stats", settings.stats_interval, first=settings.stats_interval),
-    )
+    jobs = _jobs(paths, settings)
     command = [sys.executable, "-m", "gpu_mesh"]
     command += [part for source in paths.inventory for part in ("--inventory", source)]
     command += ["--monitor", monitor] if monitor else []
@@ -174,11 +168,8 @@ def run(
                 elif status == 0 and job.may_have_failed:
                     _notify(job, "", paths, log, by_hand)
                 if job.is_due(now):
-                    try:
-                        job.start([*command, job.name], environment)
-                    except OSError as error:  # no memory, no descriptors, too many processes: perhaps for now
-                        job.failed = True
-                        why = error.strerror or str(error)
+                    why = _start(job, [*command, job.name], environment)
+                    if why:
                         lost = event("command_not_started", Severity.ERROR, command=job.name, reason=why)
                         log.write([lost], time.time())
                         _notify(job, f"it could not be started: {why}", paths, log, by_hand)
@@ -190,6 +181,27 @@ def run(
             signal.signal(number, action)
     log.write([event("monitor_stopped", Severity.NOTICE)], time.time())
     return 0
+
+
+def _jobs(paths: Paths, settings: Settings) -> tuple[_Job, ...]:
+    """Return the commands to run, each with its interval, as the units have them."""
+    return (
+        _Job("check", settings.check_interval),
+        _Job("deliver", settings.recover_interval, paths.deliver_wanted, first=settings.recover_interval),
+        _Job("recover", settings.recover_interval, paths.recover_wanted, first=settings.recover_interval),
+        _Job("dashboard", settings.dashboard_interval, first=min(5.0, settings.dashboard_interval)),
+        _Job("stats", settings.stats_interval, first=settings.stats_interval),
+    )
+
+
+def _start(job: _Job, command: Sequence[str], environment: dict[str, str]) -> str:
+    """Start a command; return why it cannot be, which may change: no memory, too many files or processes."""
+    try:
+        job.start(command, environment)
+    except OSError as error:
+        job.failed = True
+        return error.strerror or str(error)
+    return ""
 
 
 def _notify(job: _Job, reason: str, paths: Paths, log: Log, by_hand: Callable[[str], str]) -> None:

@@ -193,16 +193,7 @@ def _act(context: Context, job: Job, action: Action) -> PlaybookResult:
             settings,
             context.paths.inventory,
             on_monitor=action is Action.REBUILD_TUNNEL,
-            extra={
-                "gpu_mesh_addresses": addresses.of_ollama(node, context.mesh),
-                "gpu_mesh_owner": host.owner(context.paths.state),
-                "gpu_mesh_cause": job.cause or "",
-                "gpu_mesh_attempt": _number(job),
-                "gpu_mesh_spares_work": findings.spares_work(
-                    job.cause, job.claim.at - job.before.cause_since
-                ),
-                "gpu_mesh_look_only": job.cause not in findings.REBUILD_HELPS,
-            },
+            extra={**_values(context, job), "gpu_mesh_owner": host.owner(context.paths.state)},
             own=bool(own),
             stop=context.stopping.is_set,
         )
@@ -225,6 +216,17 @@ def _act(context: Context, job: Job, action: Action) -> PlaybookResult:
         seconds=report.seconds,
     )
     return report
+
+
+def _values(context: Context, job: Job) -> dict[str, object]:
+    """Return the extra vars with which a playbook decides what to do."""
+    return {
+        "gpu_mesh_addresses": addresses.of_ollama(job.node, context.mesh),
+        "gpu_mesh_cause": job.cause or "",
+        "gpu_mesh_attempt": _number(job),
+        "gpu_mesh_spares_work": findings.spares_work(job.cause, job.claim.at - job.before.cause_since),
+        "gpu_mesh_look_only": job.cause not in findings.REBUILD_HELPS,
+    }
 
 
 def _verify(context: Context, job: Job, patience: float) -> Verification:

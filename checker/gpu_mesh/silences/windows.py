@@ -25,11 +25,6 @@ class Opening(Struct, frozen=True):
     until: float
 
 
-def window_at(node: Node, now: float) -> Opening | None:
-    """Return the node's open window, of several the one that stays open longest; None: none is open."""
-    return max(open_windows(node, now), key=lambda opening: opening.until, default=None)
-
-
 def open_windows(node: Node, now: float) -> tuple[Opening, ...]:
     """Return every window of the node that is open now.
 

@@ -13,12 +13,17 @@ from checkout import PROGRAMS
 from factories import plain
 from gpu_mesh.domain.mesh import Day, Node, Window
 from gpu_mesh.inventory import ansible_reader
-from gpu_mesh.silences.windows import open_windows, window_at
+from gpu_mesh.silences.windows import Opening, open_windows
 
 HOUR = 3600.0
 BERLIN = "Europe/Berlin"
 DAILY = tuple(Day)
 WEEKEND = (Day.SAT, Day.SUN)
+
+
+def window_at(node: Node, now: float) -> Opening | None:
+    """Return the node's open window, of several the one that stays open longest."""
+    return max(open_windows(node, now), key=lambda opening: opening.until, default=None)
 
 
 def unix(text: str) -> float:
