@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 SHELL := /bin/sh
 SCRIPTS := .ci bench checker playbooks roles tests # where shell files may lie; shfmt finds them by name or first line
 
-.PHONY: help setup demo test test-hosts lint format stories bench constraints clean
+.PHONY: help setup demo test soak test-hosts lint format stories bench constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,8 +31,11 @@ setup: $(READY) ## make .venv with gpu-mesh, Ansible and the test tools
 demo: $(READY) ## watch a node and a tunnel fail and be repaired, on this machine alone
 	@$(BIN)/gpu-mesh demo
 
-test: $(READY) ## unit and integration tests; no root
-	$(BIN)/pytest -n 2 --dist worksteal
+test: $(READY) ## unit, project and integration tests; no root
+	$(BIN)/pytest -n 3 --dist worksteal
+
+soak: $(READY) ## the tests that take long or repeat; no root
+	$(BIN)/pytest -n 3 --dist worksteal -m soak
 
 test-hosts: $(READY) ## real systemd machines; root
 	$(BIN)/pytest -n 2 --dist loadfile tests/hosts

@@ -13,6 +13,7 @@ from checkout import PROGRAMS
 from gpu_mesh.inventory import cache
 from gpu_mesh.inventory.mistakes import InventoryError
 from gpu_mesh.system.paths import Paths
+from marks import soak
 
 NOW = 1_700_000_000.0
 GOOD = "[mesh_nodes]\niceland\n"
@@ -73,7 +74,7 @@ def replaced_with_old_times(folder: Path) -> None:
     new.replace(folder / "mesh.ini")
 
 
-@pytest.mark.parametrize("as_folder", [False, True], ids=["file", "folder"])
+@pytest.mark.parametrize("as_folder", [pytest.param(False, id="file"), soak(True, name="folder")])
 @pytest.mark.parametrize(
     "change",
     [
@@ -98,7 +99,10 @@ def test_a_change_that_could_matter_is_read(
     assert not cache.load(paths, None, NOW + 60).fresh
 
 
-@pytest.mark.parametrize("name", ["other.ini", "group_vars/all.yml", "group_vars/mesh_nodes/more.yml"])
+@pytest.mark.parametrize(
+    "name",
+    ["other.ini", soak("group_vars/all.yml"), soak("group_vars/mesh_nodes/more.yml")],
+)
 def test_files_that_come_change_and_go_in_a_folder_are_noticed(name: str, paths: Paths) -> None:
     folder = source_of(paths).parent
     paths = Paths((str(folder),), paths.config, paths.state, paths.log)

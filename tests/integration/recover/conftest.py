@@ -3,22 +3,39 @@
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from checkout import PROGRAMS
 
+MACHINE = tempfile.gettempdir()  # before the tests have one of their own: the same for all that run here
 
-@pytest.fixture(autouse=True)
-def runners_of_this_machine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[None]:
-    """Let no test that starts a runner (by its marker) go on beside one whose look counts all of them."""
-    alone = request.node.get_closest_marker("starts_runners")
-    with (tmp_path_factory.getbasetemp().parent / "runners.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+
+@contextmanager
+def _locked(how: int) -> Iterator[None]:
+    machine = os.open(MACHINE, os.O_RDONLY)
+    try:
+        fcntl.flock(machine, how)
+        yield
+    finally:
+        os.close(machine)
+
+
+@pytest.fixture
+def runners() -> Iterator[None]:
+    """No other test starts a runner of Ollama meanwhile, or looks for one: a look sees the whole machine."""
+    with _locked(fcntl.LOCK_EX):
+        yield
+
+
+@pytest.fixture
+def no_runners() -> Iterator[None]:
+    """No test starts a runner of Ollama meanwhile."""
+    with _locked(fcntl.LOCK_SH):
         yield
 
 

@@ -24,6 +24,7 @@ from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.planning.addresses import of_ollama
 from gpu_mesh.standin.server import free_port
 from gpu_mesh.system import host
+from marks import soak
 
 RESTART = playbook.find(Action.RESTART_OLLAMA)
 REBUILD = playbook.find(Action.REBUILD_TUNNEL)
@@ -261,6 +262,8 @@ def test_where_nothing_can_be_written_the_lease_is_refused_with_the_reason(open_
 
 # In the playbooks
 
+PLAYBOOKS = [pytest.param(RESTART, id="restart"), soak(REBUILD, name="rebuild")]
+
 
 @pytest.fixture
 def touched(tmp_path: Path) -> Path:
@@ -278,7 +281,7 @@ def run(path: Path, what: Node, here: tuple[str, ...], owner: str, **extra: Any)
     return playbook.run(path, what, Settings(), here, on_monitor=path == REBUILD, extra=known)
 
 
-@pytest.mark.parametrize("path", [RESTART, REBUILD], ids=["restart", "rebuild"])
+@pytest.mark.parametrize("path", PLAYBOOKS)
 def test_a_second_monitor_is_told_who_has_just_repaired_the_node_and_touches_nothing(
     here: tuple[str, ...], closed_port: int, touched: Path, leases: Path, path: Path
 ) -> None:
@@ -326,7 +329,7 @@ def test_a_lease_that_cannot_be_trusted_stops_the_recovery_with_the_reason(
     assert not touched.exists()
 
 
-@pytest.mark.parametrize("path", [RESTART, REBUILD], ids=["restart", "rebuild"])
+@pytest.mark.parametrize("path", PLAYBOOKS)
 def test_by_hand_the_lease_is_the_persons_and_check_mode_writes_nothing(
     tmp_path: Path, closed_port: int, touched: Path, leases: Path, path: Path
 ) -> None:

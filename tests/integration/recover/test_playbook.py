@@ -29,6 +29,7 @@ from gpu_mesh.hosts import playbook, reaper
 from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.planning.addresses import of_ollama
 from gpu_mesh.standin.server import Standin, free_port
+from marks import soak
 
 RESTART = playbook.find(Action.RESTART_OLLAMA)
 REBUILD = playbook.find(Action.REBUILD_TUNNEL)
@@ -158,7 +159,7 @@ def test_behind_a_mapped_port_ollama_is_asked_at_its_own(
 
 
 @pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[bytes]"]]:
+def runner(tmp_path: Path, runners: None) -> Iterator[Callable[[], "subprocess.Popen[bytes]"]]:
     """A function that starts what looks like Ollama's runner of a model, and generates."""
     started = []
     (tmp_path / "ollama").symlink_to("/bin/bash")
@@ -174,8 +175,7 @@ def runner(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[bytes]"]]:
         process.wait()
 
 
-@pytest.mark.starts_runners
-@pytest.mark.parametrize("cause", ["stuck_stopping", "cpu_fallback"])
+@pytest.mark.parametrize("cause", [soak("stuck_stopping"), "cpu_fallback"])
 def test_a_node_that_serves_badly_is_not_restarted_while_it_generates(
     cause: str,
     here: tuple[str, ...],
@@ -390,7 +390,7 @@ def test_a_login_that_fails_is_told_apart_from_a_host_that_is_down(
     ("kind", "load", "file", "finding", "restarted"),
     [
         (RecoveryKind.SYSTEMD, "loaded", "enabled", Finding.SILENT, True),
-        (RecoveryKind.SYSTEMD_USER, "loaded", "enabled", Finding.SILENT, True),
+        soak(RecoveryKind.SYSTEMD_USER, "loaded", "enabled", Finding.SILENT, True),
         (RecoveryKind.SYSTEMD_USER, "loaded", "disabled", Finding.UNIT_DISABLED, False),
         (RecoveryKind.SYSTEMD, "masked", "masked", Finding.UNIT_DISABLED, False),
         (RecoveryKind.SYSTEMD, "not-found", "", Finding.UNIT_MISSING, False),
@@ -476,7 +476,7 @@ def test_over_ssh_a_tunnel_is_rebuilt_and_carries_requests(
         os.kill(int(pid.read_text()), signal.SIGTERM)
 
 
-@pytest.mark.parametrize("scope", ["system", "user"])
+@pytest.mark.parametrize("scope", ["system", soak("user")])
 def test_a_tunnel_without_a_command_is_its_unit(
     here: tuple[str, ...],
     closed_port: int,

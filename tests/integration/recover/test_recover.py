@@ -33,6 +33,7 @@ from gpu_mesh.standin.server import Standin, free_port
 from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system import paths as folders
 from gpu_mesh.system.log import Log
+from marks import soak
 from sites import eventually
 
 INVENTORY = "mesh_nodes: {hosts: {gpu1: {ansible_connection: local}, gpu2: {ansible_connection: local}}}\n"
@@ -308,7 +309,10 @@ def process(world: World, node: Node) -> "subprocess.Popen[bytes]":
     )
 
 
-@pytest.mark.parametrize("step", ["claimed", "looking", "leased", "acting", "proving"])
+@pytest.mark.parametrize(
+    "step",
+    ["claimed", soak("looking"), soak("leased"), "acting", soak("proving")],
+)
 def test_killed_at_any_step_a_recovery_is_not_repeated_and_counts_once_its_claim_expires(
     world: World, standin: Callable[..., Standin], closed_port: int, leases: Path, step: str
 ) -> None:
@@ -546,7 +550,10 @@ def test_word_that_cannot_be_left_does_not_stop_a_recovery(world: World, closed_
     assert "trigger_failed" in world.logged()
 
 
-@pytest.mark.parametrize("command", ["the service", "by hand", "by hand with --force"])
+@pytest.mark.parametrize(
+    "command",
+    ["the service", soak("by hand"), soak("by hand with --force")],
+)
 def test_a_clock_that_jumps_past_the_claim_of_a_process_at_work_brings_no_second_repair(
     world: World, closed_port: int, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

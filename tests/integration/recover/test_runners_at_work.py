@@ -12,8 +12,7 @@ import pytest
 from checkout import ROOT
 from sites import eventually
 
-pytestmark = pytest.mark.starts_runners
-
+pytestmark = pytest.mark.usefixtures("runners")
 FUNCTIONS = (ROOT / "playbooks/recovery/files/gpu_mesh.sh").read_text()
 LOOK = f"{FUNCTIONS}\nrunners_at_work"
 SHELLS = {"sh": ["/bin/sh"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}

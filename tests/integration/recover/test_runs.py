@@ -22,6 +22,7 @@ from gpu_mesh.hosts import playbook
 from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.planning.addresses import of_ollama
 from gpu_mesh.standin.server import Standin
+from marks import soak
 from sites import eventually
 
 RESTART = playbook.find(Action.RESTART_OLLAMA)
@@ -35,7 +36,11 @@ def run(
     return playbook.run(path, what, Settings(), here, extra=known, **options)
 
 
-@pytest.mark.parametrize("cause", ["runner_hung", "stuck_stopping", "cpu_fallback", "http_error", ""])
+@pytest.mark.usefixtures("no_runners")
+@pytest.mark.parametrize(
+    "cause",
+    ["runner_hung", soak("stuck_stopping"), soak("cpu_fallback"), "http_error", soak("")],
+)
 def test_an_ollama_that_answers_is_restarted_only_for_a_cause_that_an_answering_one_has(
     here: tuple[str, ...], standin: Callable[..., Standin], tmp_path: Path, cause: str
 ) -> None:

@@ -1,7 +1,7 @@
-"""A thousand ticks killed at random moments: no alert is lost, and next to none is told twice.
+"""Ticks killed at random moments: no alert is lost, and next to none is told twice.
 
-The moments follow from a seed, which is printed. The same ones again: GPU_MESH_KILLS_SEED=…; more or fewer:
-GPU_MESH_KILLS=….
+`make test` kills a hundred, `make soak` a thousand, or GPU_MESH_KILLS=…. The moments follow from a seed,
+which is printed. The same ones again: GPU_MESH_KILLS_SEED=….
 """
 
 import json
@@ -26,12 +26,12 @@ from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.standin.server import Standin
 from gpu_mesh.storage.state_file import decode
+from marks import soak
 from receivers import Hook, Inbox, Mail, Mood
 from sites import Site, eventually
 
-KILLS = int(os.environ.get("GPU_MESH_KILLS", "1000"))
+MANY = int(os.environ.get("GPU_MESH_KILLS", "1000"))
 NODES = 6
-CHANGES = 8 * NODES  # each node fails and recovers four times
 START = 1_750_000_000.0
 EVERY = 45.0
 NAMES = ("mail", "chat", "east")
@@ -200,8 +200,20 @@ def _context(authority: trustme.CA) -> ssl.SSLContext:
 
 
 @pytest.mark.timeout(300)
-def test_of_a_thousand_ticks_killed_at_random_moments_none_loses_an_alert_or_repeats_more_than_one(
-    site: Site, mesh: list[Standin], receivers: dict[str, Any], record_property: Callable[[str, object], None]
+@pytest.mark.parametrize(
+    ("planned", "changes"),
+    [
+        pytest.param(100, 2 * NODES, id="100"),  # each node fails and recovers once
+        soak(MANY, 8 * NODES, name="many"),  # and here four times
+    ],
+)
+def test_of_ticks_killed_at_random_moments_none_loses_an_alert_or_repeats_more_than_one(
+    site: Site,
+    mesh: list[Standin],
+    receivers: dict[str, Any],
+    record_property: Callable[[str, object], None],
+    planned: int,
+    changes: int,
 ) -> None:
     seed = int(os.environ.get("GPU_MESH_KILLS_SEED") or random.randrange(10**9))
     print(f"GPU_MESH_KILLS_SEED={seed}")
@@ -209,7 +221,7 @@ def test_of_a_thousand_ticks_killed_at_random_moments_none_loses_an_alert_or_rep
     began = time.monotonic()
     driver = Driver(site, {"SSL_CERT_FILE": str(site.folder / "ca.pem")})
     try:
-        kills, witness, ticks = _kill(driver, site, mesh, receivers, chance)
+        kills, witness, ticks = _kill(driver, site, mesh, receivers, chance, planned, changes)
         for _ in range(200):  # until every pause after a failed attempt is over
             driver.tick()
             state = witness.look(killed=False)
@@ -220,7 +232,7 @@ def test_of_a_thousand_ticks_killed_at_random_moments_none_loses_an_alert_or_rep
     took = time.monotonic() - began
 
     assert [alert.text for alert in state.alerts if alert.kind is not AlertKind.STATUS] == []
-    assert len(state.alerts) == CHANGES
+    assert len(state.alerts) == changes
     targets = apprise_config.load(
         site.paths, Settings(alert_templates=str(site.folder / "templates"))
     ).targets
@@ -258,13 +270,19 @@ def test_of_a_thousand_ticks_killed_at_random_moments_none_loses_an_alert_or_rep
         *(f"{row[0]:8}  {row[1]:6}  {row[2]:7}  {row[3]:6}  {row[4]:5}" for row in table),
     ]
     record_property("shown", "\n".join(lines))
-    if KILLS >= 1000:  # fewer meet less, and leave less time between two changes of a node
+    if planned >= 1000:  # fewer meet less, and leave less time between two changes of a node
         assert min(row[2] for row in table[:2]) >= 40, table
         assert all({**where, **witness.cut}.values()), lines
 
 
 def _kill(
-    driver: Driver, site: Site, mesh: list[Standin], receivers: dict[str, Any], chance: random.Random
+    driver: Driver,
+    site: Site,
+    mesh: list[Standin],
+    receivers: dict[str, Any],
+    chance: random.Random,
+    planned: int,
+    changes: int,
 ) -> tuple[dict[object, str], Witness, int]:
     """Kill ticks until enough were killed; return what was killed in which, the witness, and their number."""
     witness, kills, tick = Witness(site), dict[object, str](), 0
@@ -273,12 +291,12 @@ def _kill(
     state = witness.look(killed=False)
     attempt = 4 * whole["check"]["seconds"]  # about as long as a mail takes
     changed = 0
-    while len(kills) < KILLS or changed < CHANGES:
+    while len(kills) < planned or changed < changes:
         tick += 1
         at = changed % NODES
         # All but the last node keep still until what was told of them has arrived, and is not merged then.
         still = at < NODES - 1 and any(a.node == f"node{at}" and not a.done for a in state.alerts)
-        if changed < CHANGES and len(kills) >= (changed + 1) * KILLS // (CHANGES + 2) and not still:
+        if changed < changes and len(kills) >= (changed + 1) * planned // (changes + 2) and not still:
             node = mesh[at]
             node.fault = "none" if node.fault != "none" else "http_500"
             changed += 1

@@ -193,6 +193,7 @@ def path_without_ssh(tmp_path) -> str:
     return str(tmp_path / "bin")
 
 
+@pytest.mark.soak
 def test_the_demo_tells_of_two_incidents_and_leaves_nothing_behind(demo):
     running = demo()
     running.until("2. Desk's Ollama crashes")
