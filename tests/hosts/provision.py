@@ -25,8 +25,10 @@ from aiosmtpd.controller import Controller
 
 from checkout import PROGRAMS, ROOT
 from gpu_mesh import __version__
+from gpu_mesh.domain.state import SCHEMA
 
 BIN = Path(sys.executable).parent
+MIGRATE = "(self, state: State) -> None:\n        state.schema = SCHEMA\n"
 STANDIN = ("__init__.py", *(f"standin/{name}.py" for name in ("__init__", "__main__", "server", "faults")))
 
 
@@ -49,7 +51,7 @@ def wheels(site: machines.Site, python: str) -> Path:
     return folder
 
 
-def newer(site: machines.Site, version: str) -> Path:
+def newer(site: machines.Site, version: str, schema: int = SCHEMA) -> Path:
     """Return a checkout of a later version.
 
     Its state has one field more, as that of any later version may have.
@@ -57,6 +59,7 @@ def newer(site: machines.Site, version: str) -> Path:
     Args:
         site: in whose folder it is made.
         version: the later one.
+        schema: of the state that it writes; it reads those before, too.
     """
     checkout = site.folder / f"checkout-{version}"
     shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".*", "tests", "docs", "bench"))
@@ -68,6 +71,9 @@ def newer(site: machines.Site, version: str) -> Path:
             "    next_silence: int = 1\n",
             "    next_silence: int = 1\n    later: int = 7\n",
         ),
+        ("checker/gpu_mesh/domain/state.py", f"\nSCHEMA = {SCHEMA}\n", f"\nSCHEMA = {schema}\n"),
+        ("checker/gpu_mesh/storage/state_file.py", "if schema != SCHEMA:", "if schema > SCHEMA:"),
+        ("checker/gpu_mesh/storage/state_file.py", "(self, state: State) -> None:\n", MIGRATE),
     ):
         text = (checkout / name).read_text()
         assert text.count(old) == 1, name

@@ -14,9 +14,11 @@ import provision
 import pytest
 from failing import fail_and_mend
 
+from checkout import PROGRAMS
 from gpu_mesh import __version__
+from gpu_mesh.domain.state import SCHEMA
 
-NEWER = "99.0.0"
+NEWER, NEWEST = "99.0.0", "100.0.0"
 LOG = "/var/log/gpu-mesh/gpu-mesh.log"
 STATE = "/var/lib/gpu-mesh/state.json"
 
@@ -44,13 +46,13 @@ class Mesh:
         machines.await_that(lambda: int(self.monitor.out(counted)) > before, 30, "another check")
 
     def play(
-        self, checkout: Path, wheels: Path, playbook: str = "site.yml", *, check: bool = True
+        self, checkout: Path, wheels: Path, playbook: str = "site.yml", *more: str, check: bool = True
     ) -> provision.Play:
         """Run that checkout's playbook with that folder of wheels."""
         self.operator.checkout = checkout
         monitors = self.operator.inventory["mesh_monitors"]["hosts"]
         monitors["monitor13"]["mesh_monitor_wheels"] = str(wheels)
-        return self.operator.play(playbook, check=check)
+        return self.operator.play(playbook, *more, check=check)
 
     def version(self) -> tuple[str, str]:
         """Return the version of the command, and the one of the unit that checked last."""
@@ -239,8 +241,9 @@ def test_a_way_back_to_the_version_before_takes_over_what_the_newer_one_knows(
     assert mesh.monitor.out(later) == "0"
     lived.assert_undisturbed()
     mesh.mail.closed = False
-    provision.run(mesh.monitor, "no_wait.py")
-    mesh.monitor.ssh("systemctl start gpu-mesh-deliver")
+    machines.await_that(
+        lambda: mesh.monitor.out("gpu-mesh deliver --now") == "Every alert is delivered.", 90, "a delivery"
+    )
     machines.await_that(lambda: mesh.mail.subjects != lived.told, 90, "the alert that waited arrives")
     mesh.node.ssh("systemctl start spare")
     mesh.await_status("spare", "healthy")
@@ -251,23 +254,44 @@ def test_a_way_back_to_the_version_before_takes_over_what_the_newer_one_knows(
     assert [subject.partition(":")[0] for subject in arrived] == ["🚨 [CRITICAL] spare", "ℹ️ [INFO] spare"]
 
 
-def test_a_state_that_the_version_before_cannot_read_is_kept_and_how_to_put_it_back_is_told(
-    lived: Lived,
+LET_GO = "rm -r /run/held /etc/systemd/system/gpu-mesh-recover.service.d; systemctl daemon-reload"
+
+
+def test_a_version_that_writes_the_state_otherwise_waits_until_nothing_uses_it(
+    site: machines.Site, lived: Lived, measured: list[str]
 ) -> None:
-    mesh, told = lived.mesh, len(lived.mesh.mail.subjects)
-    mesh.monitor.ssh(
-        f'flock {STATE.replace(".json", ".lock")} sed -i \'s/"schema": 1/"schema": 2/\' {STATE}'
-        f" {STATE.replace('.json', '.previous.json')}"
-    )
-    machines.await_that(lambda: len(mesh.mail.subjects) > told, 60, "a mail of it")
-    assert "The state file is of another version of gpu-mesh (it has s" in mesh.mail.subjects[told]
-    (aside,) = mesh.monitor.out("ls -d /var/lib/gpu-mesh/state.other-version-*").splitlines()
-    assert "new fan" in mesh.monitor.out(f"cat {aside}")
-    way_back = f"while gpu-mesh.target is stopped: mv {aside} {STATE}"
-    assert way_back in mesh.monitor.out(f"cat {STATE}")
-    mesh.await_status("node13", "healthy")
-    assert mesh.monitor.out("systemctl list-units --failed --no-legend") == ""
-    mesh.monitor.ssh(f'systemctl stop gpu-mesh.target; sed -i \'s/"schema": 2/"schema": 1/\' {aside}')
-    mesh.monitor.ssh(f"mv {aside} {STATE}; systemctl start gpu-mesh.target")
+    mesh, checkout = lived.mesh, provision.newer(site, NEWEST, schema=SCHEMA + 1)
+    monitor = mesh.monitor
+    monitor.ssh((PROGRAMS / "hold_recovery.sh").read_text())
+    waits = ("playbooks/monitor.yml", "-e", "__mesh_monitor_patience=10")
+    play = mesh.play(checkout, mesh.wheels, *waits, check=False)
+    assert play.code != 0
+    assert "monitor13: gpu-mesh-recover.service still runs after 10 s, and the new" in play.said, play.printed
     mesh.await_tick()
-    assert "new fan" in mesh.monitor.out("gpu-mesh silence list")
+    assert mesh.version() == (__version__, __version__)
+    monitor.ssh(LET_GO)
+    play = mesh.play(checkout, mesh.wheels, "playbooks/monitor.yml")
+    measured.append(f"upgrade to another state by monitor.yml: {play.seconds:.0f} s")
+    mesh.await_tick()
+    assert mesh.version() == (NEWEST, NEWEST)
+    assert monitor.out(f"grep -c '\"schema\": 2' {STATE}") == "1"
+    lived.assert_undisturbed()
+
+
+def test_the_way_back_from_it_delivers_what_waits_and_says_what_is_lost(lived: Lived) -> None:
+    mesh = lived.mesh
+    mesh.mail.closed = True
+    mesh.node.ssh("systemctl stop spare")
+    mesh.await_status("spare", "offline")
+    mesh.mail.closed, told = False, len(mesh.mail.subjects)
+    play = mesh.play(provision.ROOT, mesh.wheels, "playbooks/monitor.yml")
+    assert "Alerts that waited: Every alert is delivered." in play.said, play.printed
+    assert any("CRITICAL] spare" in subject for subject in mesh.mail.subjects[told:])
+    (aside,) = mesh.monitor.out("ls -d /var/lib/gpu-mesh/state.schema-2-*").splitlines()
+    assert "new fan" in mesh.monitor.out(f"cat {aside}")
+    assert f"while gpu-mesh.target is stopped: mv {aside} {STATE}" in play.said, play.printed
+    mesh.await_tick()
+    assert mesh.version() == (__version__, __version__)
+    mesh.await_status("node13", "healthy")
+    assert "new fan" not in mesh.monitor.out("gpu-mesh silence list")
+    assert mesh.monitor.out("systemctl list-units --failed --no-legend") == ""

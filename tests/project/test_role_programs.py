@@ -121,6 +121,24 @@ def test_a_package_has_a_folder_of_its_own_and_the_same_name_as_long_as_its_part
     assert len({path.parent for path in packages}) == 3
 
 
+def test_only_a_state_that_the_program_cannot_read_is_set_aside(tmp_path: Path) -> None:
+    state, previous = tmp_path / "state.json", tmp_path / "state.previous.json"
+    for text in ('{"schema": 1}', "", "[]", '{"schema": "2"}', '{"other": 2}'):
+        state.write_text(text)
+        done = run("set_aside.py", tmp_path, "1", home=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    state.write_text('{"schema": 3, "nodes": {}}')
+    previous.write_text('{"schema": 1}')
+    aside = Path(run("set_aside.py", tmp_path, "2", home=tmp_path).stdout.strip())
+    assert re.fullmatch(r"state\.schema-3-\d+\.json", aside.name)
+    assert aside.read_text() == '{"schema": 3, "nodes": {}}'
+    assert {*tmp_path.iterdir()} == {aside, previous}
+    previous.write_text('{"schema": 3}')
+    aside_too = Path(run("set_aside.py", tmp_path, "2", home=tmp_path).stdout.strip())
+    assert re.fullmatch(r"state\.previous\.schema-3-\d+\.json", aside_too.name)
+    assert {*tmp_path.iterdir()} == {aside, aside_too}
+
+
 def _environment(folder: Path, name: str) -> Path:
     made = folder / name
     made.mkdir()

@@ -196,7 +196,7 @@ def note_inventory(state: State, error: str, sources: tuple[str, ...], now: floa
 
 
 def note_set_aside(
-    state: State, reason: str, *, aside: str, file: str, other_version: bool, now: float
+    state: State, reason: str, *, aside: str, file: str, older_version: bool, now: float
 ) -> None:
     """Alert that the state file cannot be used.
 
@@ -205,10 +205,10 @@ def note_set_aside(
         reason: what is wrong with the file.
         aside: where the file is now.
         file: where it was.
-        other_version: whether it is whole, but of another version of the program.
+        older_version: whether it is whole, but of a version that this one does not understand any more.
         now: Unix seconds.
     """
-    what = "is of another version of gpu-mesh" if other_version else "was damaged"
+    what = "was written by an older gpu-mesh" if older_version else "was damaged"
     goes_on = "goes on from the copy before it" if state.nodes else "starts anew"
     alerts.raise_monitor_alert(
         state,
@@ -216,7 +216,7 @@ def note_set_aside(
         f"The state file {what} ({reason}) and is set aside as {aside}; monitoring {goes_on}",
         "to have its silences and history back, install the version that wrote it and, while "
         f"gpu-mesh.target is stopped: mv {aside} {file}"
-        if other_version
+        if older_version
         else "look for a full or failing disk; the file may be deleted once looked at",
     )
 

@@ -1,20 +1,45 @@
 """``gpu-mesh deliver``: send the alerts that are due."""
 
 import argparse
+import sys
 import time
 
 from gpu_mesh.cli.common import mesh_of
 from gpu_mesh.delivery import worker
+from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 
-EXAMPLES = "gpu-mesh deliver"
+EXAMPLES = "gpu-mesh deliver\n  gpu-mesh deliver --now"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what only this command takes: nothing."""
+    """Add what only this command takes."""
+    parser.add_argument(
+        "--now", action="store_true", help="send what waits for its next attempt, too, and say what is left"
+    )
 
 
 def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Send what is due."""
-    return worker.deliver(paths, mesh_of(arguments, paths).settings, log, time.time).exit_code
+    at_once = getattr(arguments, "now", False)  # not an argument of `check --deliver`
+    settings = mesh_of(arguments, paths).settings
+    result = worker.deliver(paths, settings, log, time.time, at_once=at_once)
+    if at_once:
+        alerts = StateFile(paths.state, log).load().alerts
+        sys.stdout.write(describe_rest(sum(not alert.done for alert in alerts), busy=result.busy))
+    return result.exit_code
+
+
+def describe_rest(waiting: int, *, busy: bool) -> str:
+    """Say how many alerts are not delivered yet.
+
+    Args:
+        waiting: how many.
+        busy: whether another process is delivering them right now.
+    """
+    if not waiting:
+        return "Every alert is delivered.\n"
+    alerts = "1 alert is" if waiting == 1 else f"{waiting} alerts are"
+    why = "another process is sending" if busy else "`gpu-mesh alerts list` says why"
+    return f"{alerts} not delivered; {why}.\n"

@@ -93,6 +93,19 @@ def _notifications(alerts: tuple[Alert, ...], target: Target, now: float) -> tup
     )
 
 
+def end_waits(state: State) -> None:
+    """Let everything that waits for its next attempt be due now; only while nothing is being sent."""
+    waiting = [alert for alert in state.alerts if not alert.done]
+    _store(state, {alert.id: replace(alert, deliveries=_due_now(alert.deliveries)) for alert in waiting})
+
+
+def _due_now(deliveries: dict[str, Delivery]) -> dict[str, Delivery]:
+    return {
+        key: replace(delivery, next_at=0.0) if delivery.progress is Progress.PENDING else delivery
+        for key, delivery in deliveries.items()
+    }
+
+
 def begin(state: State, alert_id: int, target: Target, now: float) -> bool:
     """Note an attempt in the state before it is made.
 

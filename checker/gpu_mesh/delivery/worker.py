@@ -49,7 +49,9 @@ class Result(Struct, frozen=True):
     busy: bool = False  # another process is delivering
 
 
-def deliver(paths: Paths, settings: Settings, log: Log, clock: Callable[[], float]) -> Result:
+def deliver(
+    paths: Paths, settings: Settings, log: Log, clock: Callable[[], float], *, at_once: bool = False
+) -> Result:
     """Deliver what is due now.
 
     Args:
@@ -57,6 +59,7 @@ def deliver(paths: Paths, settings: Settings, log: Log, clock: Callable[[], floa
         settings: the monitor's.
         log: takes each outcome.
         clock: returns Unix seconds.
+        at_once: whether what waits for its next attempt is due, too.
     """
     run = _Run(paths, settings, log, clock)
     try:
@@ -67,6 +70,9 @@ def deliver(paths: Paths, settings: Settings, log: Log, clock: Callable[[], floa
                 paths.deliver_wanted.unlink(missing_ok=True)
                 if not alone:
                     return Result(busy=True)
+                if at_once:
+                    run.end_waits()
+                    at_once = False
                 run.send_all()
             # Another process may have ended at our lock, after our last look for alerts.
             if not run.has_work():
@@ -107,6 +113,12 @@ class _Run:
         return bool(
             self._due(alerts, now) or outbox.closable(alerts, configuration.targets, now, whole=whole)
         )
+
+    def end_waits(self) -> None:
+        """Let everything be due that waits for its next attempt."""
+        if any(not alert.done for alert in self._file.load().alerts):
+            with self._file.update(self._clock()) as state:
+                outbox.end_waits(state)
 
     def send_all(self) -> None:
         """Send what is due, each URL on its own, until nothing is and no URL is busy."""

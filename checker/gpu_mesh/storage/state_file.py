@@ -27,8 +27,12 @@ class StateError(Exception):
     """The state folder cannot be used; the message says what to do."""
 
 
-class OtherSchemaError(ValueError):
-    """The file is whole, and another version of the program wrote it."""
+class OlderSchemaError(ValueError):
+    """The file is whole, and a version of the program wrote it that this one no longer understands."""
+
+
+class NewerSchemaError(ValueError):
+    """The file is whole, and a newer version of the program wrote it."""
 
 
 class _Schema(msgspec.Struct):
@@ -39,13 +43,15 @@ def decode(data: bytes) -> State:
     """Decode a state file.
 
     Raises:
-        OtherSchemaError: another version of the program wrote it.
+        OlderSchemaError: an older version of the program wrote it.
+        NewerSchemaError: a newer one did.
         ValueError: it is damaged.
     """
     try:
         schema = msgspec.json.decode(data, type=_Schema).schema
         if schema != SCHEMA:
-            raise OtherSchemaError(f"it has schema {schema}, this version reads {SCHEMA}")
+            other = NewerSchemaError if schema > SCHEMA else OlderSchemaError
+            raise other(f"schema {schema}, this one reads {SCHEMA}")
         return stored.from_disk(msgspec.json.decode(data, type=stored.StoredState))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
@@ -73,7 +79,7 @@ class StateFile:
             now: Unix seconds, to which its times are brought (rebase.py); None: they stay as written.
 
         Raises:
-            StateError: the file may not be read.
+            StateError: the file may not be read, or a newer version wrote it.
         """
         try:
             state = self._read()[0]
@@ -102,11 +108,13 @@ class StateFile:
     def update(self, now: float) -> Iterator[State]:
         """Hold the lock, yield the state as it is now, and save it when the block ends without an exception.
 
-        A damaged file, or one of another version, is set aside with an alert that says so, and the last good
-        copy or an empty state takes its place.
+        A damaged file, or one of an older version, is set aside with an alert that says so, and the last good
+        copy or an empty state takes its place. One of a newer version is never touched: that version may be
+        in use, and this process be the last of the one before it.
 
         Raises:
-            StateError: the folder or a file in it may not be written, or another process keeps the lock.
+            StateError: the folder or a file in it may not be written, a newer version wrote the state, or
+                another process keeps the lock.
         """
         self.make_folder()
         with self._writing():
@@ -140,6 +148,11 @@ class StateFile:
                 return decode(path.read_bytes()), damage
             except FileNotFoundError:
                 continue
+            except NewerSchemaError as error:
+                raise StateError(
+                    f"{path} was written by a newer gpu-mesh ({error}): "
+                    "use that one, or move the file away to start anew"
+                ) from error
             except ValueError as error:
                 damage = damage or error
         return State(), damage
@@ -147,8 +160,8 @@ class StateFile:
     def _reload(self, now: float) -> State:
         state, damage = self._read()
         if damage:
-            other = isinstance(damage, OtherSchemaError)
-            aside = self._path.with_name(f"state.{'other-version' if other else 'damaged'}-{int(now)}.json")
+            older = isinstance(damage, OlderSchemaError)
+            aside = self._path.with_name(f"state.{'older-version' if older else 'damaged'}-{int(now)}.json")
             if self._path.exists():
                 self._path.replace(aside)
             self._log.write(
@@ -164,7 +177,7 @@ class StateFile:
                 now,
             )
             monitor_alerts.note_set_aside(
-                state, str(damage), aside=str(aside), file=str(self._path), other_version=other, now=now
+                state, str(damage), aside=str(aside), file=str(self._path), older_version=older, now=now
             )
         return state
 

@@ -169,8 +169,8 @@ class Site:
                 alerts.queue(state, item if not tags else Alert(**{**_fields(item), "tags": tags}))
         self.paths.deliver_wanted.touch()
 
-    def deliver(self) -> Result:
-        return deliver(self.paths, self.settings, self.log, lambda: self.now)
+    def deliver(self, *, at_once: bool = False) -> Result:
+        return deliver(self.paths, self.settings, self.log, lambda: self.now, at_once=at_once)
 
     @property
     def state(self) -> State:
@@ -277,6 +277,18 @@ def test_a_service_that_refuses_gets_one_alert_a_run_with_growing_pauses_until_i
     assert "level=error event=alert_given_up alert=1" in site.logged
     assert "500" in site.logged
     assert "given up after 4 attempts" in list_alerts(site.state, site.now, {})
+
+
+def test_on_request_what_waits_for_its_next_attempt_is_sent_at_once_and_once(site: Site, hook: Hook) -> None:
+    hook.answer = 500
+    site.configure(f"urls:\n  - json://{hook.address}\n")
+    site.queue(Level.ERROR)
+    assert site.deliver() == site.deliver(at_once=True) == Result(refused=1)
+    hook.answer = 200
+    assert site.deliver() == Result()
+    assert site.deliver(at_once=True) == Result(delivered=1)
+    assert site.deliver(at_once=True) == Result()
+    assert hook.arrived == [site.title(Level.ERROR, 1)] * 3
 
 
 def test_a_hung_service_delays_no_other(site: Site, hook: Hook, other_hook: Hook) -> None:

@@ -124,6 +124,14 @@ def test_a_failed_test_of_alerts_is_told_once(site, nobody_there):
     assert "level=warning" in logged
 
 
+def test_a_delivery_by_hand_says_what_is_left(site, nobody_there):
+    assert site.ok("deliver", "--now") == "2 alerts are not delivered; `gpu-mesh alerts list` says why.\n"
+    assert site.ok("deliver") == ""
+    site.paths.state.joinpath("state.json").unlink()
+    site.paths.state.joinpath("state.previous.json").unlink()
+    assert site.ok("deliver", "--now") == "Every alert is delivered.\n"
+
+
 def test_the_history_names_service_and_host_where_the_configuration_can_be_read(site, nobody_there):
     site.ok("deliver")
     by_name = f"JSON json://{nobody_there} ("

@@ -87,19 +87,53 @@ def test_a_damaged_file_is_set_aside_with_an_alert_and_the_copy_before_it_goes_o
         assert len(state.alerts) == 1
 
 
-def test_a_state_that_another_version_wrote_is_set_aside_whole_and_how_to_put_it_back_is_told(
+def test_a_state_that_an_older_version_wrote_is_set_aside_whole_and_how_to_put_it_back_is_told(
     file: StateFile, tmp_path: Path
 ) -> None:
     save_twice(file)
     for name in ("state.json", "state.previous.json"):
-        (tmp_path / "state" / name).write_text('{"schema": 99, "nodes": "of a shape to come"}')
+        (tmp_path / "state" / name).write_text('{"schema": 0, "nodes": "of a shape of old"}')
     with file.update(NOW) as state:
         (alert,) = state.alerts
-    aside = tmp_path / "state/state.other-version-1800000000.json"
-    assert aside.read_text() == '{"schema": 99, "nodes": "of a shape to come"}'
-    assert "is of another version of gpu-mesh (it has schema 99, this version reads 1)" in alert.text
+    aside = tmp_path / "state/state.older-version-1800000000.json"
+    assert aside.read_text() == '{"schema": 0, "nodes": "of a shape of old"}'
+    assert "was written by an older gpu-mesh (schema 0, this one reads 1)" in alert.text
     assert alert.text.endswith("monitoring starts anew")
     assert f"mv {aside} {tmp_path}/state/state.json" in alert.next_step
+
+
+@pytest.mark.parametrize(
+    ("newer", "other"),
+    [
+        ("state.json", b""),
+        ("state.json", b'{"schema": 1}'),
+        ("state.previous.json", b""),
+        ("state.previous.json", b'{"schema": 0}'),
+    ],
+)
+def test_a_process_that_meets_the_state_of_a_newer_version_ends_and_leaves_it_as_it_is(
+    file: StateFile, tmp_path: Path, newer: str, other: bytes
+) -> None:
+    save_twice(file)
+    folder = tmp_path / "state"
+    for path in (folder / "state.json", folder / "state.previous.json"):
+        path.write_bytes(b'{"schema": 99, "nodes": "of a shape to come"}' if path.name == newer else other)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    says = rf"{folder}/{newer} was written by a newer gpu-mesh \(schema 99, this one reads 1\): use that one"
+    with pytest.raises(StateError, match=says):
+        file.load()
+    with pytest.raises(StateError, match=says), file.update(NOW):
+        pass
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_what_a_newer_version_left_beside_a_state_that_can_be_read_is_no_hindrance(
+    file: StateFile, tmp_path: Path
+) -> None:
+    save_twice(file)
+    (tmp_path / "state/state.previous.json").write_text('{"schema": 99}')
+    with file.update(NOW) as state:
+        assert state.inventory_error == "second"
 
 
 def test_a_field_that_a_later_version_has_added_is_passed_over() -> None:
