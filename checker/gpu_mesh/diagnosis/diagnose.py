@@ -7,6 +7,7 @@ run, since both refuse connections. A look on the host refines such causes later
 from gpu_mesh.domain.causes import CAUSES, Cause, Diagnosis
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Node, RecoveryKind
+from gpu_mesh.domain.model_name import canonical
 from gpu_mesh.domain.observation import Fault, Observation, Reply
 from gpu_mesh.domain.state import NodeState
 
@@ -124,9 +125,9 @@ def _busy(node: Node, seen: Observation, _before: NodeState) -> Diagnosis | None
 
 
 def _models_missing(node: Node, seen: Observation, before: NodeState) -> Diagnosis | None:
-    have = {name for model in seen.models for name in (model, model.removesuffix(":latest"))}
-    missing = [name for name in node.expected_models or () if name not in have]
-    if missing:
+    have = set(map(canonical, seen.models)) if node.expected_models else set()
+    missing = [name for name in node.expected_models or () if canonical(name) not in have]
+    if missing and not seen.models_cut:
         return _because(Cause.MODELS_MISSING, node, ", ".join(missing))
     if node.expected_models is None and not seen.models and before.had_models:
         return _because(Cause.MODELS_MISSING, node, f"0 left of {before.had_models}")

@@ -50,7 +50,7 @@ class Observation(Struct, frozen=True):
     node: str
     at: float  # Unix seconds at which the probe began
     tags: Reply  # GET /api/tags
-    models: tuple[str, ...] = ()  # their names; empty if ``tags`` has a fault
+    models: tuple[str, ...] = ()  # their names, without cloud models; empty if ``tags`` has a fault
     ps: Reply | None = None  # GET /api/ps; None: not requested, because ``tags`` failed
     loaded: tuple[LoadedModel, ...] = ()
     node_clock: float = 0.0  # Unix seconds in the Date header of /api/ps; 0.0: none
@@ -58,6 +58,7 @@ class Observation(Struct, frozen=True):
     deep: Reply | None = None  # the deep check, POST /api/generate without a prompt; None: not made
     deep_model: str = ""  # the model of the deep check
     deep_excused: bool = False  # it was not answered, but /api/ps showed that the node works or loads
+    models_cut: bool = False  # there are more models than were read
 
 
 _MOVED = 1.0

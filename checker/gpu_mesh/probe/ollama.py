@@ -18,14 +18,15 @@ import msgspec
 from msgspec import Struct
 
 from gpu_mesh.domain.mesh import Node
+from gpu_mesh.domain.model_name import LONGEST
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply, expiries, has_moved
 from gpu_mesh.probe.errors import GetError
 from gpu_mesh.probe.http_client import Answer, Session
 from gpu_mesh.probe.sockets import Resolve, system_resolve
 from gpu_mesh.text.sanitize import one_line
 
-MAX_MODELS = 500
-MAX_NAME = 128  # characters
+MAX_MODELS = 10_000  # as many as the bound on an answer has room for; the state keeps all names
+MAX_VERSION = 128  # characters
 MAX_DETAIL = 200  # characters
 MAX_DEPTH = 32  # Ollama's own answers nest four deep
 MAX_BRACKETS = 100_000
@@ -44,6 +45,7 @@ _Shape = TypeVar("_Shape")
 class _Tag(Struct):
     name: str | None = None
     model: str | None = None
+    remote_host: str | None = None  # of a cloud model: a stub that runs elsewhere
 
 
 class _Tags(Struct):
@@ -136,7 +138,7 @@ def _observe(
         version = None
         if (ask_version or ps_reply.fault is Fault.READ_TIMEOUT) and session.left > 0:
             _, answer, _ = _ask(session, "/api/version", _Version)
-            version = plain(answer.version, MAX_NAME) if answer else None
+            version = plain(answer.version, MAX_VERSION) if answer else None
         loaded = _loaded(ps) if ps else ()
         asked = choose(loaded)
         deep, excused = _ask_deep(session, asked, loaded) if asked and session.left > 0 else (None, False)
@@ -145,6 +147,7 @@ def _observe(
         at,
         reply,
         models=_names(tags),
+        models_cut=len(tags.models or ()) > MAX_MODELS,
         ps=ps_reply,
         loaded=loaded,
         node_clock=_http_date(date),
@@ -244,14 +247,15 @@ def plain(text: str, limit: int) -> str:
 
 
 def _names(tags: _Tags) -> tuple[str, ...]:
-    names = (plain(tag.name or tag.model or "", MAX_NAME) for tag in (tags.models or ())[:MAX_MODELS])
-    return tuple(filter(None, names))
+    """Return the names of the models that the node itself runs."""
+    own = (tag for tag in (tags.models or ())[:MAX_MODELS] if not tag.remote_host)
+    return tuple(filter(None, (plain(tag.name or tag.model or "", LONGEST) for tag in own)))
 
 
 def _loaded(ps: _Ps) -> tuple[LoadedModel, ...]:
     return tuple(
         LoadedModel(
-            name=plain(entry.name or entry.model or "", MAX_NAME),
+            name=plain(entry.name or entry.model or "", LONGEST),
             size=_count(entry.size),
             size_vram=_count(entry.size_vram),
             expires_at=unix_seconds(entry.expires_at or ""),

@@ -5,16 +5,17 @@ from collections.abc import Iterable
 from gpu_mesh.diagnosis.uptime import score
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.domain.model_name import canonical
 from gpu_mesh.domain.state import NodeState, State
 
 
 def best(mesh: Mesh, state: State, model: str = "") -> Node | None:
-    """Choose the node for a request: healthy, highest score, then lower usual response time, then key.
+    """Choose the node for a request: healthy, has a model, best score, then usual response time, then key.
 
     Args:
         mesh: the nodes to choose from, except disabled ones.
         state: their state.
-        model: only nodes that have this model; ":latest" may be left out. "": any.
+        model: only nodes that have this model, spelt as Ollama accepts it. "": any model.
 
     Returns:
         The node; None when no node is healthy and has the model.
@@ -34,4 +35,4 @@ def _candidates(mesh: Mesh, state: State, model: str) -> Iterable[tuple[Node, No
 
 
 def _has(node: NodeState, model: str) -> bool:
-    return not model or model in node.models or f"{model}:latest" in node.models
+    return canonical(model) in map(canonical, node.models) if model else bool(node.models)

@@ -1,6 +1,7 @@
 """The diagnosis table, row by row: what a probe saw, and the cause that it is given."""
 
 import pytest
+from msgspec.structs import replace
 
 from factories import NOW, OK, behind, plain
 from gpu_mesh.diagnosis.diagnose import describe_cause, diagnose, next_step
@@ -101,6 +102,12 @@ SERVING = {
         expecting("a:1b", "c", "d"), serving(), FRESH, Cause.MODELS_MISSING, "Models are missing (c, d)",
     ),
     "an expected model may leave out :latest": (expecting("b"), serving(), FRESH, None, ""),
+    "an expected model may be spelt as Ollama accepts it": (
+        expecting("B", "library/b", "registry.ollama.ai/library/b:latest"), serving(), FRESH, None, "",
+    ),
+    "an expected model is not missing where not all models were read": (
+        expecting("z"), replace(serving(), models_cut=True), FRESH, None, "",
+    ),
     "a model long past its end": (
         PLAIN, serving(LoadedModel("a", 1, 1, NOW - 600)), FRESH, Cause.STUCK_STOPPING,
         "A model does not unload (a, 10 min overdue)",

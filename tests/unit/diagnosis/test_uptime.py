@@ -10,7 +10,6 @@ from gpu_mesh.diagnosis import uptime
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.state import NodeState, NodeStatistics, State
-from gpu_mesh.routing import best
 
 HOUR = 3600.0
 
@@ -80,27 +79,6 @@ def known(
         statistics=NodeStatistics(score_weight=1.0, score_value=score / 100, usual_ms=usual_ms),
         models=models,
     )
-
-
-BEST = {
-    "the highest score wins": ({"a": known(90), "b": known(99), "c": known(95)}, "", "b"),
-    "between equal scores the usually faster one wins": ({"a": known(90, 20), "b": known(90, 5)}, "", "b"),
-    "between equal ones the key decides": ({"b": known(90), "a": known(90)}, "", "a"),
-    "only a healthy node is chosen": ({"a": known(99, status=Status.DEGRADED), "b": known(50)}, "", "b"),
-    "a disabled node is never chosen": ({"off": known(99)}, "", None),
-    "nobody is chosen when nobody is healthy": ({"a": known(99, status=Status.OFFLINE)}, "", None),
-    "only a node that has the model is chosen": (
-        {"a": known(99, models=("x:1b",)), "b": known(50, models=("llama3:latest",))}, "llama3", "b",
-    ),
-    "a model that nobody has chooses nobody": ({"a": known(99, models=("x",))}, "y", None),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", BEST)
-def test_the_best_node(case: str) -> None:
-    nodes, model, expected = BEST[case]
-    chosen = best.best(MESH, State(nodes=nodes), model)
-    assert (chosen.key if chosen else None) == expected
 
 
 def test_mesh_health_is_the_mean_over_the_enabled_nodes() -> None:

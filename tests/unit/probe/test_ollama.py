@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpu_mesh.probe.ollama import _Tags, decode, plain, unix_seconds
+from gpu_mesh.probe.ollama import _names, _Tags, decode, plain, unix_seconds
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,8 @@ def test_json_nested_deeper_than_ollamas_is_refused_before_it_is_parsed(depth):
 
 def test_brackets_within_strings_are_no_nesting():
     assert decode(b'{"models": [{"name": "[[["}]}', _Tags).models[0].name == "[[["
+
+
+def test_a_cloud_model_is_none_of_the_nodes_own():
+    body = b'{"models": [{"name": "a"}, {"name": "b:cloud", "remote_host": "https://ollama.com:443"}]}'
+    assert _names(decode(body, _Tags)) == ("a",)
