@@ -39,7 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for icons, in a locale without them
-    arguments = parser().parse_args(argv)
+    try:
+        arguments = parser().parse_args(argv)
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return STOPPED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the command that the arguments name; turn errors into advice, and return the exit status."""
     command = _module(arguments.command)
     try:
         folders = paths.find(
@@ -48,14 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         become_owner(folders.state)
         threshold = Severity.INFO if arguments.verbose else Severity.NOTICE
         code = command.run(arguments, folders, Log(folders.log_file, threshold=threshold))
-        sys.stdout.flush()  # here, so that a closed pipe is noticed below
+        sys.stdout.flush()  # here, so that a reader who has gone is noticed below
     except (UsageError, StateError) as error:
         sys.stderr.write(f"gpu-mesh: {error}\n")
         return UNKNOWN if arguments.command == "status" else 2
-    except KeyboardInterrupt:
-        return STOPPED
     except BrokenPipeError:
-        # The reader has ended (`gpu-mesh status | head -1`): nothing more is printed, nor flushed at exit.
+        # The reader has gone (`gpu-mesh status | head -1`): nothing is left to say, nor to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

@@ -4,13 +4,14 @@ import ipaddress
 import re
 
 _NAME_OF_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")  # "-a" would be an option of ssh
-_NUMBERS = re.compile(r"([0-9]+\.)*[0-9]+")  # no name ends in a number (RFC 1123, 2.1): an IPv4 address
+_ENDS_IN_A_NUMBER = re.compile(r"([^.]*\.)*([0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE)
+"""No name ends in a number: an IPv4 address is meant, which has four (RFC 1123, 2.1)."""
 _WITH_PORT = re.compile(r"([^:\[\]]+|\[[^\[\]]+\]):([0-9]{1,5})")
 
 
 def is_host(text: str) -> bool:
     """Return whether the text can be a host's name or address (an IPv6 address without brackets)."""
-    if ":" not in text and not _NUMBERS.fullmatch(text):
+    if ":" not in text and not _ENDS_IN_A_NUMBER.fullmatch(text):
         return _NAME_OF_HOST.fullmatch(text) is not None
     try:
         ipaddress.ip_address(text)

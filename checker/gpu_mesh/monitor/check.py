@@ -99,8 +99,7 @@ def _check(
     now = clock()
     probed = all(it.tags.fault is not Fault.MONITOR for it in seen.values())
     working = _working_units(known, now, good=probed)
-    # By the clock of its beginning: no probe of this check may seem older than what was noted before.
-    with file.update(began) as state:
+    with file.update(now, began) as state:
         first_new = state.next_alert
         note_inventory(state, loaded.error, paths.inventory, now)
         monitor_alerts.note_working(state, working, now)

@@ -61,7 +61,7 @@ def apply(state: State, mesh: Mesh, check: MeshObservation, began: float, now: f
         for node in nodes
         if node.key not in unprobed
         and not (check.offline and not node.on_monitor)
-        and not _is_outdated(state, seen[node.key])
+        and not _is_outdated(state, seen[node.key], now)
     )
     note_offline(state, check.reachable, mesh.settings, now, offline=check.offline)
     monitor_alerts.note_gap(state, mesh.settings.check_interval, len(nodes), began, now)
@@ -76,10 +76,13 @@ def apply(state: State, mesh: Mesh, check: MeshObservation, began: float, now: f
     return TickResult(changes, unprobed, merging.drop_superseded(state))
 
 
-def _is_outdated(state: State, seen: Observation) -> bool:
-    """Return whether another process, such as a recovery, probed the node after this probe began."""
+def _is_outdated(state: State, seen: Observation, now: float) -> bool:
+    """Return whether somebody else, a recovery say, probed the node after this probe began.
+
+    A probe that lies ahead of now was noted before the clock was set back a little, and is no newer one.
+    """
     known = state.nodes.get(seen.node)
-    return known is not None and seen.at < known.last_check
+    return known is not None and seen.at < known.last_check <= now
 
 
 def _forget_removed(state: State, mesh: Mesh, now: float) -> None:

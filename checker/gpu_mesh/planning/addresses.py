@@ -64,5 +64,7 @@ def _may_be_behind(node: Node, url: SplitResult, port: int, mesh: Mesh) -> bool:
 
 def _has_sister(url: SplitResult, mesh: Mesh) -> bool:
     """Return whether a node of the mesh is at Ollama's default port of the same address."""
-    at = url.netloc.removesuffix(f":{url.port}")
-    return any(each.url == f"{url.scheme}://{at}:{OWN_PORT}" for each in mesh.nodes)
+    return any(
+        (at.scheme, at.hostname, at.port) == (url.scheme, url.hostname, OWN_PORT)
+        for at in (urlsplit(each.url) for each in mesh.nodes)
+    )

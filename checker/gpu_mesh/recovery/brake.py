@@ -45,7 +45,7 @@ def update(state: State, mesh: Mesh, now: float) -> None:
         if (on.notified_at or known_long > most) and alerts.is_reminder_due(
             state, on.notified_at, Level.CRITICAL, settings.reminder_interval, now
         ):
-            at_once = [key for key, was in failing if on.since - was.failing_since <= WINDOW]
+            at_once = [key for key, was in failing if abs(on.since - was.failing_since) <= WINDOW]
             named = [key for key, _ in failing] if on.notified_at else at_once
             monitor_alerts.note_brake_on(state, on, named, len(nodes), now)
             on = replace(on, notified_at=now)

@@ -12,29 +12,32 @@ from gpu_mesh.domain.alert import Notified
 from gpu_mesh.domain.state import FailedUnit, NodeState, State
 
 
-def rebase(state: State, now: float) -> None:
-    """Where the clock was set back, move the times that it has not reached yet so that the newest is now.
+def rebase(state: State, now: float, newest_at: float | None = None) -> None:
+    """Where the clock was set back, move the times that it has not reached yet into the past.
 
     1. A time may be ahead by one interval between checks: processes read their clocks one after another.
-    2. Times ahead of that are moved by one and the same amount. So how long something has lasted, and whether
-       nodes failed at once, stays as it was.
-    3. What is meant to lie ahead stays: the ends of claims and silences, and when a delivery is due.
-    4. A claim stays as a whole. It tolerates that the clock is set back for less than it may last
+    2. Times ahead of that move by one and the same amount, so that the newest is now. So how long something
+       has lasted, and whether nodes failed at once, stays as it was.
+    3. But none moves before what has happened by this clock: the order of events stays.
+    4. What is meant to lie ahead stays: the ends of claims and silences, and when a delivery is due.
+    5. A claim stays as a whole. It tolerates that the clock is set back for less than it may last
        (planning/claims.py): its process may live.
-    5. The last check of the mesh stays, too: that it lies ahead is what ``status`` has to say.
+    6. The last check of the mesh stays, too: that it lies ahead is what ``status`` has to say.
 
     Args:
         state: changed in place.
         now: Unix seconds.
+        newest_at: where the newest time moves instead, Unix seconds; None: to now.
     """
     latest = now + state.tick.interval
-    newest = max(_times(state), default=0.0)
-    if newest <= latest:
+    times = sorted(_times(state))
+    if not times or times[-1] <= latest:
         return
-    ahead = newest - now
+    past = max((at for at in times if at <= now), default=0.0)
+    ahead = times[-1] - (now if newest_at is None else newest_at)
 
     def moved(at: float) -> float:
-        return at - ahead if at > latest else at
+        return max(at - ahead, past) if at > latest else at
 
     state.nodes = {key: _node(known, moved) for key, known in state.nodes.items()}
     state.failed_units = {unit: _unit(known, moved) for unit, known in state.failed_units.items()}

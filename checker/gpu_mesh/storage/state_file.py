@@ -5,6 +5,7 @@ outside it, and its outcome is then folded into the state as it is by then.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,12 +106,17 @@ class StateFile:
             raise StateError(f"{folder} is another user's; {_as_owner(folder)}")
 
     @contextmanager
-    def update(self, now: float) -> Iterator[State]:
+    def update(self, now: float, began: float | None = None) -> Iterator[State]:
         """Hold the lock, yield the state as it is now, and save it when the block ends without an exception.
 
         A damaged file, or one of an older version, is set aside with an alert that says so, and the last good
         copy or an empty state takes its place. One of a newer version is never touched: that version may be
         in use, and this process be the last of the one before it.
+
+        Args:
+            now: Unix seconds.
+            began: Unix seconds, when the caller began to observe. Where the clock was set back, nothing in
+                the state is newer than that; None: than now.
 
         Raises:
             StateError: the folder or a file in it may not be written, a newer version wrote the state, or
@@ -127,7 +133,8 @@ class StateFile:
                         f"find it with: fuser -v {self._lock}; then let it go on, or end it"
                     )
                 state = self._reload(now)
-            rebase(state, now)
+            # The caller may have read the clock some time ago: what others wrote since is not ahead of it.
+            rebase(state, max(now, time.time()), began)
             yield state
             with self._writing():
                 self._save(state)

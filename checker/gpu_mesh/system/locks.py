@@ -5,6 +5,7 @@ removed: otherwise two processes could lock two different files under one name.
 """
 
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +41,8 @@ def only_one(path: Path) -> Iterator[bool]:
     Raises:
         OSError: the file cannot be opened.
     """
-    with path.open("a") as file:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    with os.fdopen(handle, "r+") as file:
         yield take(file)
 
 

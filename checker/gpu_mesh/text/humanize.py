@@ -25,7 +25,8 @@ def parse_duration(text: str, least: float = 0.0, most: float = math.inf) -> flo
     """
     compact = "".join(text.split())
     if compact.isascii() and compact.isdigit():
-        raise ValueError(f"{text!r} has no unit; write {compact}s, {compact}m or {compact}h")
+        seconds_too = f"{compact}s, " if least < 60 else ""
+        raise ValueError(f"{text!r} has no unit; write {seconds_too}{compact}m or {compact}h")
     found = _PARTS.fullmatch(compact)
     if found is None or not compact:
         raise ValueError(f"{text[:40]!r} is no duration; write it such as 90s, 5min, 1h30m or 1d")

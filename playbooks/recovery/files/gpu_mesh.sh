@@ -65,9 +65,10 @@ look() {
 }
 
 # ollama_runners: a line for each process here that runs a model: its number, and the processor time that it has used, in
-# clock ticks. A runner is found as a descendant of a process named ollama, because its own name changes with Ollama's
-# versions: ollama_llama_server, then `ollama runner`, since Ollama 0.30 llama-server. A runner whose server has ended is
-# found by these names. The shell itself reads /proc, because a host may have a thousand processes.
+# clock ticks. A runner is found as a descendant of `ollama serve`, because its own name changes with Ollama's versions:
+# ollama_llama_server, then `ollama runner`, since Ollama 0.30 …/lib/ollama/llama-server. A runner whose server has ended is
+# found by these names; so is one below the first process of a container, which adopts everybody's orphans.
+# The shell itself reads /proc, because a host may have a thousand processes.
 ollama_runners() {
   processes='' servers=' ' runners=' '
   for process in /proc/[0-9]*; do
@@ -80,11 +81,13 @@ ollama_runners() {
     [ $# -ge 13 ] || continue
     processes="$processes $number:$2:$((${12} + ${13}))"
     case $name in
-      llama-server | ollama_llama_se) runners="$runners$number " ;; # the kernel keeps 15 letters of a name
-      ollama | .ollama-wrapped)
-        servers="$servers$number "
-        case $(tr '\000' ' ' <"$process/cmdline" 2>/dev/null) in
-          *ollama\ runner\ *) runners="$runners$number " ;;
+      ollama_llama_se) runners="$runners$number " ;; # the kernel keeps 15 letters of a name
+      llama-server | ollama | .ollama-wrapped)
+        # shellcheck disable=SC2046 # to be split: program and arguments
+        set -- $(tr '\000' ' ' <"$process/cmdline" 2>/dev/null)
+        case $name:$1:$2 in
+          llama-server:*/ollama/llama-server:* | *ollama*:*:runner) runners="$runners$number " ;;
+          *ollama*:*:serve | *ollama*:*:start) [ "$number" = 1 ] || servers="$servers$number " ;;
         esac
         ;;
     esac

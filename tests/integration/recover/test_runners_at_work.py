@@ -107,6 +107,34 @@ def test_the_server_itself_and_a_client_of_it_are_no_runners(tmp_path: Path) -> 
             client.kill()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["./llama-server", "busy"], ["./ollama", "launch", "busy"]],
+    ids=["a llama-server of its own", "what a client of Ollama has started"],
+)
+def test_what_ollamas_server_has_not_started_is_no_runner(tmp_path: Path, words: list[str]) -> None:
+    for name in ("llama-server", "ollama"):
+        (tmp_path / name).symlink_to("/bin/bash")
+    (tmp_path / "busy").write_text(BUSY)
+    (tmp_path / "launch").write_text('sh "$1" & wait')
+    with subprocess.Popen(words, cwd=tmp_path, start_new_session=True) as process:
+        try:
+            assert said("sh", "-c", LOOK) == ""
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a process namespace")
+def test_an_orphan_that_a_containers_first_process_has_adopted_is_no_runner(tmp_path: Path) -> None:
+    (tmp_path / "ollama").symlink_to("/bin/bash")
+    (tmp_path / "busy").write_text(BUSY)
+    (tmp_path / "look").write_text(LOOK)
+    (tmp_path / "serve").write_text("(sh busy & exec true); sleep 0.2; sh look; kill -9 -1")
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "./ollama", "serve"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    assert "at work" not in done.stdout
+
+
 def test_a_runner_whose_server_has_ended_is_seen(shell: list[str], runner: "subprocess.Popen[bytes]") -> None:
     assert said(*shell, "-c", LOOK) == "gpu-mesh: at work"
 

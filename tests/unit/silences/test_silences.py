@@ -180,7 +180,7 @@ def test_a_duration_is_read_as_people_write_it(text: str, seconds: float) -> Non
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("2", "'2' has no unit; write 2s, 2m or 2h"),
+        ("2", "'2' has no unit; write 2m or 2h"),
         ("soon", "'soon' is no duration; write it such as 90s, 5min, 1h30m or 1d"),
         ("", "'' is no duration; write it such as 90s, 5min, 1h30m or 1d"),
         ("-2h", "'-2h' is no duration; write it such as 90s, 5min, 1h30m or 1d"),

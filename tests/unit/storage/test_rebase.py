@@ -110,6 +110,30 @@ def test_how_long_something_has_lasted_stays_as_it_was(back: float) -> None:
     )
 
 
+def test_the_order_of_events_stays_where_only_some_of_them_lie_ahead() -> None:
+    tried = Attempt(NOW - 2700, Action.RESTART_OLLAMA, Outcome.DECLINED)
+    first = NodeState(incident_since=NOW - 5400, last_check=NOW, recovery=NodeRecovery(attempts=(tried,)))
+    second = NodeState(incident_since=NOW - 2400, last_check=NOW)
+    state = State(nodes={"a": first, "b": second})
+    rebase(state, NOW - 3600)
+    a, b = state.nodes["a"], state.nodes["b"]
+    assert a.incident_since <= a.recovery.attempts[0].at <= b.incident_since <= a.last_check == NOW - 3600
+
+
+def test_a_time_that_is_far_ahead_takes_none_along_that_is_a_little_ahead() -> None:
+    absurd = NodeState(last_check=NOW + 3650 * DAY)
+    ahead = NodeState(failing_since=NOW + 3000, last_check=NOW + 3000, first_check=NOW - 60)
+    state = State(nodes={"a": absurd, "b": ahead})
+    rebase(state, NOW)
+    assert NOW - 60 <= state.nodes["b"].failing_since <= NOW
+
+
+def test_a_check_takes_nothing_for_newer_than_its_beginning_where_the_clock_was_set_back() -> None:
+    state = State(nodes={"a": NodeState(last_check=NOW)})
+    rebase(state, NOW - DAY, NOW - DAY - 10)
+    assert state.nodes["a"].last_check == NOW - DAY - 10
+
+
 def test_what_is_meant_to_lie_ahead_stays_and_so_does_a_claim() -> None:
     claim = Claim(NOW, NOW + 300, 4711, Action.RESTART_OLLAMA)
     state = State(

@@ -169,6 +169,16 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_names_it(tmp_path: Path) 
         pass
 
 
+def test_what_another_process_noted_after_the_caller_read_its_clock_is_not_taken_for_the_future(
+    file: StateFile,
+) -> None:
+    long_ago = time.time() - 100
+    with file.update(time.time()) as state:
+        state.nodes["n"] = NodeState(last_check=time.time())
+    with file.update(long_ago) as state:
+        assert state.nodes["n"].last_check > long_ago + 50
+
+
 def test_several_processes_that_write_at_once_lose_nothing(file: StateFile, tmp_path: Path) -> None:
     adders = [subprocess.Popen([*ADD, tmp_path / "state", "50"]) for _ in range(3)]
     assert [adder.wait(60) for adder in adders] == [0, 0, 0]
