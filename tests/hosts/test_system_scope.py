@@ -47,9 +47,16 @@ class Mesh:
         return at()
 
     def await_quiet(self) -> None:
-        """Wait until nothing is being sent: Apprise pauses between two mails, and what waits is merged."""
-        state = "systemctl show gpu-mesh-deliver -p ActiveState --value"
-        machines.await_that(lambda: self.monitor.out(state) == "inactive", 60, "all is delivered")
+        """Wait until nothing is being repaired or sent.
+
+        A repair of the fault before would mend the next one, too; and Apprise pauses between two mails, so
+        that what waits is merged.
+        """
+        for unit in ("recover", "deliver"):
+            state = f"systemctl show gpu-mesh-{unit} -p ActiveState --value"
+            machines.await_that(
+                lambda state=state: self.monitor.out(state) == "inactive", 120, f"gpu-mesh-{unit} has ended"
+            )
 
 
 @pytest.fixture(scope="module")
