@@ -1,7 +1,6 @@
 """Lists the causes: each with its verdict, the action that helps, its words and the next step. Values only.
 
-One row for each cause. A new failure mode is a row here, its recognition in diagnosis/diagnose.py, and a row
-in their tests.
+One row for each cause. docs/architecture.md ("A cause") says what else a new one needs.
 """
 
 from enum import StrEnum
