@@ -28,6 +28,7 @@ _DIRECT = {
     Fault.CONNECT_TIMEOUT: Cause.TIMEOUT,
     Fault.READ_TIMEOUT: Cause.TIMEOUT,
     Fault.TLS: Cause.TLS,
+    Fault.NO_TLS: Cause.NO_TLS,
     Fault.RESET: Cause.HTTP_ERROR,
     Fault.CLOSED: Cause.HTTP_ERROR,
     Fault.REDIRECT: Cause.NOT_OLLAMA,
@@ -96,10 +97,13 @@ def _failed(node: Node, reply: Reply, fault: Fault) -> Diagnosis:
 def _cause_of_status(status: int) -> Cause:
     """Return the cause of an HTTP error. Only a server's own failure (5xx) is one that a restart helps.
 
-    401 and 403 come from a proxy that denies access; 404 and the like from a server that is not Ollama.
+    401 and 403 come from a proxy that denies access, 429 from one that limits requests; 404 and the like from
+    a server that is not Ollama.
     """
     if status in (401, 403):
         return Cause.FORBIDDEN
+    if status == 429:
+        return Cause.RATE_LIMITED
     return Cause.HTTP_ERROR if status >= 500 else Cause.NOT_OLLAMA
 
 
@@ -173,7 +177,6 @@ def _because(cause: Cause, node: Node, number: str) -> Diagnosis:
 def _filled(template: str, node: Node) -> str:
     tunnel = node.tunnel
     host = tunnel.host if tunnel else "the monitor" if node.on_monitor else node.key
-    port = tunnel.local_port if tunnel else node.url.rpartition(":")[2]
     unit, log = _SERVICE[node.recovery]
     return template.format(
         node=node.key,
@@ -186,7 +189,7 @@ def _filled(template: str, node: Node) -> str:
             else f"journalctl -u gpu-mesh-tunnel@{node.key}"
         ),
         host=host,
-        port=port,
+        port=node.tunnel.local_port if node.tunnel else node.port,
     )
 
 

@@ -36,7 +36,9 @@ class Cause(StrEnum):
     DNS = "dns"
     FORBIDDEN = "forbidden"
     NOT_OLLAMA = "not_ollama"
+    RATE_LIMITED = "rate_limited"
     TLS = "tls"
+    NO_TLS = "no_tls"
     MISCONFIGURED = "misconfigured"
     MONITOR = "monitor"
     BUSY = "busy"
@@ -140,11 +142,23 @@ CAUSES: dict[Cause, CauseFacts] = {
         "The answer is not Ollama's",
         "check mesh_node_url of {node} and the proxy in front of it",
     ),
+    Cause.RATE_LIMITED: CauseFacts(
+        Verdict.FAILED,
+        _NOTHING,
+        "Requests are limited",
+        "let the proxy in front of {node} pass two requests of the monitor at each check",
+    ),
     Cause.TLS: CauseFacts(
         Verdict.FAILED,
         _NOTHING,
         "TLS error",
         "renew the certificate of {url}, or name its CA in mesh_node_ca_file",
+    ),
+    Cause.NO_TLS: CauseFacts(
+        Verdict.FAILED,
+        _NOTHING,
+        "No TLS at port {port}",
+        "begin mesh_node_url of {node} with http:// instead of https://, or correct its port",
     ),
     Cause.MISCONFIGURED: CauseFacts(
         Verdict.FAILED, _NOTHING, "The probe cannot be sent", "correct mesh_node_* of {node} in the inventory"

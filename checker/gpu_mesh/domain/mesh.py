@@ -94,6 +94,12 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     on_monitor: bool = False  # reached over loopback and recovered over a local connection
 
     @property
+    def port(self) -> int:
+        """The TCP port at which the monitor reaches it."""
+        at = urlsplit(self.url)
+        return at.port or (443 if at.scheme == "https" else 80)
+
+    @property
     def machine(self) -> str:
         """The machine on which Ollama runs, and on which a recovery acts: its address or name."""
         if self.on_monitor:

@@ -13,7 +13,8 @@ class Fault(StrEnum):
     REFUSED = "refused"  # connection refused
     NO_ROUTE = "no_route"  # host or network unreachable
     CONNECT_TIMEOUT = "connect_timeout"  # no connection within the deadline
-    TLS = "tls"  # certificate expired, unknown CA, wrong name, no TLS at all
+    TLS = "tls"  # certificate expired, unknown CA, wrong name
+    NO_TLS = "no_tls"  # what answers does not speak TLS
     READ_TIMEOUT = "read_timeout"  # connected, but no complete answer within the deadline
     RESET = "reset"  # connection reset
     CLOSED = "closed"  # closed without an answer, or in the middle of one

@@ -67,7 +67,7 @@ def first_rung(node: Node, known: NodeState) -> Rung:
     return Rung(CAUSES[probed].action)
 
 
-_ANOTHER_PROCESS_MAY_ANSWER = (Cause.NOT_OLLAMA, Cause.FORBIDDEN, Cause.TLS)
+_ANOTHER_PROCESS_MAY_ANSWER = (Cause.NOT_OLLAMA, Cause.FORBIDDEN, Cause.RATE_LIMITED, Cause.TLS, Cause.NO_TLS)
 
 
 def step(node: Node, settings: Settings, known: NodeState) -> Step:

@@ -103,7 +103,7 @@ def fault_of(error: BaseException, seconds: float) -> tuple[Fault, str]:
             return fault, words.format(seconds=seconds)
     for link in links:
         if isinstance(link, ssl.SSLError):
-            return Fault.TLS, _tls_words(link)
+            return _tls_fault(link)
         if isinstance(link, OSError) and link.errno in _OUR_OWN:
             return Fault.MONITOR, os.strerror(link.errno or 0).lower()
         if isinstance(link, OSError) and link.errno in _CONNECT_FAULTS:
@@ -114,8 +114,8 @@ def fault_of(error: BaseException, seconds: float) -> tuple[Fault, str]:
     return Fault.MONITOR, f"the probe broke: {type(error).__name__}"
 
 
-def _tls_words(error: ssl.SSLError) -> str:
+def _tls_fault(error: ssl.SSLError) -> tuple[Fault, str]:
     reason = error.reason or ""
     if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"):
-        return "no TLS at this port"
-    return reason.replace("_", " ").lower() or "the handshake failed"
+        return Fault.NO_TLS, ""
+    return Fault.TLS, reason.replace("_", " ").lower() or "the handshake failed"

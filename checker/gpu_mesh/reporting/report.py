@@ -155,7 +155,7 @@ def _node(
         node=node.key,
         name=node.name,
         url=node.url,
-        port=port(node),
+        port=node.port,
         tunnel=node.tunnel is not None,
         enabled=node.enabled,
         status=known.status,
@@ -213,10 +213,3 @@ def _reason(known: NodeState, decision: Decision | None) -> str:
     if known.status not in (Status.UNHEALTHY, Status.OFFLINE) or decision is None:
         return ""
     return decision.reason if decision.action is Action.NONE else ""
-
-
-def port(node: Node) -> int:
-    """Return the TCP port at which the node is reached."""
-    scheme, _, rest = node.url.partition("://")
-    number = rest.rpartition("]")[2].rpartition(":")[2]
-    return int(number) if number.isdigit() else 443 if scheme == "https" else 80

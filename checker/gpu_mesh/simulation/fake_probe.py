@@ -30,11 +30,13 @@ class Scenario(StrEnum):
     HTTP_401 = "http_401"
     HTTP_403 = "http_403"
     HTTP_404 = "http_404"
+    HTTP_429 = "http_429"
     HTML = "html"
     REDIRECT = "redirect"
     HUGE = "huge"
     DNS = "dns"
     TLS = "tls"
+    NO_TLS = "no_tls"
     NO_ROUTE = "no_route"
     UNUSABLE = "unusable"
     MONITOR = "monitor"
@@ -62,11 +64,13 @@ MEANING = {
     Scenario.HTTP_401: "HTTP 401",
     Scenario.HTTP_403: "HTTP 403",
     Scenario.HTTP_404: "HTTP 404",
+    Scenario.HTTP_429: "HTTP 429: a proxy that limits requests",
     Scenario.HTML: "A web page instead of Ollama's JSON",
     Scenario.REDIRECT: "A redirection to elsewhere",
     Scenario.HUGE: "An answer without end",
     Scenario.DNS: "The name does not resolve",
     Scenario.TLS: "The certificate has expired",
+    Scenario.NO_TLS: "The port does not speak TLS",
     Scenario.NO_ROUTE: "No route to the host",
     Scenario.UNUSABLE: "The request cannot even be sent: a CA or header file is unreadable",
     Scenario.MONITOR: "The monitor itself could not probe it: no sockets left",
@@ -127,6 +131,7 @@ _FAULTS = {
     Scenario.HUGE: (Fault.TOO_LARGE, "more bytes than any model list has"),
     Scenario.DNS: (Fault.DNS, "name or service not known"),
     Scenario.TLS: (Fault.TLS, "certificate has expired"),
+    Scenario.NO_TLS: (Fault.NO_TLS, ""),
     Scenario.NO_ROUTE: (Fault.NO_ROUTE, "no route to host"),
     Scenario.UNUSABLE: (Fault.UNUSABLE, "the CA file cannot be read"),
     Scenario.MONITOR: (Fault.MONITOR, "too many open files"),

@@ -232,7 +232,7 @@ def test_an_expired_certificate_is_named(standin, authority, ca_file):
 
 def test_a_port_without_tls_is_named(standin, ca_file):
     seen = probe(standin().url.replace("http:", "https:"), ca_file=ca_file)
-    assert (seen.tags.fault, seen.tags.detail) == (Fault.TLS, "no TLS at this port")
+    assert (seen.tags.fault, seen.tags.detail) == (Fault.NO_TLS, "")
 
 
 @pytest.mark.parametrize(

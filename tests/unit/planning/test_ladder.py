@@ -136,7 +136,9 @@ def test_an_impairment_that_a_restart_does_not_help_is_left_alone(cause: Cause) 
 BEHIND = replace(POD, name=GPU1.name)
 
 
-@pytest.mark.parametrize("cause", [Cause.NOT_OLLAMA, Cause.FORBIDDEN, Cause.TLS])
+@pytest.mark.parametrize(
+    "cause", [Cause.NOT_OLLAMA, Cause.FORBIDDEN, Cause.RATE_LIMITED, Cause.TLS, Cause.NO_TLS]
+)
 def test_where_a_stranger_may_hold_the_tunnels_port_a_look_is_taken(cause: Cause) -> None:
     assert decided(BEHIND, replace(DOWN, cause=cause))[0] is Action.REBUILD_TUNNEL
     assert decided(GPU1, replace(DOWN, cause=cause))[0] is Action.NONE

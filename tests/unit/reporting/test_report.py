@@ -11,7 +11,7 @@ from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.recovery import Attempt, Claim, Outcome
 from gpu_mesh.domain.state import NodeState, NodeStatistics, State, Tick
 from gpu_mesh.reporting import console
-from gpu_mesh.reporting.report import exit_status, port, recent_alerts, report
+from gpu_mesh.reporting.report import exit_status, recent_alerts, report
 
 LOCAL = plain("local", name="Local GPU", url="http://127.0.0.1:11434", on_monitor=True)
 ICELAND = behind("iceland", 8080, "gpu.example.net", name="Iceland")
@@ -216,4 +216,4 @@ def test_the_dashboard_shows_the_alerts_of_the_last_minutes_only() -> None:
     ],
 )
 def test_the_port_of_a_node(url: str, expected: int) -> None:
-    assert port(plain("n", url=url)) == expected
+    assert plain("n", url=url).port == expected
