@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
@@ -20,8 +20,8 @@ from apprise import plugins
 from apprise.config import ConfigBase
 from msgspec import Struct
 
-from gpu_mesh.delivery.apprise_entries import Entry, from_text, from_yaml, names_nobody
-from gpu_mesh.delivery.outbox import Target
+from gpu_mesh.delivery.apprise_entries import Entry, from_text, from_yaml, groups, names_nobody
+from gpu_mesh.delivery.outbox import Target, with_levels_of_groups
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text.sanitize import one_line
@@ -157,6 +157,7 @@ def _parse(path: Path, text: str, notes: tuple[str, ...]) -> Configuration:
         # It may be half written.
         empty = f"{path}: it names no URL; if no alert shall go anywhere, write: urls: []"
         return Configuration(path, problems=(empty,), notes=notes)
+    known_groups = groups(text, is_yaml=is_yaml) if entries else {}
     channels: list[Channel] = []
     more_notes: list[str] = []
     for entry in entries:
@@ -166,7 +167,8 @@ def _parse(path: Path, text: str, notes: tuple[str, ...]) -> Configuration:
             problems.append((entry.line, f"Apprise does not accept this entry{_because(reasons)}"))
             continue
         more_notes += [f"{place}: {reason}" for reason in (*reasons, *_misspelt_tags(entry.raw, service))]
-        channels.append(_channel(entry, service, place, [channel.target.id for channel in channels]))
+        taken = [channel.target.id for channel in channels]
+        channels.append(_channel(entry, service, place, taken, known_groups))
     return Configuration(
         path,
         tuple(channels),
@@ -223,7 +225,13 @@ def _options(raw: object) -> Iterator[str]:
             yield from _options(item)
 
 
-def _channel(entry: Entry, service: apprise.NotifyBase, place: str, taken: list[str]) -> Channel:
+def _channel(
+    entry: Entry,
+    service: apprise.NotifyBase,
+    place: str,
+    taken: list[str],
+    known_groups: Mapping[str, frozenset[str]],
+) -> Channel:
     service.optional = False  # a failure of an optional URL would count as delivered
     identity = json.dumps(_without_tags(entry.raw), sort_keys=True, default=str)
     target_id, occurrence = _hash(identity), 1
@@ -231,6 +239,7 @@ def _channel(entry: Entry, service: apprise.NotifyBase, place: str, taken: list[
         occurrence += 1
         target_id = _hash(f"{occurrence} {identity}")
     tags = frozenset(re.sub(r"^\d+:", "", str(tag)).lower() for tag in service.tags)  # "2:ops": a priority
+    tags = with_levels_of_groups(tags, known_groups)
     return Channel(Target(target_id, tags), _label(service), service, _secrets(entry.raw), place)
 
 

@@ -84,6 +84,44 @@ def from_yaml(text: str) -> tuple[list[Entry], list[Problem]]:
     return entries, problems
 
 
+def groups(text: str, *, is_yaml: bool) -> dict[str, frozenset[str]]:
+    """Return the groups of a configuration, each with its members, those of groups within it included.
+
+    Apprise gives a URL that has a member's tag the group's name as one more tag.
+    """
+    raw: list[tuple[object, object]] = []
+    if is_yaml:
+        whole = yaml.safe_load(text)
+        given = whole.get("groups") if isinstance(whole, dict) else None
+        for part in given if isinstance(given, list) else [given]:
+            raw += part.items() if isinstance(part, dict) else ()
+    else:
+        lines = (line.strip() for line in text.splitlines())
+        raw = [
+            (line.partition("=")[0], line.partition("=")[2])
+            for line in lines
+            if "=" in line and "://" not in line and line[0] not in "#;"
+        ]
+    known: dict[str, frozenset[str]] = {}
+    for name, members in raw:
+        for each in _tags(name):
+            known[each] = known.get(each, frozenset()) | _tags(members)
+    for _ in range(len(known)):  # a group may be a member of another one
+        known = {name: _without_groups(members, known) for name, members in known.items()}
+    return known
+
+
+def _without_groups(members: frozenset[str], known: dict[str, frozenset[str]]) -> frozenset[str]:
+    """Return members with each group among them replaced by its own members."""
+    return members.difference(known).union(*(known[each] for each in members if each in known))
+
+
+def _tags(value: object) -> frozenset[str]:
+    """Return the tags of a text such as ``a, b``, or of a list of them, in lower case."""
+    parts = value if isinstance(value, list) else [value]
+    return frozenset(tag.lower() for part in parts for tag in re.split(r"[\s,]+", str(part or "")) if tag)
+
+
 def names_nobody(text: str) -> bool:
     """Return whether a YAML configuration that ``from_yaml`` has read has an empty ``urls`` on purpose."""
     whole = yaml.safe_load(text)

@@ -5,7 +5,7 @@ tags only, so the state never contains one. An outcome is recorded by the alert'
 may have changed since the attempt began.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from msgspec import Struct
@@ -67,6 +67,23 @@ def wants(tags: frozenset[str], level: Level, alert_tags: Iterable[str]) -> bool
     others = lowered - LEVEL_TAGS
     shared = {tag.lower() for tag in alert_tags}
     return level.value in levels and (not others or not shared or bool(others & shared))
+
+
+def with_levels_of_groups(tags: frozenset[str], groups: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """Return a URL's tags without the groups of Apprise that gather levels alone: those are no tags of nodes.
+
+    Apprise adds such a group to a URL that has one of its levels; that URL keeps its own. A URL that names
+    the group itself gets the group's levels.
+
+    Args:
+        tags: of the URL.
+        groups: of the configuration, each with its members.
+    """
+    of_levels = {name for name, members in groups.items() if members and members <= LEVEL_TAGS} - LEVEL_TAGS
+    own = tags - of_levels
+    if own & LEVEL_TAGS:
+        return own
+    return own.union(*(groups[name] for name in tags & of_levels))
 
 
 def retry_delay(attempts: int) -> float:
