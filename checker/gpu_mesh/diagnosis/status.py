@@ -8,7 +8,7 @@ from gpu_mesh.domain.causes import Cause, Diagnosis
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Observation, expiries, has_moved
-from gpu_mesh.domain.state import NodeRecovery, NodeState
+from gpu_mesh.domain.state import NodeAlerting, NodeRecovery, NodeState
 
 ATTEMPTS_REMEMBERED = 3600.0
 """Seconds for which the recoveries of a closed incident still count."""
@@ -64,6 +64,32 @@ def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Dia
         statistics=uptime.count(before.statistics, diagnosis.verdict, seen.at),
     )
     return state if failed else _with_answer(state, before, seen, diagnosis)
+
+
+def anew(known: NodeState) -> NodeState:
+    """Return the state of a node whose watching has ended, for the day when it begins again.
+
+    Its status, failures, incident and what people heard of it are over. Its score, its success rate and its
+    latest attempts stay, and a recovery under way keeps its claim.
+    """
+    return replace(
+        known,
+        status=Status.UNKNOWN,
+        since=0.0,
+        verdict=None,
+        cause=None,
+        refined_from=None,
+        detail="",
+        cause_since=0.0,
+        failures=0,
+        failing_since=0.0,
+        served=0,
+        impaired=0,
+        incident_since=0.0,
+        loading_since=0.0,
+        alerting=NodeAlerting(),
+        recovery=replace(known.recovery, called_at=0.0),
+    )
 
 
 def _cause_since(before: NodeState, probed: Cause | None, now: float) -> float:

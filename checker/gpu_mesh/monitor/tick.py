@@ -11,11 +11,16 @@ from gpu_mesh.alerting import merging, monitor_alerts
 from gpu_mesh.alerting.monitor_alerts import note_offline, note_unprobed
 from gpu_mesh.alerting.node_alerts import announce
 from gpu_mesh.diagnosis.evaluate import Transition, apply_observation
+from gpu_mesh.diagnosis.status import anew
+from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.observation import Fault, Observation
 from gpu_mesh.domain.state import State, Tick
 from gpu_mesh.recovery import brake, lifecycle
 from gpu_mesh.silences import silences
+
+GONE = 3600.0
+"""Seconds after which a node that left the inventory begins anew when it is back: it did not only blink."""
 
 REMEMBERED = 86400.0
 """Seconds for which a node that left the inventory is remembered."""
@@ -70,6 +75,7 @@ def apply(state: State, mesh: Mesh, check: MeshObservation, began: float, now: f
     state.silences = silences.remembered(state.silences, now)
     brake.update(state, mesh, now)
     announce(state, mesh, now)
+    _let_removed_begin_anew(state, mesh, now)
     lifecycle.call_for_help(state, mesh, now)
     if len(unprobed) < len(nodes) or not nodes:  # else no node was watched, and the state becomes stale
         state.tick = Tick(began, now - began, mesh.settings.check_interval)
@@ -83,6 +89,20 @@ def _is_outdated(state: State, seen: Observation, now: float) -> bool:
     """
     known = state.nodes.get(seen.node)
     return known is not None and seen.at < known.last_check <= now
+
+
+def _let_removed_begin_anew(state: State, mesh: Mesh, now: float) -> None:
+    """End the incident of a node that is disabled, or has left the inventory for longer than an edit takes.
+
+    Otherwise its first failed check, perhaps while it boots, would be its sixth in a row. People who believe
+    that it fails are told first that it is no longer watched, which may wait for the end of a silence.
+    """
+    described = {node.key: node for node in mesh.nodes}
+    for key, known in state.nodes.items():
+        node = described.get(key)
+        over = not node.enabled if node else now - known.last_check >= GONE
+        if over and known.status is not Status.UNKNOWN and not known.alerting.notified:
+            state.nodes[key] = anew(known)
 
 
 def _forget_removed(state: State, mesh: Mesh, now: float) -> None:

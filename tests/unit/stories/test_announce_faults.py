@@ -109,6 +109,33 @@ def test_a_node_of_which_nothing_was_told_leaves_without_a_word() -> None:
     assert story.goes(a=".") == []
 
 
+def test_a_node_that_is_enabled_again_walks_its_thresholds_anew_and_keeps_its_score() -> None:
+    story = Story(plain("a"))
+    story.goes(a=".xxxxx")
+    before = story.state.nodes["a"]
+    enabled, story.mesh = story.mesh, Mesh((replace(plain("a"), enabled=False),), story.mesh.settings)
+    assert levels(story.goes(a="..")) == ["7 [INFO] A"]
+    assert story.state.nodes["a"].statistics == before.statistics
+    story.mesh = enabled
+    assert story.goes(a="xxx") == [
+        "9 [WARNING] A: degraded: Timeout (10s)",
+        "11 [ERROR] A: unhealthy after 3 failures: Timeout (10s)",
+    ]
+
+
+@pytest.mark.parametrize(("checks", "first"), [(2, "CRITICAL"), (125, "WARNING")])
+def test_a_node_that_is_back_in_the_inventory_goes_on_after_a_blink_and_begins_anew_after_an_hour(
+    checks: int, first: str
+) -> None:
+    story = Story(plain("a"), plain("b"))
+    story.goes(a=".xxxxx", b="." * 6)
+    both, story.mesh = story.mesh, Mesh((plain("b"),), story.mesh.settings)
+    story.goes(b="." * checks)
+    story.mesh = both
+    (told,) = story.goes(a="x", b=".")
+    assert f"[{first}] A" in told
+
+
 def test_a_node_that_is_disabled_in_its_silence_is_told_of_when_that_ends() -> None:
     story = Story(plain("a"))
     story.goes(a=".xx")
