@@ -54,7 +54,7 @@ def test_a_story_as_json_tells_the_same(tmp_path: Path, trace: Path) -> None:
     assert (recovery["node"], recovery["outcome"], recovery["finding"], recovery["seconds"]) == (
         "gpu1", "recovered", "silent_on_its_host", 8.0,
     )  # fmt: skip
-    assert (told["schema"], told["counts"]["repairs"], told["unmet"]) == (1, {"gpu1": 1}, [])
+    assert (told["schema"], told["counts"]["repairs"], told["unmet"]) == (2, {"gpu1": 1}, [])
 
 
 def test_a_trace_without_nodes_takes_those_of_the_inventory(tmp_path: Path) -> None:
