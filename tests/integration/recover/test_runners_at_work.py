@@ -77,7 +77,7 @@ def test_the_runner_of_each_generation_of_ollama_is_seen_to_generate(
 ) -> None:
     with tree(tmp_path, generation, BUSY) as server:
         try:
-            assert eventually(lambda: said(*shell, "-c", f"{FUNCTIONS}\nollama_runners") != "")
+            assert eventually(lambda: said(*shell, "-c", f"{FUNCTIONS}\nrunner_ticks") not in ("", "0"))
             assert said(*shell, "-c", LOOK) == "gpu-mesh: at work"
         finally:
             os.killpg(server.pid, signal.SIGKILL)
