@@ -248,11 +248,10 @@ def test_a_cache_in_use_grows_no_older_than_a_day(paths: Paths) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "mode"),
     [
-        ("mesh.sh", SCRIPT, 0o755),
-        ("mesh.yml", LOOKUP, 0o644),
-        ("mesh.yml", LOOKUP.replace("lookup(", "lookup ("), 0o644),
+        pytest.param("mesh.sh", SCRIPT, 0o755, id="script"),
+        pytest.param("mesh.yml", LOOKUP, 0o644, id="lookup"),
+        soak("mesh.yml", LOOKUP.replace("lookup(", "lookup ("), 0o644, name="lookup with a space"),
     ],
-    ids=["script", "lookup", "lookup with a space"],
 )
 def test_what_changes_unseen_is_read_again_after_a_time(
     name: str, text: str, mode: int, paths: Paths

@@ -9,6 +9,7 @@ import pytest
 
 from gpu_mesh.cli.commands import COMMANDS
 from gpu_mesh.standin.server import free_port
+from marks import soak
 
 
 def at_a_terminal(site, *words):
@@ -59,17 +60,19 @@ def tried(site):
 @pytest.mark.parametrize(
     ("failing", "settings", "first", "reason"),
     [
-        (1, {}, silenced, "silenced by "),
-        (3, {"recovery_brake": 50}, lambda site: None, "too many nodes fail at once; "),
-        (1, {}, tried, "next attempt in "),
-        (
+        pytest.param(1, {}, silenced, "silenced by ", id="a silence"),
+        pytest.param(
+            3, {"recovery_brake": 50}, lambda site: None, "too many nodes fail at once; ", id="the brake"
+        ),
+        pytest.param(1, {}, tried, "next attempt in ", id="a wait"),
+        soak(
             1,
             {"recovery_max_attempts": 1},
             tried,
             "1 of 1 attempts made: needs a person, the next attempt is due at ",
+            name="the end of the ladder",
         ),
     ],
-    ids=["a silence", "the brake", "a wait", "the end of the ladder"],
 )
 def test_a_recovery_that_is_held_back_says_why_at_a_terminal_and_is_quiet_elsewhere(
     site, standin, failing, settings, first, reason

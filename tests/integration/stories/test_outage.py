@@ -18,6 +18,7 @@ from gpu_mesh.recovery.values import Job, Verification
 from gpu_mesh.standin.server import Standin, free_port
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
+from marks import soak
 from receivers import Hook, Mail, Mood
 from sites import Site
 
@@ -123,7 +124,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", ["it is back after the mail server", soak("it is back before the mail server")]
+)
 def test_the_host_of_three_tunnels_dies_while_the_mail_server_is_down_for_an_hour(
     story: Story, case: str, record_property: Callable[[str, object], None]
 ) -> None:
