@@ -9,8 +9,9 @@ from contextlib import suppress
 import pytest
 
 from gpu_mesh.domain.mesh import Node
+from gpu_mesh.domain.model_name import LONGEST
 from gpu_mesh.domain.observation import Fault, LoadedModel
-from gpu_mesh.probe.ollama import ask_none, observe
+from gpu_mesh.probe.ollama import MAX_MODELS, ask_none, observe
 
 TIMEOUT = 1.2  # seconds
 
@@ -199,11 +200,11 @@ def test_an_empty_list_in_any_spelling_is_no_fault(scripted, models):
 def test_names_are_cleaned_shortened_and_limited_in_number(scripted):
     hostile = "\x1b]0;owned\x07\u202egood\u200b\n" + "x" * 1000
     seen = probe(
-        scripted(as_json({"models": [{"name": hostile}] + [{"model": f"m{n}"} for n in range(999)]}))
+        scripted(as_json({"models": [{"name": hostile}] + [{"model": f"m{n}"} for n in range(MAX_MODELS)]}))
     )
-    assert seen.models[0] == ("]0;owned good " + "x" * 1000)[:127] + "…"
+    assert seen.models[0] == ("]0;owned good " + "x" * 1000)[: LONGEST - 1] + "…"
     assert seen.models[1] == "m0"
-    assert len(seen.models) == 500
+    assert (len(seen.models), seen.models_cut) == (MAX_MODELS, True)
 
 
 def test_a_header_from_the_node_is_cleaned_before_it_becomes_a_detail(scripted):
@@ -252,7 +253,8 @@ def test_no_part_of_an_answer_is_without_a_limit(scripted, answer):
 
 def test_a_long_but_honest_list_is_read(scripted):
     models = [{"name": f"model-{n}", "details": {"families": ["llama"]}} for n in range(5000)]
-    assert len(probe(scripted(as_json({"models": models}))).models) == 500
+    seen = probe(scripted(as_json({"models": models})))
+    assert (len(seen.models), seen.models_cut) == (5000, False)
 
 
 def test_a_chunked_answer_is_read(scripted):
