@@ -68,15 +68,9 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
             alerts.queue(state, alert)
             notified = _notified(known, change, tuple(inhibits.get(node.key, ())), now)
         by = by if muted_for is Muted.DEPENDENCY else ""
-        if (known.alerting.muted_for, known.alerting.inhibited_by, known.alerting.notified) != (
-            muted_for,
-            by,
-            notified,
-        ):
-            state.nodes[node.key] = replace(
-                known,
-                alerting=replace(known.alerting, muted_for=muted_for, inhibited_by=by, notified=notified),
-            )
+        alerting = replace(known.alerting, muted_for=muted_for, inhibited_by=by, notified=notified)
+        if alerting != known.alerting:
+            state.nodes[node.key] = replace(known, alerting=alerting)
 
 
 def due(known: NodeState, settings: Settings, now: float) -> Change | None:
