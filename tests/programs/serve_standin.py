@@ -4,10 +4,10 @@ import functools
 import ssl
 import sys
 
-from gpu_mesh.standin import server
+from gpu_mesh.standin import __main__ as command
 
 if sys.argv[1]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(f"/etc/standin/{sys.argv[1]}.pem")
-    server.Standin = functools.partial(server.Standin, tls=context)
-server.main(sys.argv[2:])
+    command.Standin = functools.partial(command.Standin, tls=context)
+command.main(sys.argv[2:])
