@@ -4,6 +4,8 @@ A probe sees a node only from outside: it cannot tell an Ollama that is not expo
 run, since both refuse connections. A look on the host refines such causes later (planning/findings.py).
 """
 
+import shlex
+
 from gpu_mesh.domain.causes import CAUSES, Cause, Diagnosis
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Node, RecoveryKind
@@ -189,6 +191,7 @@ def _filled(template: str, node: Node) -> str:
             else f"journalctl -u gpu-mesh-tunnel@{node.key}"
         ),
         host=host,
+        known_host=shlex.quote(node.known_host),
         port=node.tunnel.local_port if node.tunnel else node.port,
     )
 

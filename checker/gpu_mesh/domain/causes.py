@@ -55,7 +55,7 @@ class CauseFacts(Struct, frozen=True):
     verdict: Verdict
     action: Action
     words: str  # what is wrong, as the start of a sentence
-    # What a person can do. It may contain {node}, {url}, {unit}, {log}, {tunnel_log}, {host}, {port}.
+    # What a person can do. It may contain {node}, {url}, {unit}, {log}, {tunnel_log}, {host}, {port}, {known_host}.
     next_step: str
     tries: int = 0  # attempts within a day; 0: as many as the settings say
 
@@ -122,7 +122,7 @@ CAUSES: dict[Cause, CauseFacts] = {
         Verdict.FAILED,
         _NOTHING,
         "ssh answers, but the login fails",
-        "try it by hand: ansible -m ping {node}; if the host key changed on purpose: ssh-keygen -R {host}",
+        "try it by hand: ansible -m ping {node}; if the host key changed on purpose: ssh-keygen -R {known_host}",
     ),
     Cause.DNS: CauseFacts(
         Verdict.FAILED,

@@ -91,6 +91,8 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     recovery_playbooks: dict[str, str] = {}  # the operator's own: absolute paths, by cause or LAST_RUNG
     maintenance: tuple[Window, ...] = ()
     tunnel: Tunnel | None = None
+    ssh_host: str = ""  # the address with which recovery logs in; "": its key
+    ssh_port: int = 22
     on_monitor: bool = False  # reached over loopback and recovered over a local connection
 
     @property
@@ -98,6 +100,12 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
         """The TCP port at which the monitor reaches it."""
         at = urlsplit(self.url)
         return at.port or (443 if at.scheme == "https" else 80)
+
+    @property
+    def known_host(self) -> str:
+        """The name under which ssh's file of known hosts has the node's key."""
+        host = self.ssh_host or self.key
+        return host if self.ssh_port == 22 else f"[{host}]:{self.ssh_port}"
 
     @property
     def machine(self) -> str:

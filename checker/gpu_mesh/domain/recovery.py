@@ -25,6 +25,7 @@ class Finding(StrEnum):
     LEASED = "leased"  # another monitor or a person repairs it, or has just done so
     CANNOT_LEASE = "cannot_lease"  # the folder of leases on the host is unsafe or full
     HOST_DOWN = "host_down"  # ssh does not connect
+    NO_SSH = "no_ssh"  # its ssh port refuses: the host is up, but nobody can log in
     NO_ACCESS = "no_access"  # ssh connects, but the login or the host key fails
 
 

@@ -20,6 +20,9 @@ _HOST_DOWN = re.compile(
 )
 """What ssh says when it cannot connect at all. Its other messages come after a connection."""
 
+_NO_SSH = re.compile(r"ssh: connect to host .*: connection refused", re.IGNORECASE)
+"""What ssh says when the host itself answers that nothing listens at its port: the host is up."""
+
 _TELLING = re.compile(
     r"permission denied|verification failed|too many auth|unprotected private|unable to negotiate",
     re.IGNORECASE,
@@ -89,8 +92,8 @@ def read_result(
         elif event["event"] == "runner_on_unreachable":
             unreachable, words = True, _words(data)
             contacted = _delegate(data) or contacted
-            finding = Finding.HOST_DOWN if _HOST_DOWN.search(words) else Finding.NO_ACCESS
             reason = _ssh_reason(words)
+            finding = _unreachable(words, reason)
         elif not data.get("ignore_errors"):
             reason = plain(_words(data))
     artifacts = stats.get("artifact_data") or artifacts
@@ -133,6 +136,13 @@ def _words(data: dict[str, Any]) -> str:
         if words and words != "non-zero return code":
             return words
     return f"the task «{data.get('task')}» failed"
+
+
+def _unreachable(words: str, reason: str) -> Finding:
+    """Return why ssh could not be used: all that it said, and the line of it that matters."""
+    if _NO_SSH.search(reason):
+        return Finding.NO_SSH
+    return Finding.HOST_DOWN if _HOST_DOWN.search(words) else Finding.NO_ACCESS
 
 
 def _ssh_reason(words: str) -> str:

@@ -104,6 +104,14 @@ class _Host:
         """Return address and port for ssh. Machines behind forwarded ports share an address, not a port."""
         return self.address(), self.plain("ansible_port") or str(_SSH_PORT)
 
+    def ssh_port(self) -> int:
+        """Return the port of the node's ssh; a wrong one is blamed, and 22 is returned."""
+        given = self.plain("ansible_port") or str(_SSH_PORT)
+        if given.isdecimal() and 0 < int(given) < 65536:
+            return int(given)
+        self.blame("ansible_port", f"must be a port from 1 to 65535, not {quoted(given)}")
+        return _SSH_PORT
+
     def is_local(self) -> bool:
         return self.plain("ansible_connection").removeprefix("ansible.builtin.") == "local"
 
@@ -191,6 +199,8 @@ def _node(host: _Host, monitor: _Host | None) -> Node:
         name=given.pop("name", host.key),
         groups=tuple(sorted(set(host.raw.groups) - _OF_ALL_HOSTS)),
         tunnel=tunnel,
+        ssh_host=host.address() if host.address() != host.key else "",
+        ssh_port=host.ssh_port(),
         on_monitor=on_monitor,
         **given,
     )

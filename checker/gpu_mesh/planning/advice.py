@@ -67,6 +67,8 @@ _NEXT_STEP = {
     Finding.UNIT_DISABLED: "if it should run: systemctl enable --now {unit} on the host of {node}; "
     "if not: mesh_node_enabled: false",
     Finding.UNIT_MISSING: "correct mesh_node_recovery or mesh_node_unit of {node}",
+    Finding.NO_SSH: "start the ssh server of {node}, or correct its ansible_port: "
+    "no repair is possible without an ssh server",
     Finding.CANNOT_LOOK: "install curl on the host of {node}",
     Finding.AT_WORK: "wait: recovery tries again later; or restart {unit} by hand now",
     Finding.LEASED: "wait, and see whether that helps: gpu-mesh status; if nobody works on it any more: "

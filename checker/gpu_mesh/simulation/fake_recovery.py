@@ -81,6 +81,7 @@ def awaited(node: Node, action: Action) -> float:
 
 _UNREACHABLE = {
     Finding.HOST_DOWN: "ssh: connect to host {node} port 22: Connection timed out",
+    Finding.NO_SSH: "ssh: connect to host {node} port 22: Connection refused",
     Finding.NO_ACCESS: "Permission denied (publickey).",
 }
 """What ssh says; the playbooks have no words for it."""

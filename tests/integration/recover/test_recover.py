@@ -399,8 +399,8 @@ def test_a_host_that_is_lost_counts_as_an_attempt_only_once_it_may_have_been_tou
     world.failing()
     recover(world.site(replace(world.node(closed_port, "true"), on_monitor=False)))
     (attempt,) = world.known().recovery.attempts
-    assert (attempt.outcome, attempt.finding) == (outcome, "host_down")
-    assert world.known().cause is Cause.HOST_DOWN
+    assert (attempt.outcome, attempt.finding) == (outcome, "no_ssh")
+    assert world.known().cause is Cause.REFUSED
     assert "Connection refused" in world.alerts()[0].text
 
 

@@ -172,7 +172,7 @@ TUNNELLED = Node(
 COMMANDS = {
     Cause.REFUSED: ["journalctl -u ollama.service"],
     Cause.TUNNEL_PORT_TAKEN: ["ss -ltnp 'sport = :8080'"],
-    Cause.NO_ACCESS: ["ansible -m ping iceland", "ssh-keygen -R iceland.example"],
+    Cause.NO_ACCESS: ["ansible -m ping iceland", "ssh-keygen -R iceland"],
     Cause.CPU_FALLBACK: ["nvidia-smi"],
     Cause.FORBIDDEN: [],
     Cause.HOST_DOWN: [],

@@ -169,6 +169,21 @@ def test_the_next_step_names_the_log_of_what_runs_ollama_there(kind: RecoveryKin
     assert next_step(Cause.REFUSED, plain("v", recovery=kind)) == step
 
 
+@pytest.mark.parametrize(
+    ("address", "port", "command"),
+    [
+        ("", 22, "ssh-keygen -R v"),
+        ("192.0.2.7", 22, "ssh-keygen -R 192.0.2.7"),
+        ("192.0.2.7", 2222, "ssh-keygen -R '[192.0.2.7]:2222'"),
+        ("fd00::9", 22, "ssh-keygen -R fd00::9"),
+    ],
+)
+def test_a_changed_host_key_is_removed_under_the_name_by_which_ssh_knows_the_host(
+    address: str, port: int, command: str
+) -> None:
+    assert next_step(Cause.NO_ACCESS, plain("v", ssh_host=address, ssh_port=port)).endswith(f": {command}")
+
+
 def test_only_failed_and_lasting_troubles_that_a_restart_helps_have_an_action() -> None:
     helped = {cause for cause, facts in CAUSES.items() if facts.action != "none"}
     assert helped == {

@@ -52,6 +52,7 @@ def test_text_and_typed_values_mean_the_same(name: str) -> None:
             expected_models=("llama3:8b", "qwen3"),
             headers={"X-Site": "north"},
             groups=("mesh_nodes",),
+            ssh_host="192.0.2.7",
         ),
     )
 

@@ -17,7 +17,7 @@ PLAYBOOKS = ROOT / "playbooks/recovery"
 def test_each_finding_is_a_word_of_a_playbook() -> None:
     words = " ".join(path.read_text() for path in PLAYBOOKS.rglob("*.yml"))
     told = {finding for finding in Finding if re.search(rf"\b{finding.value}\b", words)}
-    by_ssh = {Finding.NONE, Finding.HOST_DOWN, Finding.NO_ACCESS}
+    by_ssh = {Finding.NONE, Finding.HOST_DOWN, Finding.NO_SSH, Finding.NO_ACCESS}
     assert told | by_ssh == set(Finding)
 
 
@@ -26,7 +26,7 @@ def test_a_port_that_a_stranger_holds_is_the_cause_whatever_the_probe_saw(cause:
     assert refine(POD, cause, Finding.PORT_TAKEN) is Cause.TUNNEL_PORT_TAKEN
 
 
-@pytest.mark.parametrize("finding", [Finding.LEASED, Finding.CANNOT_LEASE, Finding.PORT_IS_OURS])
+@pytest.mark.parametrize("finding", [Finding.LEASED, Finding.CANNOT_LEASE, Finding.PORT_IS_OURS, Finding.NO_SSH])
 def test_what_says_nothing_of_the_node_leaves_its_cause(finding: Finding) -> None:
     assert refine(POD, Cause.TUNNEL_STUCK, finding) is Cause.TUNNEL_STUCK
 

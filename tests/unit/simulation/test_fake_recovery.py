@@ -126,7 +126,7 @@ def test_what_a_look_at_the_port_found_is_said_in_the_playbooks_words(
 
 def test_the_simulator_has_words_for_whatever_the_playbooks_find() -> None:
     named = {*words("restart_ollama.yml"), *words("rebuild_tunnel.yml")}
-    assert named | {"leased", "cannot_lease"} | {"", "host_down", "no_access"} == {*Finding}
+    assert named | {"leased", "cannot_lease"} | {"", "host_down", "no_ssh", "no_access"} == {*Finding}
 
 
 def did(node: Node, action: Action) -> str:
