@@ -6,7 +6,14 @@ from checkout import ROOT
 from gpu_mesh.domain.mesh import Node, Settings, Tunnel
 from gpu_mesh.inventory.variables import VARIABLES, markdown
 
-DERIVED = {"key", "groups", "tunnel", "ssh_host", "ssh_port", "on_monitor"}  # a node's, from elsewhere in the inventory
+DERIVED = {
+    "key",
+    "groups",
+    "tunnel",
+    "ssh_host",
+    "ssh_port",
+    "on_monitor",
+}  # a node's, from elsewhere in the inventory
 
 
 def test_every_field_of_the_mesh_has_its_variable() -> None:

@@ -36,6 +36,8 @@ _DIRECT = {
     Fault.REDIRECT: Cause.NOT_OLLAMA,
     Fault.NOT_JSON: Cause.NOT_OLLAMA,
     Fault.TOO_LARGE: Cause.NOT_OLLAMA,
+    Fault.PROXY: Cause.PROXY,
+    Fault.BROKEN: Cause.MISCONFIGURED,
     Fault.UNUSABLE: Cause.MISCONFIGURED,
     Fault.MONITOR: Cause.MONITOR,
 }

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from gpu_mesh.diagnosis.diagnose import diagnose
 from gpu_mesh.diagnosis.status import next_status
+from gpu_mesh.domain.causes import CAUSES, Cause, Diagnosis
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Observation
 from gpu_mesh.domain.state import NodeState, State
@@ -31,6 +32,14 @@ def apply_observation(state: State, node: Node, seen: Observation) -> Transition
         seen: what the probe observed.
     """
     before = state.node(node.key)
-    after = next_status(node, before, seen, diagnose(node, seen, before))
+    after = next_status(node, before, seen, _judged(node, seen, before))
     state.nodes[node.key] = after
     return Transition(node, before, after)
+
+
+def _judged(node: Node, seen: Observation, before: NodeState) -> Diagnosis:
+    try:
+        return diagnose(node, seen, before)
+    except Exception as error:  # noqa: BLE001 - one node must never end the check of the others
+        facts = CAUSES[Cause.MISCONFIGURED]
+        return Diagnosis(facts.verdict, Cause.MISCONFIGURED, f"{facts.words} ({type(error).__name__})")

@@ -39,6 +39,7 @@ class Cause(StrEnum):
     RATE_LIMITED = "rate_limited"
     TLS = "tls"
     NO_TLS = "no_tls"
+    PROXY = "proxy"
     MISCONFIGURED = "misconfigured"
     MONITOR = "monitor"
     BUSY = "busy"
@@ -55,7 +56,8 @@ class CauseFacts(Struct, frozen=True):
     verdict: Verdict
     action: Action
     words: str  # what is wrong, as the start of a sentence
-    # What a person can do. It may contain {node}, {url}, {unit}, {log}, {tunnel_log}, {host}, {port}, {known_host}.
+    # What a person can do. It may contain {node}, {url}, {unit}, {log}, {tunnel_log}, {host}, {port}, and
+    # {known_host}: the name under which ssh has the host's key.
     next_step: str
     tries: int = 0  # attempts within a day; 0: as many as the settings say
 
@@ -122,7 +124,8 @@ CAUSES: dict[Cause, CauseFacts] = {
         Verdict.FAILED,
         _NOTHING,
         "ssh answers, but the login fails",
-        "try it by hand: ansible -m ping {node}; if the host key changed on purpose: ssh-keygen -R {known_host}",
+        "try it by hand: ansible -m ping {node}; if the host key changed on purpose: "
+        "ssh-keygen -R {known_host}",
     ),
     Cause.DNS: CauseFacts(
         Verdict.FAILED,
@@ -159,6 +162,13 @@ CAUSES: dict[Cause, CauseFacts] = {
         _NOTHING,
         "No TLS at port {port}",
         "begin mesh_node_url of {node} with http:// instead of https://, or correct its port",
+    ),
+    Cause.PROXY: CauseFacts(
+        Verdict.FAILED,
+        _NOTHING,
+        "The proxy that the monitor's environment names does not work",
+        "correct http_proxy and https_proxy on the monitor, name the host of {node} in no_proxy, "
+        "or set mesh_monitor_proxy_from_environment: false",
     ),
     Cause.MISCONFIGURED: CauseFacts(
         Verdict.FAILED, _NOTHING, "The probe cannot be sent", "correct mesh_node_* of {node} in the inventory"

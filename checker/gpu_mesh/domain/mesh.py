@@ -98,8 +98,11 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def port(self) -> int:
         """The TCP port at which the monitor reaches it."""
-        at = urlsplit(self.url)
-        return at.port or (443 if at.scheme == "https" else 80)
+        try:
+            given = urlsplit(self.url).port
+        except ValueError:  # one node's value must not stop what is done for all
+            given = None
+        return given or (443 if self.url.startswith("https:") else 80)
 
     @property
     def known_host(self) -> str:
@@ -113,7 +116,10 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
         if self.on_monitor:
             return "localhost"
         if self.tunnel is None:
-            return urlsplit(self.url).hostname or self.key
+            try:
+                return urlsplit(self.url).hostname or self.key
+            except ValueError:
+                return self.key
         behind = self.tunnel.remote_host not in ("127.0.0.1", "::1", "localhost")
         return self.tunnel.remote_host if behind else self.tunnel.host
 

@@ -23,6 +23,8 @@ class Fault(StrEnum):
     NOT_JSON = "not_json"  # 200, but broken JSON, HTML or a wrong shape
     TOO_LARGE = "too_large"  # more bytes than any model list has
     MONITOR = "monitor"  # the monitor's own problem (no sockets, no memory, a bug): no fact about the node
+    BROKEN = "broken"  # the probe raised an error: a value of this node's, unless every probe does
+    PROXY = "proxy"  # the proxy that the monitor's environment names does not let the request through
     UNUSABLE = "unusable"  # the request could not be sent: its CA or header file cannot be read
 
 

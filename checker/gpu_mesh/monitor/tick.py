@@ -6,6 +6,7 @@ Deterministic: changes only the state it is given; no IO, no clock.
 from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gpu_mesh.alerting import merging, monitor_alerts
 from gpu_mesh.alerting.monitor_alerts import note_offline, note_unprobed
@@ -59,7 +60,7 @@ def apply(state: State, mesh: Mesh, check: MeshObservation, began: float, now: f
         now: Unix seconds.
     """
     nodes = [node for node in mesh.nodes if node.enabled and node.key in check.observations]
-    seen = check.observations
+    seen = _blamed(check.observations)
     unprobed = {key: it.tags.detail for key, it in seen.items() if it.tags.fault is Fault.MONITOR}
     changes = tuple(
         apply_observation(state, node, seen[node.key])
@@ -80,6 +81,13 @@ def apply(state: State, mesh: Mesh, check: MeshObservation, began: float, now: f
     if len(unprobed) < len(nodes) or not nodes:  # else no node was watched, and the state becomes stale
         state.tick = Tick(began, now - began, mesh.settings.check_interval)
     return TickResult(changes, unprobed, merging.drop_superseded(state))
+
+
+def _blamed(seen: Mapping[str, Observation]) -> Mapping[str, Observation]:
+    """Say whose trouble it is where probes broke: a node's or, if those of all nodes did, the monitor's."""
+    if len(seen) < 2 or any(it.tags.fault not in (Fault.BROKEN, Fault.MONITOR) for it in seen.values()):
+        return seen
+    return {key: replace(it, tags=replace(it.tags, fault=Fault.MONITOR)) for key, it in seen.items()}
 
 
 def _is_outdated(state: State, seen: Observation, now: float) -> bool:

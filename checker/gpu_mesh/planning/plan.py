@@ -47,7 +47,7 @@ def plan(
             # What the probe of the node says cannot be trusted.
             decision = Decision(node.key, Action.NONE, "the monitor itself is offline", known.cause)
         else:
-            decision = decide(node, mesh.settings, known, now, force=force and bool(only))
+            decision = _decided(node, mesh.settings, known, now, force=force and bool(only))
         blocked = _blocked_by_mesh(node, state, at_work.get(node.machine, node.key), force=force)
         if not blocked and not (force and only):
             blocked = silences.against_recovery(state.silences, node, now)
@@ -55,6 +55,14 @@ def plan(
             decision = Decision(node.key, Action.NONE, blocked, known.cause)
         decisions.append(decision)
     return tuple(decisions)
+
+
+def _decided(node: Node, settings: Settings, known: NodeState, now: float, *, force: bool) -> Decision:
+    try:
+        return decide(node, settings, known, now, force=force)
+    except Exception as error:  # noqa: BLE001 - one node must never end what is done for the others
+        reason = f"its values cannot be used ({type(error).__name__}): gpu-mesh validate"
+        return Decision(node.key, Action.NONE, reason, known.cause)
 
 
 def _machines_at_work(mesh: Mesh, state: State, now: float) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from requests.exceptions import (
     InvalidHeader,
+    InvalidProxyURL,
     InvalidSchema,
     InvalidURL,
     MissingSchema,
@@ -15,6 +16,7 @@ from requests.exceptions import (
     RequestException,
 )
 from urllib3.exceptions import HTTPError
+from urllib3.exceptions import InvalidHeader as AnsweredInvalidHeader
 
 from gpu_mesh.domain.observation import Fault
 from gpu_mesh.probe.errors import GetError
@@ -69,6 +71,7 @@ def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseExceptio
 
 # What an exception means. The first row that matches any link of the chain wins; general types come last.
 _MEANINGS: tuple[tuple[type[BaseException], Fault, str], ...] = (
+    (InvalidProxyURL, Fault.PROXY, "its URL cannot be used"),
     *(
         (kind, Fault.UNUSABLE, "the URL cannot be used")
         for kind in (InvalidURL, InvalidSchema, MissingSchema)
@@ -82,8 +85,9 @@ _MEANINGS: tuple[tuple[type[BaseException], Fault, str], ...] = (
     (http.client.BadStatusLine, Fault.NOT_JSON, "the answer is not HTTP"),
     (http.client.UnknownProtocol, Fault.NOT_JSON, "the answer is not HTTP"),
     (http.client.IncompleteRead, Fault.CLOSED, "closed in the middle of an answer"),
+    (AnsweredInvalidHeader, Fault.NOT_JSON, "several Content-Length headers that differ"),
     (InvalidHeader, Fault.UNUSABLE, "a header has a name or value that HTTP does not allow"),
-    (ProxyError, Fault.UNUSABLE, "the proxy named in the environment does not let the probe through"),
+    (ProxyError, Fault.PROXY, "it does not let the probe through"),
 )
 _LAST_MEANINGS: tuple[tuple[type[BaseException], Fault, str], ...] = (
     (http.client.HTTPException, Fault.TOO_LARGE, "headers without end"),  # "got more than 100 headers"
@@ -111,7 +115,7 @@ def fault_of(error: BaseException, seconds: float) -> tuple[Fault, str]:
     for kind, fault, words in _LAST_MEANINGS:
         if any(isinstance(link, kind) for link in links):
             return fault, words
-    return Fault.MONITOR, f"the probe broke: {type(error).__name__}"
+    return Fault.BROKEN, f"the probe broke: {type(error).__name__}"
 
 
 def _tls_fault(error: ssl.SSLError) -> tuple[Fault, str]:

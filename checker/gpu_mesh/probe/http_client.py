@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from gpu_mesh.domain.observation import Fault
@@ -33,6 +34,7 @@ from gpu_mesh.probe.sockets import (
     system_resolve,
     too_large,
 )
+from gpu_mesh.text.sanitize import one_line
 
 MAX_HEADER_FILE = 2**13  # bytes
 _NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # of a header (RFC 9110, token)
@@ -59,7 +61,7 @@ class _Bounded(HTTPConnection):
             if self.proxy is None:
                 raise
             # The node is not to blame: the request never reached it.
-            raise GetError(Fault.UNUSABLE, f"the proxy {self.host}:{self.port}: {error.detail}") from None
+            raise GetError(Fault.PROXY, f"{self.host}:{self.port}: {error.detail}") from None
 
 
 class _BoundedTLS(_Bounded, HTTPSConnection):
@@ -155,6 +157,9 @@ class Session:
             **{name: header_value(name, value) for name, value in (headers or {}).items()},
         }
         self._proxies = get_environ_proxies(url) if trust_env else {}
+        if self._proxies:
+            _check_proxy(select_proxy(url, self._proxies) or "")
+        self.answered = False  # whether the node has answered a request, wholly or in part
         self._allowance = Allowance(seconds)
         self._adapter = _Adapter(self._allowance, resolve, ca_file)
 
@@ -195,6 +200,7 @@ class Session:
             response = self._adapter.send(
                 request, stream=True, timeout=self._allowance.left(), proxies=self._proxies
             )
+            self.answered = True
             with response:
                 return self._answer(response.status_code, response.headers, response.raw)
         except GetError:
@@ -214,6 +220,17 @@ class Session:
         if raw.length_remaining:  # urllib3 does not notice that a body ends early if read() has a size
             raise GetError(Fault.CLOSED, "closed in the middle of an answer")
         return Answer(status, body, headers.get("Date", ""), headers.get("Location", ""))
+
+
+def _check_proxy(proxy: str) -> None:
+    """Raise GetError if no request can go through the proxy. Its URL may hold a password: it is not shown."""
+    kind, separator, rest = proxy.partition("://")
+    if separator and kind.lower() not in ("http", "https"):
+        raise GetError(Fault.PROXY, f"its kind is {one_line(kind, 20)}; only http and https are used")
+    try:
+        _ = urlsplit(f"//{rest if separator else proxy}").port
+    except ValueError:
+        raise GetError(Fault.PROXY, "its URL cannot be used") from None
 
 
 def header_value(name: str, value: str) -> str:

@@ -114,10 +114,15 @@ def observe(
 
 
 def broken(error: Exception) -> Reply:
-    """Return the reply for a probe that raised an error: it says where, and does not blame the node."""
+    """Return the reply for a probe that raised an error: it says where, and whose trouble that is."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(last.filename).name}:{last.lineno}"
-    return Reply(Fault.MONITOR, detail=f"the probe broke: {type(error).__name__} in {place}")
+    fault = Fault.MONITOR if isinstance(error, _OF_THE_MONITOR) else Fault.BROKEN
+    return Reply(fault, detail=f"the probe broke: {type(error).__name__} in {place}")
+
+
+_OF_THE_MONITOR = (MemoryError, OSError, RuntimeError, ImportError)
+"""No memory, no files, no thread, a broken installation. Any other error is of a value of the node."""
 
 
 def _observe(
@@ -131,17 +136,28 @@ def _observe(
         trust_env=trust_env,
         resolve=resolve,
     ) as session:
-        reply, tags, _ = _ask(session, "/api/tags", _Tags)
-        if tags is None:
-            return Observation(node.key, at, reply)
-        ps_reply, ps, date = _ask(session, "/api/ps", _Ps, share=PS_SHARE)
-        version = None
-        if (ask_version or ps_reply.fault is Fault.READ_TIMEOUT) and session.left > 0:
-            _, answer, _ = _ask(session, "/api/version", _Version)
-            version = plain(answer.version, MAX_VERSION) if answer else None
-        loaded = _loaded(ps) if ps else ()
-        asked = choose(loaded)
-        deep, excused = _ask_deep(session, asked, loaded) if asked and session.left > 0 else (None, False)
+        try:
+            return _asked(session, node, at, ask_version=ask_version, choose=choose)
+        except Exception as error:
+            if session.answered and not isinstance(error, _OF_THE_MONITOR):
+                # What the node sent is at fault, not the inventory.
+                raise GetError(Fault.NOT_JSON, f"it cannot be read: {type(error).__name__}") from None
+            raise
+
+
+def _asked(session: Session, node: Node, at: float, *, ask_version: bool, choose: Choose) -> Observation:
+    """Ask for the models, the loaded ones, and what else is due."""
+    reply, tags, _ = _ask(session, "/api/tags", _Tags)
+    if tags is None:
+        return Observation(node.key, at, reply)
+    ps_reply, ps, date = _ask(session, "/api/ps", _Ps, share=PS_SHARE)
+    version = None
+    if (ask_version or ps_reply.fault is Fault.READ_TIMEOUT) and session.left > 0:
+        _, answer, _ = _ask(session, "/api/version", _Version)
+        version = plain(answer.version, MAX_VERSION) if answer else None
+    loaded = _loaded(ps) if ps else ()
+    asked = choose(loaded)
+    deep, excused = _ask_deep(session, asked, loaded) if asked and session.left > 0 else (None, False)
     return Observation(
         node.key,
         at,

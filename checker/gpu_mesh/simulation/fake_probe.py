@@ -38,6 +38,7 @@ class Scenario(StrEnum):
     TLS = "tls"
     NO_TLS = "no_tls"
     NO_ROUTE = "no_route"
+    PROXY = "proxy"
     UNUSABLE = "unusable"
     MONITOR = "monitor"
     SLOW = "slow"
@@ -72,6 +73,7 @@ MEANING = {
     Scenario.TLS: "The certificate has expired",
     Scenario.NO_TLS: "The port does not speak TLS",
     Scenario.NO_ROUTE: "No route to the host",
+    Scenario.PROXY: "The proxy that the monitor's environment names does not let the request through",
     Scenario.UNUSABLE: "The request cannot even be sent: a CA or header file is unreadable",
     Scenario.MONITOR: "The monitor itself could not probe it: no sockets left",
     Scenario.SLOW: "It answers after 8 s",
@@ -133,6 +135,7 @@ _FAULTS = {
     Scenario.TLS: (Fault.TLS, "certificate has expired"),
     Scenario.NO_TLS: (Fault.NO_TLS, ""),
     Scenario.NO_ROUTE: (Fault.NO_ROUTE, "no route to host"),
+    Scenario.PROXY: (Fault.PROXY, "127.0.0.1:3128: connection refused"),
     Scenario.UNUSABLE: (Fault.UNUSABLE, "the CA file cannot be read"),
     Scenario.MONITOR: (Fault.MONITOR, "too many open files"),
 }

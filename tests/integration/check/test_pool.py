@@ -84,18 +84,22 @@ def test_every_kind_of_bad_node_at_once_leaves_the_good_ones_alone(standin, clos
     assert all(found[node.key].tags.fault is not None for node in bad)
 
 
-def test_a_probe_that_breaks_is_the_monitors_trouble_and_disturbs_nobody(standin):
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [(ZeroDivisionError, Fault.BROKEN), (MemoryError, Fault.MONITOR), (OSError, Fault.MONITOR)],
+)
+def test_a_probe_that_breaks_disturbs_nobody(standin, error, fault):
     nodes = nodes_at(*[standin().url] * 40)
 
     def breaking(node: Node) -> Observation:
         if node.key == "node7":
-            raise ZeroDivisionError("with a secret in it")
+            raise error("with a secret in it")
         return observe(node, 1000.0, ask_version=False, trust_env=False)
 
     found = all_of(nodes, probe=breaking)
     reply = found.pop("node7").tags
-    assert reply.fault is Fault.MONITOR
-    assert re.fullmatch(r"the probe broke: ZeroDivisionError in test_pool.py:\d+", reply.detail)
+    assert reply.fault is fault
+    assert re.fullmatch(rf"the probe broke: {error.__name__} in test_pool.py:\d+", reply.detail)
     assert all(seen.tags.fault is None for seen in found.values())
 
 

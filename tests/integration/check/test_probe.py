@@ -238,6 +238,13 @@ def test_a_body_that_says_beforehand_that_it_is_too_large_is_not_read(scripted):
     assert seen.tags.fault is Fault.TOO_LARGE
 
 
+@pytest.mark.parametrize("head", [b"Content-Length: 2\r\nContent-Length: 3\r\n", b"Content-Length: 2, 3\r\n"])
+def test_lengths_that_differ_are_a_fault_of_the_answer_not_of_the_inventory(scripted, head):
+    seen = probe(scripted(with_head(b"{}", head)))
+    assert seen.tags.fault is Fault.NOT_JSON
+    assert seen.tags.detail == "several Content-Length headers that differ"
+
+
 @pytest.mark.parametrize(
     "answer",
     [

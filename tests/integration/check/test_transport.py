@@ -100,8 +100,26 @@ def test_no_proxy_of_the_environment_is_used_unless_that_is_asked_for(standin, c
     server = standin()
     assert probe(server.url).tags.fault is None
     seen = probe(server.url, trust_env=True)
-    assert seen.tags.fault is Fault.UNUSABLE  # the node is not to blame
-    assert seen.tags.detail == f"the proxy 127.0.0.1:{closed_port}: connection refused"
+    assert seen.tags.fault is Fault.PROXY  # neither the node nor the inventory is to blame
+    assert seen.tags.detail == f"127.0.0.1:{closed_port}: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("proxy", "detail"),
+    [
+        ("socks5://ops:hunter2@127.0.0.1:1080", "its kind is socks5; only http and https are used"),
+        ("socks5h://127.0.0.1:1080", "its kind is socks5h; only http and https are used"),
+        ("gopher://127.0.0.1:70", "its kind is gopher; only http and https are used"),
+        ("http://", "its URL cannot be used"),
+        ("http://ops:hunter2@127.0.0.1:port", "its URL cannot be used"),
+        ("http://[::1", "its URL cannot be used"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named_as_such(standin, monkeypatch, proxy, detail):
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    tags = probe(standin().url, trust_env=True).tags
+    assert (tags.fault, tags.detail) == (Fault.PROXY, detail)
 
 
 def test_a_proxy_of_the_environment_carries_the_probe_when_that_is_asked_for(standin, monkeypatch):

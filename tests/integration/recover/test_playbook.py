@@ -306,7 +306,9 @@ def test_a_node_whose_recovery_is_none_is_refused_with_the_reason(here: tuple[st
     assert report.reason == "mesh_node_recovery of gpu1 is none, so its Ollama is restarted by people only"
 
 
-def test_a_host_whose_ssh_port_refuses_is_up_but_has_no_ssh_server(inventory: Callable[..., tuple[str, ...]], closed_port: int) -> None:
+def test_a_host_whose_ssh_port_refuses_is_up_but_has_no_ssh_server(
+    inventory: Callable[..., tuple[str, ...]], closed_port: int
+) -> None:
     sources = inventory(gpu1={"ansible_host": "127.0.0.1", "ansible_port": closed_port})
     report = run(RESTART, replace(served_here(1), on_monitor=False), sources)
     assert (report.success, report.unreachable, report.finding) == (False, True, Finding.NO_SSH)

@@ -26,7 +26,9 @@ def test_a_port_that_a_stranger_holds_is_the_cause_whatever_the_probe_saw(cause:
     assert refine(POD, cause, Finding.PORT_TAKEN) is Cause.TUNNEL_PORT_TAKEN
 
 
-@pytest.mark.parametrize("finding", [Finding.LEASED, Finding.CANNOT_LEASE, Finding.PORT_IS_OURS, Finding.NO_SSH])
+@pytest.mark.parametrize(
+    "finding", [Finding.LEASED, Finding.CANNOT_LEASE, Finding.PORT_IS_OURS, Finding.NO_SSH]
+)
 def test_what_says_nothing_of_the_node_leaves_its_cause(finding: Finding) -> None:
     assert refine(POD, Cause.TUNNEL_STUCK, finding) is Cause.TUNNEL_STUCK
 
