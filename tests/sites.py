@@ -67,6 +67,11 @@ class Site:
         options = ["-i", str(self.inventory), "--state-dir", str(self.state_dir)]
         return [*self.program, *options, *words]
 
+    @property
+    def typed(self) -> str:
+        """The command with the options that a person types here."""
+        return f"gpu-mesh -i {self.inventory} --state-dir {self.state_dir}"
+
     def run(self, *words: str, **options: Any) -> "subprocess.CompletedProcess[str]":
         settings = {"env": self.environment, "capture_output": True, "text": True, "timeout": 60, **options}
         return subprocess.run(self.command(*words), check=False, **settings)

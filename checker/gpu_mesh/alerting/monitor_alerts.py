@@ -3,6 +3,7 @@
 Deterministic: changes only the state it is given; no IO, no clock. monitor/unit_failures.py asks systemd.
 """
 
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -184,11 +185,12 @@ def note_inventory(state: State, error: str, sources: tuple[str, ...], now: floa
     """Alert once about a broken edit, and once when it is fixed."""
     if error and error != state.inventory_error:
         first_line = " ".join(error.split())
+        options = " ".join(f"-i {shlex.quote(source)}" for source in sources)
         alerts.raise_monitor_alert(
             state,
             now,
             f"The inventory cannot be used as it is; the mesh is watched as it was before: {first_line}",
-            f"fix it and try: gpu-mesh {' '.join(f'-i {source}' for source in sources)} validate",
+            f"fix it and try: gpu-mesh {options} validate",
         )
     elif state.inventory_error and not error:
         alerts.raise_monitor_alert(state, now, "The inventory is in force again", "", Level.INFO)

@@ -2,13 +2,18 @@
 
 import argparse
 import shlex
+import sys
 import time
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.inventory import cache
 from gpu_mesh.inventory.mistakes import InventoryError
-from gpu_mesh.system.paths import Paths
+from gpu_mesh.system.paths import SYSTEM_CONFIG, Paths
+
+if TYPE_CHECKING:
+    from gpu_mesh.text.commands import Shell
 
 STOPPED = 130
 """The exit status of a command that Ctrl-C ended, as a shell gives it."""
@@ -50,11 +55,44 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def like(arguments: argparse.Namespace, command: str) -> str:
     """Return another command on the same mesh, as a person types it."""
-    options = [part for source in arguments.inventory or () for part in ("-i", source)]
+    return f"gpu-mesh {shlex.join([*options(arguments), command])}"
+
+
+def options(arguments: argparse.Namespace) -> list[str]:
+    """Return the options that name the mesh, as a person types them."""
+    given = [part for source in arguments.inventory or () for part in ("-i", source)]
     for name in ("monitor", "state_dir"):
         if value := getattr(arguments, name):
-            options += [f"--{name.replace('_', '-')}", value]
-    return f"gpu-mesh {shlex.join([*options, command])}"
+            given += [f"--{name.replace('_', '-')}", value]
+    return given
+
+
+def shell(arguments: argparse.Namespace, paths: Paths) -> "Shell":
+    """Return where a person types the commands that this one names, and what they need there.
+
+    Installed means: the folders are those of the ``environment`` file that site.yml writes.
+    """
+    from gpu_mesh.text.commands import Shell  # a check that a timer starts tells nobody to type anything
+
+    by_hand = bool(arguments.inventory or arguments.state_dir)
+    if by_hand or not (paths.config / "environment").exists():
+        return Shell(tuple(options(arguments)), paths.inventory)
+    user = paths.config != SYSTEM_CONFIG
+    root = getattr(arguments, "as_root", False)
+    return Shell(
+        inventory=paths.inventory,
+        installed=True,
+        user=user,
+        owner="" if user or root else _owner(paths.state),
+        ansible=str(Path(sys.executable).parent / "ansible"),
+    )
+
+
+def _owner(folder: Path) -> str:
+    try:
+        return folder.owner()
+    except (KeyError, OSError):  # only a number, or out of this user's sight
+        return "gpu-mesh"
 
 
 def mesh_of(arguments: argparse.Namespace, paths: Paths) -> Mesh:

@@ -4,11 +4,12 @@ import argparse
 import sys
 import time
 
-from gpu_mesh.cli.common import mesh_of
+from gpu_mesh.cli.common import mesh_of, shell
 from gpu_mesh.delivery import worker
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
+from gpu_mesh.text.commands import typed
 
 EXAMPLES = "gpu-mesh deliver\n  gpu-mesh deliver --now"
 
@@ -24,10 +25,15 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Send what is due."""
     at_once = getattr(arguments, "now", False)  # not an argument of `check --deliver`
     settings = mesh_of(arguments, paths).settings
-    result = worker.deliver(paths, settings, log, time.time, at_once=at_once)
+    where = shell(arguments, paths)
+    result = worker.deliver(
+        paths, settings, log, time.time, at_once=at_once, typed=lambda step: typed(step, where)
+    )
     if at_once:
         alerts = StateFile(paths.state, log).load().alerts
-        sys.stdout.write(describe_rest(sum(not alert.done for alert in alerts), busy=result.busy))
+        sys.stdout.write(
+            typed(describe_rest(sum(not alert.done for alert in alerts), busy=result.busy), where)
+        )
     return result.exit_code
 
 

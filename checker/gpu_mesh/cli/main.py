@@ -4,6 +4,7 @@ import argparse
 import importlib
 import io
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from gpu_mesh import __version__
 from gpu_mesh.cli.commands import COMMANDS, describe_exits
-from gpu_mesh.cli.common import STOPPED, UsageError, add_shared
+from gpu_mesh.cli.common import STOPPED, UsageError, add_shared, shell
 from gpu_mesh.domain.event import Severity
 from gpu_mesh.storage.state_file import StateError
 from gpu_mesh.system import paths
@@ -41,24 +42,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # for icons, in a locale without them
     try:
         arguments = parser().parse_args(argv)
-        return _run(arguments)
+        return _run(arguments, sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         return STOPPED
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, given: Sequence[str]) -> int:
     """Run the command that the arguments name; turn errors into advice, and return the exit status."""
     command = _module(arguments.command)
+    arguments.as_root = os.geteuid() == 0
+    folders = paths.find(
+        os.environ, tuple(arguments.inventory or ()), arguments.state_dir or "", as_root=arguments.as_root
+    )
     try:
-        folders = paths.find(
-            os.environ, tuple(arguments.inventory or ()), arguments.state_dir or "", as_root=os.geteuid() == 0
-        )
         become_owner(folders.state)
         threshold = Severity.INFO if arguments.verbose else Severity.NOTICE
         code = command.run(arguments, folders, Log(folders.log_file, threshold=threshold))
         sys.stdout.flush()  # here, so that a reader who has gone is noticed below
     except (UsageError, StateError) as error:
-        sys.stderr.write(f"gpu-mesh: {error}\n")
+        from gpu_mesh.text.commands import typed
+
+        if isinstance(error, UsageError):
+            said = typed(str(error), shell(arguments, folders))
+        else:
+            said = str(error).replace("gpu-mesh …", shlex.join(["gpu-mesh", *given]))
+        sys.stderr.write(f"gpu-mesh: {said}\n")
         return UNKNOWN if arguments.command == "status" else 2
     except BrokenPipeError:
         # The reader has gone (`gpu-mesh status | head -1`): nothing is left to say, nor to flush at exit.

@@ -6,12 +6,13 @@ import signal
 import sys
 import time
 
-from gpu_mesh.cli.common import STOPPED, UsageError, mesh_of
+from gpu_mesh.cli.common import STOPPED, UsageError, mesh_of, shell
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.planning import plan
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
+from gpu_mesh.text.commands import Shell, typed
 
 EXAMPLES = "gpu-mesh recover --dry-run\n  gpu-mesh recover iceland --force"
 
@@ -34,18 +35,21 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         raise UsageError(f"there is no node {only!r} in the inventory; there are: {known}")
     if arguments.force and not only and not file.load().recovery_held:
         raise UsageError(
-            "nothing holds the repairs back; --force is for one node (gpu-mesh recover NODE --force), "
+            "nothing holds the repairs back; --force is for one node "
+            f"({typed('gpu-mesh recover NODE --force', shell(arguments, paths))}), "
             "or for all when too many fail at once"
         )
     if arguments.dry_run:
         now = time.time()
         decisions = plan.plan(mesh, file.load(now), now, only, force=arguments.force)
-        sys.stdout.write(plan.describe(decisions, mesh))
+        sys.stdout.write(typed(plan.describe(decisions, mesh), shell(arguments, paths)))
         return 0
-    return _recover(mesh, file, log, paths, only, force=arguments.force)
+    return _recover(mesh, file, log, paths, only, shell(arguments, paths), force=arguments.force)
 
 
-def _recover(mesh: Mesh, file: StateFile, log: Log, paths: Paths, only: str, *, force: bool) -> int:
+def _recover(
+    mesh: Mesh, file: StateFile, log: Log, paths: Paths, only: str, where: Shell, *, force: bool
+) -> int:
     """Repair; a signal ends running playbooks with all their processes, and their results are recorded."""
     from gpu_mesh.recovery import worker  # not for a dry run, which probes nothing and needs no HTTP library
     from gpu_mesh.recovery.context import Context
@@ -64,7 +68,8 @@ def _recover(mesh: Mesh, file: StateFile, log: Log, paths: Paths, only: str, *, 
     left_alone = only and file.load().nodes.get(only) == before
     if sys.stdout.isatty() and not signals and not left_alone:
         now = time.time()
-        for line in plan.describe(plan.plan(mesh, file.load(now), now, only), mesh).splitlines():
+        decisions = plan.plan(mesh, file.load(now), now, only)
+        for line in typed(plan.describe(decisions, mesh), where).splitlines():
             sys.stdout.write(f"now {line}\n")
     if signal.SIGTERM in signals:  # systemd counts only a death by that signal as a clean stop
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

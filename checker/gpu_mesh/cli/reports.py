@@ -5,8 +5,9 @@ import sys
 import time
 
 import msgspec
+from msgspec.structs import replace
 
-from gpu_mesh.cli.common import mesh_of
+from gpu_mesh.cli.common import mesh_of, shell
 from gpu_mesh.domain.event import Event, event
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.state import State
@@ -14,6 +15,7 @@ from gpu_mesh.reporting.report import Report, report
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
+from gpu_mesh.text.commands import Shell, typed
 
 
 def read(arguments: argparse.Namespace, paths: Paths) -> tuple[Mesh, State, Report]:
@@ -21,7 +23,20 @@ def read(arguments: argparse.Namespace, paths: Paths) -> tuple[Mesh, State, Repo
     mesh = mesh_of(arguments, paths)
     now = time.time()
     state = StateFile(paths.state, Log(paths.log_file)).load(now)
-    return mesh, state, report(mesh, state, now)
+    return mesh, state, as_typed(report(mesh, state, now), shell(arguments, paths))
+
+
+def as_typed(of: Report, where: Shell) -> Report:
+    """Return the report with every command as a person types it there."""
+    nodes = (
+        replace(
+            node,
+            next_step=typed(node.next_step, where),
+            recovery_reason=typed(node.recovery_reason, where),
+        )
+        for node in of.nodes
+    )
+    return replace(of, nodes=tuple(nodes))
 
 
 def print_json(value: object) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from msgspec import Struct
 
 from gpu_mesh.cli.commands import COMMANDS, describe_exits
-from gpu_mesh.cli.common import UsageError, add_shared, any_mesh, like, mesh_of
+from gpu_mesh.cli.common import UsageError, add_shared, any_mesh, mesh_of, shell
 from gpu_mesh.domain.alert import Level, Silence
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh
@@ -22,6 +22,7 @@ from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text import humanize
+from gpu_mesh.text.commands import typed
 from gpu_mesh.text.humanize import moment, until_words
 from gpu_mesh.text.sanitize import one_line
 from gpu_mesh.text.suggest import did_you_mean
@@ -94,7 +95,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
                 no_recovery=arguments.no_recovery,
             )
             said = add(read(request, mesh_of(arguments, paths), author, now), file, log, now)
-            said = said.replace("gpu-mesh silence", like(arguments, "silence"))
+            said = typed(said, shell(arguments, paths))
     except ValueError as error:
         raise UsageError(str(error)) from error
     sys.stdout.write(said)

@@ -1,17 +1,17 @@
 """``gpu-mesh status``: say what is going on, with the exit status of a monitoring plugin."""
 
 import argparse
-import os
 import re
 import sys
 from pathlib import Path
 
-from gpu_mesh.cli.common import add_json, like
+from gpu_mesh.cli.common import add_json, shell
 from gpu_mesh.cli.reports import print_json, read
 from gpu_mesh.reporting import console
 from gpu_mesh.reporting.report import exit_status
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
+from gpu_mesh.text.commands import Shell, typed
 
 EXAMPLES = "gpu-mesh status\n  gpu-mesh status --json"
 
@@ -30,19 +30,16 @@ def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
     if arguments.json:
         print_json(report)
     else:
-        text = console.status_text(report, _newest_lines(paths.log_file), start_command(arguments))
+        where = shell(arguments, paths)
+        text = console.status_text(report, _newest_lines(paths.log_file), start_command(where), where)
         sys.stdout.write(text + "\n")
     return exit_status(report)
 
 
-def start_command(arguments: argparse.Namespace) -> str:
+def start_command(where: Shell) -> str:
     """Return the command that starts the monitor where it is installed, else the one that runs it by hand."""
-    unit = "gpu-mesh.target"
-    if Path("/etc/systemd/system", unit).exists():
-        return f"systemctl start {unit}"
-    if Path(os.environ.get("HOME", "/"), ".config/systemd/user", unit).exists():
-        return f"systemctl --user start {unit}"
-    return like(arguments, "run")
+    unit = "systemctl start gpu-mesh.target"
+    return typed(unit if where.installed else "gpu-mesh run", where)
 
 
 def _newest_lines(log: Path) -> list[str]:

@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 
-from gpu_mesh.cli.common import UsageError, add_json
+from gpu_mesh.cli.common import UsageError, add_json, shell
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings
 from gpu_mesh.inventory import reader
 from gpu_mesh.inventory.mistakes import describe
 from gpu_mesh.planning import addresses
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
+from gpu_mesh.text.commands import Shell, typed
 from gpu_mesh.text.humanize import plural
 from gpu_mesh.text.table import aligned
 
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
     if arguments.apprise:
         if arguments.json:
             raise UsageError("--json shows the mesh: leave out --apprise, or --json")
-        return validate_apprise(arguments.apprise)
+        return validate_apprise(arguments.apprise, shell(arguments, paths))
     return validate(paths, arguments.monitor, as_json=arguments.json)
 
 
@@ -63,13 +64,14 @@ def validate(paths: Paths, monitor: str | None, *, as_json: bool) -> int:
     return 0
 
 
-def validate_apprise(file: Path) -> int:
+def validate_apprise(file: Path, where: Shell) -> int:
     """Print how many URLs an Apprise file has and return 0; or print its mistakes and return 2.
 
     No secret is shown.
 
     Args:
         file: the Apprise file.
+        where: where a person types a command.
     """
     from gpu_mesh.delivery import apprise_config  # most validations are of the inventory, and need no Apprise
 
@@ -83,7 +85,7 @@ def validate_apprise(file: Path) -> int:
         return 2
     sys.stdout.write("".join(f"note: {note}\n" for note in found.notes))
     urls = plural(len(found.channels), "URL")
-    sys.stdout.write(f"{here}: {urls}, no mistakes; try them: gpu-mesh alerts test\n")
+    sys.stdout.write(f"{here}: {urls}, no mistakes; try them: {typed('gpu-mesh alerts test', where)}\n")
     return 0
 
 

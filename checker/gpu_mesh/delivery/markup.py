@@ -30,6 +30,7 @@ _LONG_NUMBER_FIRST = re.compile(r"^(\d{4,9})(?=[.)])")
 
 _COMMAND = re.compile(
     r"(?<![\w./@-])"
+    r"(?:sudo (?:-u [\w.-]+ )?)?(?:/[\w./-]+/)?"
     r"(?:ansible(?:-playbook)?|chmod|docker|gpu-mesh|journalctl|ss|ssh|ssh-keygen|ssh-keyscan|systemctl)"
     r" [^`]+?(?=[;,.]? (?:on|or|as|when|and|to|by hand|inside) |[;,] |[.;]?$)"
     r"|(?<![\w./@-])nvidia-smi\b"

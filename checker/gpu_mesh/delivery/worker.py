@@ -16,6 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gpu_mesh.alerting.merging import Notification
 from gpu_mesh.delivery import events, outbox
@@ -50,7 +51,13 @@ class Result(Struct, frozen=True):
 
 
 def deliver(
-    paths: Paths, settings: Settings, log: Log, clock: Callable[[], float], *, at_once: bool = False
+    paths: Paths,
+    settings: Settings,
+    log: Log,
+    clock: Callable[[], float],
+    *,
+    at_once: bool = False,
+    typed: Callable[[str], str] = str,
 ) -> Result:
     """Deliver what is due now.
 
@@ -60,8 +67,9 @@ def deliver(
         log: takes each outcome.
         clock: returns Unix seconds.
         at_once: whether what waits for its next attempt is due, too.
+        typed: returns a next step with its commands as people type them on this monitor.
     """
-    run = _Run(paths, settings, log, clock)
+    run = _Run(paths, settings, log, clock, typed)
     try:
         if not paths.state.is_dir():
             return Result()  # nothing was ever checked here
@@ -85,7 +93,15 @@ def deliver(
 class _Run:
     """One run: the configuration, read once; until when a refusing URL is left alone; and the counts."""
 
-    def __init__(self, paths: Paths, settings: Settings, log: Log, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        settings: Settings,
+        log: Log,
+        clock: Callable[[], float],
+        typed: Callable[[str], str],
+    ) -> None:
+        self._typed = typed
         self._paths, self._settings, self._log, self._clock = paths, settings, log, clock
         self._file = StateFile(paths.state, log)
         self._configuration: Configuration | None = None
@@ -188,9 +204,10 @@ class _Run:
             if not self._record(channel, sent, notification):
                 sent = None
                 continue
-            rendered = sender.worded(channel, notification.alert, self._templates)
+            alert = replace(notification.alert, next_step=self._typed(notification.alert.next_step))
+            rendered = sender.worded(channel, alert, self._templates)
             self._write_once("alert_template_broken", rendered.problems)
-            sent = notification, sender.send(channel, notification.alert, rendered.message)
+            sent = notification, sender.send(channel, alert, rendered.message)
             if sent[1]:
                 break
         if sent:

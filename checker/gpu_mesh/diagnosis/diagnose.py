@@ -193,6 +193,7 @@ def _filled(template: str, node: Node) -> str:
             else f"journalctl -u gpu-mesh-tunnel@{node.key}"
         ),
         host=host,
+        any_address="[::]" if node.url.partition("//")[2].startswith("[") else "0.0.0.0",  # noqa: S104
         known_host=shlex.quote(node.known_host),
         port=node.tunnel.local_port if node.tunnel else node.port,
     )

@@ -56,8 +56,8 @@ class CauseFacts(Struct, frozen=True):
     verdict: Verdict
     action: Action
     words: str  # what is wrong, as the start of a sentence
-    # What a person can do. It may contain {node}, {url}, {unit}, {log}, {tunnel_log}, {host}, {port}, and
-    # {known_host}: the name under which ssh has the host's key.
+    # What a person can do. It may contain {node}, {url}, {unit}, {log}, {tunnel_log}, {host}, {port},
+    # {any_address}: all addresses of the host; {known_host}: the name under which ssh has the host's key.
     next_step: str
     tries: int = 0  # attempts within a day; 0: as many as the settings say
 
@@ -75,7 +75,7 @@ CAUSES: dict[Cause, CauseFacts] = {
         Verdict.FAILED,
         _NOTHING,
         "Ollama answers on its own host, but not at {url}",
-        "set OLLAMA_HOST=0.0.0.0 for {unit} on {host}, or open port {port} in its firewall",
+        "set OLLAMA_HOST={any_address} for {unit} on {host}, or open port {port} in its firewall",
     ),
     Cause.TIMEOUT: CauseFacts(
         Verdict.FAILED, _RESTART, "Timeout", "see whether Ollama hangs: {log} on {host}"

@@ -64,7 +64,7 @@ def describe_action(action: Action, node: Node, playbook: str = "") -> str:
 
 
 _NEXT_STEP = {
-    Finding.UNIT_DISABLED: "if it should run: systemctl enable --now {unit} on the host of {node}; "
+    Finding.UNIT_DISABLED: "if it should run: {systemctl} enable --now {unit} on the host of {node}; "
     "if not: mesh_node_enabled: false",
     Finding.UNIT_MISSING: "correct mesh_node_recovery or mesh_node_unit of {node}",
     Finding.NO_SSH: "start the ssh server of {node}, or correct its ansible_port: "
@@ -72,9 +72,9 @@ _NEXT_STEP = {
     Finding.CANNOT_LOOK: "install curl on the host of {node}",
     Finding.AT_WORK: "wait: recovery tries again later; or restart {unit} by hand now",
     Finding.LEASED: "wait, and see whether that helps: gpu-mesh status; if nobody works on it any more: "
-    "rm -r /var/tmp/gpu-mesh-lease.d/{node}[.@]* there",
+    "sudo rm -r /var/tmp/gpu-mesh-lease.d/{node}[.@]* there",
     Finding.CANNOT_LEASE: "create the folder anew on the host that is named: "
-    "rm -r /var/tmp/gpu-mesh-lease.d; mkdir -m 1777 /var/tmp/gpu-mesh-lease.d",
+    "sudo rm -r /var/tmp/gpu-mesh-lease.d; sudo mkdir -m 1777 /var/tmp/gpu-mesh-lease.d",
 }
 """The next step where the look on the host, not the cause, is the reason that nothing was done."""
 
@@ -128,7 +128,9 @@ def step_after(node: Node, finding: Finding, cause: Cause | None, words: str = "
         words: the result of the recovery in words.
     """
     if finding in _NEXT_STEP:
-        return _NEXT_STEP[finding].format(unit=node.unit, node=node.key)
+        own = node.recovery is RecoveryKind.SYSTEMD_USER
+        systemctl = "systemctl --user" if own else "sudo systemctl"
+        return _NEXT_STEP[finding].format(unit=node.unit, node=node.key, systemctl=systemctl)
     usual = diagnose.next_step(cause, node) if cause else "see what is wrong with it: gpu-mesh status"
     return correction(node, words, usual)
 

@@ -7,17 +7,19 @@ from gpu_mesh.domain.alert import Alert
 from gpu_mesh.domain.health import Status
 from gpu_mesh.reporting.report import NodeReport, Report, counted_by_level
 from gpu_mesh.silences import silences
+from gpu_mesh.text.commands import AS_IT_IS, Shell, typed
 from gpu_mesh.text.humanize import ago, clock_time, lasted, plural
 from gpu_mesh.text.table import aligned
 
 
-def status_text(of: Report, log_tail: Sequence[str], start_command: str) -> str:
+def status_text(of: Report, log_tail: Sequence[str], start_command: str, where: Shell = AS_IT_IS) -> str:
     """Write the quick status.
 
     Args:
         of: the report.
         log_tail: the newest lines of the central log.
         start_command: the command that starts the monitor, shown when it does not run.
+        where: where a person types the commands.
     """
     lines = [_monitor_line(of, start_command)]
     if of.mesh.offline_since:
@@ -27,7 +29,8 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str) -> str:
         lines.append(f"⚠️ The monitor could not probe {plural(of.mesh.unprobed, 'node')}; the log says why")
     if of.mesh.alerts_without_url:
         unsent = plural(of.mesh.alerts_without_url, "alert")
-        lines.append(f"⚠️ {unsent} reached nobody, because no URL wants them; see: gpu-mesh alerts test")
+        see = typed("gpu-mesh alerts test", where)
+        lines.append(f"⚠️ {unsent} reached nobody, because no URL wants them; see: {see}")
     if of.mesh.inventory_error:
         lines += [
             "⚠️ The inventory's newest edit is not in force:",

@@ -155,7 +155,8 @@ def test_several_people_who_silence_at_once_lose_nothing(site, standin):
 def test_what_cannot_be_silenced_is_told_with_what_to_write(site, standin, words, told):
     described(site, standin)
     done = site.run("silence", *words)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"gpu-mesh: {told}\n")
+    typed = told.replace("gpu-mesh silence", f"{site.typed} silence")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"gpu-mesh: {typed}\n")
     assert not site.paths.state_file.exists() or site.state().silences == ()
 
 

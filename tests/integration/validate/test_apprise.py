@@ -21,7 +21,7 @@ def test_a_right_file_is_counted_and_nothing_is_asked_of_an_inventory(site: Site
     file.write_text(RIGHT)
     done = site.run("validate", "--apprise", str(file))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{file}: 2 URLs, no mistakes; try them: gpu-mesh alerts test\n"
+    assert done.stdout == f"{file}: 2 URLs, no mistakes; try them: {site.typed} alerts test\n"
 
 
 def test_a_wrong_file_is_refused_with_file_and_line_and_without_its_secrets(site: Site, file: Path) -> None:

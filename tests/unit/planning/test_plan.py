@@ -254,7 +254,7 @@ def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
             Level.ERROR,
             "not restarted: Connection refused: left alone",
             (
-                "if it should run: systemctl enable --now ollama.service on the host of gpu1; "
+                "if it should run: sudo systemctl enable --now ollama.service on the host of gpu1; "
                 "if not: mesh_node_enabled: false"
             ),
         ),

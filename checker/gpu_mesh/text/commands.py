@@ -1,0 +1,65 @@
+"""Turns the commands within a sentence into what a person types where the sentence is read. Pure.
+
+Next steps name commands in their plain form: ``gpu-mesh status``, ``ansible -m ping gpu1``. Which options and
+which user these need depends on how the monitor runs, and what decides does not know that.
+"""
+
+import re
+import shlex
+
+from msgspec import Struct
+
+
+class Shell(Struct, frozen=True):
+    """Where a person types a command of the monitor."""
+
+    options: tuple[str, ...] = ()  # of gpu-mesh: -i, --monitor, --state-dir; none where it is installed
+    inventory: tuple[str, ...] = ()  # its sources
+    installed: bool = False  # by site.yml: then that also keeps the known host keys
+    user: bool = False  # in user scope: its units are the user's own
+    owner: str = ""  # who owns what the monitor keeps, if the person must become that user first
+    ansible: str = "ansible"  # the program
+
+
+AS_IT_IS = Shell()
+"""One in which a command needs nothing more."""
+
+
+def typed(text: str, shell: Shell) -> str:
+    """Return the text with each command as it is typed in this shell."""
+    if shell.installed:
+        text = _KEYGEN.sub("run site.yml again", text)
+    text = _OWN_UNIT.sub(lambda found: f"{_tool(found[1], shell)}{found[2]}", text)
+    if shell.owner and not shell.user:
+        text = _SOCKETS.sub(r"sudo \g<0>", text)
+    text = _PING.sub(lambda found: _ping(found[1], shell), text)
+    return _GPU_MESH.sub(lambda found: _gpu_mesh(shell, own_source=bool(found[1])), text)
+
+
+_BEFORE = r"(?<![\w./@-])(?<!sudo )"
+_COMMANDS = "alerts|best|check|dashboard|deliver|recover|run|silence|stats|status|validate"
+_GPU_MESH = re.compile(rf"{_BEFORE}gpu-mesh (?=(-i )|(?:{_COMMANDS})\b)")
+_PING = re.compile(_BEFORE + r"ansible (-m ping )")
+_KEYGEN = re.compile(_BEFORE + r"ssh-keygen -R (?:'[^']*'|\S+)")
+_OWN_UNIT = re.compile(
+    _BEFORE + r"(journalctl|systemctl)(?: --user)?((?: start| restart| -u)? gpu-mesh[@.-])"
+)
+_SOCKETS = re.compile(_BEFORE + r"ss -ltnp ")
+
+
+def _gpu_mesh(shell: Shell, *, own_source: bool) -> str:
+    program = "sudo gpu-mesh" if shell.owner else "gpu-mesh"
+    options = () if own_source else shell.options
+    return f"{shlex.join((*program.split(), *options))} "
+
+
+def _tool(program: str, shell: Shell) -> str:
+    if shell.user:
+        return f"{program} --user"
+    return f"sudo {program}" if shell.owner else program
+
+
+def _ping(rest: str, shell: Shell) -> str:
+    become = ("sudo", "-u", shell.owner) if shell.owner else ()
+    sources = [part for source in shell.inventory for part in ("-i", source)]
+    return f"{shlex.join((*become, shell.ansible, *sources))} {rest}"
