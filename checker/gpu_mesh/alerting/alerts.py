@@ -136,8 +136,13 @@ def node_alert(
         previous=previous,
         cause=cause,
         since=since,
-        tags=tuple(dict.fromkeys((*node.alert_tags, *node.groups, node.key))),
+        tags=tags_of(node),
     )
+
+
+def tags_of(node: Node) -> tuple[str, ...]:
+    """Return the tags of every alert about the node: its own, its groups, and its key."""
+    return tuple(dict.fromkeys((*node.alert_tags, *node.groups, node.key)))
 
 
 def _within_history(alerts: tuple[Alert, ...]) -> tuple[Alert, ...]:

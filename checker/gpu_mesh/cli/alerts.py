@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -11,17 +11,18 @@ from gpu_mesh.cli.common import any_mesh, mesh_of
 from gpu_mesh.delivery import outbox
 from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Progress
 from gpu_mesh.domain.event import Severity, event
-from gpu_mesh.domain.mesh import Settings
+from gpu_mesh.domain.mesh import Node, Settings
 from gpu_mesh.domain.state import State
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text.humanize import format_duration, moment
 from gpu_mesh.text.sanitize import one_line
+from gpu_mesh.text.suggest import did_you_mean
 from gpu_mesh.text.table import aligned
 
 if TYPE_CHECKING:
-    from gpu_mesh.delivery.apprise_config import Channel
+    from gpu_mesh.delivery.apprise_config import Channel, Configuration
     from gpu_mesh.delivery.render import Templates
 
 EXAMPLES = "gpu-mesh alerts list\n  gpu-mesh alerts test --tag night"
@@ -54,7 +55,8 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         return 0
     # The report says what failed, so the log need not write it to standard error as well.
     file = log if arguments.verbose else Log(paths.log_file, threshold=Severity.ERROR)
-    text, code = send_test(paths, mesh_of(arguments, paths).settings, file, time.time, arguments.tag)
+    mesh = mesh_of(arguments, paths)
+    text, code = send_test(paths, mesh.settings, file, time.time, arguments.tag, mesh.nodes)
     sys.stdout.write(text)
     return code
 
@@ -98,9 +100,17 @@ def list_alerts(state: State, now: float, known: Mapping[str, str]) -> str:
 
 
 def send_test(
-    paths: Paths, settings: Settings, log: Log, clock: Callable[[], float], tag: str = ""
+    paths: Paths,
+    settings: Settings,
+    log: Log,
+    clock: Callable[[], float],
+    tag: str = "",
+    nodes: tuple[Node, ...] = (),
 ) -> tuple[str, int]:
     """Send a test message of each level straight to every URL that wants it, past the outbox.
+
+    Which URL wants a message is decided as for real alerts: those about the monitor carry no tag, those about
+    a node carry its tags.
 
     Args:
         paths: where the configuration is.
@@ -108,6 +118,7 @@ def send_test(
         log: takes each outcome.
         clock: returns Unix seconds.
         tag: only URLs that an alert with this tag reaches; "": every URL, at its levels.
+        nodes: of the mesh, whose tags the URLs may have.
 
     Returns:
         A report for people, and the exit status: 1 when a URL failed, a part of the configuration cannot be
@@ -129,6 +140,7 @@ def send_test(
             _EXAMPLE_OF_THE_FILE,
         ]
         return "\n".join(lines), 1
+    lines += [f"note     {text}" for text in tag_notes(configuration, nodes)]
     alerts = tuple(_test_alert(level, clock(), tag) for level in Level)
     templates = Templates(settings.alert_templates)
     broken = [text for form in Format for text in templates.render(alerts[0], form).problems]
@@ -136,16 +148,18 @@ def send_test(
     failed = any(line.startswith("PROBLEM") for line in lines)
     tried = False
     with ThreadPoolExecutor(min(len(configuration.channels), 32)) as pool:
-        reports = pool.map(lambda channel: _try(channel, alerts, templates, tag), configuration.channels)
+        reports = pool.map(lambda channel: _try(channel, alerts, templates), configuration.channels)
         for channel, (sent, reason) in zip(configuration.channels, reports, strict=True):
             failed = failed or bool(reason)
             tried = tried or bool(sent or reason)
-            lines.append(_report(channel, sent, reason))
+            lines.append(_report(channel, sent, reason, nodes))
             severity = Severity.WARNING if reason else Severity.INFO
             fields = {"target": channel.target.id, "service": channel.label, "reason": reason}
             log.write([event("alert_test", severity, levels=",".join(sent), **fields)], clock())
     if not tried:
-        lines.append(f"No URL in {place} wants an alert with the tag {tag}")
+        known = {each for channel in configuration.channels for each in channel.target.tags}
+        near = did_you_mean(tag.lower(), known)
+        lines.append(f"No URL in {place} wants an alert with the tag {tag}{near and f'; {near}'}")
     return "\n".join(lines) + "\n", int(failed or not tried)
 
 
@@ -185,19 +199,24 @@ def _test_alert(level: Level, now: float, tag: str) -> Alert:
     )
 
 
-def _wanted(target: outbox.Target, alerts: Iterable[Alert], tag: str) -> list[Alert]:
-    tags = (tag,) if tag else tuple(target.tags)
-    return [alert for alert in alerts if outbox.wants(target.tags, alert.level, tags)]
+def tag_notes(configuration: "Configuration", nodes: tuple[Node, ...]) -> list[str]:
+    """Return what to say of tags that no alert can have, each with file and line."""
+    from gpu_mesh.delivery import tags
+
+    return [
+        f"{channel.place}: {said}"
+        for channel in configuration.channels
+        for said in tags.unknown(channel.target, configuration.groups, nodes)
+    ]
 
 
-def _try(
-    channel: "Channel", alerts: tuple[Alert, ...], templates: "Templates", tag: str
-) -> tuple[list[Level], str]:
+def _try(channel: "Channel", alerts: tuple[Alert, ...], templates: "Templates") -> tuple[list[Level], str]:
     """Return the levels that were delivered, and why the next one was not ("": all were)."""
     from gpu_mesh.delivery import sender
 
     sent: list[Level] = []
-    for alert in _wanted(channel.target, alerts, tag):
+    wanted = (alert for alert in alerts if outbox.wants(channel.target.tags, alert.level, alert.tags))
+    for alert in wanted:
         reason = sender.send(channel, alert, sender.worded(channel, alert, templates).message)
         if reason:
             return sent, f"{alert.level.value}: {reason}"
@@ -205,11 +224,14 @@ def _try(
     return sent, ""
 
 
-def _report(channel: "Channel", sent: list[Level], reason: str) -> str:
+def _report(channel: "Channel", sent: list[Level], reason: str, nodes: tuple[Node, ...]) -> str:
     what = f"{channel.label} ({channel.target.id}, {channel.place})"
     levels = ", ".join(level.value for level in sent)
     if reason:
         return f"FAILED   {what}: {reason}" + (f" (delivered: {levels})" if sent else "")
     if not sent:
         return f"not sent {what}: its tags are {', '.join(sorted(channel.target.tags))}"
-    return f"ok       {what}: {levels}"
+    from gpu_mesh.delivery import tags
+
+    alone = nodes and not any(tags.is_for_a_node(channel.target, level, nodes) for level in sent)
+    return f"ok       {what}: {levels}" + (", of the monitor alone: no node has its tags" if alone else "")

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gpu_mesh.cli.common import UsageError, add_json, shell
+from gpu_mesh.cli.common import UsageError, add_json, any_mesh, shell
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings
 from gpu_mesh.inventory import reader
 from gpu_mesh.inventory.mistakes import describe
@@ -39,7 +39,8 @@ def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
     if arguments.apprise:
         if arguments.json:
             raise UsageError("--json shows the mesh: leave out --apprise, or --json")
-        return validate_apprise(arguments.apprise, shell(arguments, paths))
+        nodes = any_mesh(arguments, paths).nodes  # none where no inventory is there yet
+        return validate_apprise(arguments.apprise, shell(arguments, paths), nodes)
     return validate(paths, arguments.monitor, as_json=arguments.json)
 
 
@@ -64,7 +65,7 @@ def validate(paths: Paths, monitor: str | None, *, as_json: bool) -> int:
     return 0
 
 
-def validate_apprise(file: Path, where: Shell) -> int:
+def validate_apprise(file: Path, where: Shell, nodes: tuple[Node, ...]) -> int:
     """Print how many URLs an Apprise file has and return 0; or print its mistakes and return 2.
 
     No secret is shown.
@@ -72,7 +73,9 @@ def validate_apprise(file: Path, where: Shell) -> int:
     Args:
         file: the Apprise file.
         where: where a person types a command.
+        nodes: of the mesh, whose tags the URLs may have.
     """
+    from gpu_mesh.cli.alerts import tag_notes
     from gpu_mesh.delivery import apprise_config  # most validations are of the inventory, and need no Apprise
 
     here = file.absolute()
@@ -83,7 +86,7 @@ def validate_apprise(file: Path, where: Shell) -> int:
     sys.stderr.write("".join(f"{problem}\n" for problem in found.problems))
     if found.problems:
         return 2
-    sys.stdout.write("".join(f"note: {note}\n" for note in found.notes))
+    sys.stdout.write("".join(f"note: {note}\n" for note in (*found.notes, *tag_notes(found, nodes))))
     urls = plural(len(found.channels), "URL")
     sys.stdout.write(f"{here}: {urls}, no mistakes; try them: {typed('gpu-mesh alerts test', where)}\n")
     return 0

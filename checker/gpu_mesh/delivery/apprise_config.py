@@ -55,6 +55,7 @@ class Configuration(Struct, frozen=True):
     channels: tuple[Channel, ...] = ()
     problems: tuple[str, ...] = ()  # parts that cannot be used, each with file and line
     notes: tuple[str, ...] = ()  # parts that work, but that somebody should look at
+    groups: frozenset[str] = frozenset()  # the names of Apprise's own groups of tags
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -153,7 +154,8 @@ def _parse(path: Path, text: str, notes: tuple[str, ...]) -> Configuration:
     entries, problems = (from_yaml if is_yaml else from_text)(text)
     if not entries and not problems:
         if is_yaml and names_nobody(text):
-            return Configuration(path, notes=notes)
+            nobody = f"{path}: urls is empty: no alert goes anywhere, and nobody is told of anything"
+            return Configuration(path, notes=(*notes, nobody))
         # It may be half written.
         empty = f"{path}: it names no URL; if no alert shall go anywhere, write: urls: []"
         return Configuration(path, problems=(empty,), notes=notes)
@@ -174,6 +176,7 @@ def _parse(path: Path, text: str, notes: tuple[str, ...]) -> Configuration:
         tuple(channels),
         tuple(f"{path} line {line}: {what}" for line, what in sorted(problems)),
         (*notes, *more_notes),
+        frozenset(known_groups),
     )
 
 

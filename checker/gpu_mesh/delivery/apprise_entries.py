@@ -10,7 +10,8 @@ from msgspec import Struct
 
 Problem = tuple[int, str]  # line, and what is wrong there
 
-_TOP_KEYS = frozenset({"version", "asset", "tag", "tags", "groups", "urls", "include"})
+_TOP_KEYS = frozenset({"version", "asset", "tag", "tags", "groups", "urls", "include", "template"})
+_NO_TEMPLATE = "template is not supported: write the values into the URLs themselves"
 _NO_INCLUDE = "include is not supported: put the URLs into this file"
 
 
@@ -69,13 +70,15 @@ def from_yaml(text: str) -> tuple[list[Entry], list[Problem]]:
             )
     if "include" in whole:
         problems.append((line_of["include"], _NO_INCLUDE))
+    if "template" in whole:
+        problems.append((line_of["template"], _NO_TEMPLATE))
     urls = whole.get("urls")
     nodes = next((value for key, value in root.value if key.value == "urls"), None)
     if urls is None:
         return [], problems
     if not isinstance(urls, list) or not isinstance(nodes, yaml.SequenceNode):
         return [], [*problems, (line_of["urls"], "urls is not a list")]
-    shared = {key: value for key, value in whole.items() if key not in {"urls", "include"}}
+    shared = {key: value for key, value in whole.items() if key not in {"urls", "include", "template"}}
     entries = [
         Entry(node.start_mark.line + 1, yaml.safe_dump({**shared, "urls": [single]}), single, yaml=True)
         for item, node in zip(urls, nodes.value, strict=True)

@@ -19,6 +19,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
 from checkout import PROGRAMS
+from factories import GPU1
 from gpu_mesh.alerting import alerts
 from gpu_mesh.cli.alerts import list_alerts, send_test, services
 from gpu_mesh.delivery import apprise_config, sender
@@ -631,6 +632,21 @@ def test_the_test_command_tries_every_url_at_its_levels_and_fails_when_one_fails
     assert "warning: Failed to send JSON" in report
     assert "pathtoken99" not in report
     assert site.state.alerts == ()
+
+
+def test_the_test_command_judges_as_for_a_real_alert(site: Site, hook: Hook, other_hook: Hook) -> None:
+    site.configure(
+        f"urls:\n  - json://{hook.address}:\n      tag: gpu1\n"
+        f"  - json://{other_hook.address}:\n      tag: error, critcal\n"
+    )
+    report, exit_code = send_test(site.paths, site.settings, site.log, lambda: site.now, nodes=(GPU1,))
+    assert exit_code == 0
+    assert report.count(", of the monitor alone: no node has its tags") == 1
+    assert len(hook.answered) == 3
+    assert len(other_hook.answered) == 1
+    report, exit_code = send_test(site.paths, site.settings, site.log, lambda: site.now, "gpu2", (GPU1,))
+    assert exit_code == 1
+    assert report.endswith("wants an alert with the tag gpu2; did you mean gpu1?\n")
 
 
 def test_the_test_command_without_a_configuration_shows_how_to_write_one(site: Site) -> None:

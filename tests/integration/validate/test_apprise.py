@@ -43,3 +43,37 @@ def test_a_file_that_others_may_read_is_noted(site: Site, file: Path) -> None:
     done = site.run("validate", "--apprise", str(file))
     assert done.returncode == 0
     assert f"run: chmod 600 {file}" in done.stdout
+
+
+def test_tags_that_no_alert_can_have_are_noted_with_the_nearest_right_one(site: Site, file: Path) -> None:
+    site.describe({"iceland": {"url": "http://127.0.0.1:9", "alert_tags": ["night"]}})
+    file.write_text(
+        "urls:\n  - json://127.0.0.1:1/:\n      tag: critcal\n  - json://127.0.0.1:2/:\n      tag: nigth\n"
+    )
+    done = site.run("validate", "--apprise", str(file))
+    assert done.returncode == 0
+    nothing = "is neither a level nor a node's tag, group or key; did you mean"
+    assert f"note: {file} line 2: its tag critcal {nothing} critical?\n" in done.stdout
+    assert f"note: {file} line 4: its tag nigth {nothing} night?\n" in done.stdout
+    site.environment["GPU_MESH_CONFIG_DIR"] = str(file.parent)
+    tested = site.run("alerts", "test").stdout
+    assert f"its tag critcal {nothing} critical?" in tested
+
+
+def test_a_file_without_urls_says_that_nobody_is_told(site: Site, file: Path) -> None:
+    file.write_text("urls: []\n")
+    done = site.run("validate", "--apprise", str(file))
+    assert done.returncode == 0
+    assert "nobody is told of anything" in done.stdout
+
+
+def test_what_apprise_knows_and_the_mesh_does_not_use_is_explained(site: Site, file: Path) -> None:
+    file.write_text(
+        "version: 1\nasset: {}\ntag: ops\ngroups: {}\ntemplate: {token: hunter2}\nurls: [json://127.0.0.1]\n"
+    )
+    done = site.run("validate", "--apprise", str(file))
+    assert done.returncode == 2
+    assert (
+        done.stderr
+        == f"{file} line 5: template is not supported: write the values into the URLs themselves\n"
+    )
