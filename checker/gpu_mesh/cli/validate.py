@@ -1,6 +1,7 @@
 """``gpu-mesh validate``: read the inventory afresh, or an Apprise file, and show every mistake."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,9 @@ def validate(paths: Paths, monitor: str | None, *, as_json: bool) -> int:
         sys.stderr.write(describe(found.mistakes) + "\n")
         return 2
     if as_json:
-        _write_json({"schema": SCHEMA, **_document(found.mesh)})
+        _write_json({"schema": SCHEMA, **_document(found.mesh, found.notes)})
     else:
-        sys.stdout.write(table(found.mesh))
+        sys.stdout.write(table(found.mesh, found.notes))
     return 0
 
 
@@ -92,24 +93,37 @@ def validate_apprise(file: Path, where: Shell, nodes: tuple[Node, ...]) -> int:
     return 0
 
 
-def table(mesh: Mesh) -> str:
-    """Return the mesh as text for a person, one line for each node."""
+def table(mesh: Mesh, read: tuple[str, ...] = ()) -> str:
+    """Return the mesh as text for a person, one line for each node, and the notes on it.
+
+    Args:
+        mesh: as resolved.
+        read: notes on what the inventory holds besides.
+    """
     rows = [
         ("NODE", "URL", "THROUGH", "RECOVERY"),
         *((node.key, node.url, _through(node), _recovery(node)) for node in mesh.nodes),
     ]
     count = f"{len(mesh.nodes)} node{'s' if len(mesh.nodes) != 1 else ''}"
     watcher = f", watched by {mesh.monitor}" if mesh.monitor else ""
-    noted = "".join(f"note: {note}\n" for note in notes(mesh))
+    noted = "".join(f"note: {note}\n" for note in (*read, *notes(mesh)))
     return "\n".join(aligned(rows)) + f"\n{count}{watcher}, no mistakes\n{noted}"
 
 
 def notes(mesh: Mesh) -> tuple[str, ...]:
-    """Return what is no mistake but perhaps not intended: nodes with the same URL and the same headers."""
+    """Return what is no mistake but perhaps not intended.
+
+    That is: nodes with the same URL and the same headers, and plain URLs without a port.
+    """
     asked: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
     for node in mesh.nodes:
         asked.setdefault((node.url, tuple(sorted(node.headers.items()))), []).append(node.key)
-    return tuple(
+    portless = tuple(
+        f"{node.key}: {node.url} names no port, so it is asked at port 80; Ollama's own is 11434"
+        for node in mesh.nodes
+        if node.url.startswith("http:") and not re.search(r":\d+$", node.url)
+    )
+    return portless + tuple(
         f"{', '.join(keys)} have the same URL, {url}: one Ollama is watched {len(keys)} times"
         for (url, _), keys in asked.items()
         if len(keys) > 1
@@ -129,10 +143,10 @@ def _recovery(node: Node) -> str:
     return f"{node.recovery} {target}".rstrip() + ("" if node.enabled else " (not enabled)")
 
 
-def _document(mesh: Mesh) -> dict[str, Any]:
+def _document(mesh: Mesh, read: tuple[str, ...]) -> dict[str, Any]:
     return {
         "monitor": mesh.monitor,
-        "notes": notes(mesh),
+        "notes": (*read, *notes(mesh)),
         "settings": msgspec.to_builtins(mesh.settings),
         "nodes": [
             {**msgspec.to_builtins(node), "addresses": addresses.of_ollama(node, mesh)} for node in mesh.nodes

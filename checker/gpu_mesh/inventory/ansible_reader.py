@@ -32,9 +32,10 @@ from ansible.vars.manager import VariableManager
 from msgspec.structs import replace
 
 from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.inventory import yaml_shape
 from gpu_mesh.inventory.mistakes import Mistake
 from gpu_mesh.inventory.reader import Reading
-from gpu_mesh.inventory.resolve import MONITORS, NODES, RawHost, RawVariable, resolve
+from gpu_mesh.inventory.resolve import MONITORS, NODES, RawHost, RawVariable, meant_by, near_names, resolve
 
 try:
     from ansible._internal._datatag._tags import Origin
@@ -44,6 +45,7 @@ except ImportError:  # before ansible-core 2.19 a value does not know its file a
 _OF_CONNECTION = frozenset({"ansible_host", "ansible_connection", "ansible_port"})
 # Warnings that a part of the inventory is not used, or counts for another host.
 _IGNORED = re.compile("skipping|duplicate|same name", re.IGNORECASE)
+_PART = re.compile(r"'(?:mesh_nodes|mesh_monitors|hosts)'")  # what holds hosts in a YAML inventory
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _SELF_DESCRIBING = (".yml", ".yaml", ".json")
 
@@ -60,6 +62,10 @@ class _Warnings:
             msg = f"{msg}: rename one of them, or the host's variables go to the group"
         if "duplicate mapping key" in msg:
             msg = f"{msg.removesuffix('.')}: only the later value counts"
+            if _PART.search(msg):
+                msg += "; write its hosts below the first one, or into another file of an inventory folder"
+        if "Skipping unexpected key" in msg:
+            msg = f"{msg}: if it is a host, indent it below hosts"
         if _IGNORED.search(msg):
             # Ansible's YAML inventory passes only words. The key in its frame knows its file and line.
             named = sys._getframe(1).f_locals
@@ -86,15 +92,22 @@ def read(sources: tuple[str, ...], monitor: str = "") -> Reading:
         with _collecting(warnings):
             hosts = list(_hosts(sources))
     except AnsibleError as error:
-        return Reading(mistakes=(_mistake(error, warnings),), files=_other_files())
+        shaped = tuple(it for file in _yaml_files(sources) for it in yaml_shape.mistakes(file))
+        return Reading(mistakes=shaped or (_mistake(error, warnings),), files=_other_files())
     ignored = tuple(warnings.ignored)
     resolved = resolve(hosts, monitor, _machine())
     if isinstance(resolved, Mesh) and not ignored:
-        return Reading(resolved, files=_other_files())
+        return Reading(resolved, files=_other_files(), notes=near_names(hosts))
     found = ignored if isinstance(resolved, Mesh) else ignored + resolved
     everywhere = ", ".join(sources)
     placed = (replace(it, place=it.place or everywhere) for it in found)
     return Reading(mistakes=tuple(placed), files=_other_files())
+
+
+def _yaml_files(sources: tuple[str, ...]) -> Iterator[Path]:
+    for source in map(Path, sources):
+        files = sorted(source.iterdir()) if source.is_dir() else [source]
+        yield from (file for file in files if file.suffix in (".yml", ".yaml") and file.is_file())
 
 
 def _missing(source: str) -> Mistake | None:
@@ -141,7 +154,7 @@ def _hosts(sources: tuple[str, ...]) -> Iterator[RawHost]:
                 variables={
                     str(name): _variable(templar, name, value)
                     for name, value in variables.items()
-                    if name.startswith("mesh_") or name in _OF_CONNECTION
+                    if name.startswith("mesh_") or name in _OF_CONNECTION or meant_by(name)
                 },
             )
 
@@ -215,7 +228,8 @@ def _ini_line(error: BaseException) -> int:
 
 def _words(error: BaseException) -> str:
     """Return the error's message in one line, without quotations from the file: they may hold a password."""
-    quoting = re.sub(r"(?s)(, got: .*|(?<=Error parsing host definition) '.*':)", "", str(error))
+    quoting = re.sub(r"<class '[\w.]*?(?:Tagged)?(\w+)'>", lambda found: found[1].lower(), str(error))
+    quoting = re.sub(r"(?s)((?:,| and) got: .*|(?<=Error parsing host definition) '.*':)", "", quoting)
     return " ".join(quoting.split()).removesuffix(".")
 
 

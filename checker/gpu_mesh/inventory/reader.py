@@ -27,6 +27,7 @@ class Reading(Struct, frozen=True):
 
     mesh: Mesh | None = None
     mistakes: tuple[Mistake, ...] = ()
+    notes: tuple[str, ...] = ()  # what is no mistake, but perhaps not intended
     files: tuple[str, ...] = ()  # what Ansible read besides the sources: ansible.cfg, vault passwords
 
 

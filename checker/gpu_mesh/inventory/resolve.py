@@ -18,6 +18,7 @@ OLLAMA_PORT = 11434
 _SSH_PORT = 22
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # other letters may form a pattern in a playbook's limit
 _SIMILAR = 0.9  # one wrong letter: mesh_node, mesh-nodes; not mesh_nodes_north
+_ANSIBLES = frozenset({"ansible_host", "ansible_port", "ansible_connection", "ansible_user"})
 _OF_ALL_HOSTS = frozenset({"all", "ungrouped"})
 
 
@@ -164,6 +165,31 @@ def _blame_unknown(host: _Host) -> None:
             known = [*VARIABLES, *ROLE_VARIABLES]
             hint = did_you_mean(name, known, "docs/variables.md lists them all")
             host.blame(name, f"is not a variable of the mesh; {hint}")
+
+
+def meant_by(name: str) -> str:
+    """Return the variable that is perhaps meant by a name; "": it is one itself, or it is like none."""
+    if name in _ANSIBLES or name.startswith("mesh_"):
+        return ""
+    plain = name.lower().replace("-", "_")
+    for guess in (plain, f"mesh_{plain}"):
+        if guess in VARIABLES:
+            return guess
+    if plain.startswith("ansible"):
+        return nearest(plain, _ANSIBLES, similar=_SIMILAR)
+    return nearest(plain, VARIABLES, similar=_SIMILAR) if plain.startswith("mesh") else ""
+
+
+def near_names(hosts: Iterable[RawHost]) -> tuple[str, ...]:
+    """Return a note on each name that is perhaps meant to be a variable, and has no effect on the mesh."""
+    notes = {
+        f"{variable.place + ': ' if variable.place else ''}{host.key}: {name} has no effect on the mesh; "
+        f"did you mean {meant}?": None
+        for host in hosts
+        for name, variable in host.variables.items()
+        if (meant := meant_by(name))
+    }
+    return tuple(notes)
 
 
 def _choose(

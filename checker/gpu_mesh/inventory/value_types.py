@@ -127,6 +127,10 @@ def _matching(pattern: str) -> Callable[[object], str]:
 def _list_of(read_one: Callable[[object], str]) -> Callable[[object], tuple[str, ...]]:
     def read(value: object) -> tuple[str, ...]:
         if isinstance(value, str):
+            if value.strip().startswith("[") and value.strip().endswith("]"):
+                raise ShapeError(
+                    "must be a list, not text that looks like one: leave out the quotes around it"
+                )
             value = [part for part in value.split(",") if part.strip()]
         if not isinstance(value, list | tuple):
             raise ShapeError

@@ -204,6 +204,14 @@ def test_a_key_that_stands_twice_names_file_and_line(write: Write) -> None:
     assert told_of(source) == f"{source}:5: {problem}"
 
 
+def test_hosts_that_were_pasted_at_the_end_of_the_file_are_told_with_where_they_belong(write: Write) -> None:
+    first = "mesh_nodes:\n  hosts:\n    iceland:\n"
+    source = write("mesh.yml", f"{first}{first.replace('iceland', 'norway')}")
+    problem = "Found duplicate mapping key 'mesh_nodes': only the later value counts"
+    where = "write its hosts below the first one, or into another file of an inventory folder"
+    assert told_of(source) == f"{source}:4: {problem}; {where}"
+
+
 def test_a_source_that_nothing_can_parse_is_no_empty_inventory(write: Write) -> None:
     good = write("good.ini", "[mesh_nodes]\niceland\n")
     bad = write("bad.ini", "[mesh_nodes\niceland\n")
@@ -257,6 +265,18 @@ def test_validate_notes_nodes_that_are_one_ollama(write: Write, capsys: pytest.C
     assert [line for line in capsys.readouterr().out.splitlines() if "note" in line] == [f"note: {note}"]
     assert validate.validate(paths_of(source), None, as_json=True) == 0
     assert json.loads(capsys.readouterr().out)["notes"] == [note]
+
+
+def test_validate_notes_a_url_without_a_port(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    urls = ("http://192.0.2.7", "http://[fd00::7]", "http://192.0.2.8:80", "https://gpu.example.net")
+    nodes = "".join(f"n{number} mesh_node_url={url}\n" for number, url in enumerate(urls))
+    source = write("mesh.ini", f"[mesh_nodes]\n{nodes}")
+    assert validate.validate(paths_of(source), None, as_json=False) == 0
+    portless = "names no port, so it is asked at port 80; Ollama's own is 11434"
+    assert [line for line in capsys.readouterr().out.splitlines() if "note" in line] == [
+        f"note: n0: http://192.0.2.7 {portless}",
+        f"note: n1: http://[fd00::7] {portless}",
+    ]
 
 
 def test_validate_gives_roles_the_resolved_mesh(write: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -204,3 +204,23 @@ def test_whatever_an_inventory_says_it_is_a_mesh_or_mistakes(
     variables = {name: RawVariable(value) for name, value in values.items()}
     found = resolve([RawHost("iceland", tuple(groups), variables)])
     assert isinstance(found, Mesh) or (found and all(mistake.message for mistake in found))
+
+
+def test_names_that_are_almost_a_variable_are_noted_and_other_names_are_the_operators_own(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "mesh.yml"
+    names = ["ansible_hots", "mesh-node-name", "node_name", "my_port", "ansible_ssh_host", "ansible_become"]
+    lines = [f"      {name}: x\n" for name in names]
+    file.write_text("mesh_nodes:\n  hosts:\n    iceland:\n" + "".join(lines))
+    reading = ansible_reader.read((str(file),))
+    assert reading.mesh is not None
+    meant = {
+        "ansible_hots": "ansible_host",
+        "mesh-node-name": "mesh_node_name",
+        "node_name": "mesh_node_name",
+    }
+    assert reading.notes == tuple(
+        f"{file}:{number}: iceland: {name} has no effect on the mesh; did you mean {right}?"
+        for number, (name, right) in enumerate(meant.items(), 4)
+    )
