@@ -110,10 +110,16 @@ def unwatched(before: Tick, now: float, interval: float) -> float:
     return gap if before.at and gap > STALE_INTERVALS * max(interval, before.interval) else 0.0
 
 
+def is_watched(last: Tick, now: float) -> bool:
+    """Return whether a timer or gpu-mesh run made a check within the last intervals (Unix seconds)."""
+    return -last.interval <= now - last.at and now - last.at + last.by_hand <= STALE_INTERVALS * last.interval
+
+
 def note_gap(state: State, interval: float, nodes: int, began: float, now: float) -> None:
     """Alert that the mesh was unwatched. Call it before this check's tick is stored in the state.
 
-    Checks that could probe no node store no tick, but they did run, and there was an alert about them.
+    Checks that could probe no node store no tick, but they did run, and there was an alert about them. After
+    checks by hand alone, nothing should have watched.
 
     Args:
         state: changed in place; the caller holds the lock and saves it.
@@ -123,7 +129,7 @@ def note_gap(state: State, interval: float, nodes: int, began: float, now: float
         now: Unix seconds.
     """
     gap = unwatched(state.tick, began, interval)
-    if not gap or 0 < nodes <= state.unprobed:
+    if not gap or 0 < nodes <= state.unprobed or not is_watched(state.tick, state.tick.at):
         return
     since = moment(_end(state.tick))
     alerts.raise_monitor_alert(

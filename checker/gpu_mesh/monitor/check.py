@@ -24,7 +24,7 @@ from gpu_mesh.probe import pool
 from gpu_mesh.recovery import lifecycle
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
-from gpu_mesh.system.paths import Paths
+from gpu_mesh.system.paths import RUN_PID, Paths
 from gpu_mesh.text.humanize import plural
 
 VERSION_EVERY = 3600.0
@@ -103,7 +103,8 @@ def _check(
         first_new = state.next_alert
         note_inventory(state, loaded.error, paths.inventory, now)
         monitor_alerts.note_working(state, working, now)
-        ticked = tick.apply(state, mesh, tick.MeshObservation(seen, reachable, offline=offline), began, now)
+        shown = tick.MeshObservation(seen, reachable, offline=offline, scheduled=_is_scheduled())
+        ticked = tick.apply(state, mesh, shown, began, now)
         raised = tuple(alert for alert in state.alerts if alert.id >= first_new)
         work = any(decision.action is not Action.NONE for decision in plan.plan(mesh, state, now))
         work = work or any(lifecycle.is_expired(node, now) for node in state.nodes.values())
@@ -119,6 +120,12 @@ def _check(
         lines.append(event("alerts_dropped", Severity.WARNING, number=ticked.dropped, reason=_MANY_WAIT))
     log.write([*lines, *map(alerts.as_event, raised)], now)
     return CheckResult(mesh, ticked.changes, tuple(unprobed), raised)
+
+
+def _is_scheduled() -> bool:
+    """Return whether systemd or gpu-mesh run has started this very process, not a shell below it."""
+    by_systemd = os.environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())
+    return by_systemd or os.environ.get(RUN_PID) == str(os.getppid())
 
 
 _MANY_WAIT = "too many alerts wait; newer ones of the same node and level replace these"

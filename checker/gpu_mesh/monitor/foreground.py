@@ -20,7 +20,7 @@ from gpu_mesh.monitor import unit_failures
 from gpu_mesh.storage.state_file import StateError
 from gpu_mesh.system import locks, systemd
 from gpu_mesh.system.log import Log
-from gpu_mesh.system.paths import Paths
+from gpu_mesh.system.paths import RUN_PID, Paths
 
 POLL = 0.1
 """Seconds between two looks for finished commands and for triggers."""
@@ -148,7 +148,7 @@ def run(
     command = [sys.executable, "-m", "gpu_mesh"]
     command += [part for source in paths.inventory for part in ("--inventory", source)]
     command += ["--monitor", monitor] if monitor else []
-    environment = {**os.environ, **paths.environment()}
+    environment = {**os.environ, **paths.environment(), RUN_PID: str(os.getpid())}
     stopping: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:

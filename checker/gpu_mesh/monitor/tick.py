@@ -33,6 +33,7 @@ class MeshObservation(Struct, frozen=True):
     observations: Mapping[str, Observation]  # by key, of every enabled node
     reachable: Mapping[str, str] = {}  # the canaries that answered, each with this boot
     offline: bool = False  # the monitor's own network is down
+    scheduled: bool = True  # a timer or gpu-mesh run made it, not a person
 
 
 class TickResult(Struct, frozen=True):
@@ -79,8 +80,18 @@ def apply(state: State, mesh: Mesh, check: MeshObservation, began: float, now: f
     _let_removed_begin_anew(state, mesh, now)
     lifecycle.call_for_help(state, mesh, now)
     if len(unprobed) < len(nodes) or not nodes:  # else no node was watched, and the state becomes stale
-        state.tick = Tick(began, now - began, mesh.settings.check_interval)
+        by_hand = 0.0 if check.scheduled else _by_hand(state.tick, began)
+        state.tick = Tick(began, now - began, mesh.settings.check_interval, by_hand)
     return TickResult(changes, unprobed, merging.drop_superseded(state))
+
+
+_NEVER = 1e9
+"""Seconds: no timer and no gpu-mesh run has ever made a check."""
+
+
+def _by_hand(last: Tick, began: float) -> float:
+    """Return for how long only people have made checks, once a person makes this one."""
+    return min(last.by_hand + max(began - last.at, 0.0), _NEVER) if last.at else _NEVER
 
 
 def _blamed(seen: Mapping[str, Observation]) -> Mapping[str, Observation]:

@@ -21,7 +21,7 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str, where: 
         start_command: the command that starts the monitor, shown when it does not run.
         where: where a person types the commands.
     """
-    lines = [_monitor_line(of, start_command)]
+    lines = [_monitor_line(of, start_command, installed=where.installed)]
     if of.mesh.offline_since:
         long = lasted(" for {}", of.mesh.offline_since, of.at)
         lines.append(f"⚠️ The monitor itself is offline{long}: what follows is what was known before")
@@ -120,15 +120,21 @@ def dashboard(of: Report, recent: tuple[Alert, ...], minutes: int) -> list[str]:
     ]
 
 
-def _monitor_line(of: Report, start_command: str) -> str:
+def _monitor_line(of: Report, start_command: str, *, installed: bool) -> str:
     mesh = of.mesh
+    if mesh.last_check is None and installed:
+        return (
+            f"⚪ The first check is due within {mesh.interval:g} s; if none comes, start it: {start_command}"
+        )
     if mesh.last_check is None:
         return f"⚪ The monitor has not checked anything yet; start it: {start_command}"
     age = ago(mesh.last_check, of.at)
     if mesh.stale:
         return f"⚠️ STALE: nobody watches the mesh, the last check was {age}; start it: {start_command}"
+    runs = f"The monitor runs: checked {age}, every {mesh.interval:g} s"
+    by_hand = f"Checked {age} by hand; nothing checks again by itself, start it: {start_command}"
     parts = [
-        f"The monitor runs: checked {age}, every {mesh.interval:g} s",
+        runs if mesh.watched else by_hand,
         _counts(of),
         f"health {_per_cent(mesh.health)}",
     ]

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from gpu_mesh.alerting import alerts
-from gpu_mesh.alerting.monitor_alerts import STALE_INTERVALS
+from gpu_mesh.alerting.monitor_alerts import STALE_INTERVALS, is_watched
 from gpu_mesh.diagnosis import uptime
 from gpu_mesh.domain.alert import Alert, Level, Muted
 from gpu_mesh.domain.causes import Action, Cause
@@ -58,6 +58,7 @@ class MeshReport(Struct, frozen=True):
 
     health: float | None  # per cent
     stale: bool
+    watched: bool  # a timer or gpu-mesh run makes checks; if not, only people did of late
     last_check: float | None
     interval: float  # seconds between checks
     check_seconds: float  # how long the last check took
@@ -95,6 +96,7 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
             health=uptime.mesh_health(mesh, state),
             # A check in the future was noted before the clock was set back.
             stale=not -interval <= now - state.tick.at <= STALE_INTERVALS * interval,
+            watched=is_watched(state.tick, now),
             last_check=state.tick.at or None,
             interval=interval,
             check_seconds=state.tick.seconds,

@@ -12,6 +12,9 @@ from msgspec import Struct
 
 SYSTEM_CONFIG = Path("/etc/gpu-mesh")
 
+RUN_PID = "GPU_MESH_RUN_PID"
+"""The environment variable in which gpu-mesh run tells its commands its own process id."""
+
 
 class Paths(Struct, frozen=True):
     """The folders of one monitor."""

@@ -275,8 +275,12 @@ def test_a_check_after_a_gap_tells_once_how_long_the_mesh_was_unwatched(
 ) -> None:
     site.describe({"desk": {"url": standin().url}})
     site.alerts_go_to(receiver.url)
+    by_hand = dict(site.environment)
+    site.environment["GPU_MESH_RUN_PID"] = str(os.getpid())  # as a child of gpu-mesh run
     site.check()
     assert site.state().alerts == ()
+    assert site.run("status").stdout.startswith("The monitor runs: ")
+    site.environment = by_hand
     change(site, lambda state: setattr(state, "tick", replace(state.tick, at=state.tick.at - 840)))
     assert site.run("status").returncode == 3
     site.check(2)
@@ -284,6 +288,19 @@ def test_a_check_after_a_gap_tells_once_how_long_the_mesh_was_unwatched(
     assert len(receiver.titles) == 1
     assert receiver.titles[0].startswith("⚠️ [WARNING] GPU mesh: The mesh was unwatched for 14 min ")
     assert site.run("status").returncode == 0
+
+
+def test_checks_by_hand_are_no_monitor_that_runs_and_leave_no_gap(
+    site: Site, standin: Callable[..., Standin]
+) -> None:
+    site.describe({"desk": {"url": standin().url}})
+    site.environment["SYSTEMD_EXEC_PID"] = str(os.getpid())  # as in a terminal that systemd started
+    site.check()
+    said = site.ok("status")
+    assert " by hand; nothing checks again by itself, start it: gpu-mesh " in said.splitlines()[0]
+    change(site, lambda state: setattr(state, "tick", replace(state.tick, at=state.tick.at - 840)))
+    site.check()
+    assert site.state().alerts == ()
 
 
 class Switch(ThreadingHTTPServer):

@@ -75,3 +75,16 @@ def test_a_node_that_cannot_be_judged_is_itself_misconfigured() -> None:
     state, bad = State(), BAD["a model that is no name"]
     checked(state, Mesh((bad,)), NOW, answers("bad", NOW))
     assert state.nodes["bad"].cause is Cause.MISCONFIGURED
+
+
+def test_people_take_over_from_the_timer_only_once_that_has_missed_its_checks() -> None:
+    state, mesh = State(), Mesh((GPU1,))
+    lasted = []
+    for at, scheduled in ((0, False), (600, True), (610, False), (640, False), (900, False), (930, True)):
+        shown = tick.MeshObservation({"gpu1": answers("gpu1", NOW + at)}, scheduled=scheduled)
+        tick.apply(state, mesh, shown, NOW + at, NOW + at)
+        lasted.append((state.tick.by_hand, report(mesh, state, NOW + at).mesh.watched))
+    assert lasted == [(1e9, False), (0, True), (10, True), (40, True), (300, False), (0, True)]
+    assert [alert.text.partition(" (")[0] for alert in state.alerts] == [
+        "The mesh was unwatched for 4 min 20 s"
+    ]

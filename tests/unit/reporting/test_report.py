@@ -12,6 +12,7 @@ from gpu_mesh.domain.recovery import Attempt, Claim, Outcome
 from gpu_mesh.domain.state import NodeState, NodeStatistics, State, Tick
 from gpu_mesh.reporting import console
 from gpu_mesh.reporting.report import exit_status, recent_alerts, report
+from gpu_mesh.text.commands import Shell
 
 LOCAL = plain("local", name="Local GPU", url="http://127.0.0.1:11434", on_monitor=True)
 ICELAND = behind("iceland", 8080, "gpu.example.net", name="Iceland")
@@ -97,6 +98,14 @@ def test_the_status_of_a_monitor_that_does_not_run_says_how_to_start_it() -> Non
     )
     never = console.status_text(report(MESH, State(), NOW), [], "gpu-mesh run")
     assert never.splitlines()[0] == "⚪ The monitor has not checked anything yet; start it: gpu-mesh run"
+
+
+def test_after_the_installation_the_first_check_is_due() -> None:
+    where = Shell(installed=True)
+    never = console.status_text(report(MESH, State(), NOW), [], "systemctl start gpu-mesh.target", where)
+    assert never.splitlines()[0] == (
+        "⚪ The first check is due within 30 s; if none comes, start it: systemctl start gpu-mesh.target"
+    )
 
 
 def test_the_status_says_that_a_recovery_is_under_way() -> None:
