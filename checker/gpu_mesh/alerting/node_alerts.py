@@ -195,7 +195,7 @@ def _alert(node: Node, known: NodeState, change: Change, repair: str, others: st
         status=known.status,
         previous=known.alerting.notified.status if known.alerting.notified else None,
         cause=known.cause,
-        since=since,
+        since=since if healthy else known.cause_since or since,
     )
     return replace(alert, tried=advice.tried(node, known, since) if since else "")
 

@@ -102,7 +102,7 @@ def _alert(
         next_step=step,
         status=before.status,
         cause=cause,
-        since=before.incident_since,
+        since=before.cause_since or before.incident_since,
     )
 
 

@@ -22,6 +22,8 @@ def refine(node: Node, cause: Cause | None, finding: Finding) -> Cause | None:
         return Cause.TUNNEL_PORT_TAKEN
     if finding is Finding.SILENT and cause is Cause.TUNNEL_STUCK:
         return Cause.TIMEOUT  # it is Ollama that hangs, not the tunnel
+    if finding in (Finding.UNIT_DISABLED, Finding.UNIT_MISSING) and cause is Cause.TUNNEL_STUCK:
+        return Cause.REMOTE_OLLAMA_DOWN  # nothing answers there, and nothing will start it
     if finding is not Finding.ANSWERS:
         return cause
     if node.tunnel and cause in (Cause.TUNNEL_STUCK, Cause.REMOTE_OLLAMA_DOWN, Cause.TIMEOUT):

@@ -10,7 +10,7 @@ from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings
 from gpu_mesh.domain.recovery import Decision
 from gpu_mesh.domain.state import NodeState, State
-from gpu_mesh.planning import advice, claims, ladder
+from gpu_mesh.planning import advice, claims, findings, ladder
 from gpu_mesh.planning.advice import describe_action
 from gpu_mesh.planning.ladder import Rung, Step
 from gpu_mesh.silences import silences
@@ -153,11 +153,21 @@ def describe(decisions: tuple[Decision, ...], mesh: Mesh) -> str:
     for decision in decisions:
         node = mesh.node(decision.node)
         doing = decision.action is not Action.NONE and node is not None
-        look = "" if decision.action is Action.OWN_PLAYBOOK else "look, then "
-        action = describe_action(decision.action, node, decision.playbook) if node else ""
-        would = f"{look}{action}" if doing else "nothing"
+        would = _would(node, decision) if doing and node else "nothing"
         lines.append(f"{decision.node:<{width}}  {decision.cause or '-'}: {would}: {decision.reason}\n")
     return "".join(lines)
+
+
+def _would(node: Node, decision: Decision) -> str:
+    """Return what would be done: no more than what can come of the look."""
+    action = describe_action(decision.action, node, decision.playbook)
+    if decision.action is Action.OWN_PLAYBOOK:
+        return action
+    if decision.action is Action.REBUILD_TUNNEL and decision.cause not in findings.REBUILD_HELPS:
+        return "look who holds the tunnel's port, and no more"
+    if decision.action is Action.RESTART_OLLAMA and node.tunnel and decision.cause is Cause.TUNNEL_STUCK:
+        action += f" or {describe_action(Action.REBUILD_TUNNEL, node)}"
+    return f"look, then {action}"
 
 
 def busy(known: NodeState, key: str, at_work: str) -> str:

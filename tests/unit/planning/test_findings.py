@@ -43,3 +43,18 @@ def test_each_finding_has_a_step_without_gaps(finding: Finding) -> None:
     step = step_after(POD, finding, Cause.TUNNEL_STUCK)
     assert step
     assert "{" not in step
+
+
+@pytest.mark.parametrize(
+    ("finding", "cause"),
+    [
+        (Finding.SILENT, Cause.TIMEOUT),
+        (Finding.UNIT_DISABLED, Cause.REMOTE_OLLAMA_DOWN),
+        (Finding.UNIT_MISSING, Cause.REMOTE_OLLAMA_DOWN),
+        (Finding.ANSWERS, Cause.TUNNEL_STUCK),
+    ],
+)
+def test_once_a_look_has_seen_that_ollama_does_not_answer_the_tunnel_is_no_longer_blamed(
+    finding: Finding, cause: Cause
+) -> None:
+    assert refine(POD, Cause.TUNNEL_STUCK, finding) is cause

@@ -343,3 +343,19 @@ def test_what_a_model_generates_is_spared_where_its_node_serves_or_may_just_be_a
     cause: Cause | None, lasted: float, spared: bool
 ) -> None:
     assert findings.spares_work(cause, lasted) is spared
+
+
+@pytest.mark.parametrize(
+    ("cause", "would"),
+    [
+        (Cause.FORBIDDEN, "look who holds the tunnel's port, and no more"),
+        (Cause.TUNNEL_DOWN, "look, then rebuild of the tunnel"),
+        (Cause.TUNNEL_STUCK, "look, then restart of ollama.service or rebuild of the tunnel"),
+        (Cause.REMOTE_OLLAMA_DOWN, "look, then restart of ollama.service"),
+    ],
+)
+def test_a_dry_run_promises_no_more_than_can_come_of_the_look(cause: Cause, would: str) -> None:
+    known = refusing(NOW - 900, status=Status.OFFLINE, cause=cause, detail="x", failures=7)
+    mesh = Mesh((POD,), Settings(recovery_brake=0))
+    said = plan.describe(plan.plan(mesh, State(nodes={"pod": known}), NOW), mesh)
+    assert said == f"pod  {cause}: {would}: x\n"

@@ -3,11 +3,13 @@
 import pytest
 from msgspec.structs import replace
 
-from factories import NOW, Story, behind, levels, muted, plain
+from factories import GPU1, NOW, Story, answers, behind, fails, levels, muted, plain
 from gpu_mesh.alerting import node_alerts
 from gpu_mesh.alerting.merging import notifications
 from gpu_mesh.domain.alert import Level, Silence
-from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.mesh import Mesh, Node, Settings
+from gpu_mesh.domain.observation import Fault
 from gpu_mesh.domain.state import State
 from gpu_mesh.monitor import tick
 from gpu_mesh.recovery import brake
@@ -204,3 +206,17 @@ def test_a_monitor_that_stays_offline_says_so_again_and_one_that_is_silenced_whe
         "3660 The monitor itself is still offline, for 1 h 1 min",
         "7260 The monitor is online again; the nodes on other machines were unwatched for 2 h 1 min",
     ]
+
+
+def test_an_alert_says_since_when_its_own_cause_is_known_not_since_when_anything_fails() -> None:
+    state, mesh = State(), Mesh((GPU1,), Settings(grace=0))
+    faults = [Fault.REFUSED] * 3 + [Fault.READ_TIMEOUT] * 2
+    for number, fault in enumerate(faults):
+        at = NOW + 30 * number
+        shown = tick.MeshObservation({"gpu1": fails("gpu1", at, fault)})
+        tick.apply(state, mesh, shown, at, at)
+    offline = state.alerts[-1]
+    assert (offline.cause, offline.since) == (Cause.TIMEOUT, NOW + 90)
+    well = NOW + 150
+    tick.apply(state, mesh, tick.MeshObservation({"gpu1": answers("gpu1", well)}), well, well)
+    assert state.alerts[-1].since == NOW
