@@ -1,13 +1,43 @@
 """What the tests of the whole program share."""
 
+import fcntl
+import os
+import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
 from sites import Receiver, Site
+
+MACHINE = tempfile.gettempdir()  # before the tests have one of their own: the same for all that run here
+
+
+@contextmanager
+def _locked(how: int) -> Iterator[None]:
+    machine = os.open(MACHINE, os.O_RDONLY)
+    try:
+        fcntl.flock(machine, how)
+        yield
+    finally:
+        os.close(machine)
+
+
+@pytest.fixture
+def runners() -> Iterator[None]:
+    """No other test starts a runner of Ollama meanwhile, or looks for one: a look sees the whole machine."""
+    with _locked(fcntl.LOCK_EX):
+        yield
+
+
+@pytest.fixture
+def no_runners() -> Iterator[None]:
+    """No test starts a runner of Ollama meanwhile."""
+    with _locked(fcntl.LOCK_SH):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ asking_tool() {
   done
 }
 
-# tags TOOL HOST:PORT SECONDS: print the answer to GET /api/tags, if its status is 200.
-tags() {
-  url="http://$2/api/tags"
+# answer TOOL HOST:PORT SECONDS PATH: print the answer to GET PATH, if its status is 200.
+answer() {
+  url="http://$2$4"
   case $1 in
     curl) curl -sf --noproxy '*' -m "$3" "$url" ;;
     wget) http_proxy='' timeout "$3" wget -q -T "$3" -O - "$url" ;;
@@ -24,12 +24,12 @@ sys.stdout.buffer.write(answer.read(65536))' "$url" "$3" ;;
     bash)
       host=${2%:*} host=${host#\[} host=${host%\]}
       bash -c 'exec 3<>"/dev/tcp/$1/$2" || exit
-printf "GET /api/tags HTTP/1.0\r\nHost: localhost\r\n\r\n" >&3
+printf "GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n" "$4" >&3
 IFS= read -r -t "$3" line <&3 && [[ $line == HTTP/1.?" 200"* ]] || exit
 while IFS= read -r -t "$3" line <&3 || [[ $line ]]; do
   ((SECONDS <= $3)) || exit
   printf "%.65536s\n" "$line"
-done' bash "$host" "${2##*:}" "$3"
+done' bash "$host" "${2##*:}" "$3" "$4"
       ;;
   esac
 }
@@ -37,7 +37,7 @@ done' bash "$host" "${2##*:}" "$3"
 # ollama_answers HOST:PORT SECONDS: does an Ollama list its models there?
 # It asks what the checker asks. /api/version is a constant, which even a server whose model store hangs returns.
 ollama_answers() {
-  body=$(tags "$(asking_tool)" "$1" "$2" 2>/dev/null | head -c 65536 | tr -d '\000')
+  body=$(answer "$(asking_tool)" "$1" "$2" /api/tags 2>/dev/null | head -c 65536 | tr -d '\000')
   case $body in *'"models"'*) return 0 ;; esac
   return 1
 }
@@ -64,18 +64,51 @@ look() {
   echo "gpu-mesh: looked"
 }
 
-# ollama_runners: a line for each process here that runs a model: its number, and the processor time that it has used, in
-# clock ticks. A runner is found as a descendant of `ollama serve`, because its own name changes with Ollama's versions:
-# ollama_llama_server, then `ollama runner`, since Ollama 0.30 …/lib/ollama/llama-server. A runner whose server has ended is
-# found by these names; so is one below the first process of a container, which adopts everybody's orphans.
-# The shell itself reads /proc, because a host may have a thousand processes.
+# loaded_models HOST:PORT...: how many models Ollama has loaded; nothing when it does not say so within two seconds. All
+# addresses are one server's.
+loaded_models() {
+  for address in "$@"; do
+    (
+      body=$(answer "$(asking_tool)" "$address" 2 /api/ps 2>/dev/null | head -c 65536 | tr -d '\000')
+      case $body in *'"models"'*) printf '%s\n' "$body" | grep -o '"size_vram"' | wc -l ;; esac
+    ) &
+  done | sort -n | tail -n 1
+  wait
+}
+
+# unit_processes SCOPE UNIT: the numbers of the processes in the unit's control group, its main process first; nothing
+# when there is no such unit, or none of it runs.
+unit_processes() {
+  XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}" systemctl "--$1" show -p MainPID -p ControlGroup -- "$2" \
+    2>/dev/null | sort -r | while IFS='=' read -r fact value; do
+    case $fact=$value in
+      MainPID=[1-9]*) echo "$value" ;;
+      ControlGroup=/?*)
+        for folder in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+          [ -r "$folder$value/cgroup.procs" ] || continue
+          cat "$folder$value/cgroup.procs" "$folder$value"/*/cgroup.procs 2>/dev/null
+          break
+        done
+        ;;
+    esac
+  done
+}
+
+# ollama_runners [NUMBER...]: a line for each process here that runs a model: its number, and the processor time that it
+# has used, in clock ticks. With the numbers of a unit's processes, the main one first, only that unit's are looked at.
+# A runner is found as a descendant of `ollama serve` or of the unit's main process, because its own name changes with
+# Ollama's versions: ollama_llama_server, then `ollama runner`, since Ollama 0.30 …/lib/ollama/llama-server. A runner whose
+# server has ended is found by these names; so is one below the first process of a container, which adopts everybody's
+# orphans. The shell itself reads /proc, because a host may have a thousand processes.
 ollama_runners() {
-  processes='' servers=' ' runners=' '
+  processes='' servers=" ${1:-} " runners=' ' unit=" $* "
   for process in /proc/[0-9]*; do
+    number=${process#/proc/}
+    case $unit in '  ' | *" $number "*) ;; *) continue ;; esac
     read -r stat 2>/dev/null <"$process/stat" || continue
     name=${stat#*(}
     # The name in brackets may contain anything: the fields follow the last bracket.
-    name=${name%)*} number=${process#/proc/}
+    name=${name%)*}
     # shellcheck disable=SC2086 # to be split: numbers and one letter
     set -- ${stat##*) }
     [ $# -ge 13 ] || continue
@@ -98,7 +131,7 @@ ollama_runners() {
     for process in $processes; do
       number=${process%%:*} parent=${process#*:} parent=${parent%%:*}
       case $servers$runners in *" $parent "*) ;; *) continue ;; esac
-      case $runners in *" $number "*) continue ;; esac
+      case $servers$runners in *" $number "*) continue ;; esac
       runners="$runners$number " grew=yes
     done
   done
@@ -108,25 +141,40 @@ ollama_runners() {
   done
 }
 
-# runner_ticks: the processor time of all of Ollama's runners here, in clock ticks.
+# runner_ticks [NUMBER...]: how many of Ollama's runners are seen here, and the processor time of all, in clock ticks.
 runner_ticks() {
-  ollama_runners | {
-    total=0
-    while read -r number ticks; do total=$((total + ticks)); done
-    echo "$total"
+  ollama_runners "$@" | {
+    seen=0 total=0
+    while read -r number ticks; do seen=$((seen + 1)) total=$((total + ticks)); done
+    echo "$seen $total"
   }
 }
 
-# runners_at_work: does a model generate here? A runner that waits for work uses almost no processor time; one that
+# runners_at_work SCOPE UNIT HOST:PORT...: does a model generate here? SCOPE and UNIT are empty without systemd: then the
+# runners of every Ollama of this host count. A runner that waits for work uses almost no processor time; one that
 # generates uses much of a core, even with a GPU. If a runner ends meanwhile, the sum is smaller and nothing is known.
+# Nor is it when Ollama does not say which models it has loaded, or has more of them than runners are seen here: this
+# login may not see them (hidepid), or their programs have another name.
 runners_at_work() {
-  # With hidepid, this user sees neither the first process nor Ollama's.
-  [ -r /proc/1/cmdline ] || { echo "gpu-mesh: at work unseen" && return; }
-  before=$(runner_ticks)
+  unit=''
+  # shellcheck disable=SC2046 # to be split: numbers
+  [ -n "$1" ] && unit=$(echo $(unit_processes "$1" "$2"))
+  shift 2
+  loaded=$(loaded_models "$@")
+  # shellcheck disable=SC2086 # to be split: numbers
+  before=$(runner_ticks $unit)
+  if [ -n "$unit" ] && [ "${before%% *}" -lt "${loaded:-0}" ]; then
+    unit='' before=$(runner_ticks) # the unit may be the client of a container
+  fi
   sleep 1
-  used=$(($(runner_ticks) - before))
-  [ "$used" -ge 0 ] && [ "$used" -lt "$(($(getconf CLK_TCK 2>/dev/null || echo 100) / 10))" ] && return
-  echo "gpu-mesh: at work"
+  # shellcheck disable=SC2086 # as above
+  after=$(runner_ticks $unit)
+  used=$((${after#* } - ${before#* }))
+  if [ "$used" -lt 0 ] || [ "$used" -ge "$(($(getconf CLK_TCK 2>/dev/null || echo 100) / 10))" ]; then
+    echo "gpu-mesh: at work"
+  elif [ -z "$loaded" ] || [ "${before%% *}" -lt "$loaded" ]; then
+    echo "gpu-mesh: at work unseen"
+  fi
 }
 
 # unit_state SCOPE UNIT: say what systemd knows of the unit; nothing when there is no systemd.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from checkout import PROGRAMS
+from checkout import PROGRAMS, ROOT
 from gpu_mesh.diagnosis.diagnose import diagnose
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Verdict
@@ -152,7 +152,7 @@ def runner_of(server):
         int(child)
         for task in children.parents[1].iterdir()
         for child in (task / "children").read_text().split()
-        if b"runner" in Path(f"/proc/{child}/cmdline").read_bytes()
+        if any(name in Path(f"/proc/{child}/cmdline").read_bytes() for name in (b"runner", b"llama-server"))
     }
     return pid
 
@@ -192,3 +192,23 @@ def test_a_runner_that_stands_still_is_told_from_one_that_is_at_work(ollama, mod
             os.kill(runner, signal.SIGCONT)
         assert (seen.deep.fault, seen.deep_excused) == (Fault.READ_TIMEOUT, False)
         assert diagnose(node, seen, NodeState()).cause is Cause.RUNNER_HUNG
+
+
+def look(node):
+    """Return what the look of a recovery says of models that generate."""
+    functions = (ROOT / "playbooks/recovery/files/gpu_mesh.sh").read_text()
+    address = node.url.removeprefix("http://")
+    words = ["sh", "-c", f"{functions}\nrunners_at_work '' '' {address}"]
+    return subprocess.run(words, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+
+
+@pytest.mark.usefixtures("runners")
+def test_the_look_tells_a_real_model_that_generates_from_one_that_waits(ollama, model):
+    node = ollama[0]
+    assert look(node) == "", "nothing is loaded"
+    load(node, model)
+    assert eventually(lambda: look(node) == ""), "what it loaded waits for work"
+    with generate(node, model) as answer:
+        assert answer.readline()
+        assert look(node) == "gpu-mesh: at work"
+    assert eventually(lambda: look(node) == "")
