@@ -115,6 +115,7 @@ def watched(mesh: Mesh, measured: list[str]) -> Mesh:
 
 def test_one_run_of_the_playbook_makes_every_node_healthy(watched: Mesh) -> None:
     shown = watched.monitor.out("gpu-mesh status; true")
+    assert shown.startswith("The monitor runs: "), shown
     assert "plain" in shown
     assert "rented" in shown
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gpu_mesh.cli.common import any_mesh, mesh_of
 from gpu_mesh.delivery import outbox
+from gpu_mesh.delivery.place import expected_place
 from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Progress
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Node, Settings
@@ -128,7 +129,7 @@ def send_test(
     from gpu_mesh.delivery.render import Format, Templates
 
     configuration = apprise_config.load(paths, settings)
-    place = apprise_config.expected_place(paths, settings)
+    place = expected_place(paths, settings)
     lines = [f"PROBLEM  {text}" for text in configuration.problems]
     lines += [f"note     {text}" for text in configuration.notes]
     if not configuration.channels and configuration.problems:

@@ -22,12 +22,12 @@ from msgspec import Struct
 
 from gpu_mesh.delivery.apprise_entries import Entry, from_text, from_yaml, groups, names_nobody
 from gpu_mesh.delivery.outbox import Target, with_levels_of_groups
+from gpu_mesh.delivery.place import expected_place
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text.sanitize import one_line
 from gpu_mesh.text.suggest import nearest
 
-NAMES = ("apprise.yml", "apprise.yaml", "apprise.conf", "apprise.txt")
 LARGEST = 131072  # bytes; Apprise itself reads no more
 REASON_LIMIT = 200
 _LOGGER = logging.getLogger("apprise")
@@ -61,15 +61,6 @@ class Configuration(Struct, frozen=True):
     def targets(self) -> tuple[Target, ...]:
         """The URLs as the outbox knows them."""
         return tuple(channel.target for channel in self.channels)
-
-
-def expected_place(paths: Paths, settings: Settings) -> Path:
-    """Return the path of the configuration, or where it is expected if there is none."""
-    if settings.apprise_config:
-        return Path(settings.apprise_config)
-    return next(
-        (paths.config / name for name in NAMES if (paths.config / name).exists()), paths.config / NAMES[0]
-    )
 
 
 def load(paths: Paths, settings: Settings) -> Configuration:

@@ -1,7 +1,7 @@
 """Sends the queued alerts, each to the URLs that want it; the work of ``gpu-mesh deliver``.
 
 1. One process works at a time (``deliver.lock``); a second one ends at once.
-2. If no alert is queued, end before Apprise is even imported.
+2. If no alert is queued and the file of URLs is no new one, end before Apprise is even imported.
 3. Close the alerts that no URL wants.
 4. For each URL, all at the same time: send what is due, in order of the alerts' numbers. An attempt is saved
    in the state before it is made. Its outcome is saved before the next alert is sent, in one write with that
@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from gpu_mesh.alerting.merging import Notification
 from gpu_mesh.delivery import events, outbox
 from gpu_mesh.delivery.outbox import Closure
+from gpu_mesh.delivery.place import expected_place, fingerprint
 from gpu_mesh.domain.alert import Alert, Delivery, Progress
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.mesh import Settings
@@ -81,6 +82,7 @@ def deliver(
                 if at_once:
                     run.end_waits()
                     at_once = False
+                run.note_urls()
                 run.send_all()
             # Another process may have ended at our lock, after our last look for alerts.
             if not run.has_work():
@@ -136,6 +138,20 @@ class _Run:
             with self._file.update(self._clock()) as state:
                 outbox.end_waits(state)
 
+    def note_urls(self) -> None:
+        """Note in the state how many URLs there are, once an edit: status may not read the file.
+
+        Mistakes are not told here: they are when an alert waits.
+        """
+        of, known = fingerprint(expected_place(self._paths, self._settings)), self._file.load()
+        if not known.tick.at or known.urls_of == of:
+            return
+        from gpu_mesh.delivery import apprise_config
+
+        found = apprise_config.load(self._paths, self._settings)
+        with self._file.update(self._clock()) as state:
+            state.urls, state.urls_of = None if found.problems else len(found.channels), of
+
     def send_all(self) -> None:
         """Send what is due, each URL on its own, until nothing is and no URL is busy."""
         if all(alert.done for alert in self._file.load().alerts):
@@ -190,8 +206,6 @@ class _Run:
         self._write(*(events.expired(item.alert) for item in closed if item.why is Closure.EXPIRED))
         unwanted = [item.alert for item in closed if item.why is Closure.UNMATCHED]
         if unwanted:
-            from gpu_mesh.delivery.apprise_config import expected_place
-
             place = expected_place(self._paths, self._settings)
             self._write(events.sent_nowhere(unwanted, place, has_url=bool(configuration.channels)))
 

@@ -27,7 +27,10 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str, where: 
         lines.append(f"⚠️ The monitor itself is offline{long}: what follows is what was known before")
     if of.mesh.unprobed:
         lines.append(f"⚠️ The monitor could not probe {plural(of.mesh.unprobed, 'node')}; the log says why")
-    if of.mesh.alerts_without_url:
+    if of.mesh.alert_urls == 0:
+        see = typed("gpu-mesh alerts test", where)
+        lines.append(f"⚠️ Nobody is told of anything: there is no URL that alerts go to; see: {see}")
+    elif of.mesh.alerts_without_url:
         unsent = plural(of.mesh.alerts_without_url, "alert")
         see = typed("gpu-mesh alerts test", where)
         lines.append(f"⚠️ {unsent} reached nobody, because no URL wants them; see: {see}")

@@ -66,6 +66,7 @@ class MeshReport(Struct, frozen=True):
     unprobed: int  # nodes that the monitor itself could not probe in the last check
     inventory_error: str
     alerts_waiting: int  # not yet delivered to every URL
+    alert_urls: int | None  # how many URLs alerts can go to; None: not known
     alerts_without_url: int  # warnings and above in the history that no URL wanted
     silences: tuple[InForce, ...]  # those in force, and the open maintenance windows
 
@@ -104,6 +105,7 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
             unprobed=state.unprobed,
             inventory_error=state.inventory_error,
             alerts_waiting=sum(alerts.is_waiting(alert) for alert in state.alerts),
+            alert_urls=state.urls,
             alerts_without_url=sum(alerts.has_no_url(alert) for alert in state.alerts),
             silences=silences.in_force(mesh, state.silences, now),
         ),

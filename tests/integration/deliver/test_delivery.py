@@ -27,7 +27,7 @@ from gpu_mesh.delivery.render import Message
 from gpu_mesh.delivery.worker import Result, deliver
 from gpu_mesh.domain.alert import Alert, AlertKind, Level, Progress
 from gpu_mesh.domain.mesh import Settings
-from gpu_mesh.domain.state import State
+from gpu_mesh.domain.state import State, Tick
 from gpu_mesh.standin.server import free_port
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
@@ -676,3 +676,12 @@ def test_the_history_shows_each_alert_and_where_it_went(site: Site, hook: Hook) 
     assert first.endswith(f"  JSON json://{hook.address} ({key}): delivered")
     assert list_alerts(site.state, site.now, {}).splitlines()[1].endswith(f"  {key}: delivered")
     assert second.endswith("no URL wanted it")
+
+
+def test_status_knows_how_many_urls_there_are_before_there_is_an_alert(site: Site) -> None:
+    with StateFile(site.paths.state, site.log).update(site.now) as state:
+        state.tick = Tick(site.now)
+    for text, urls in (("urls: []\n", 0), ("urls:\n  - json://127.0.0.1\n", 1), ("urls: [x]\n", None)):
+        site.configure(text)
+        assert site.deliver() == Result()
+        assert site.state.urls == urls

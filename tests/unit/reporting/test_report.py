@@ -226,3 +226,11 @@ def test_the_dashboard_shows_the_alerts_of_the_last_minutes_only() -> None:
 )
 def test_the_port_of_a_node(url: str, expected: int) -> None:
     assert plain("n", url=url).port == expected
+
+
+@pytest.mark.parametrize(("urls", "said"), [(0, True), (1, False), (None, False)])
+def test_the_status_says_that_nobody_is_told_of_anything(urls: int | None, said: bool) -> None:
+    known = state(WELL, WELL)
+    known.urls = urls
+    text = console.status_text(report(MESH, known, NOW), [], "")
+    assert ("Nobody is told of anything: there is no URL that alerts go to" in text) is said
