@@ -76,6 +76,7 @@ class Claim(Struct, frozen=True):
     pid: int
     action: Action
     playbook: str = ""  # the operator's own playbook
+    in_incident: bool = False  # whether an incident was open when it was made
 
 
 class Brake(Struct, frozen=True):

@@ -26,7 +26,7 @@ def expire(before: NodeState, now: float) -> NodeState:
         return before
     cause = before.probed_cause
     lost = Attempt(min(claim.until, now), claim.action, Outcome.LOST, cause=cause, playbook=claim.playbook)
-    return _with_attempt(_with_claim(before, None), lost)
+    return _with_attempt(_with_claim(before, None), claim, lost)
 
 
 def claimed(
@@ -42,14 +42,14 @@ def claimed(
         pid: the process that makes the claim.
         playbook: the operator's own playbook, an absolute path; "": none.
     """
-    claim = Claim(now, now + timeout, pid, action, playbook)
+    claim = Claim(now, now + timeout, pid, action, playbook, in_incident=before.incident_since > 0)
     return _with_claim(expire(before, now), claim)
 
 
 def released(before: NodeState, claim: Claim, attempt: Attempt) -> NodeState:
     """Return the state without this claim, and with the attempt. A later claim of another process stays."""
     freed = without_claim(before, claim)
-    return _with_attempt(freed, attempt)
+    return _with_attempt(freed, claim, attempt)
 
 
 def without_claim(before: NodeState, claim: Claim) -> NodeState:
@@ -61,12 +61,15 @@ def _with_claim(before: NodeState, claim: Claim | None) -> NodeState:
     return replace(before, recovery=replace(before.recovery, claim=claim))
 
 
-def _with_attempt(before: NodeState, attempt: Attempt) -> NodeState:
+def _with_attempt(before: NodeState, claim: Claim, attempt: Attempt) -> NodeState:
     """Append the attempt if the incident is still open.
 
+    A check may close the incident before the recovery's own probe has shown that it helped: such a repair
+    still counts. Another attempt does not, for the node came back without it.
     If there are too many then, drop the oldest declined one, or the oldest of all if none was declined.
     """
-    if not before.incident_since:
+    helped = claim.in_incident and attempt.outcome is Outcome.RECOVERED
+    if not (before.incident_since or helped):
         return before
     attempts = [*before.recovery.attempts, attempt]
     if len(attempts) > KEPT_ATTEMPTS:

@@ -75,7 +75,8 @@ def step(node: Node, settings: Settings, known: NodeState) -> Step:
 
     1. Attempts for an impaired node and attempts for a failed node are counted separately.
     2. A declined attempt changed nothing: it is not counted, but the wait after it is kept.
-    3. A node that failed again after FLAPS successful repairs goes to its last rung.
+    3. A node that failed again after FLAPS successful repairs goes to its last rung. Otherwise a repair that
+       helped leaves the next incident all its attempts, unless the cause has a limit of its own.
 
     Args:
         node: the node as the inventory describes it.
@@ -91,8 +92,9 @@ def step(node: Node, settings: Settings, known: NodeState) -> Step:
         # A declined look only named the cause that this playbook is for: no wait after it.
         attempts = tuple(each for each in attempts if each.outcome is not Outcome.DECLINED)
     waits = due_after(node, settings, attempts)
-    if made < allowed and repaired < FLAPS:
-        return Step(rung, waits, made, allowed)
+    used = made if tries else made - repaired
+    if used < allowed and repaired < FLAPS:
+        return Step(rung, waits, used, allowed)
     last = node.recovery_playbooks.get(LAST_RUNG, "")
     if last and not any(attempt.playbook == last for attempt in attempts):
         return Step(Rung(Action.OWN_PLAYBOOK, last), waits, made, max(made, allowed) + 1)

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from checkout import PROGRAMS
 from factories import refusing
+from gpu_mesh.diagnosis import evaluate
 from gpu_mesh.domain.alert import Alert, AlertKind, Level, Notified
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.event import Severity
@@ -513,6 +514,27 @@ def test_a_proof_that_is_older_than_the_last_check_changes_nothing(
     recover(Context(site.paths, site.mesh, site.statefile, site.log, observe=observe))
     assert (world.known().status, world.known().recovery.claim) == (Status.UNHEALTHY, None)
     assert world.alerts() == []
+
+
+def test_a_repair_that_a_check_sees_to_have_helped_first_is_remembered(
+    world: World, closed_port: int
+) -> None:
+    world.failing()
+    node = world.node(closed_port, world.starting(closed_port))
+    site = world.site(node)
+
+    def observe(node: Node, at: float, **options: Any) -> Observation:
+        seen = site.observe(node, at, **options)
+        if seen.tags.fault is None:
+            with world.statefile.update(at) as state:  # a check that began a moment later is saved first
+                evaluate.apply_observation(state, node, replace(seen, at=at + 0.1))
+            assert world.known().status is Status.HEALTHY
+        return seen
+
+    recover(Context(site.paths, site.mesh, site.statefile, site.log, observe=observe))
+    known = world.known()
+    assert (known.status, known.recovery.claim) == (Status.HEALTHY, None)
+    assert [each.outcome for each in known.recovery.attempts] == [Outcome.RECOVERED]
 
 
 def test_a_node_that_fails_during_a_slow_repair_is_repaired_meanwhile(world: World, closed_port: int) -> None:

@@ -194,3 +194,11 @@ def test_a_node_that_fails_again_after_its_ladder_is_used_up_calls_a_person_once
     assert alert.level is Level.CRITICAL
     assert alert.text == "needs you: failed again after 3 recent repairs: Timeout (10s)"
     assert alert.tried == "restart of ollama.service helped (3 times)"
+
+
+def test_repairs_that_helped_leave_the_next_incident_all_its_attempts() -> None:
+    helped = (tried(900, Outcome.RECOVERED),) * 2
+    fresh = ladder.step(GPU1, SETTINGS, after(*helped))
+    assert (fresh.made, fresh.allowed, fresh.exhausted) == (0, 3, False)
+    assert not ladder.step(GPU1, SETTINGS, after(*helped, tried(90), tried(60))).exhausted
+    assert ladder.step(GPU1, SETTINGS, after(*helped, tried(90), tried(60), tried(30))).exhausted

@@ -1,9 +1,11 @@
 """What is remembered of a repair that was proved, and what people are told of one that was not."""
 
 import pytest
+from msgspec.structs import replace
 
-from factories import GPU1, NOW, answers
+from factories import GPU1, NOW, answers, refusing
 from gpu_mesh.domain.alert import Level
+from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.observation import LoadedModel, Observation
 from gpu_mesh.domain.recovery import Finding, Outcome
@@ -45,6 +47,38 @@ def hours(report: PlaybookResult, *, unloaded: range = range(0)) -> tuple[State,
             lifecycle.record_result(state, MESH, job, ending, proof, counts=True)
             outcomes.append(ending.outcome)
     return state, outcomes
+
+
+@pytest.mark.parametrize("proved", [9, 11], ids=["proved before the check", "proved after the check"])
+@pytest.mark.parametrize("helped", [True, False])
+def test_a_repair_that_helped_counts_although_a_check_saw_the_node_healthy_first(
+    proved: int, helped: bool
+) -> None:
+    state = State(nodes={"gpu1": refusing()})
+    job = lifecycle.claim(state, MESH, NOW, 1)
+    assert isinstance(job, Job)
+    tick.apply(state, MESH, tick.MeshObservation({"gpu1": answers("gpu1", NOW + 10)}), NOW + 10, NOW + 10)
+    assert (state.nodes["gpu1"].status, state.nodes["gpu1"].incident_since) == (Status.HEALTHY, 0.0)
+    proof = verification.verify(job, answers("gpu1", NOW + proved))
+    if not helped:
+        proof = replace(proof, detail="slow")
+    ending = verification.result_of(job, job.claim.action, RESTARTED, proof, NOW + 12)
+    lifecycle.record_result(state, MESH, job, ending, proof, counts=True)
+    known = state.nodes["gpu1"]
+    assert (known.status, known.recovery.claim) == (Status.HEALTHY, None)
+    assert [each.outcome for each in known.recovery.attempts] == [Outcome.RECOVERED] * helped
+
+
+def test_a_repair_of_a_healthy_node_that_a_person_asked_for_belongs_to_no_incident() -> None:
+    seen = answers("gpu1", NOW)
+    state = State()
+    tick.apply(state, MESH, tick.MeshObservation({"gpu1": seen}), NOW, NOW)
+    job = lifecycle.claim(state, MESH, NOW, 1, "gpu1", force=True)
+    assert isinstance(job, Job)
+    proof = verification.verify(job, answers("gpu1", NOW + 5))
+    ending = verification.result_of(job, job.claim.action, RESTARTED, proof, NOW + 6)
+    lifecycle.record_result(state, MESH, job, ending, proof, counts=True)
+    assert (ending.outcome, state.nodes["gpu1"].recovery.attempts) == (Outcome.RECOVERED, ())
 
 
 def test_a_model_that_is_on_the_cpu_again_after_each_restart_is_restarted_for_once() -> None:
