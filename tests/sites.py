@@ -104,7 +104,7 @@ class Site:
 
 
 class Receiver(ThreadingHTTPServer):
-    """A chat service's web hook: keeps the title of each message that arrives."""
+    """A chat service's web hook: keeps title and body of each message that arrives."""
 
     daemon_threads = True
 
@@ -112,6 +112,7 @@ class Receiver(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Post)
         self.url = f"json://127.0.0.1:{self.server_address[1]}/"
         self.titles: list[str] = []
+        self.bodies: list[str] = []
 
     def levels(self, name: str) -> list[str]:
         """Return the levels of the alerts about the node with that name, in order."""
@@ -124,6 +125,7 @@ class _Post(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.titles.append(message["title"])
+        self.server.bodies.append(message["message"])
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()

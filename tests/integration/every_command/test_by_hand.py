@@ -219,3 +219,12 @@ def test_each_command_has_a_module_of_its_own_with_all_that_the_command_line_ask
         assert module.EXAMPLES.startswith("gpu-mesh "), name
         assert callable(module.add_arguments), name
         assert callable(module.run), name
+
+
+def test_an_alert_that_is_delivered_names_commands_as_they_are_typed_here(site, receiver):
+    site.alerts_go_to(receiver.url)
+    closed = f"http://127.0.0.1:{free_port()}"
+    site.describe({f"gpu{number}": {"url": closed} for number in range(4)})
+    site.check(3)
+    site.ok("deliver")
+    assert any(f"to repair them anyway: {site.typed} recover --force" in body for body in receiver.bodies)
