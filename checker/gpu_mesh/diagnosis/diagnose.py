@@ -19,6 +19,9 @@ LOADING_PATIENCE = 300.0
 STOPPING_PATIENCE = 300.0
 """Seconds past ``expires_at`` after which a model that is still loaded is stuck."""
 
+USUAL_VRAM = 0.5
+"""A model with less than this part of its usual share in VRAM has lost the GPU."""
+
 SLOW_FACTOR, SLOW_MS, SLOW_SAMPLES = 5.0, 1000.0, 20
 """An answer is slow if it takes this many times the node's usual time, and at least this many milliseconds.
 The usual time counts only after this many successful checks."""
@@ -158,11 +161,17 @@ def _loading(node: Node, seen: Observation, before: NodeState) -> Diagnosis | No
     return None
 
 
-def _cpu_fallback(node: Node, seen: Observation, _before: NodeState) -> Diagnosis | None:
+def _cpu_fallback(node: Node, seen: Observation, before: NodeState) -> Diagnosis | None:
+    """Return CPU_FALLBACK if nothing of a model is in VRAM, or much less than is usual for it on this node.
+
+    A model that is too large for the VRAM runs partly on the CPU by design.
+    """
     for model in seen.loaded:
-        if node.expects_gpu and model.size_vram < model.size:
-            share = 100 * model.size_vram / model.size
-            return _because(Cause.CPU_FALLBACK, node, f"{model.name}, {share:.0f}% in VRAM")
+        usual, share = before.vram.get(canonical(model.name), 0.0), model.vram_share
+        if node.expects_gpu and model.size and (not share or share < USUAL_VRAM * usual):
+            number = f"{model.name}, {100 * share:.0f}% in VRAM"
+            number += f", usually {100 * usual:.0f}%" if usual else ""
+            return _because(Cause.CPU_FALLBACK, node, number)
     return None
 
 

@@ -1,5 +1,7 @@
 """Decides a node's next state from its state and one diagnosis; for diagnosis/evaluate.py. Pure."""
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from gpu_mesh.diagnosis import flapping, uptime
@@ -7,8 +9,12 @@ from gpu_mesh.diagnosis.diagnose import is_loading
 from gpu_mesh.domain.causes import Cause, Diagnosis
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Node
-from gpu_mesh.domain.observation import Observation, expiries, has_moved
+from gpu_mesh.domain.model_name import canonical
+from gpu_mesh.domain.observation import LoadedModel, Observation, expiries, has_moved
 from gpu_mesh.domain.state import NodeAlerting, NodeRecovery, NodeState
+
+VRAM_REMEMBERED = 100
+"""For how many models of a node the usual share of VRAM is remembered: those that were loaded last."""
 
 ATTEMPTS_REMEMBERED = 3600.0
 """Seconds for which the recoveries of a closed incident still count."""
@@ -135,7 +141,19 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
         loaded=before.loaded if loading else tuple(model.name for model in seen.loaded),
         loading_since=(before.loading_since or seen.at) if loading else 0.0,
         expiries=before.expiries if loading else expiries(seen.loaded),
+        vram=_usual_vram(before.vram, seen.loaded),
         deep_at=seen.at if seen.deep or served else before.deep_at,
         version=seen.version or before.version,
         version_at=seen.at if seen.version else before.version_at,
     )
+
+
+def _usual_vram(before: dict[str, float], loaded: Sequence[LoadedModel]) -> dict[str, float]:
+    """Return the largest share of each model that was seen in VRAM. A share of 0 is never usual."""
+    usual = dict(before)
+    for model in loaded:
+        name = canonical(model.name)
+        share = max(usual.pop(name, 0.0), model.vram_share)
+        if share:
+            usual[name] = share
+    return dict(list(usual.items())[-VRAM_REMEMBERED:])

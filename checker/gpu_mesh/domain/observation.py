@@ -46,6 +46,11 @@ class LoadedModel(Struct, frozen=True):
     expires_at: float = 0.0
     context_length: int = 0
 
+    @property
+    def vram_share(self) -> float:
+        """The part of it that is in VRAM, from 0 to 1; 0 too for a model without a size."""
+        return min(1.0, self.size_vram / self.size) if self.size else 0.0
+
 
 class Observation(Struct, frozen=True):
     """What one check of one node showed."""

@@ -68,6 +68,7 @@ class NodeState(Struct, frozen=True):
     loaded: tuple[str, ...] = ()
     loading_since: float = 0.0
     expiries: dict[str, float] = {}  # when each loaded model is unloaded, by the node's clock
+    vram: dict[str, float] = {}  # of models by canonical name: the largest share seen in VRAM, 0 to 1
     deep_at: float = 0.0  # when a loaded model last answered a deep check or a request, or was asked
     version: str = ""
     version_at: float = 0.0

@@ -212,6 +212,11 @@ def _not_yet(settings: Settings, known: NodeState, now: float) -> str:
     lasted, needed = now - known.cause_since, settings.recovery_patience
     if known.cause is None or CAUSES[known.cause].action is Action.NONE:
         return ""
+    if known.probed_cause is Cause.CPU_FALLBACK and not known.vram:
+        return (
+            "no model has ever been seen in its VRAM, so a restart does not help: it may have no GPU that "
+            "Ollama can use; then set mesh_node_expects_gpu: false"
+        )
     if lasted < needed:
         return (
             f"it serves, and is repaired when this has lasted {humanize.format_duration(needed)}, "

@@ -128,6 +128,19 @@ SERVING = {
         PLAIN, serving(LoadedModel("a", 100, 0)), FRESH, Cause.CPU_FALLBACK,
         "A model runs on the CPU (a, 0% in VRAM)",
     ),
+    "a model that is too large for the VRAM of its node": (
+        PLAIN, serving(LoadedModel("a", 100, 40)), NodeState(vram={"a:latest": 0.4}), None, "",
+    ),
+    "a model that is partly on the CPU, and was never seen otherwise": (
+        PLAIN, serving(LoadedModel("a", 100, 40)), FRESH, None, "",
+    ),
+    "a model with much less than usual in VRAM": (
+        PLAIN, serving(LoadedModel("a", 100, 40)), NodeState(vram={"a:latest": 0.9}), Cause.CPU_FALLBACK,
+        "A model runs on the CPU (a, 40% in VRAM, usually 90%)",
+    ),
+    "a model with a little less than usual in VRAM": (
+        PLAIN, serving(LoadedModel("a", 100, 50)), NodeState(vram={"a:latest": 1.0}), None, "",
+    ),
     "a model on the CPU of a node without a GPU": (
         plain("v", expects_gpu=False),
         serving(LoadedModel("a", 100, 0)), FRESH, None, "",

@@ -8,13 +8,13 @@ from msgspec.structs import replace
 from factories import LOADED_ON_CPU, NOW, answers, fails, plain
 from gpu_mesh.alerting import alerts
 from gpu_mesh.alerting.node_alerts import announce
-from gpu_mesh.diagnosis import evaluate, uptime
+from gpu_mesh.diagnosis import evaluate, status, uptime
 from gpu_mesh.domain import causes, state
 from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh, Node, Settings
-from gpu_mesh.domain.observation import Observation, Reply
+from gpu_mesh.domain.observation import LoadedModel, Observation, Reply
 from gpu_mesh.domain.recovery import Attempt, Outcome
 
 NODE = plain("iceland", name="Iceland")
@@ -235,3 +235,20 @@ def test_the_score_is_the_weighted_mean_of_the_checks(story: str) -> None:
     weights = [0.5 ** ((len(values) - 1 - place) / 120) for place in range(len(values))]
     expected = 100 * sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
     assert uptime.score(mesh_state.nodes["iceland"]) == pytest.approx(expected)
+
+
+def test_the_largest_share_of_vram_is_remembered_for_the_models_that_were_loaded_last() -> None:
+    mesh_state = state.State()
+
+    def after(*loaded: LoadedModel) -> dict[str, float]:
+        evaluate.apply_observation(mesh_state, NODE, answers("iceland", NOW, *loaded))
+        return mesh_state.nodes["iceland"].vram
+
+    assert after(LoadedModel("none", 100, 0), LoadedModel("odd"), LoadedModel("a", 100, 80)) == {
+        "a:latest": 0.8
+    }
+    assert after(LoadedModel("a:latest", 100, 40)) == {"a:latest": 0.8}
+    assert after() == {"a:latest": 0.8}
+    many = after(*(LoadedModel(f"m{number}", 100, 100) for number in range(status.VRAM_REMEMBERED)))
+    assert len(many) == status.VRAM_REMEMBERED
+    assert "a:latest" not in many

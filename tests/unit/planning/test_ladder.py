@@ -26,6 +26,7 @@ ON_CPU = NodeState(
     cause=Cause.CPU_FALLBACK,
     cause_since=NOW - 301,
     impaired=10,
+    vram={"a:latest": 1.0},
     incident_since=NOW - 301,
 )
 
@@ -202,3 +203,14 @@ def test_repairs_that_helped_leave_the_next_incident_all_its_attempts() -> None:
     assert (fresh.made, fresh.allowed, fresh.exhausted) == (0, 3, False)
     assert not ladder.step(GPU1, SETTINGS, after(*helped, tried(90), tried(60))).exhausted
     assert ladder.step(GPU1, SETTINGS, after(*helped, tried(90), tried(60), tried(30))).exhausted
+
+
+def test_a_node_whose_vram_no_model_has_ever_used_is_not_restarted_for_that_and_calls_nobody() -> None:
+    never = replace(ON_CPU, vram={})
+    decision = plan.decide(GPU1, SETTINGS, never, NOW)
+    assert decision.action is Action.NONE
+    assert "no model has ever been seen in its VRAM" in decision.reason
+    assert "mesh_node_expects_gpu: false" in decision.reason
+    used_up = after(*(tried(900, cause=Cause.CPU_FALLBACK),) * 3, known=never)
+    assert not plan.needs_a_person(GPU1, SETTINGS, used_up, NOW)
+    assert plan.decide(GPU1, SETTINGS, never, NOW, force=True).action is Action.RESTART_OLLAMA

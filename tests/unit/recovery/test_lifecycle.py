@@ -9,7 +9,7 @@ from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.observation import LoadedModel, Observation
 from gpu_mesh.domain.recovery import Finding, Outcome
-from gpu_mesh.domain.state import State
+from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.monitor import tick
 from gpu_mesh.recovery import lifecycle, verification
@@ -36,7 +36,7 @@ def hours(report: PlaybookResult, *, unloaded: range = range(0)) -> tuple[State,
 
     In the checks of that number the model is not loaded.
     """
-    state, outcomes = State(), []
+    state, outcomes = State(nodes={"gpu1": NodeState(vram={"a:latest": 1.0})}), []
     for number, at in enumerate(range(int(NOW), int(NOW) + 3 * 3600, 30)):
         seen = on_the_cpu(at, loaded=number not in unloaded)
         tick.apply(state, MESH, tick.MeshObservation({"gpu1": seen}), at, at)
