@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from gpu_mesh.domain.mesh import Node
-from gpu_mesh.domain.model_name import LONGEST
+from gpu_mesh.domain.model_name import LONGEST, canonical
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply, expiries, has_moved
 from gpu_mesh.probe.errors import GetError
 from gpu_mesh.probe.http_client import Answer, Session
@@ -46,6 +46,7 @@ class _Tag(Struct):
     name: str | None = None
     model: str | None = None
     remote_host: str | None = None  # of a cloud model: a stub that runs elsewhere
+    capabilities: object = None  # a list of words; older versions of Ollama do not say
 
 
 class _Tags(Struct):
@@ -156,7 +157,7 @@ def _asked(session: Session, node: Node, at: float, *, ask_version: bool, choose
         _, answer, _ = _ask(session, "/api/version", _Version)
         version = plain(answer.version, MAX_VERSION) if answer else None
     loaded = _loaded(ps) if ps else ()
-    asked = choose(loaded)
+    asked = choose(_generating(loaded, tags))
     deep, excused = _ask_deep(session, asked, loaded) if asked and session.left > 0 else (None, False)
     return Observation(
         node.key,
@@ -266,6 +267,18 @@ def _names(tags: _Tags) -> tuple[str, ...]:
     """Return the names of the models that the node itself runs."""
     own = (tag for tag in (tags.models or ())[:MAX_MODELS] if not tag.remote_host)
     return tuple(filter(None, (plain(tag.name or tag.model or "", LONGEST) for tag in own)))
+
+
+def _generating(loaded: tuple[LoadedModel, ...], tags: _Tags) -> tuple[LoadedModel, ...]:
+    """Return the loaded models without cloud models, and without those that only make embeddings."""
+    if not loaded:
+        return loaded
+    others = {
+        canonical(tag.name or tag.model or "")
+        for tag in (tags.models or ())[:MAX_MODELS]
+        if tag.remote_host or (isinstance(tag.capabilities, list) and "completion" not in tag.capabilities)
+    }
+    return tuple(model for model in loaded if canonical(model.name) not in others)
 
 
 def _loaded(ps: _Ps) -> tuple[LoadedModel, ...]:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gpu_mesh.probe.ollama import _names, _Tags, decode, plain, unix_seconds
+from gpu_mesh.domain.observation import LoadedModel
+from gpu_mesh.probe.ollama import _generating, _names, _Tags, decode, plain, unix_seconds
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,17 @@ def test_brackets_within_strings_are_no_nesting():
 def test_a_cloud_model_is_none_of_the_nodes_own():
     body = b'{"models": [{"name": "a"}, {"name": "b:cloud", "remote_host": "https://ollama.com:443"}]}'
     assert _names(decode(body, _Tags)) == ("a",)
+
+
+def test_a_deep_check_asks_neither_a_cloud_model_nor_one_that_only_makes_embeddings():
+    tags = decode(
+        b'{"models": [{"name": "cloud:latest", "remote_host": "https://ollama.com"},'
+        b' {"name": "embeds:latest", "capabilities": ["embedding"]}, {"name": "old:latest"},'
+        b' {"name": "odd:latest", "capabilities": 7},'
+        b' {"name": "talks:latest", "capabilities": ["vision", "completion"]}]}',
+        _Tags,
+    )
+    names = ("cloud", "embeds", "old", "odd", "talks", "unlisted")
+    loaded = tuple(LoadedModel(f"{name}:latest") for name in names)
+    asked = [model.name.partition(":")[0] for model in _generating(loaded, tags)]
+    assert asked == ["old", "odd", "talks", "unlisted"]
