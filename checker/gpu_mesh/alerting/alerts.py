@@ -74,6 +74,17 @@ def raise_monitor_alert(
 ) -> Alert:
     """Queue an alert about the monitor itself; a silence of everything mutes it."""
     alert = Alert(id=0, at=now, level=level, kind=AlertKind.MONITOR, text=text, next_step=next_step)
+    return _raise(state, now, alert)
+
+
+def raise_monitor_end(state: State, now: float, text: str, ends: Level = Level.ERROR) -> Alert:
+    """Queue an alert that trouble of the monitor's own is over, for those who got alerts of that level."""
+    alert = Alert(id=0, at=now, level=Level.INFO, kind=AlertKind.MONITOR, text=text, ends=(ends,))
+    return _raise(state, now, alert)
+
+
+def _raise(state: State, now: float, alert: Alert) -> Alert:
+    level = alert.level
     return queue(state, alert, muted=silences.quiet(state.silences, None, level, now) is not None)
 
 

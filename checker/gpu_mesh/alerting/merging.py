@@ -15,9 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
-from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.state import State
-from gpu_mesh.text.humanize import moment
 
 MANY = 1000
 """As many alerts may wait before superseded ones are dropped."""
@@ -32,13 +30,11 @@ class Notification(Struct, frozen=True):
     merged: tuple[int, ...] = ()  # their numbers
 
 
-def notifications(waiting: Iterable[Alert], unwanted: Iterable[Alert] = ()) -> tuple[Notification, ...]:
+def notifications(waiting: Iterable[Alert]) -> tuple[Notification, ...]:
     """Return what is sent to one URL, in order of the alerts' numbers.
 
     Args:
         waiting: alerts that the URL wants and has not got.
-        unwanted: alerts that the URL does not want. Where one of them says that a node has recovered, this is
-            added to the alert that is sent.
     """
     by_node: dict[str, list[Alert]] = {}
     alone = []
@@ -47,8 +43,7 @@ def notifications(waiting: Iterable[Alert], unwanted: Iterable[Alert] = ()) -> t
             by_node.setdefault(alert.node, []).append(alert)
         else:
             alone.append(Notification(alert))
-    ends = {alert.node: alert for alert in sorted(unwanted, key=lambda alert: alert.id) if _is_end(alert)}
-    merged = (_merged(chain, ends.get(node)) for node, chain in by_node.items())
+    merged = (_merged(chain) for chain in by_node.values())
     return tuple(sorted((*alone, *merged), key=lambda notification: notification.alert.id))
 
 
@@ -79,16 +74,13 @@ def _is_merged_by_node(alert: Alert) -> bool:
     return bool(alert.node) and alert.kind in (AlertKind.STATUS, AlertKind.RECOVERY)
 
 
-def _merged(chain: Sequence[Alert], end: Alert | None) -> Notification:
+def _merged(chain: Sequence[Alert]) -> Notification:
     begin = max((place + 1 for place, alert in enumerate(chain[:-1]) if _is_end(alert)), default=0)
     newest = chain[begin:]
     lead = newest[-1] if _is_end(newest[-1]) else max(newest, key=lambda each: (_RANK[each.level], each.id))
     others = [alert for alert in chain if alert.id != lead.id]
     if not _is_end(lead):
         lead = replace(lead, tried=_tried(lead, newest))
-    if end and end.id > lead.id:
-        ended = "healthy again" if end.status is Status.HEALTHY else "no longer watched"
-        lead = replace(lead, text=f"{lead.text}; {ended} since {moment(end.at)}")
     return Notification(lead, tuple(alert.id for alert in others))
 
 

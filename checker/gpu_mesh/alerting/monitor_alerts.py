@@ -84,7 +84,7 @@ def note_working(state: State, working: Collection[str], now: float) -> None:
         if unit in working:
             if known.notified:
                 text = f"{unit} works again{lasted(', {} after it failed', known.since, now)}"
-                alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
+                alerts.raise_monitor_end(state, now, text)
             state.failed_units[unit] = replace(known, failing=False, notified=False)
     state.failed_units = {unit: known for unit, known in state.failed_units.items() if _counts(known, now)}
 
@@ -168,7 +168,7 @@ def note_offline(
     elif state.offline_since:
         if state.offline_notified_at:
             text = f"The monitor is online again; the nodes on other machines were unwatched{long}"
-            alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
+            alerts.raise_monitor_end(state, now, text)
         state.offline_since = state.offline_notified_at = 0.0
 
 
@@ -183,7 +183,7 @@ def note_unprobed(state: State, unprobed: Mapping[str, str], now: float) -> None
             "look at the monitor's memory, open files and log; nothing is counted against these nodes",
         )
     elif state.unprobed and not unprobed:
-        alerts.raise_monitor_alert(state, now, "The monitor probes every node again", "", Level.INFO)
+        alerts.raise_monitor_end(state, now, "The monitor probes every node again")
     state.unprobed = len(unprobed)
 
 
@@ -199,7 +199,7 @@ def note_inventory(state: State, error: str, sources: tuple[str, ...], now: floa
             f"fix it and try: gpu-mesh {options} validate",
         )
     elif state.inventory_error and not error:
-        alerts.raise_monitor_alert(state, now, "The inventory is in force again", "", Level.INFO)
+        alerts.raise_monitor_end(state, now, "The inventory is in force again")
     state.inventory_error = error
 
 
@@ -258,4 +258,4 @@ def note_brake_off(state: State, failing: int, nodes: int, now: float) -> None:
     """Alert those who know of the brake that repairs resume."""
     verb = "fails" if failing == 1 else "fail"
     text = f"Automatic repairs resume: {failing} of {plural(nodes, 'node')} still {verb}"
-    alerts.raise_monitor_alert(state, now, text, "", Level.INFO)
+    alerts.raise_monitor_end(state, now, text, Level.CRITICAL)

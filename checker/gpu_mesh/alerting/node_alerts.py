@@ -64,9 +64,8 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
         if change:
             repair = (repairs or {}).get(node.key, "")
             others = _others(state, known, change, inhibits.get(node.key, []))
-            alert = _alert(node, known, change, repair, others, now)
-            alerts.queue(state, alert)
-            notified = _notified(known, change, tuple(inhibits.get(node.key, ())), now)
+            alert = alerts.queue(state, _alert(node, known, change, repair, others, now))
+            notified = _notified(known, change, alert.level, tuple(inhibits.get(node.key, ())), now)
         by = by if muted_for is Muted.DEPENDENCY else ""
         alerting = replace(known.alerting, muted_for=muted_for, inhibited_by=by, notified=notified)
         if alerting != known.alerting:
@@ -135,17 +134,21 @@ def _notify_of_removed(state: State, mesh: Mesh, now: float) -> None:
         if node and silences.quiet(state.silences, node, Level.INFO, now):
             continue
         why = "was disabled in the inventory" if node else "left the inventory"
+        # A silence may have delayed this alert: what it says ended when the watching did.
+        ended = min(now, known.last_check + mesh.settings.check_interval)
+        since = known.incident_since
+        failing = lasted(", {} after it began to fail", since, ended) if since else ""
         alert = alerts.node_alert(
             node or _as_last_alerted(state, key),
             now,
             Level.INFO,
             AlertKind.STATUS,
-            text=f"no longer watched: it {why}{lasted(', {} after it began to fail', notified.since, now)}",
+            text=f"no longer watched: it {why}{failing}",
             next_step="",
             previous=notified.status,
-            since=notified.since,
+            since=since,
         )
-        alerts.queue(state, alert)
+        alerts.queue(state, replace(alert, ends=notified.levels, ended=ended))
         state.nodes[key] = replace(
             known, alerting=replace(known.alerting, notified=None, muted_for=None, inhibited_by="")
         )
@@ -172,19 +175,40 @@ def _names(keys: list[str]) -> str:
     return ", ".join(keys[:NAMED]) + more
 
 
-def _notified(known: NodeState, change: Change, inhibits: tuple[str, ...], now: float) -> Notified | None:
+def _notified(
+    known: NodeState, change: Change, level: Level, inhibits: tuple[str, ...], now: float
+) -> Notified | None:
     if change is Change.RECOVERED:
         return None
-    since = known.alerting.notified.since if known.alerting.notified else known.incident_since or known.since
-    verdict = known.verdict or Verdict.OK
-    before = known.alerting.notified.inhibits if known.alerting.notified else ()
-    named = tuple(dict.fromkeys((*before, *inhibits)))
-    return Notified(now, known.status, verdict, since, flapping=known.alerting.flapping, inhibits=named)
+    before = known.alerting.notified
+    return Notified(
+        now,
+        known.status,
+        known.verdict or Verdict.OK,
+        before.since if before else known.incident_since or known.since,
+        flapping=known.alerting.flapping,
+        levels=_with_level(before, level),
+        inhibits=tuple(dict.fromkeys((*(before.inhibits if before else ()), *inhibits))),
+    )
+
+
+def also_notified(known: NodeState, level: Level, now: float) -> NodeState:
+    """Return the state of a node about whose repair people are alerted, so that they hear of its end, too."""
+    notified = known.alerting.notified or Notified(
+        now, known.status, known.verdict or Verdict.OK, known.incident_since or known.since
+    )
+    notified = replace(notified, levels=_with_level(notified, level))
+    return replace(known, alerting=replace(known.alerting, notified=notified))
+
+
+def _with_level(notified: Notified | None, level: Level) -> tuple[Level, ...]:
+    return tuple(dict.fromkeys((*(notified.levels if notified else ()), level)))
 
 
 def _alert(node: Node, known: NodeState, change: Change, repair: str, others: str, now: float) -> Alert:
     healthy = known.status is Status.HEALTHY
-    since = known.alerting.notified.since if known.alerting.notified else known.incident_since
+    notified = known.alerting.notified
+    since = _trouble_since(known)
     alert = alerts.node_alert(
         node,
         now,
@@ -193,11 +217,28 @@ def _alert(node: Node, known: NodeState, change: Change, repair: str, others: st
         text=_what_happened(node, known, change, repair, now) + others,
         next_step="" if healthy or known.cause is None else advice.step_now(node, known),
         status=known.status,
-        previous=known.alerting.notified.status if known.alerting.notified else None,
+        previous=notified.status if notified else None,
         cause=known.cause,
         since=since if healthy else known.cause_since or since,
     )
-    return replace(alert, tried=advice.tried(node, known, since) if since else "")
+    return replace(
+        alert,
+        tried=advice.tried(node, known, since) if since else "",
+        ends=notified.levels if notified and healthy else (),
+        ended=known.since if healthy else 0.0,
+    )
+
+
+def _trouble_since(known: NodeState) -> float:
+    """Return when the trouble began that an alert is about; of a healthy node that which is over.
+
+    While alerts are muted a node can recover and fail again, so this may be newer than what people know of.
+    Where a node flaps, its short incidents are one trouble.
+    """
+    notified = known.alerting.notified
+    if notified and notified.flapping:
+        return notified.since
+    return known.incident_since or known.last_incident or (notified.since if notified else 0.0)
 
 
 def _what_happened(node: Node, known: NodeState, change: Change, repair: str, now: float) -> str:
@@ -218,7 +259,7 @@ def _what_happened(node: Node, known: NodeState, change: Change, repair: str, no
         detail = f": {known.detail}" if known.detail else ""
         return f"flapping: it has failed and answered by turns, and is {known.status} now{detail}"
     if change is Change.RECOVERED:
-        after = lasted(" after {}", notified.since, now) if notified else ""
+        after = lasted(" after {}", _trouble_since(known), known.since)
         settled = "; it has stopped flapping" if notified and notified.flapping else ""
         return f"recovered{after}{meanwhile}: {answer}{settled}{did}"
     if not known.failures and notified and notified.status in (Status.UNHEALTHY, Status.OFFLINE):
@@ -230,7 +271,7 @@ def _what_happened(node: Node, known: NodeState, change: Change, repair: str, no
     if change is Change.SILENCE_OVER:
         return f"its silence is over, and it is {what}"
     if change is Change.STILL:
-        long = lasted(", for {}", notified.since if notified else known.since, now)
+        long = lasted(", for {}", _trouble_since(known), now)
         return f"still offline{long}: {known.detail}"
     return what
 

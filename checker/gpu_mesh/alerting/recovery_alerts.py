@@ -79,10 +79,18 @@ def call(
         if step.over
         else f"; tried again every {humanize.format_duration(settings.recovery_slow_retry)} meanwhile"
     )
-    text = text or f"failed again after {humanize.plural(step.made, 'recent repair')}: {known.detail}"
+    text = text or f"{_what_remains(known, step.made, now)}: {known.detail}"
     next_step = next_step or step_now(node, known)
     alert = _alert(node, known, now, Level.CRITICAL, known.cause, f"needs you: {text}", f"{next_step}{again}")
     return replace(alert, tried=tried(node, known))
+
+
+def _what_remains(known: NodeState, repairs: int, now: float) -> str:
+    """Say that a node failed again after repairs that had helped, or that it has failed all the while."""
+    counting = ladder.counting(known)
+    if any(each.outcome is Outcome.RECOVERED or each.at < known.incident_since for each in counting):
+        return f"failed again after {humanize.plural(repairs, 'recent repair')}"
+    return f"still {known.status}{humanize.lasted(', for {}', known.incident_since, now)}"
 
 
 def is_call(alert: Alert) -> bool:

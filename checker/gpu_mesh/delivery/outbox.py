@@ -55,18 +55,24 @@ class Closed(Struct, frozen=True):
     why: Closure
 
 
-def wants(tags: frozenset[str], level: Level, alert_tags: Iterable[str]) -> bool:
+def wants(tags: frozenset[str], level: Level, alert_tags: Iterable[str], ends: Iterable[Level] = ()) -> bool:
     """Return whether a URL with these tags gets an alert of this level and these tags.
 
     1. The level tags of a URL choose its levels; without any it gets warning and above.
-    2. A URL with other tags must share one of them with the alert. An alert without tags, about the monitor
+    2. A URL that gets alerts of a level also gets the alert that their trouble is over.
+    3. A URL with other tags must share one of them with the alert. An alert without tags, about the monitor
        or the whole mesh, goes to every URL that wants its level.
     """
     lowered = frozenset(tag.lower() for tag in tags)
     levels = lowered & LEVEL_TAGS or UNASKED_LEVELS
     others = lowered - LEVEL_TAGS
     shared = {tag.lower() for tag in alert_tags}
-    return level.value in levels and (not others or not shared or bool(others & shared))
+    chosen = not levels.isdisjoint({level.value, *(each.value for each in ends)})
+    return chosen and (not others or not shared or bool(others & shared))
+
+
+def _wants(target: Target, alert: Alert) -> bool:
+    return wants(target.tags, alert.level, alert.tags, alert.ends)
 
 
 def with_levels_of_groups(tags: frozenset[str], groups: Mapping[str, frozenset[str]]) -> frozenset[str]:
@@ -102,12 +108,7 @@ def due(
 
 def _notifications(alerts: tuple[Alert, ...], target: Target, now: float) -> tuple[Notification, ...]:
     waiting = [alert for alert in alerts if not alert.done and _waits_for(alert, target)]
-    if not waiting:
-        return ()
-    unwanted = (alert for alert in alerts if not wants(target.tags, alert.level, alert.tags))
-    return tuple(
-        each for each in merging.notifications(waiting, unwanted) if _is_due(each.alert, target, now)
-    )
+    return tuple(each for each in merging.notifications(waiting) if _is_due(each.alert, target, now))
 
 
 def end_waits(state: State) -> None:
@@ -227,7 +228,7 @@ def close(state: State, targets: tuple[Target, ...], now: float, *, whole: bool)
 
 def _waits_for(alert: Alert, target: Target) -> bool:
     pending = alert.deliveries.get(target.id, Delivery()).progress is Progress.PENDING
-    return pending and wants(target.tags, alert.level, alert.tags)
+    return pending and _wants(target, alert)
 
 
 def _is_due(alert: Alert, target: Target, now: float) -> bool:
@@ -250,8 +251,7 @@ def _after(alert: Alert, delivery: Delivery, reason: str, now: float) -> Deliver
 
 def _pending(alert: Alert, targets: Iterable[Target]) -> bool:
     return any(
-        wants(target.tags, alert.level, alert.tags)
-        and alert.deliveries.get(target.id, Delivery()).progress is Progress.PENDING
+        _wants(target, alert) and alert.deliveries.get(target.id, Delivery()).progress is Progress.PENDING
         for target in targets
     )
 
@@ -270,7 +270,7 @@ def _closure(alert: Alert, targets: tuple[Target, ...], now: float, *, whole: bo
         return None
     if not whole or _misses_a_target(alert, targets):
         return Closure.EXPIRED if now - alert.at >= EXPIRY else None
-    wanted = any(wants(target.tags, alert.level, alert.tags) for target in targets)
+    wanted = any(_wants(target, alert) for target in targets)
     return Closure.FINISHED if wanted else Closure.UNMATCHED
 
 

@@ -157,7 +157,7 @@ def values(alert: Alert, form: Format = Format.TEXT, limit: int = VALUE_LIMITS[0
         "cause_words": _words(alert.cause) if alert.cause else "",
         "at": moment(alert.at),
         "since": moment(alert.since) if alert.since else "",
-        "lasted": lasted("for {}", alert.since, alert.at) if alert.since else "",
+        "lasted": lasted("for {}", alert.since, alert.ended or alert.at) if alert.since else "",
         "id": str(alert.id),
         "tags": ", ".join(alert.tags),
     }

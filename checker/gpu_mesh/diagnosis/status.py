@@ -59,6 +59,7 @@ def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Dia
         served=served,
         impaired=impaired,
         incident_since=0.0 if healthy else before.incident_since or seen.at,
+        last_incident=before.incident_since or before.last_incident if healthy else before.last_incident,
         alerting=replace(
             before.alerting,
             turns=turns,
@@ -92,6 +93,7 @@ def anew(known: NodeState) -> NodeState:
         served=0,
         impaired=0,
         incident_since=0.0,
+        last_incident=0.0,
         loading_since=0.0,
         alerting=NodeAlerting(),
         recovery=replace(known.recovery, called_at=0.0),

@@ -65,6 +65,8 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     previous: Status | None = None
     cause: Cause | None = None
     since: float = 0.0  # when the incident opened
+    ended: float = 0.0  # when it was over; 0.0: it is not
+    ends: tuple[Level, ...] = ()  # levels of the earlier alerts whose trouble this one says is over
     tags: tuple[str, ...] = ()  # the node's own: alert_tags, groups, key
     deliveries: dict[str, Delivery] = {}  # by hash of the URL
     done: bool = False  # nothing is left to deliver
@@ -87,6 +89,7 @@ class Notified(Struct, frozen=True):
     status: Status
     verdict: Verdict
     since: float  # when the problem began
+    levels: tuple[Level, ...] = ()  # of all alerts since then
     flapping: bool = False
     inhibits: tuple[str, ...] = field(default=(), name="behind")  # the nodes whose failures it explains
 

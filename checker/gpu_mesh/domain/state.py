@@ -59,6 +59,7 @@ class NodeState(Struct, frozen=True):
     served: int = 0  # consecutive checks that were ok or impaired
     impaired: int = 0  # consecutive
     incident_since: float = 0.0  # 0.0: none open
+    last_incident: float = 0.0  # when the newest incident that is over began
     first_check: float = 0.0
     last_check: float = 0.0
     last_ok: float = 0.0

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gpu_mesh.alerting import alerts, recovery_alerts
 from gpu_mesh.alerting.holds import mutes
-from gpu_mesh.alerting.node_alerts import announce
+from gpu_mesh.alerting.node_alerts import also_notified, announce
 from gpu_mesh.diagnosis.diagnose import describe_cause
 from gpu_mesh.diagnosis.evaluate import apply_observation
 from gpu_mesh.domain.alert import Level
@@ -153,8 +153,8 @@ def call_for_help(state: State, mesh: Mesh, now: float) -> None:
             and plan.needs_a_person(node, mesh.settings, known, now)
             and not mutes(state, node, Level.CRITICAL, now)
         ):
-            alerts.queue(state, recovery_alerts.call(node, mesh.settings, known, now))
-            state.nodes[node.key] = _called(known, now)
+            call = alerts.queue(state, recovery_alerts.call(node, mesh.settings, known, now))
+            state.nodes[node.key] = _called(also_notified(known, call.level, now), now)
 
 
 def _sparing(
@@ -204,8 +204,10 @@ def _notify(state: State, mesh: Mesh, node: Node, before: NodeState, result: Rec
         return
     muted = mutes(state, node, alert.level, result.at)
     alerts.queue(state, alert, muted=muted)
-    if recovery_alerts.is_call(alert) and not muted:
-        state.nodes[node.key] = _called(state.nodes[node.key], result.at)
+    if muted:
+        return
+    known = also_notified(state.nodes[node.key], alert.level, result.at)
+    state.nodes[node.key] = _called(known, result.at) if recovery_alerts.is_call(alert) else known
 
 
 def _called(known: NodeState, now: float) -> NodeState:

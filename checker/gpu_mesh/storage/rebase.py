@@ -53,8 +53,8 @@ def _times(state: State) -> Iterator[float]:
     """Yield every time that may be moved."""
     for known in state.nodes.values():
         yield from (known.since, known.cause_since, known.failing_since, known.incident_since)
-        yield from (known.first_check, known.last_check, known.last_ok, known.loading_since)
-        yield from (known.deep_at, known.version_at, known.recovery.called_at)
+        yield from (known.last_incident, known.first_check, known.last_check, known.last_ok)
+        yield from (known.loading_since, known.deep_at, known.version_at, known.recovery.called_at)
         yield from (attempt.at for attempt in known.recovery.attempts)
         if known.alerting.notified:
             yield from (known.alerting.notified.at, known.alerting.notified.since)
@@ -73,6 +73,7 @@ def _node(known: NodeState, moved: Callable[[float], float]) -> NodeState:
         cause_since=moved(known.cause_since),
         failing_since=moved(known.failing_since),
         incident_since=moved(known.incident_since),
+        last_incident=moved(known.last_incident),
         first_check=moved(known.first_check),
         last_check=moved(known.last_check),
         last_ok=moved(known.last_ok),

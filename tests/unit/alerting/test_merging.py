@@ -42,13 +42,6 @@ def test_what_the_alert_says_of_recoveries_itself_is_not_said_twice() -> None:
     assert letter.alert.tried == "a restart did not help; repair 4 failed"
 
 
-def test_a_url_that_wants_no_recoveries_learns_from_the_late_alert_that_it_is_over() -> None:
-    (letter,) = notifications(raised("we"), unwanted=raised("wei"))
-    assert letter.alert.text == "unhealthy; healthy again since 1970-01-01 00:03:00 UTC"
-    (other,) = notifications(raised("we"), unwanted=raised("wei", "gpu2"))
-    assert other.alert.text == "unhealthy"
-
-
 def test_other_nodes_and_what_is_said_of_the_monitor_are_sent_as_they_are() -> None:
     monitor = [Alert(number, 1.0, Level.ERROR, AlertKind.MONITOR, "x") for number in (7, 8)]
     found = notifications([*raised("we"), *raised("w", "gpu2"), *monitor])

@@ -270,3 +270,21 @@ def test_one_delivered_alert_shows_that_the_service_is_back_and_ends_the_wait_of
         "chat": [1, 2],
         "mail": [1, 3],
     }
+
+
+@pytest.mark.parametrize(
+    ("tags", "ends", "hears"),
+    [
+        ("", (Level.WARNING,), True),
+        ("", (), False),
+        ("critical", (Level.WARNING, Level.ERROR, Level.CRITICAL), True),
+        ("critical", (Level.WARNING,), False),
+        ("critical research", (Level.CRITICAL,), True),
+        ("critical other", (Level.CRITICAL,), False),
+        ("info", (Level.WARNING,), True),
+    ],
+)
+def test_who_got_the_alerts_of_some_trouble_hears_that_it_is_over(
+    tags: str, ends: tuple[Level, ...], hears: bool
+) -> None:
+    assert outbox.wants(frozenset(tags.split()), Level.INFO, ("research",), ends) is hears

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from factories import Story, behind, levels, muted, plain
+from factories import EVERY, NOW, Story, behind, levels, muted, plain
 from gpu_mesh.alerting import monitor_alerts
 from gpu_mesh.alerting.node_alerts import NAMED
 from gpu_mesh.diagnosis import flapping
@@ -179,3 +179,31 @@ def test_the_alert_of_a_child_is_not_raised_by_a_parent_that_is_not_watched() ->
     off = replace(plain("host"), enabled=False)
     story = Story(off, plain("guest", parent="host"))
     assert levels(story.goes(guest=".x")) == ["2 [WARNING] GUEST"]
+
+
+def test_a_node_that_was_down_for_minutes_inside_a_silence_was_down_for_these_minutes() -> None:
+    story = Story(plain("a"))
+    story.goes(a=".xxx")
+    muted(story, story.now + 600)
+    assert story.goes(a="xx" + "." * 10) == []
+    told = story.goes(a="." * 10)
+    assert told == ["24 [INFO] A: recovered after 2 min 30 s: 40 ms, 1 model"]
+    end = story.state.alerts[-1]
+    assert end.ended - end.since == 150
+
+
+def test_what_failed_again_inside_a_silence_has_failed_since_then() -> None:
+    story = Story(plain("a"))
+    story.goes(a=".xxx")
+    muted(story, story.now + 315)
+    story.goes(a=".." + "x" * 8)
+    assert levels(story.goes(a="x")) == ["15 [CRITICAL] A"]
+    assert story.state.alerts[-1].since == NOW + EVERY * 7
+
+
+def test_the_end_is_for_all_who_heard_of_the_trouble() -> None:
+    story = Story(plain("a"))
+    story.goes(a=".xxx.")
+    assert story.state.alerts[-1].ends == (Level.WARNING, Level.ERROR)
+    story.goes(a="xxxxx.")
+    assert story.state.alerts[-1].ends == (Level.WARNING, Level.ERROR, Level.CRITICAL)
