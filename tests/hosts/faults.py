@@ -244,8 +244,8 @@ ROWS = (
     Row(
         "no_sshd",
         "Ollama killed, sshd stopped",
-        "host_down",
-        done=(("restart_ollama", "declined", "host_down"),),
+        "refused",
+        done=(("restart_ollama", "declined", "no_ssh"),),
         on_node="kill -KILL $(pid {port}); systemctl stop ssh.service",
         machine="annex",
     ),

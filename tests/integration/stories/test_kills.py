@@ -240,7 +240,9 @@ def test_of_ticks_killed_at_random_moments_none_loses_an_alert_or_repeats_more_t
     again_by_kill = Counter[object]()
     for name, target in zip(NAMES, targets, strict=True):
         arrived = [(at, int(title.split()[0])) for at, title in receivers[name].taken]
-        wanted = [alert for alert in state.alerts if outbox.wants(target.tags, alert.level, alert.tags)]
+        wanted = [
+            alert for alert in state.alerts if outbox.wants(target.tags, alert.level, alert.tags, alert.ends)
+        ]
         copies = Counter(number for _, number in arrived)
         assert set(copies) <= {alert.id for alert in wanted}
         merged = [alert for alert in wanted if not copies[alert.id]]
