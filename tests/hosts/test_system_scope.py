@@ -254,7 +254,8 @@ def _close(mesh: Mesh) -> None:
 def _swallow(mesh: Mesh) -> None:
     """Drop the packets of the connection that the tunnel has now, and of no other."""
     pid = mesh.monitor.out("systemctl show gpu-mesh-tunnel@rented -p MainPID --value")
-    line = mesh.monitor.out(f"ss -Htnp state established | grep pid={pid},").splitlines()[0]
+    # To the ssh server alone: while a check asks through the tunnel, its process holds that connection, too.
+    line = mesh.monitor.out(f"ss -Htnp state established dport = :22 | grep pid={pid},")
     port = line.split()[2].rpartition(":")[2]
     mesh.rented.ssh(
         "nft add table inet swallow && nft 'add chain inet swallow in { type filter hook input priority 0; }'"
