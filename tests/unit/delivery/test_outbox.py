@@ -288,3 +288,14 @@ def test_who_got_the_alerts_of_some_trouble_hears_that_it_is_over(
     tags: str, ends: tuple[Level, ...], hears: bool
 ) -> None:
     assert outbox.wants(frozenset(tags.split()), Level.INFO, ("research",), ends) is hears
+
+
+def test_an_end_is_due_at_the_urls_that_got_the_trouble_and_at_no_other() -> None:
+    state, pager, mail = (
+        State(),
+        Target("pager", frozenset({"critical"})),
+        Target("mail", frozenset({"error"})),
+    )
+    end = Alert(0, 1.0, Level.INFO, AlertKind.STATUS, "recovered", "gpu1", ends=(Level.WARNING, Level.ERROR))
+    alerts.queue(state, end)
+    assert outbox.due(state.alerts, [pager, mail, Target("chat")], 2.0).keys() == {"mail", "chat"}
