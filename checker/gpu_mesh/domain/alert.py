@@ -64,7 +64,7 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     status: Status | None = None
     previous: Status | None = None
     cause: Cause | None = None
-    since: float = 0.0  # when the incident opened
+    since: float = 0.0  # when the cause began; where the trouble is over, when that began
     ended: float = 0.0  # when it was over; 0.0: it is not
     ends: tuple[Level, ...] = ()  # levels of the earlier alerts whose trouble this one says is over
     tags: tuple[str, ...] = ()  # the node's own: alert_tags, groups, key

@@ -89,9 +89,8 @@ class Tick(Struct, frozen=True):
     at: float = 0.0
     seconds: float = 0.0
     interval: float = 30.0
-    by_hand: float = (
-        0.0  # seconds for which only people have made checks; 0.0: a timer or gpu-mesh run made it
-    )
+    # Seconds for which only people or cron have made checks; 0.0: a timer or gpu-mesh run made it.
+    by_hand: float = 0.0
 
 
 class FailedUnit(Struct, frozen=True):

@@ -135,7 +135,8 @@ def _monitor_line(of: Report, start_command: str, *, installed: bool) -> str:
     if mesh.stale:
         return f"⚠️ STALE: nobody watches the mesh, the last check was {age}; start it: {start_command}"
     runs = f"The monitor runs: checked {age}, every {mesh.interval:g} s"
-    by_hand = f"Checked {age} by hand; nothing checks again by itself, start it: {start_command}"
+    # Cron cannot be told from a person, so this does not say that nothing checks again.
+    by_hand = f"Checked {age}, by hand or by cron; to watch every {mesh.interval:g} s: {start_command}"
     parts = [
         runs if mesh.watched else by_hand,
         _counts(of),

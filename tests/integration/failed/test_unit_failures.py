@@ -297,7 +297,7 @@ def test_checks_by_hand_are_no_monitor_that_runs_and_leave_no_gap(
     site.environment["SYSTEMD_EXEC_PID"] = str(os.getpid())  # as in a terminal that systemd started
     site.check()
     said = site.ok("status")
-    assert " by hand; nothing checks again by itself, start it: gpu-mesh " in said.splitlines()[0]
+    assert ", by hand or by cron; to watch every " in said.splitlines()[0]
     change(site, lambda state: setattr(state, "tick", replace(state.tick, at=state.tick.at - 840)))
     site.check()
     assert site.state().alerts == ()
