@@ -157,8 +157,7 @@ runner_ticks() {
 # login may not see them (hidepid), or their programs have another name.
 runners_at_work() {
   unit=''
-  # shellcheck disable=SC2046 # to be split: numbers
-  [ -n "$1" ] && unit=$(echo $(unit_processes "$1" "$2"))
+  [ -n "$1" ] && unit=$(unit_processes "$1" "$2")
   shift 2
   loaded=$(loaded_models "$@")
   # shellcheck disable=SC2086 # to be split: numbers
