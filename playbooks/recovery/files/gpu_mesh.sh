@@ -111,7 +111,7 @@ ollama_runners() {
     name=${name%)*}
     # shellcheck disable=SC2086 # to be split: numbers and one letter
     set -- ${stat##*) }
-    [ $# -ge 13 ] || continue
+    [ $# -ge 13 ] && [ "$1" != Z ] || continue # what has ended stays as Z until its parent takes note of it
     processes="$processes $number:$2:$((${12} + ${13}))"
     case $name in
       ollama_llama_se) runners="$runners$number " ;; # the kernel keeps 15 letters of a name
@@ -141,18 +141,34 @@ ollama_runners() {
   done
 }
 
-# runner_ticks [NUMBER...]: how many of Ollama's runners are seen here, and the processor time of all, in clock ticks.
+# runner_ticks [NUMBER...]: how many of Ollama's runners are seen here, the processor time of all, in clock ticks, and then
+# their numbers.
 runner_ticks() {
   ollama_runners "$@" | {
-    seen=0 total=0
-    while read -r number ticks; do seen=$((seen + 1)) total=$((total + ticks)); done
-    echo "$seen $total"
+    seen=0 total=0 numbers=''
+    while read -r number ticks; do seen=$((seen + 1)) total=$((total + ticks)) numbers="$numbers $number"; done
+    echo "$seen $total$numbers "
   }
+}
+
+# ticks_of ANSWER: the processor time in an answer of runner_ticks.
+ticks_of() {
+  time=${1#* }
+  echo "${time%% *}"
+}
+
+# has_ended BEFORE AFTER: has a runner of the first answer of runner_ticks ended before the second?
+has_ended() {
+  for number in ${1#* * }; do
+    case " ${2#* * }" in *" $number "*) ;; *) return 0 ;; esac
+  done
+  return 1
 }
 
 # runners_at_work SCOPE UNIT HOST:PORT...: does a model generate here? SCOPE and UNIT are empty without systemd: then the
 # runners of every Ollama of this host count. A runner that waits for work uses almost no processor time; one that
-# generates uses much of a core, even with a GPU. If a runner ends meanwhile, the sum is smaller and nothing is known.
+# generates uses much of a core, even with a GPU. If a runner ends meanwhile, its time is gone from the sum, which may hide
+# what another has used: then nothing is known, and that counts as work.
 # Nor is it when Ollama does not say which models it has loaded, or has more of them than runners are seen here: this
 # login may not see them (hidepid), or their programs have another name.
 runners_at_work() {
@@ -168,8 +184,8 @@ runners_at_work() {
   sleep 1
   # shellcheck disable=SC2086 # as above
   after=$(runner_ticks $unit)
-  used=$((${after#* } - ${before#* }))
-  if [ "$used" -lt 0 ] || [ "$used" -ge "$(($(getconf CLK_TCK 2>/dev/null || echo 100) / 10))" ]; then
+  used=$(($(ticks_of "$after") - $(ticks_of "$before")))
+  if has_ended "$before" "$after" || [ "$used" -ge "$(($(getconf CLK_TCK 2>/dev/null || echo 100) / 10))" ]; then
     echo "gpu-mesh: at work"
   elif [ -z "$loaded" ] || [ "${before%% *}" -lt "$loaded" ]; then
     echo "gpu-mesh: at work unseen"

@@ -93,9 +93,7 @@ def test_the_runner_of_each_generation_of_ollama_is_seen_to_generate(
 ) -> None:
     with tree(tmp_path, generation, BUSY) as server:
         try:
-            assert eventually(
-                lambda: said(*shell, "-c", f"{FUNCTIONS}\nrunner_ticks").endswith(" 0") is False
-            )
+            assert eventually(lambda: said(*shell, "-c", f"{FUNCTIONS}\nrunner_ticks").split()[1] != "0")
             assert said(*shell, "-c", loaded) == "gpu-mesh: at work"
         finally:
             os.killpg(server.pid, signal.SIGKILL)
@@ -110,6 +108,16 @@ def test_a_runner_that_waits_for_a_request_is_not_at_work(
             assert said("sh", "-c", loaded) == ""
         finally:
             os.killpg(server.pid, signal.SIGKILL)
+
+
+def test_when_a_runner_ends_during_the_look_nothing_is_known_and_that_counts_as_work(
+    tmp_path: Path, shell: list[str], loaded: str
+) -> None:
+    with tree(tmp_path, TREES["0.30"], "sleep 60; true") as server:
+        assert eventually(lambda: said(*shell, "-c", f"{FUNCTIONS}\nollama_runners") != "")
+        functions, _, call = loaded.rpartition("\n")
+        ends = f"sleep() {{ kill -KILL -{server.pid}; command sleep 1; }}"
+        assert said(*shell, "-c", f"{functions}\n{ends}\n{call}") == "gpu-mesh: at work"
 
 
 def test_the_server_itself_and_a_client_of_it_are_no_runners(tmp_path: Path, idle: str) -> None:
