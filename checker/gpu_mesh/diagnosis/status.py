@@ -143,17 +143,23 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
         loaded=before.loaded if loading else tuple(model.name for model in seen.loaded),
         loading_since=(before.loading_since or seen.at) if loading else 0.0,
         expiries=before.expiries if loading else expiries(seen.loaded),
-        vram=_usual_vram(before.vram, seen.loaded),
+        vram=_usual_vram(before, seen.loaded),
         deep_at=seen.at if seen.deep or served else before.deep_at,
         version=seen.version or before.version,
         version_at=seen.at if seen.version else before.version_at,
     )
 
 
-def _usual_vram(before: dict[str, float], loaded: Sequence[LoadedModel]) -> dict[str, float]:
-    """Return the largest share of each model that was seen in VRAM. A share of 0 is never usual."""
-    usual = dict(before)
+def _usual_vram(before: NodeState, loaded: Sequence[LoadedModel]) -> dict[str, float]:
+    """Return the largest share of each model that was seen in VRAM. A share of 0 is never usual.
+
+    A model counts from the second check in a row that lists it: until Ollama knows its sizes, it gives the
+    size of the file for both (``MemorySize`` in llm/llama_server.go, 0.32.15), which would be a share of 1.
+    """
+    usual = dict(before.vram)
     for model in loaded:
+        if model.name not in before.expiries:
+            continue
         name = canonical(model.name)
         share = max(usual.pop(name, 0.0), model.vram_share)
         if share:

@@ -244,11 +244,21 @@ def test_the_largest_share_of_vram_is_remembered_for_the_models_that_were_loaded
         evaluate.apply_observation(mesh_state, NODE, answers("iceland", NOW, *loaded))
         return mesh_state.nodes["iceland"].vram
 
-    assert after(LoadedModel("none", 100, 0), LoadedModel("odd"), LoadedModel("a", 100, 80)) == {
-        "a:latest": 0.8
-    }
-    assert after(LoadedModel("a:latest", 100, 40)) == {"a:latest": 0.8}
+    loaded = LoadedModel("none", 100, 0), LoadedModel("odd"), LoadedModel("a", 100, 80)
+    after(*loaded)
+    assert after(*loaded) == {"a:latest": 0.8}
+    assert after(LoadedModel("a", 100, 40)) == {"a:latest": 0.8}
     assert after() == {"a:latest": 0.8}
-    many = after(*(LoadedModel(f"m{number}", 100, 100) for number in range(status.VRAM_REMEMBERED)))
+    others = [LoadedModel(f"m{number}", 100, 100) for number in range(status.VRAM_REMEMBERED)]
+    after(*others)
+    many = after(*others)
     assert len(many) == status.VRAM_REMEMBERED
     assert "a:latest" not in many
+
+
+def test_the_sizes_that_ollama_gives_before_it_knows_them_are_not_usual() -> None:
+    mesh_state = state.State()
+    for share in (100, 40, 40):
+        evaluate.apply_observation(mesh_state, NODE, answers("iceland", NOW, LoadedModel("a", 100, share)))
+    known = mesh_state.nodes["iceland"]
+    assert (known.vram, known.cause) == ({"a:latest": 0.4}, None)
