@@ -338,6 +338,10 @@ def played(matrix: Matrix, measured: list[str]) -> Matrix:
         machines.await_that(
             lambda row=row: matrix.known(row).status is Status.HEALTHY, 60, f"{row.key} is healthy"
         )
+        # Only a second check of a loaded model says what is usual for it in VRAM.
+        machines.await_that(
+            lambda row=row: matrix.known(row).statistics.checks >= 2, 60, f"{row.key} is checked twice"
+        )
     _second_monitor(matrix)
     twin = matrix.monitor.root / "var/lib/gpu-mesh-twin/state.json"
     machines.await_that(twin.exists, 30, "the second monitor has checked")
