@@ -25,8 +25,13 @@ EVERY = 30.0  # seconds between two checks of a story
 
 
 def plain(key: str, **fields: Any) -> Node:
-    """Return a node whose name is its key in capitals, at a host of that name."""
-    return Node(**{"key": key, "name": key.upper(), "url": f"http://{key}:11434", **fields})
+    """Return a node whose name is its key in capitals, at a host of that name.
+
+    Its first failed check is alerted, so that stories are short; what the default waits for is told in
+    tests/unit/stories/test_first_failure.py.
+    """
+    named = {"key": key, "name": key.upper(), "url": f"http://{key}:11434"}
+    return Node(**{**named, "warn_after": 1, **fields})
 
 
 def behind(key: str, port: int, host: str = "pod.example.net", **fields: Any) -> Node:

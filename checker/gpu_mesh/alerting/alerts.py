@@ -6,7 +6,7 @@ change that it reports; delivery/worker.py sends it later.
 
 from msgspec.structs import replace
 
-from gpu_mesh.domain.alert import Alert, AlertKind, Level, Progress
+from gpu_mesh.domain.alert import Alert, AlertKind, Level, Muted, Progress
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.health import Status
@@ -52,18 +52,19 @@ def has_no_url(alert: Alert) -> bool:
     return alert.done and not alert.deliveries and not alert.muted and alert.level is not Level.INFO
 
 
-def queue(state: State, alert: Alert, *, muted: bool = False) -> Alert:
+def queue(state: State, alert: Alert, muted_for: Muted | None = None) -> Alert:
     """Give the alert its number and add it to the state; remove the oldest finished ones beyond KEPT_ALERTS.
 
     Args:
         state: changed in place.
         alert: the alert.
-        muted: whether it is only kept in the history and never sent.
+        muted_for: why it is only kept in the history and never sent; None: it is sent.
 
     Returns:
         The alert as queued.
     """
-    numbered = replace(alert, id=state.next_alert, muted=muted, done=muted)
+    muted = muted_for is not None
+    numbered = replace(alert, id=state.next_alert, muted=muted, muted_for=muted_for, done=muted)
     state.next_alert += 1
     state.alerts = _within_history((*state.alerts, numbered))
     return numbered
@@ -84,8 +85,8 @@ def raise_monitor_end(state: State, now: float, text: str, ends: Level = Level.E
 
 
 def _raise(state: State, now: float, alert: Alert) -> Alert:
-    level = alert.level
-    return queue(state, alert, muted=silences.quiet(state.silences, None, level, now) is not None)
+    silenced = silences.quiet(state.silences, None, alert.level, now)
+    return queue(state, alert, Muted.SILENCE if silenced else None)
 
 
 def is_reminder_due(state: State, notified_at: float, level: Level, interval: float, now: float) -> bool:

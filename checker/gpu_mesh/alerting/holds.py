@@ -34,14 +34,24 @@ def muted_by(
         return Muted.DEPENDENCY
     if state.brake and state.brake.notified_at:
         return Muted.MESH
-    return Muted.GRACE if is_new(known, settings, now) else None
+    if is_new(known, settings, now):
+        return Muted.GRACE
+    return Muted.FIRST_FAILURE if _may_be_a_lost_probe(node, known, settings) else None
 
 
-def mutes(state: State, node: Node, level: Level, now: float) -> bool:
-    """Return whether an alert about a recovery of the node is muted, as its other alerts are."""
-    known = state.node(node.key)
-    muted = known.alerting.muted_for in (Muted.DEPENDENCY, Muted.MESH, Muted.GRACE)
-    return muted or silences.quiet(state.silences, node, level, now) is not None
+def recovery_muted_by(state: State, node: Node, level: Level, now: float) -> Muted | None:
+    """Return why an alert about a recovery of the node is muted, as its other alerts are; None: it is not."""
+    if silences.quiet(state.silences, node, level, now):
+        return Muted.SILENCE
+    why = state.node(node.key).alerting.muted_for
+    return why if why in (Muted.DEPENDENCY, Muted.MESH, Muted.GRACE) else None
+
+
+def _may_be_a_lost_probe(node: Node, known: NodeState, settings: Settings) -> bool:
+    """Return whether too few checks in a row have failed for the first alert of an incident."""
+    first = known.alerting.notified is None and not known.alerting.flapping
+    waits = known.failures < node.first_warning(settings.check_interval)
+    return first and waits and known.verdict is Verdict.FAILED
 
 
 def level_of(known: NodeState) -> Level:

@@ -66,6 +66,8 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
             others = _others(state, known, change, inhibits.get(node.key, []))
             alert = alerts.queue(state, _alert(node, known, change, repair, others, now))
             notified = _notified(known, change, alert.level, tuple(inhibits.get(node.key, ())), now)
+        elif muted_for is Muted.FIRST_FAILURE is not known.alerting.muted_for:
+            alerts.queue(state, _alert(node, known, Change.CHANGE, "", "", now), muted_for)
         by = by if muted_for is Muted.DEPENDENCY else ""
         alerting = replace(known.alerting, muted_for=muted_for, inhibited_by=by, notified=notified)
         if alerting != known.alerting:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gpu_mesh.cli.common import any_mesh, mesh_of
 from gpu_mesh.delivery import outbox
 from gpu_mesh.delivery.place import expected_place
-from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Progress
+from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Muted, Progress
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Node, Settings
 from gpu_mesh.domain.state import State
@@ -170,8 +170,18 @@ def _deliveries(alert: Alert, now: float, known: Mapping[str, str]) -> list[str]
         for key, delivery in sorted(alert.deliveries.items())
     ]
     if alert.muted:
-        return ["not sent: this node's alerts were muted"]
+        return [f"not sent: {_NOT_SENT[alert.muted_for]}"]
     return lines or ["no URL wanted it" if alert.done else "waiting to be sent"]
+
+
+_NOT_SENT = {
+    None: "alerts were muted",
+    Muted.SILENCE: "a silence or a maintenance window",
+    Muted.DEPENDENCY: "another node's failure explained it",
+    Muted.MESH: "one alert was about all nodes that failed at once",
+    Muted.GRACE: "the node was new",
+    Muted.FIRST_FAILURE: "first failure",
+}
 
 
 def _progress(delivery: Delivery, now: float) -> str:

@@ -49,6 +49,16 @@ class Delivery(Struct, frozen=True):
     error: str = ""  # of the last attempt, without secrets
 
 
+class Muted(StrEnum):
+    """Why a node's alerts are muted now."""
+
+    SILENCE = "silence"  # a silence or a maintenance window
+    DEPENDENCY = "dependency"  # inhibited: another node's failure explains this one's
+    MESH = "mesh"  # so many nodes fail that one alert is about all of them
+    GRACE = "grace"  # the node is new, and was never healthy yet
+    FIRST_FAILURE = "first_failure"  # so few checks in a row have failed that it may be a lost probe
+
+
 class Alert(Struct, frozen=True, omit_defaults=True):
     """A message to people: the facts from which each service's text is rendered."""
 
@@ -71,15 +81,7 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     deliveries: dict[str, Delivery] = {}  # by hash of the URL
     done: bool = False  # nothing is left to deliver
     muted: bool = False  # it is not sent, only kept in the history
-
-
-class Muted(StrEnum):
-    """Why a node's alerts are muted now."""
-
-    SILENCE = "silence"  # a silence or a maintenance window
-    DEPENDENCY = "dependency"  # inhibited: another node's failure explains this one's
-    MESH = "mesh"  # so many nodes fail that one alert is about all of them
-    GRACE = "grace"  # the node is new, and was never healthy yet
+    muted_for: Muted | None = None  # why; None: not known of an alert of an earlier version
 
 
 class Notified(Struct, frozen=True):

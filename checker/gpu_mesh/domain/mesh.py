@@ -13,6 +13,10 @@ LAST_RUNG = "last"
 """The key in ``Node.recovery_playbooks`` of the playbook for when the built-in recoveries did not help."""
 
 
+FIRST_ALERT_WITHIN = 120.0
+"""Seconds after a failure begins within which its first alert is raised, where the interval allows it."""
+
+
 class RecoveryKind(StrEnum):
     """How Ollama is restarted on a node (``mesh_node_recovery``)."""
 
@@ -82,6 +86,7 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     unhealthy_threshold: int = 3
     offline_threshold: int = 5
     healthy_threshold: int = 1
+    warn_after: int | None = None  # consecutive failures before the first alert of an incident
     alert_tags: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     recovery: RecoveryKind = RecoveryKind.SYSTEMD
@@ -94,6 +99,25 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     ssh_host: str = ""  # the address with which recovery logs in; "": its key
     ssh_port: int = 22
     on_monitor: bool = False  # reached over loopback and recovered over a local connection
+
+    def warned_in_time(self, interval: float) -> int:
+        """Return after how many failed checks in a row an alert is never later than FIRST_ALERT_WITHIN.
+
+        A node that fails right after a check has failed N of them N intervals later, and the last one may
+        take until its time limit.
+        """
+        return max(1, int((FIRST_ALERT_WITHIN - self.timeout) // interval))
+
+    def first_warning(self, interval: float) -> int:
+        """Return with how many consecutive failures the first alert of an incident is raised.
+
+        By default with the second one, so that a single lost probe disturbs nobody.
+
+        Args:
+            interval: seconds between checks.
+        """
+        wanted = self.warn_after or min(2, self.warned_in_time(interval))
+        return min(wanted, self.unhealthy_threshold, self.offline_threshold)
 
     @property
     def port(self) -> int:

@@ -139,7 +139,7 @@ def resolve(
     settings = Settings(**given[chosen.key]) if chosen else Settings()
 
     of_nodes = [host for host in ours if NODES in host.raw.groups]
-    nodes = [_node(host, chosen) for host in of_nodes]
+    nodes = [_node(host, chosen, settings) for host in of_nodes]
     if not nodes:
         mistakes.append(Mistake(f"no host is in the group {NODES}: there is nothing to watch"))
     _blame_shared(of_nodes, nodes)
@@ -207,7 +207,7 @@ def _choose(
     return None, [Mistake(f"{problem}: choose one with --monitor: {keys}")]
 
 
-def _node(host: _Host, monitor: _Host | None) -> Node:
+def _node(host: _Host, monitor: _Host | None, settings: Settings) -> Node:
     if not _KEY.fullmatch(host.key):
         problem = (
             "a node's inventory name must consist of letters, digits, . _ and -, and not begin with . or -; "
@@ -232,6 +232,7 @@ def _node(host: _Host, monitor: _Host | None) -> Node:
     )
     _blame_thresholds(host, node)
     _blame_recovery(host, node)
+    _blame_late_warning(host, node, settings.check_interval)
     return node
 
 
@@ -274,6 +275,16 @@ def _blame_thresholds(host: _Host, node: Node) -> None:
             high,
             f"must be above {low} ({node.unhealthy_threshold}), not {node.offline_threshold}",
             at=high if host.has(high) else low,
+        )
+
+
+def _blame_late_warning(host: _Host, node: Node, interval: float) -> None:
+    name, most = "mesh_node_warn_after", node.warned_in_time(interval)
+    if host.is_right(name, "mesh_node_timeout") and host.has(name) and node.first_warning(interval) > most:
+        host.blame(
+            name,
+            f"must be at most {most}, not {node.warn_after}: with a check every {interval:g} s and "
+            f"{node.timeout:g} s for an answer, the first alert could be later than two minutes",
         )
 
 

@@ -85,6 +85,13 @@ _TABLE = (
     Variable(
         "mesh_node_healthy_threshold", value_types.COUNT, "Consecutive successes until it is healthy again"
     ),
+    Variable(
+        "mesh_node_warn_after",
+        value_types.COUNT,
+        "Consecutive failures before the first alert of an incident, so that one lost probe disturbs nobody; "
+        "at most as many as it is unhealthy with, and as fit into two minutes",
+        "`2`; `1` where that could be later than two minutes",
+    ),
     Variable("mesh_node_alert_tags", value_types.TAGS, "Tags by which Apprise URLs choose its alerts"),
     Variable("mesh_node_recovery", value_types.choice(RecoveryKind), "How Ollama is restarted there"),
     Variable("mesh_node_unit", value_types.UNIT, "The unit that `systemd` and `systemd-user` restart"),

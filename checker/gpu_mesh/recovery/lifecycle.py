@@ -9,7 +9,7 @@ from collections.abc import Collection
 from msgspec.structs import replace
 
 from gpu_mesh.alerting import alerts, recovery_alerts
-from gpu_mesh.alerting.holds import mutes
+from gpu_mesh.alerting.holds import recovery_muted_by
 from gpu_mesh.alerting.node_alerts import also_notified, announce
 from gpu_mesh.diagnosis.diagnose import describe_cause
 from gpu_mesh.diagnosis.evaluate import apply_observation
@@ -151,7 +151,7 @@ def call_for_help(state: State, mesh: Mesh, now: float) -> None:
             and not known.recovery.called_at
             and not any(each.called and each.for_impairment for each in ladder.counting(known))
             and plan.needs_a_person(node, mesh.settings, known, now)
-            and not mutes(state, node, Level.CRITICAL, now)
+            and not recovery_muted_by(state, node, Level.CRITICAL, now)
         ):
             call = alerts.queue(state, recovery_alerts.call(node, mesh.settings, known, now))
             state.nodes[node.key] = _called(also_notified(known, call.level, now), now)
@@ -202,9 +202,9 @@ def _notify(state: State, mesh: Mesh, node: Node, before: NodeState, result: Rec
     alert = recovery_alerts.alert_of(node, mesh.settings, before, result)
     if alert is None:
         return
-    muted = mutes(state, node, alert.level, result.at)
-    alerts.queue(state, alert, muted=muted)
-    if muted:
+    muted_for = recovery_muted_by(state, node, alert.level, result.at)
+    alerts.queue(state, alert, muted_for)
+    if muted_for:
         return
     known = also_notified(state.nodes[node.key], alert.level, result.at)
     state.nodes[node.key] = _called(known, result.at) if recovery_alerts.is_call(alert) else known

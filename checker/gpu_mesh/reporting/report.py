@@ -209,6 +209,7 @@ def _why_muted(known: NodeState, silenced: silences.MutedUntil | None, now: floa
         Muted.DEPENDENCY: f"{known.alerting.inhibited_by} fails, which explains it",
         Muted.MESH: "one alert covers all nodes that fail at once",
         Muted.GRACE: "new node, never healthy yet",
+        Muted.FIRST_FAILURE: "so few failures may be a lost probe",
         None: "",
     }[known.alerting.muted_for]
 
