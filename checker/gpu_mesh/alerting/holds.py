@@ -26,8 +26,8 @@ def muted_by(
     healthy = known.status in (Status.HEALTHY, Status.UNKNOWN)
     if healthy and not known.alerting.notified and not known.alerting.flapping:
         return None
-    if silences.quiet(state.silences, node, level_of(known), now):
-        return Muted.SILENCE
+    if silenced := _silenced(state, node, level_of(known), now):
+        return silenced
     if healthy:
         return None
     if inhibited_by:
@@ -39,10 +39,16 @@ def muted_by(
     return Muted.FIRST_FAILURE if _may_be_a_lost_probe(node, known, settings) else None
 
 
+def _silenced(state: State, node: Node, level: Level, now: float) -> Muted | None:
+    """Return whether a person or the inventory mutes the alert; of both the one that ends last."""
+    why = silences.quiet(state.silences, node, level, now)
+    return None if why is None else Muted.SILENCE if why.author else Muted.MAINTENANCE
+
+
 def recovery_muted_by(state: State, node: Node, level: Level, now: float) -> Muted | None:
     """Return why an alert about a recovery of the node is muted, as its other alerts are; None: it is not."""
-    if silences.quiet(state.silences, node, level, now):
-        return Muted.SILENCE
+    if silenced := _silenced(state, node, level, now):
+        return silenced
     why = state.node(node.key).alerting.muted_for
     return why if why in (Muted.DEPENDENCY, Muted.MESH, Muted.GRACE) else None
 

@@ -83,8 +83,9 @@ def due(known: NodeState, settings: Settings, now: float) -> Change | None:
     3. It fails, and then each change of its status. It is impaired: once that has lasted, or at once where
        people were notified that it failed. A node that answers again before people were notified needs no
        alert, though it may need more answers until it is healthy.
-    4. Its silence has ended, and it is not healthy.
-    5. It is still offline: a reminder from time to time.
+    4. Its silence or maintenance window has ended, and it is not healthy. A window that opens every night
+       repeats nothing that people know already, unless they want reminders.
+    5. Nothing has changed: a reminder from time to time.
     """
     notified, status = known.alerting.notified, known.status
     if known.alerting.flapping:
@@ -96,21 +97,26 @@ def due(known: NodeState, settings: Settings, now: float) -> Change | None:
     if status in (Status.HEALTHY, Status.UNKNOWN):
         return Change.RECOVERED if notified else None
     lasts = known.verdict is Verdict.FAILED or known.impaired >= settings.impaired_checks
-    if known.alerting.muted_for is Muted.SILENCE:
-        return Change.SILENCE_OVER if lasts or notified else None
+    changed = notified is None or _is_news(known, notified, lasts=lasts)
+    if known.alerting.muted_for in (Muted.SILENCE, Muted.MAINTENANCE) and (lasts or notified):
+        repeats = known.alerting.muted_for is Muted.MAINTENANCE and not settings.reminder_interval
+        return None if repeats and not changed else Change.SILENCE_OVER
     if notified is None:
         return Change.CHANGE if lasts else None
-    if notified.flapping:
-        return Change.CHANGE
-    if known.failures:
-        changed = notified.status is not status
-    else:
-        had_failed = notified.status in (Status.UNHEALTHY, Status.OFFLINE)
-        changed = had_failed or (lasts and notified.verdict is not Verdict.IMPAIRED)
     if changed:
         return Change.CHANGE
-    reminds = settings.reminder_interval and status is Status.OFFLINE
+    reminds = settings.reminder_interval and lasts
     return Change.STILL if reminds and now - notified.at >= settings.reminder_interval else None
+
+
+def _is_news(known: NodeState, notified: Notified, *, lasts: bool) -> bool:
+    """Return whether a node that is not healthy is otherwise than people were last notified."""
+    if notified.flapping:
+        return True
+    if known.failures:
+        return notified.status is not known.status
+    had_failed = notified.status in (Status.UNHEALTHY, Status.OFFLINE)
+    return had_failed or (lasts and notified.verdict is not Verdict.IMPAIRED)
 
 
 def _muted_nodes(state: State, mesh: Mesh, now: float) -> frozenset[str]:
@@ -122,8 +128,11 @@ def _muted_nodes(state: State, mesh: Mesh, now: float) -> frozenset[str]:
         and node.tunnel
         and (known := state.nodes.get(node.key))
         and known.failures
-        and muted_by(node, known, state, mesh.settings, "", now) in (Muted.SILENCE, Muted.GRACE)
+        and muted_by(node, known, state, mesh.settings, "", now) in _QUIET
     )
+
+
+_QUIET = (Muted.SILENCE, Muted.MAINTENANCE, Muted.GRACE)
 
 
 def _notify_of_removed(state: State, mesh: Mesh, now: float) -> None:
@@ -271,10 +280,11 @@ def _what_happened(node: Node, known: NodeState, change: Change, repair: str, no
     else:
         what = f"{known.status} after {plural(known.failures, 'failure')}: {known.detail}"
     if change is Change.SILENCE_OVER:
-        return f"its silence is over, and it is {what}"
+        window = known.alerting.muted_for is Muted.MAINTENANCE
+        return f"its {'maintenance window' if window else 'silence'} is over, and it is {what}"
     if change is Change.STILL:
         long = lasted(", for {}", _trouble_since(known), now)
-        return f"still offline{long}: {known.detail}"
+        return f"still {known.status}{long}: {known.detail}"
     return what
 
 

@@ -176,7 +176,8 @@ def _deliveries(alert: Alert, now: float, known: Mapping[str, str]) -> list[str]
 
 _NOT_SENT = {
     None: "alerts were muted",
-    Muted.SILENCE: "a silence or a maintenance window",
+    Muted.SILENCE: "silenced",
+    Muted.MAINTENANCE: "in maintenance",
     Muted.DEPENDENCY: "another node's failure explained it",
     Muted.MESH: "one alert was about all nodes that failed at once",
     Muted.GRACE: "the node was new",

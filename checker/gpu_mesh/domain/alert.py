@@ -52,7 +52,8 @@ class Delivery(Struct, frozen=True):
 class Muted(StrEnum):
     """Why a node's alerts are muted now."""
 
-    SILENCE = "silence"  # a silence or a maintenance window
+    SILENCE = "silence"  # a person's silence
+    MAINTENANCE = "maintenance"  # an open maintenance window
     DEPENDENCY = "dependency"  # inhibited: another node's failure explains this one's
     MESH = "mesh"  # so many nodes fail that one alert is about all of them
     GRACE = "grace"  # the node is new, and was never healthy yet

@@ -170,8 +170,8 @@ _TABLE = (
     Variable(
         "mesh_monitor_reminder_interval",
         value_types.seconds_or_none(2592000),
-        "Seconds between two reminders that a node, or the monitor itself, is still offline, or that most "
-        "nodes still fail; 0: none",
+        "Seconds between two reminders that a node is still not healthy, that the monitor itself is still "
+        "offline, or that most nodes still fail; 0: none",
     ),
     Variable(
         "mesh_monitor_deep_interval",

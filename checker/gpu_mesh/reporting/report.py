@@ -203,9 +203,11 @@ def _last_recovery(known: NodeState) -> str:
 
 
 def _why_muted(known: NodeState, silenced: silences.MutedUntil | None, now: float) -> str:
-    if known.alerting.muted_for is Muted.SILENCE:
-        return silences.describe_silence(silenced, now) if silenced else "silenced"
+    if known.alerting.muted_for in (Muted.SILENCE, Muted.MAINTENANCE) and silenced:
+        return silences.describe_silence(silenced, now)
     return {
+        Muted.SILENCE: "silenced",
+        Muted.MAINTENANCE: "in maintenance",
         Muted.DEPENDENCY: f"{known.alerting.inhibited_by} fails, which explains it",
         Muted.MESH: "one alert covers all nodes that fail at once",
         Muted.GRACE: "new node, never healthy yet",

@@ -8,6 +8,7 @@ from gpu_mesh.alerting import monitor_alerts
 from gpu_mesh.alerting.node_alerts import NAMED
 from gpu_mesh.diagnosis import flapping
 from gpu_mesh.domain.alert import Level, Silence
+from gpu_mesh.domain.mesh import Day, Node, Window
 from gpu_mesh.silences import silences
 
 
@@ -207,3 +208,46 @@ def test_the_end_is_for_all_who_heard_of_the_trouble() -> None:
     assert story.state.alerts[-1].ends == (Level.WARNING, Level.ERROR)
     story.goes(a="xxxxx.")
     assert story.state.alerts[-1].ends == (Level.WARNING, Level.ERROR, Level.CRITICAL)
+
+
+def test_an_impairment_that_lasts_is_told_of_again_every_six_hours() -> None:
+    story = Story(plain("a"))
+    told = story.goes(a="." + "c" * 1500)
+    assert levels(told) == ["4 [WARNING] A", "724 [WARNING] A", "1444 [WARNING] A"]
+    assert "A: still degraded, for 6 h 1 min: " in told[1]
+
+
+def test_a_node_that_begins_to_answer_is_not_told_of_as_still_offline() -> None:
+    story = Story(plain("a", healthy_threshold=3), reminder_interval=300)
+    story.goes(a="." + "x" * 14)
+    assert story.goes(a="..") == []
+
+
+def in_the_night(story: Story) -> Node:
+    """Let the node a have a window that opens in a minute and lasts for two."""
+    minute = int(story.now // 60 + 1) % 1440
+    window = Window(tuple(Day), minute, (minute + 2) % 1440)
+    return replace(story.mesh.nodes[0], maintenance=(window,))
+
+
+@pytest.mark.parametrize(("reminders", "told"), [(0, []), (21600, ["8 [CRITICAL] A"])])
+def test_a_nightly_window_repeats_nothing_unless_people_want_reminders(
+    reminders: float, told: list[str]
+) -> None:
+    story = Story(plain("a"), reminder_interval=reminders)
+    story.goes(a="." + "x" * 5)
+    story.mesh = replace(story.mesh, nodes=(in_the_night(story),))
+    after = story.goes(a="x" * 12)
+    assert [line.partition(": ")[0].partition(" ")[2] for line in after] == [
+        line.partition(" ")[2] for line in told
+    ]
+    assert all("its maintenance window is over, and it is offline" in line for line in after)
+
+
+def test_a_window_after_which_a_node_is_worse_is_told_of_even_without_reminders() -> None:
+    story = Story(plain("a"), reminder_interval=0)
+    story.goes(a=".xx")
+    story.mesh = replace(story.mesh, nodes=(in_the_night(story),))
+    assert [line.partition(" ")[2] for line in story.goes(a="x" * 12)] == [
+        "[CRITICAL] A: its maintenance window is over, and it is offline after 7 failures: Timeout (10s)"
+    ]
