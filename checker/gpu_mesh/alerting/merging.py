@@ -20,8 +20,6 @@ from gpu_mesh.domain.state import State
 MANY = 1000
 """As many alerts may wait before superseded ones are dropped."""
 
-_RANK = {level: rank for rank, level in enumerate(Level)}
-
 
 class Notification(Struct, frozen=True):
     """What is sent to one URL: an alert, and the others that it stands for."""
@@ -77,7 +75,7 @@ def _is_merged_by_node(alert: Alert) -> bool:
 def _merged(chain: Sequence[Alert]) -> Notification:
     begin = max((place + 1 for place, alert in enumerate(chain[:-1]) if _is_end(alert)), default=0)
     newest = chain[begin:]
-    lead = newest[-1] if _is_end(newest[-1]) else max(newest, key=lambda each: (_RANK[each.level], each.id))
+    lead = newest[-1] if _is_end(newest[-1]) else max(newest, key=lambda each: (each.level.rank, each.id))
     others = [alert for alert in chain if alert.id != lead.id]
     if not _is_end(lead):
         lead = replace(lead, tried=_tried(lead, newest))

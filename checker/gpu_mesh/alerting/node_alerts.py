@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from msgspec.structs import replace
 
-from gpu_mesh.alerting import alerts, inhibition
+from gpu_mesh.alerting import acknowledging, alerts, inhibition
 from gpu_mesh.alerting.holds import level_of, muted_by
 from gpu_mesh.domain.alert import Alert, AlertKind, Level, Muted, Notified
 from gpu_mesh.domain.health import Status, Verdict
@@ -61,11 +61,12 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
         muted_for = muted_by(node, known, state, mesh.settings, by, now)
         notified = known.alerting.notified
         change = None if muted_for else due(known, mesh.settings, now)
-        if change:
+        if change and (change is Change.RECOVERED or not acknowledging.rests(known, level_of(known))):
             repair = (repairs or {}).get(node.key, "")
             others = _others(state, known, change, inhibits.get(node.key, []))
             alert = alerts.queue(state, _alert(node, known, change, repair, others, now))
             notified = _notified(known, change, alert.level, tuple(inhibits.get(node.key, ())), now)
+            known = acknowledging.raised(known, alert.level)
         elif muted_for is Muted.FIRST_FAILURE is not known.alerting.muted_for:
             alerts.queue(state, _alert(node, known, Change.CHANGE, "", "", now), muted_for)
         by = by if muted_for is Muted.DEPENDENCY else ""
@@ -161,7 +162,10 @@ def _notify_of_removed(state: State, mesh: Mesh, now: float) -> None:
         )
         alerts.queue(state, replace(alert, ends=notified.levels, ended=ended))
         state.nodes[key] = replace(
-            known, alerting=replace(known.alerting, notified=None, muted_for=None, inhibited_by="")
+            known,
+            alerting=replace(
+                known.alerting, notified=None, muted_for=None, inhibited_by="", acknowledged=None
+            ),
         )
 
 
@@ -209,7 +213,7 @@ def also_notified(known: NodeState, level: Level, now: float) -> NodeState:
         now, known.status, known.verdict or Verdict.OK, known.incident_since or known.since
     )
     notified = replace(notified, levels=_with_level(notified, level))
-    return replace(known, alerting=replace(known.alerting, notified=notified))
+    return acknowledging.raised(replace(known, alerting=replace(known.alerting, notified=notified)), level)
 
 
 def _with_level(notified: Notified | None, level: Level) -> tuple[Level, ...]:

@@ -181,6 +181,7 @@ _NOT_SENT = {
     Muted.DEPENDENCY: "another node's failure explained it",
     Muted.MESH: "one alert was about all nodes that failed at once",
     Muted.GRACE: "the node was new",
+    Muted.ACKNOWLEDGED: "acknowledged, and no worse than that",
     Muted.FIRST_FAILURE: "first failure",
 }
 

@@ -70,6 +70,7 @@ COMMANDS = {
             2: _UNUSABLE,
         },
     ),
+    "ack": Command("ack", "acknowledge a node's trouble: reminders rest, what is worse is alerted", _USUAL),
     "silence": Command("silence", "mute alerts for a while; checks go on", _USUAL),
     "best": Command(
         "best",

@@ -2,16 +2,16 @@
 
 import argparse
 import os
-import pwd
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from msgspec import Struct
 
 from gpu_mesh.cli.commands import COMMANDS, describe_exits
 from gpu_mesh.cli.common import UsageError, add_shared, any_mesh, mesh_of, shell
+from gpu_mesh.cli.person import login
 from gpu_mesh.domain.alert import Level, Silence
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     adding.usage = (
         "%(prog)s (NODE|GROUP ... | --all) --for TIME --reason REASON\n"
-        "       [--level LEVEL ...] [--no-recovery]\n"
+        "       [--level LEVEL ...] [--until-healthy] [--no-recovery]\n"
         "       [-h] [-i SOURCE] [--monitor HOST] [--state-dir DIR] [-v]"
     )
     adding.add_argument("names", nargs="*", metavar="NODE|GROUP", help="whose alerts")
@@ -57,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     adding.add_argument("--reason", default="", help="why; others will read it")
     adding.add_argument("--level", action="append", default=[], help="only this level; repeatable")
+    adding.add_argument(
+        "--until-healthy",
+        action="store_true",
+        help="end it early, once they failed and are healthy",
+    )
     adding.add_argument("--no-recovery", action="store_true", help="nothing is repaired meanwhile")
     _add_verb(verbs, "list", "list what is muted, and until when", "gpu-mesh silence list")
     ending = _add_verb(verbs, "end", "end a silence now", "gpu-mesh silence end 3")
@@ -93,6 +98,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
                 reason=arguments.reason,
                 levels=tuple(arguments.level),
                 no_recovery=arguments.no_recovery,
+                until_healthy=arguments.until_healthy,
             )
             said = add(read(request, mesh_of(arguments, paths), author, now), file, log, now)
             said = typed(said, shell(arguments, paths))
@@ -111,6 +117,7 @@ class Request(Struct, frozen=True):
     reason: str
     levels: tuple[str, ...]
     no_recovery: bool
+    until_healthy: bool = False
 
 
 def read(request: Request, mesh: Mesh, author: str, now: float) -> Silence:
@@ -153,6 +160,7 @@ def read(request: Request, mesh: Mesh, author: str, now: float) -> Silence:
         groups=tuple(group for group in groups if group in request.names and group not in keys),
         levels=tuple(level for level in Level if level in wanted),
         no_recovery=request.no_recovery,
+        until_healthy=request.until_healthy,
     )
 
 
@@ -213,27 +221,13 @@ def table(mesh: Mesh, state: State, now: float) -> str:
     """
     over = [each for each in silences.remembered(state.silences, now) if each.until <= now]
     rows: list[tuple[str, ...]] = [
-        *(_row(each, moment(each.until)) for each in silences.in_force(mesh, state.silences, now)),
+        *(_row(each, _until(each)) for each in silences.in_force(mesh, state.silences, now)),
         *(_row(each, f"ended {moment(each.until)}") for each in over),
     ]
     if not rows:
         return f"Nothing is silenced. To silence a node: {EXAMPLE}\n"
     header = ("No", "What", "Until", "By", "Why", "Recovery")
     return "".join(f"{line}\n" for line in aligned([header, *rows]))
-
-
-def login(environ: Mapping[str, str]) -> str:
-    """Return the person's name: who ran sudo, else who logged in, else the owner of this process."""
-    if name := environ.get("SUDO_USER", ""):
-        return name
-    try:
-        return os.getlogin()
-    except OSError:  # no terminal
-        pass
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user is only a number
-        return f"user {os.getuid()}"
 
 
 def _row(each: Silence | InForce, until: str) -> tuple[str, ...]:
@@ -245,6 +239,10 @@ def _row(each: Silence | InForce, until: str) -> tuple[str, ...]:
         each.reason,
         "off" if each.no_recovery else "on",
     )
+
+
+def _until(each: InForce) -> str:
+    return f"{moment(each.until)}{', or healthy' if each.until_healthy else ''}"
 
 
 def _words(added: Silence, now: float) -> str:

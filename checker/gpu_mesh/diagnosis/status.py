@@ -64,6 +64,7 @@ def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Dia
             before.alerting,
             turns=turns,
             flapping=flapping.is_flapping(turns, before=before.alerting.flapping),
+            acknowledged=None if healthy else before.alerting.acknowledged,
         ),
         recovery=_after_check(before.recovery, seen.at) if healthy else before.recovery,
         first_check=before.first_check or seen.at,

@@ -17,6 +17,11 @@ class Level(StrEnum):
     CRITICAL = "critical"
 
     @property
+    def rank(self) -> int:
+        """Its place in the order of urgency, 0 for info."""
+        return tuple(Level).index(self)
+
+    @property
     def icon(self) -> str:
         """The sign shown beside it."""
         return {"info": "ℹ️", "warning": "⚠️", "error": "❌", "critical": "🚨"}[self.value]
@@ -57,6 +62,7 @@ class Muted(StrEnum):
     DEPENDENCY = "dependency"  # inhibited: another node's failure explains this one's
     MESH = "mesh"  # so many nodes fail that one alert is about all of them
     GRACE = "grace"  # the node is new, and was never healthy yet
+    ACKNOWLEDGED = "acknowledged"  # a person knows of the incident
     FIRST_FAILURE = "first_failure"  # so few checks in a row have failed that it may be a lost probe
 
 
@@ -97,6 +103,15 @@ class Notified(Struct, frozen=True):
     inhibits: tuple[str, ...] = field(default=(), name="behind")  # the nodes whose failures it explains
 
 
+class Acknowledgement(Struct, frozen=True):
+    """A person knows of a node's incident: what is not worse than this level is not alerted until it ends."""
+
+    at: float
+    author: str
+    level: Level
+    reason: str = ""
+
+
 class Silence(Struct, frozen=True, omit_defaults=True):
     """A person mutes alerts until a certain time: those of the nodes and groups; without any, all alerts."""
 
@@ -109,3 +124,5 @@ class Silence(Struct, frozen=True, omit_defaults=True):
     groups: tuple[str, ...] = ()
     levels: tuple[Level, ...] = ()  # (): all
     no_recovery: bool = False  # these nodes get no recovery, whatever the levels
+    until_healthy: bool = False  # it ends when a node that it covers has failed and all are healthy again
+    failed: bool = False  # such a node has failed since

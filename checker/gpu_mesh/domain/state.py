@@ -5,7 +5,7 @@ Times are Unix seconds; 0.0 means never.
 
 from msgspec import Struct, field
 
-from gpu_mesh.domain.alert import Alert, Muted, Notified, Silence
+from gpu_mesh.domain.alert import Acknowledgement, Alert, Muted, Notified, Silence
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.recovery import Attempt, Brake, Claim
@@ -34,6 +34,7 @@ class NodeAlerting(Struct, frozen=True):
     inhibited_by: str = field(default="", name="held_by")  # the node whose failure explains its own
     turns: int = 0  # bit n: whether the check n before the last was a turn (diagnosis/flapping.py)
     flapping: bool = False
+    acknowledged: Acknowledgement | None = None  # of this incident
 
 
 class NodeRecovery(Struct, frozen=True):

@@ -75,6 +75,7 @@ def apply(state: State, mesh: Mesh, check: MeshObservation, began: float, now: f
     note_unprobed(state, unprobed, now)
     _forget_removed(state, mesh, now)
     state.silences = silences.remembered(state.silences, now)
+    silences.end_those_until_healthy(state, mesh, now)
     brake.update(state, mesh, now)
     announce(state, mesh, now)
     _let_removed_begin_anew(state, mesh, now)

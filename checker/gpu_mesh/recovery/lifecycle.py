@@ -8,12 +8,12 @@ from collections.abc import Collection
 
 from msgspec.structs import replace
 
-from gpu_mesh.alerting import alerts, recovery_alerts
+from gpu_mesh.alerting import acknowledging, alerts, recovery_alerts
 from gpu_mesh.alerting.holds import recovery_muted_by
 from gpu_mesh.alerting.node_alerts import also_notified, announce
 from gpu_mesh.diagnosis.diagnose import describe_cause
 from gpu_mesh.diagnosis.evaluate import apply_observation
-from gpu_mesh.domain.alert import Level
+from gpu_mesh.domain.alert import Level, Muted
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.mesh import Mesh, Node
@@ -203,6 +203,9 @@ def _notify(state: State, mesh: Mesh, node: Node, before: NodeState, result: Rec
     if alert is None:
         return
     muted_for = recovery_muted_by(state, node, alert.level, result.at)
+    person_needed = recovery_alerts.is_call(alert) or result.outcome is Outcome.DECLINED
+    if muted_for is None and not person_needed and acknowledging.rests(state.node(node.key), alert.level):
+        muted_for = Muted.ACKNOWLEDGED
     alerts.queue(state, alert, muted_for)
     if muted_for:
         return

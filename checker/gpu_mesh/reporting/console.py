@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from gpu_mesh.alerting.alerts import one_line
-from gpu_mesh.domain.alert import Alert
+from gpu_mesh.domain.alert import Acknowledgement, Alert
 from gpu_mesh.domain.health import Status
 from gpu_mesh.reporting.report import NodeReport, Report, counted_by_level
 from gpu_mesh.silences import silences
@@ -52,7 +52,7 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str, where: 
         for node in of.nodes
     ]
     for node, row in zip(of.nodes, aligned(rows), strict=True):
-        lines += [row, *_indented(_trouble(node))]
+        lines += [row, *_indented(_trouble(node, of.at))]
     if log_tail:
         lines += ["", "Recent log:", *_indented(log_tail)]
     return "\n".join(lines)
@@ -118,6 +118,11 @@ def dashboard(of: Report, recent: tuple[Alert, ...], minutes: int) -> list[str]:
         f"{clock_time(of.at)} mesh health {_per_cent(of.mesh.health)}, {_counts(of)}, {watching}{age}",
         *aligned([header, *rows]),
         *_silences(of),
+        *(
+            f"👤 {node.name}: {_acknowledged(node.acknowledged, of.at)}"
+            for node in of.nodes
+            if node.acknowledged
+        ),
         f"alerts of the last {minutes} min: {counted_by_level(recent)}",
         *_indented(f"{clock_time(alert.at)} {one_line(alert)}" for alert in recent),
     ]
@@ -157,7 +162,7 @@ def _counts(of: Report) -> str:
     return f"{healthy} of {len(enabled)} nodes healthy"
 
 
-def _trouble(node: NodeReport) -> list[str]:
+def _trouble(node: NodeReport, at: float) -> list[str]:
     if node.cause is None or not node.enabled:
         return []
     failures = (
@@ -170,9 +175,16 @@ def _trouble(node: NodeReport) -> list[str]:
         lines.append("a recovery is under way")
     elif node.recovery_reason:
         lines.append(f"no repair now: {node.recovery_reason.partition(';')[0]}")
+    if node.acknowledged:
+        lines.append(_acknowledged(node.acknowledged, at))
     if node.alerts_muted:
         lines.append(f"alerts muted: {node.alerts_muted}")
     return [*lines, f"next: {node.next_step}"]
+
+
+def _acknowledged(given: Acknowledgement, at: float) -> str:
+    reason = f": {given.reason}" if given.reason else ""
+    return f"acknowledged by {given.author} {ago(given.at, at)}{reason}"
 
 
 def _models(node: NodeReport) -> str:

@@ -5,7 +5,7 @@ from msgspec import Struct
 from gpu_mesh.alerting import alerts
 from gpu_mesh.alerting.monitor_alerts import STALE_INTERVALS, is_watched
 from gpu_mesh.diagnosis import uptime
-from gpu_mesh.domain.alert import Alert, Level, Muted
+from gpu_mesh.domain.alert import Acknowledgement, Alert, Level, Muted
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
@@ -51,6 +51,7 @@ class NodeReport(Struct, frozen=True):
     next_recovery: float | None  # when the next attempt is due; None: it does not depend on time alone
     alerts_muted: str  # why its alerts are muted now; "": they are not, or there is nothing to alert
     silenced_until: float | None  # when the silence of its alerts ends; None: they are not silenced
+    acknowledged: Acknowledgement | None  # a person knows of its incident
 
 
 class MeshReport(Struct, frozen=True):
@@ -185,6 +186,7 @@ def _node(
         next_recovery=(decision.due if decision else 0.0) or None,
         alerts_muted=_why_muted(known, silenced, now),
         silenced_until=silenced.until if silenced else None,
+        acknowledged=known.alerting.acknowledged,
     )
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gpu_mesh.domain.alert import Level, Silence
+from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.state import State
 from gpu_mesh.silences import windows
@@ -32,6 +33,7 @@ class MutedUntil(Struct, frozen=True):
     reason: str
     author: str = ""  # "": a maintenance window
     no_recovery: bool = False  # the node gets no recovery now
+    until_healthy: bool = False  # it ends earlier, once the nodes that failed are healthy
 
 
 class InForce(Struct, frozen=True):
@@ -46,6 +48,7 @@ class InForce(Struct, frozen=True):
     groups: tuple[str, ...]
     levels: tuple[Level, ...]  # (): all
     no_recovery: bool
+    until_healthy: bool  # it ends earlier, once a node has failed and all are healthy
 
 
 def muting(silences: Iterable[Silence], node: Node | None, level: Level | None, now: float) -> Silence | None:
@@ -97,7 +100,7 @@ def describe_silence(why: MutedUntil, now: float) -> str:
     """Return the reason in one line: ``silenced by anna until 14:05 UTC: driver update (no recovery)``."""
     how = f"silenced by {why.author}" if why.author else "in maintenance"
     left_alone = " (no recovery)" if why.no_recovery else ""
-    return f"{how} until {until_words(why.until, now)}: {why.reason}{left_alone}"
+    return f"{how} until {_end_words(why, now)}: {why.reason}{left_alone}"
 
 
 def in_force(mesh: Mesh, silences: Iterable[Silence], now: float) -> tuple[InForce, ...]:
@@ -113,6 +116,7 @@ def in_force(mesh: Mesh, silences: Iterable[Silence], now: float) -> tuple[InFor
             groups=each.groups,
             levels=each.levels,
             no_recovery=each.no_recovery,
+            until_healthy=each.until_healthy,
         )
         for each in silences
         if now < each.until
@@ -132,6 +136,7 @@ def in_force(mesh: Mesh, silences: Iterable[Silence], now: float) -> tuple[InFor
             groups=(),
             levels=(),
             no_recovery=not opening.window.recovery,
+            until_healthy=False,
         )
         for opening, keys in shared.items()
     )
@@ -166,7 +171,12 @@ def described(each: InForce, now: float) -> str:
     what = f"silence {each.id}" if each.id is not None else "maintenance"
     by = f", by {each.author}" if each.author else ""
     left_alone = " (no recovery)" if each.no_recovery else ""
-    return f"{what}: {scope(each)} until {until_words(each.until, now)}{by}: {each.reason}{left_alone}"
+    return f"{what}: {scope(each)} until {_end_words(each, now)}{by}: {each.reason}{left_alone}"
+
+
+def _end_words(each: InForce | MutedUntil, now: float) -> str:
+    end = until_words(each.until, now)
+    return f"healthy, at most until {end}" if each.until_healthy else end
 
 
 def scope(each: InForce | Silence) -> str:
@@ -202,6 +212,27 @@ def end(state: State, number: int, now: float) -> Silence | None:
     return found
 
 
+def end_those_until_healthy(state: State, mesh: Mesh, now: float) -> None:
+    """End the silences that last until their nodes are healthy, once one has failed and all are healthy.
+
+    Args:
+        state: changed in place; a check is already in it.
+        mesh: the nodes.
+        now: Unix seconds.
+    """
+    state.silences = tuple(
+        _after_check(each, state, mesh, now) if each.until_healthy and now < each.until else each
+        for each in state.silences
+    )
+
+
+def _after_check(silence: Silence, state: State, mesh: Mesh, now: float) -> Silence:
+    statuses = {state.node(node.key).status for node in mesh.nodes if node.enabled and _covers(silence, node)}
+    if statuses - {Status.HEALTHY, Status.UNKNOWN}:
+        return replace(silence, failed=True)
+    return replace(silence, until=now) if silence.failed and statuses == {Status.HEALTHY} else silence
+
+
 def remembered(silences: tuple[Silence, ...], now: float) -> tuple[Silence, ...]:
     """Return the silences without those that ended more than a day ago."""
     return tuple(each for each in silences if now < each.until + REMEMBERED)
@@ -218,7 +249,9 @@ def _mutes(silence: Silence, level: Level | None) -> bool:
 
 
 def _of_silence(silence: Silence) -> MutedUntil:
-    return MutedUntil(silence.until, silence.reason, silence.author, silence.no_recovery)
+    return MutedUntil(
+        silence.until, silence.reason, silence.author, silence.no_recovery, silence.until_healthy
+    )
 
 
 def _of_windows(node: Node | None, now: float) -> list[MutedUntil]:

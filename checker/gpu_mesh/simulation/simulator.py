@@ -17,6 +17,7 @@ from functools import partial
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from gpu_mesh.alerting import acknowledging
 from gpu_mesh.delivery import outbox
 from gpu_mesh.diagnosis import deep_check
 from gpu_mesh.domain.alert import Silence
@@ -120,6 +121,8 @@ class _Run:
             self._note(Event(0, Kind.WORLD, text=f"the canaries {_IS[moment.canaries]}"))
         if moment.silence:
             self._silence(moment.silence)
+        for key in moment.ack:
+            self._acknowledge(key)
         if moment.kill is Process.RECOVER:
             self._kill("the recover process is killed")
         if moment.monitor is Power.STOPPED:
@@ -145,11 +148,22 @@ class _Run:
                 groups=tuple(name for name in hush.names if name not in keys),
                 levels=hush.levels,
                 no_recovery=hush.no_recovery,
+                until_healthy=hush.until_healthy,
             ),
             self._now,
         )
         (shown_as,) = silences.in_force(Mesh(()), (added,), self._now)
         self._note(Event(0, Kind.WORLD, text=silences.described(shown_as, self._now)))
+
+    def _acknowledge(self, key: str) -> None:
+        try:
+            self.state.nodes[key] = acknowledging.acknowledged(
+                self.state.node(key), "a person", "", self._now
+            )
+        except ValueError as error:
+            self._note(Event(0, Kind.WORLD, key, f"a person cannot acknowledge it: {error}"))
+        else:
+            self._note(Event(0, Kind.WORLD, key, "a person acknowledges it"))
 
     def _kill(self, words: str) -> None:
         of = ", ".join(self._busy)

@@ -73,6 +73,7 @@ class SilenceSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     reason: str = "a person is at work"
     levels: tuple[Level, ...] = ()
     no_recovery: bool = False
+    until_healthy: bool = False
 
 
 class Moment(Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,6 +84,7 @@ class Moment(Struct, frozen=True, forbid_unknown_fields=True):
     urls: dict[str, Link] = {}
     canaries: Canaries | None = None
     silence: SilenceSpec | None = None
+    ack: tuple[str, ...] = ()  # gpu-mesh ack NODE...
     monitor: Power | None = None
     kill: Process | None = None
     force: str = ""  # gpu-mesh recover NODE --force; EVERYBODY: gpu-mesh recover --force

@@ -58,6 +58,8 @@ def _times(state: State) -> Iterator[float]:
         yield from (attempt.at for attempt in known.recovery.attempts)
         if known.alerting.notified:
             yield from (known.alerting.notified.at, known.alerting.notified.since)
+        if known.alerting.acknowledged:
+            yield known.alerting.acknowledged.at
     for unit in state.failed_units.values():
         yield from (unit.since, unit.at, unit.alerted_at)
     yield from (state.offline_since, state.offline_notified_at)
@@ -66,7 +68,8 @@ def _times(state: State) -> Iterator[float]:
 
 
 def _node(known: NodeState, moved: Callable[[float], float]) -> NodeState:
-    notified, recovery = known.alerting.notified, known.recovery
+    alerting, recovery = known.alerting, known.recovery
+    notified, acknowledged = alerting.notified, alerting.acknowledged
     return replace(
         known,
         since=moved(known.since),
@@ -80,7 +83,11 @@ def _node(known: NodeState, moved: Callable[[float], float]) -> NodeState:
         loading_since=moved(known.loading_since),
         deep_at=moved(known.deep_at),
         version_at=moved(known.version_at),
-        alerting=replace(known.alerting, notified=_notified(notified, moved) if notified else None),
+        alerting=replace(
+            alerting,
+            notified=_notified(notified, moved) if notified else None,
+            acknowledged=replace(acknowledged, at=moved(acknowledged.at)) if acknowledged else None,
+        ),
         recovery=replace(
             recovery,
             attempts=tuple(replace(each, at=moved(each.at)) for each in recovery.attempts),

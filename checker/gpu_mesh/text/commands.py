@@ -37,7 +37,7 @@ def typed(text: str, shell: Shell) -> str:
 
 
 _BEFORE = r"(?<![\w./@-])(?<!sudo )"
-_COMMANDS = "alerts|best|check|dashboard|deliver|recover|run|silence|stats|status|validate"
+_COMMANDS = "ack|alerts|best|check|dashboard|deliver|recover|run|silence|stats|status|validate"
 _GPU_MESH = re.compile(rf"{_BEFORE}gpu-mesh (?=(-i )|(?:{_COMMANDS})\b)")
 _PING = re.compile(_BEFORE + r"ansible (-m ping )")
 _KEYGEN = re.compile(_BEFORE + r"ssh-keygen -R (?:'[^']*'|\S+)")

@@ -61,6 +61,7 @@ def test_a_silence_is_told_shown_everywhere_and_ended(site, standin):
         "groups": [],
         "levels": [],
         "no_recovery": True,
+        "until_healthy": False,
     }
     assert [node["silenced_until"] for node in report["nodes"]] == [None, silence.until]
     assert report["nodes"][1]["consecutive_failures"] == 4
