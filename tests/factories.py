@@ -126,11 +126,9 @@ def send(state: State, target: Target, reason: str, now: float, known: Sequence[
     """Send one of the targets what is due; return the alerts' numbers. The reason is why it fails, or ""."""
     sent = []
     for due in outbox.due(state.alerts, [target], now).get(target.id, ()):
-        sent.append(number := due.alert.id)
-        outbox.begin(state, number, target, now)
-        outbox.record_outcome(
-            state, number, target.id, reason, known or (target,), now, whole=True, merged=due.merged
-        )
+        sent += due.numbers
+        outbox.begin(state, due.numbers, target, now)
+        outbox.record_outcome(state, due, target.id, reason, known or (target,), now, whole=True)
     return sent
 
 

@@ -21,6 +21,7 @@ from apprise.plugins.email.base import NotifyEmail
 
 from gpu_mesh.delivery import apprise_config, sender
 from gpu_mesh.delivery.render import Templates
+from gpu_mesh.delivery.wording import OneAlert
 from gpu_mesh.delivery.worker import deliver
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.mesh import Settings
@@ -65,7 +66,7 @@ def _load_all(paths: Paths, settings: Settings) -> None:
     NotifyEmail.request_rate_per_sec = 0
     templates = Templates(settings.alert_templates)
     for channel in apprise_config.load(paths, settings).channels:
-        sender.worded(channel, Alert(0, 0.0, Level.ERROR, AlertKind.TEST, "x"), templates)
+        sender.worded(channel, OneAlert(Alert(0, 0.0, Level.ERROR, AlertKind.TEST, "x")), templates)
 
 
 def _run(work: Callable[[], object], after: float | None, step: int | None, counter: mmap.mmap) -> object:

@@ -94,8 +94,8 @@ def _what_remains(known: NodeState, repairs: int, now: float) -> str:
 
 
 def is_call(alert: Alert) -> bool:
-    """Return whether an alert about a recovery calls a person."""
-    return alert.level is Level.CRITICAL
+    """Return whether the alert calls a person."""
+    return alert.kind is AlertKind.RECOVERY and alert.level is Level.CRITICAL
 
 
 def _alert(

@@ -126,7 +126,8 @@ def send_test(
         used, or there was no URL to test.
     """
     from gpu_mesh.delivery import apprise_config  # here, because the list needs no Apprise
-    from gpu_mesh.delivery.render import Format, Templates
+    from gpu_mesh.delivery.render import Templates
+    from gpu_mesh.delivery.wording import Digest, Format, OneAlert
 
     configuration = apprise_config.load(paths, settings)
     place = expected_place(paths, settings)
@@ -144,7 +145,8 @@ def send_test(
     lines += [f"note     {text}" for text in tag_notes(configuration, nodes)]
     alerts = tuple(_test_alert(level, clock(), tag) for level in Level)
     templates = Templates(settings.alert_templates)
-    broken = [text for form in Format for text in templates.render(alerts[0], form).problems]
+    subjects = (OneAlert(alerts[0]), Digest(alerts))
+    broken = [text for form in Format for each in subjects for text in templates.render(each, form).problems]
     lines += [f"PROBLEM  {text}" for text in dict.fromkeys(broken)]
     failed = any(line.startswith("PROBLEM") for line in lines)
     tried = False
@@ -226,11 +228,12 @@ def tag_notes(configuration: "Configuration", nodes: tuple[Node, ...]) -> list[s
 def _try(channel: "Channel", alerts: tuple[Alert, ...], templates: "Templates") -> tuple[list[Level], str]:
     """Return the levels that were delivered, and why the next one was not ("": all were)."""
     from gpu_mesh.delivery import sender
+    from gpu_mesh.delivery.wording import OneAlert
 
     sent: list[Level] = []
     wanted = (alert for alert in alerts if outbox.wants(channel.target.tags, alert.level, alert.tags))
     for alert in wanted:
-        reason = sender.send(channel, alert, sender.worded(channel, alert, templates).message)
+        reason = sender.send(channel, alert, sender.worded(channel, OneAlert(alert), templates).message)
         if reason:
             return sent, f"{alert.level.value}: {reason}"
         sent.append(alert.level)

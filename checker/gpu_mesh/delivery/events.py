@@ -33,6 +33,7 @@ def attempted(
         "node": alert.node,
         "target": channel.target.id,
         "service": channel.label,
+        "together_with": ",".join(str(each.id) for each in notification.others),
         "stands_for": ",".join(map(str, notification.merged)),
     }
     attempts = outcome.attempts if outcome else 1

@@ -5,7 +5,7 @@ tags only, so the state never contains one. An outcome is recorded by the alert'
 may have changed since the attempt began.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from msgspec import Struct
@@ -98,12 +98,19 @@ def retry_delay(attempts: int) -> float:
 
 
 def due(
-    alerts: Iterable[Alert], targets: Iterable[Target], now: float
+    alerts: Iterable[Alert], targets: Iterable[Target], now: float, *, digest: bool = True
 ) -> dict[str, tuple[Notification, ...]]:
-    """Return what must be sent now, by target and in order of the alerts' numbers."""
+    """Return what must be sent now, by target and in order of the alerts' numbers.
+
+    Args:
+        alerts: the state's.
+        targets: the URLs.
+        now: Unix seconds.
+        digest: whether what is due at once about several nodes is one message.
+    """
     known = tuple(alerts)
     by_target = {target.id: _notifications(known, target, now) for target in targets}
-    return {key: found for key, found in by_target.items() if found}
+    return {key: merging.in_digests(found) if digest else found for key, found in by_target.items() if found}
 
 
 def _notifications(alerts: tuple[Alert, ...], target: Target, now: float) -> tuple[Notification, ...]:
@@ -124,68 +131,80 @@ def _due_now(deliveries: dict[str, Delivery]) -> dict[str, Delivery]:
     }
 
 
-def begin(state: State, alert_id: int, target: Target, now: float) -> bool:
+def begin(state: State, numbers: Sequence[int], target: Target, now: float) -> bool:
     """Note an attempt in the state before it is made.
 
     If the process then dies, or cannot save the outcome, the next attempt follows after the usual wait. So no
     alert is lost, and none is sent again and again without a pause.
 
+    Args:
+        state: changed in place.
+        numbers: of the alerts that the message reports.
+        target: where to.
+        now: Unix seconds.
+
     Returns:
-        False when the alert is no longer due there; then nothing was noted.
+        False when one of the alerts is no longer due there; then nothing was noted.
     """
-    alert = next((alert for alert in state.alerts if alert.id == alert_id and not alert.done), None)
-    if alert is None or not _is_due(alert, target, now):
+    found = [alert for alert in state.alerts if alert.id in numbers and not alert.done]
+    if len(found) < len(numbers) or not all(_is_due(alert, target, now) for alert in found):
         return False
+    _store(state, {alert.id: _begun(alert, target, now) for alert in found})
+    return True
+
+
+def _begun(alert: Alert, target: Target, now: float) -> Alert:
     attempts = alert.deliveries.get(target.id, Delivery()).attempts + 1
     delivery = Delivery(attempts=attempts, next_at=now + retry_delay(attempts), error=NO_OUTCOME)
-    _store(state, {alert.id: replace(alert, deliveries={**alert.deliveries, target.id: delivery})})
-    return True
+    return replace(alert, deliveries={**alert.deliveries, target.id: delivery})
 
 
 def record_outcome(
     state: State,
-    alert_id: int,
+    sent: Notification,
     target_id: str,
     reason: str,
     targets: Iterable[Target],
     now: float,
     *,
     whole: bool,
-    merged: tuple[int, ...] = (),
 ) -> Delivery | None:
     """Record the outcome of an attempt that was begun.
 
     Args:
         state: changed in place.
-        alert_id: the alert that was sent.
+        sent: what was sent.
         target_id: where to.
         reason: why it was not delivered, without secrets; "": it was.
         targets: all targets of the configuration.
         now: Unix seconds.
         whole: whether ``targets`` is complete; while a part of the configuration is broken, no alert is done.
-        merged: the numbers of the alerts that this one stands for at this target.
 
     Returns:
-        The delivery after this attempt; None when the alert is no longer in the state.
+        The delivery after this attempt, of a digest that of its worst alert that the state still has; None
+        when it has none.
     """
-    alert = next((alert for alert in state.alerts if alert.id == alert_id), None)
-    if alert is None:
+    by_number = {alert.id: alert for alert in state.alerts if alert.id in sent.numbers}
+    members = [by_number[number] for number in sent.numbers if number in by_number]
+    if not members:
         return None
-    delivery = _after(alert, alert.deliveries.get(target_id, Delivery()), reason, now)
-    changed = {alert.id: replace(alert, deliveries={**alert.deliveries, target_id: delivery})}
-    if delivery.progress is Progress.DELIVERED:
+    after = {each.id: _after(each, target_id, reason, now) for each in members}
+    changed = {
+        each.id: replace(each, deliveries={**each.deliveries, target_id: after[each.id]}) for each in members
+    }
+    if any(delivery.progress is Progress.DELIVERED for delivery in after.values()):
         # The service works: the other alerts that wait for it are due at once.
-        waiting = (each for each in state.alerts if each.id != alert.id and target_id in each.deliveries)
+        waiting = (each for each in state.alerts if each.id not in changed and target_id in each.deliveries)
         changed |= {each.id: _without_wait(each, target_id) for each in waiting}
-    if delivery.progress is not Progress.PENDING:
+    if all(delivery.progress is not Progress.PENDING for delivery in after.values()):
         changed |= {
             each.id: replace(each, deliveries={**each.deliveries, target_id: _merged(each, target_id)})
             for each in state.alerts
-            if each.id in merged
+            if each.id in sent.merged
         }
     targets = tuple(targets)
     _store(state, {key: _closed(each, targets, whole=whole) for key, each in changed.items()})
-    return delivery
+    return after[members[0].id]
 
 
 def _without_wait(alert: Alert, target_id: str) -> Alert:
@@ -239,7 +258,8 @@ def _is_due(alert: Alert, target: Target, now: float) -> bool:
     return not now < delivery.next_at <= now + LONGEST_RETRY
 
 
-def _after(alert: Alert, delivery: Delivery, reason: str, now: float) -> Delivery:
+def _after(alert: Alert, target_id: str, reason: str, now: float) -> Delivery:
+    delivery = alert.deliveries.get(target_id, Delivery())
     if delivery.progress is not Progress.PENDING:
         return delivery
     if not reason:

@@ -1,4 +1,4 @@
-"""Renders one alert for one URL and sends it through Apprise, within a time limit.
+"""Renders one message for one URL and sends it through Apprise, within a time limit.
 
 For worker.py and the alerts command. A body is rendered in the format that Apprise passes to the service, so
 that Apprise neither converts nor escapes it again.
@@ -10,7 +10,8 @@ from queue import Empty, SimpleQueue
 import apprise
 
 from gpu_mesh.delivery.apprise_config import Channel, captured, masked
-from gpu_mesh.delivery.render import BODY_LIMIT, Format, Message, Rendered, Templates
+from gpu_mesh.delivery.render import BODY_LIMIT, Message, Rendered, Templates
+from gpu_mesh.delivery.wording import Format, Subject
 from gpu_mesh.domain.alert import Alert, Level
 from gpu_mesh.domain.health import Status
 
@@ -44,13 +45,13 @@ def format_for(service: apprise.NotifyBase) -> Format:
     return Format.MARKDOWN if form is Format.TEXT and _is_one_of(_MARKDOWN_AS_TEXT, service) else form
 
 
-def worded(channel: Channel, alert: Alert, templates: Templates) -> Rendered:
-    """Render an alert in the format, and if possible in the length, that the service of the URL takes."""
-    return templates.render(alert, format_for(channel.service), channel.service.body_maxlen or BODY_LIMIT)
+def worded(channel: Channel, subject: Subject, templates: Templates) -> Rendered:
+    """Render a message in the format, and if possible in the length, that the service of the URL takes."""
+    return templates.render(subject, format_for(channel.service), channel.service.body_maxlen or BODY_LIMIT)
 
 
 def send(channel: Channel, alert: Alert, message: Message, limit: float = SEND_LIMIT) -> str:
-    """Send an alert, as ``worded`` for this URL, and wait for the answer, at most ``limit`` seconds.
+    """Send a message, as ``worded`` for this URL, and wait for the answer, at most ``limit`` seconds.
 
     A request that hangs longer stays in a daemon thread: neither other URLs nor the end of the process wait.
 

@@ -33,6 +33,7 @@ from gpu_mesh.system.paths import Paths
 if TYPE_CHECKING:
     from gpu_mesh.delivery.apprise_config import Channel, Configuration
     from gpu_mesh.delivery.render import Templates
+    from gpu_mesh.delivery.wording import Subject
 
 MOST_AT_ONCE = 32
 """URLs that alerts are sent to at the same time."""
@@ -172,7 +173,8 @@ class _Run:
                     busy.pop(key).result()
 
     def _due(self, alerts: tuple[Alert, ...], now: float) -> dict[str, tuple[Notification, ...]]:
-        due = outbox.due(alerts, self._configured().targets, now)
+        digest = self._settings.alert_digest
+        due = outbox.due(alerts, self._configured().targets, now, digest=digest)
         return {key: found for key, found in due.items() if now >= self._refusing.get(key, 0.0)}
 
     def _configured(self) -> "Configuration":
@@ -218,14 +220,19 @@ class _Run:
             if not self._record(channel, sent, notification):
                 sent = None
                 continue
-            alert = replace(notification.alert, next_step=self._typed(notification.alert.next_step))
-            rendered = sender.worded(channel, alert, self._templates)
+            rendered = sender.worded(channel, self._subject(notification), self._templates)
             self._write_once("alert_template_broken", rendered.problems)
-            sent = notification, sender.send(channel, alert, rendered.message)
+            sent = notification, sender.send(channel, notification.alert, rendered.message)
             if sent[1]:
                 break
         if sent:
             self._record(channel, sent)
+
+    def _subject(self, notification: Notification) -> "Subject":
+        from gpu_mesh.delivery.wording import SEE_ALL, Digest, OneAlert
+
+        members = [replace(each, next_step=self._typed(each.next_step)) for each in notification.members]
+        return OneAlert(members[0]) if len(members) == 1 else Digest(members, self._typed(SEE_ALL))
 
     def _record(
         self, channel: "Channel", sent: tuple[Notification, str] | None, then: Notification | None = None
@@ -246,16 +253,15 @@ class _Run:
                 notification, reason = sent
                 outcome = outbox.record_outcome(
                     state,
-                    notification.alert.id,
+                    notification,
                     channel.target.id,
                     reason,
                     configuration.targets,
                     now,
                     whole=not configuration.problems,
-                    merged=notification.merged,
                 )
             if then:
-                begun = outbox.begin(state, then.alert.id, channel.target, now)
+                begun = outbox.begin(state, then.numbers, channel.target, now)
         if sent:
             self._note(channel, *sent, outcome, now)
         return begun

@@ -159,6 +159,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     impaired_checks: int = 3  # consecutive checks with an impairment before it is alerted
     grace: float = 300.0  # for which a node that was never healthy is new, and its alerts are muted
     flapping: bool = True  # whether a flapping node is alerted once, not at each change
+    alert_digest: bool = True  # whether what is due at once about several nodes is one message
     reminder_interval: float = 21600.0  # between two alerts of a problem that lasts; 0: none
     deep_interval: float = 600.0  # between two deep checks of a node; 0: none
     recovery_max_attempts: int = 3

@@ -168,6 +168,11 @@ _TABLE = (
         "Whether a flapping node is alerted once, and not at each change of its status",
     ),
     Variable(
+        "mesh_monitor_alert_digest",
+        value_types.BOOLEAN,
+        "Whether alerts about three or more nodes that are due at once for a URL are one message",
+    ),
+    Variable(
         "mesh_monitor_reminder_interval",
         value_types.seconds_or_none(2592000),
         "Seconds between two reminders that a node is still not healthy, that the monitor itself is still "

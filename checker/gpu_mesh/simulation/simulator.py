@@ -246,15 +246,13 @@ class _Run:
         targets, now = self.trace.targets, self._now
         outbox.close(self.state, targets, now, whole=True)
         by_id = {target.id: target for target in targets}
-        for url, notifications in outbox.due(self.state.alerts, targets, now).items():
+        digest = self.mesh.settings.alert_digest
+        for url, notifications in outbox.due(self.state.alerts, targets, now, digest=digest).items():
             reason = "it is down" if url in self._down else ""
             for notification in notifications:
-                number = notification.alert.id
-                if not outbox.begin(self.state, number, by_id[url], now):
+                if not outbox.begin(self.state, notification.numbers, by_id[url], now):
                     continue
-                after = outbox.record_outcome(
-                    self.state, number, url, reason, targets, now, whole=True, merged=notification.merged
-                )
+                after = outbox.record_outcome(self.state, notification, url, reason, targets, now, whole=True)
                 if after:
                     self._note(of_attempt(url, notification, after))
                 if reason:

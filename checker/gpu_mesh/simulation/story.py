@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from gpu_mesh.alerting import alerts
 from gpu_mesh.alerting.merging import Notification
+from gpu_mesh.delivery.wording import NAMED, headline
 from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Progress
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.health import Status
@@ -51,6 +52,7 @@ class Event(Struct, frozen=True, omit_defaults=True):
     done: bool = False  # something was restarted, rebuilt or run
     seconds: float = 0.0  # that a recovery took, from its claim to its verification
     url: str = ""  # the name of one
+    together_with: tuple[int, ...] = ()  # the numbers of the alerts that are in the same message
     stands_for: tuple[int, ...] = ()  # the numbers of the alerts that this one was sent instead of
     delivered: bool = False
     attempts: int = 0  # of this delivery so far
@@ -84,12 +86,14 @@ def of_alert(alert: Alert) -> Event:
 
 def of_attempt(url: str, notification: Notification, after: Delivery) -> Event:
     """Return the event that an alert was sent to a URL, with the outcome."""
+    lead, members = notification.alert, notification.members
     return Event(
         0,
         Kind.DELIVERY,
-        notification.alert.node,
-        alerts.one_line(notification.alert),
-        alert=notification.alert.id,
+        lead.node if len(members) == 1 else "",
+        alerts.one_line(lead) if len(members) == 1 else headline(members, NAMED),
+        alert=lead.id,
+        together_with=tuple(each.id for each in notification.others),
         url=url,
         stands_for=notification.merged,
         delivered=after.progress is Progress.DELIVERED,
@@ -133,9 +137,11 @@ def line(each: Event) -> str:
     if each.kind is Kind.LEFT_ALONE:
         return f"nothing is done: {each.text}"
     if each.kind is Kind.DELIVERY:
+        sent = ", ".join(f"#{number}" for number in (each.alert, *each.together_with))
         merged = ", ".join(f"#{number}" for number in each.stands_for)
-        instead = f", for {merged} too: {each.text}" if merged else ""
-        return f"{'gets' if each.delivered else 'refuses'} #{each.alert}{instead}"
+        instead = f", for {merged} too" if merged else ""
+        text = f": {each.text}" if merged or each.together_with else ""
+        return f"{'gets' if each.delivered else 'refuses'} {sent}{instead}{text}"
     return f"({each.text})"
 
 

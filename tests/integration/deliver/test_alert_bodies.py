@@ -20,7 +20,8 @@ import factories
 from gpu_mesh.cli.alerts import send_test
 from gpu_mesh.delivery import apprise_config, sender
 from gpu_mesh.delivery.apprise_config import Channel
-from gpu_mesh.delivery.render import Format, Templates
+from gpu_mesh.delivery.render import Templates
+from gpu_mesh.delivery.wording import Format, OneAlert
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.standin.server import free_port
 from gpu_mesh.system.log import Log
@@ -108,7 +109,7 @@ def channel_to(url: str, folder: Path) -> Channel:
 
 
 def send(channel: Channel, templates: Templates | None = None) -> None:
-    rendered = sender.worded(channel, ALERT, templates or Templates())
+    rendered = sender.worded(channel, OneAlert(ALERT), templates or Templates())
     assert rendered.problems == ()
     assert sender.send(channel, ALERT, rendered.message) == ""
 

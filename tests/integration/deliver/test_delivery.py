@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
+from msgspec.structs import replace
 
 from checkout import PROGRAMS
 from factories import GPU1
@@ -26,6 +27,7 @@ from gpu_mesh.delivery import apprise_config, sender
 from gpu_mesh.delivery.render import Message
 from gpu_mesh.delivery.worker import Result, deliver
 from gpu_mesh.domain.alert import Alert, AlertKind, Level, Progress
+from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.domain.state import State, Tick
 from gpu_mesh.standin.server import free_port
@@ -685,3 +687,66 @@ def test_status_knows_how_many_urls_there_are_before_there_is_an_alert(site: Sit
         site.configure(text)
         assert site.deliver() == Result()
         assert site.state.urls == urls
+
+
+# Digests.
+
+
+def failing_nodes(site: Site, count: int) -> None:
+    """Queue that so many nodes are offline, as one check would."""
+    with site.file.update(site.now) as state:
+        for number in range(1, count + 1):
+            text, step = "offline after 5 failures", "gpu-mesh status"
+            alert = Alert(
+                0, site.now, Level.CRITICAL, AlertKind.STATUS, text, f"gpu{number}", f"gpu{number}", step
+            )
+            alerts.queue(state, replace(alert, status=Status.OFFLINE))
+    site.paths.deliver_wanted.touch()
+
+
+def test_what_is_due_at_once_about_three_nodes_is_one_message(site: Site, hook: Hook) -> None:
+    site.configure(f"urls:\n  - json://{hook.address}\n")
+    failing_nodes(site, 3)
+    assert site.deliver() == Result(delivered=1)
+    assert hook.arrived == ["🚨 [CRITICAL] 3 nodes offline: gpu1, gpu2, gpu3"]
+    assert all(alert.done for alert in site.state.alerts)
+    assert "together_with=2,3" in site.logged
+
+
+def test_a_digest_that_is_refused_is_one_attempt_of_each_and_comes_again_as_one(
+    site: Site, hook: Hook
+) -> None:
+    site.configure(f"urls:\n  - json://{hook.address}\n")
+    failing_nodes(site, 3)
+    hook.answer = 503
+    assert site.deliver() == Result(refused=1)
+    assert [way.attempts for alert in site.state.alerts for way in alert.deliveries.values()] == [1, 1, 1]
+    hook.answer = 200
+    assert site.deliver() == Result()
+    site.now += 31
+    assert site.deliver() == Result(delivered=1)
+    assert len(hook.answered) == 1
+
+
+def test_without_digests_each_node_is_a_message(site: Site, hook: Hook) -> None:
+    site.settings = Settings(alert_digest=False)
+    site.configure(f"urls:\n  - json://{hook.address}\n")
+    failing_nodes(site, 3)
+    assert site.deliver() == Result(delivered=3)
+    assert len(hook.arrived) == 3
+
+
+def test_an_operators_digest_templates_are_used_and_tried_by_the_test(site: Site, hook: Hook) -> None:
+    own = site.paths.config / "templates"
+    own.mkdir()
+    (own / "digest_title.txt.j2").write_text("{{ nodes | length }} of mine, {{ text }}")
+    site.settings = Settings(alert_templates=str(own))
+    site.configure(f"urls:\n  - json://{hook.address}\n")
+    failing_nodes(site, 3)
+    site.deliver()
+    (title,) = hook.arrived
+    assert title.endswith(" of mine, 3 nodes offline: gpu1, gpu2, gpu3")
+    (own / "digest_body.txt.j2").write_text("{{ nonsense }}")
+    said, code = send_test(site.paths, site.settings, site.log, lambda: site.now)
+    assert code == 1
+    assert f"PROBLEM  {own}/digest_body.txt.j2 line 1: 'nonsense' is undefined" in said

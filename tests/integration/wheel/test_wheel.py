@@ -52,6 +52,10 @@ def test_the_wheel_brings_its_playbooks_and_templates_and_not_the_tests(installe
         "alert_body.txt.j2",
         "alert_body.md.j2",
         "alert_body.html.j2",
+        "digest_title.txt.j2",
+        "digest_body.txt.j2",
+        "digest_body.md.j2",
+        "digest_body.html.j2",
     }
     ours = ROOT / "playbooks/recovery"
     assert {path.relative_to(package / "playbooks") for path in (package / "playbooks").rglob("*")} == {

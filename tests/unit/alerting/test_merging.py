@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from factories import raised, send
 from gpu_mesh.alerting import alerts
-from gpu_mesh.alerting.merging import notifications
+from gpu_mesh.alerting.merging import in_digests, notifications
+from gpu_mesh.delivery import outbox
 from gpu_mesh.delivery.outbox import Target
 from gpu_mesh.domain.alert import Alert, AlertKind, Level, Progress
 from gpu_mesh.domain.health import Status
@@ -102,3 +103,90 @@ def test_every_alert_is_sent_or_stood_for_and_the_newest_end_is_never_hidden(sto
     assert (letter.alert.status is Status.HEALTHY) is (story[-1] == "i")
     last = story.rfind("i", 0, len(story) - 1) + 1
     assert letter.alert.id > last
+
+
+# Digests.
+
+
+def of_nodes(*stories: str) -> list[Alert]:
+    """Return the alerts of nodes a, b, c …: each node's story as of ``raised``, all raised in turn."""
+    found = [alert for key, story in zip("abcdef", stories, strict=False) for alert in raised(story, key)]
+    return [replace(alert, id=number) for number, alert in enumerate(found, start=1)]
+
+
+DIGESTS = {
+    "two are sent one by one": (("w", "e"), [(1,), (2,)]),
+    "three are one message, the worst first": (("w", "c", "e"), [(2, 3, 1)]),
+    "each node's own alerts are merged before": (("wec", "w", "e"), [(3, 5, 4)]),
+    "what is over is a message of its own": (("i", "i", "i", "w", "w", "w"), [(1, 2, 3), (4, 5, 6)]),
+    "two that are over stay alone beside three that fail": (
+        ("i", "w", "w", "w", "i"),
+        [(1,), (2, 3, 4), (5,)],
+    ),
+    "a repair that did not help is trouble too": (("W", "e", "W"), [(2, 1, 3)]),
+    "a call for a person comes first among the same level": (("c", "C", "c"), [(2, 1, 3)]),
+}
+
+
+@pytest.mark.parametrize("case", DIGESTS)
+def test_three_or_more_nodes_at_once_are_one_message(case: str) -> None:
+    stories, sent = DIGESTS[case]
+    assert [each.numbers for each in in_digests(notifications(of_nodes(*stories)))] == sent
+
+
+def test_alerts_about_the_monitor_never_join_a_digest() -> None:
+    monitor = [Alert(number, 1.0, Level.ERROR, AlertKind.MONITOR, "x") for number in (7, 8, 9)]
+    found = in_digests(notifications([*of_nodes("w", "w", "w"), *monitor]))
+    assert [each.numbers for each in found] == [(1, 2, 3), (7,), (8,), (9,)]
+
+
+def test_a_digest_stands_for_what_each_of_its_alerts_stands_for() -> None:
+    (digest,) = in_digests(notifications(of_nodes("we", "we", "we")))
+    assert digest.merged == (1, 3, 5)
+
+
+def waiting(*stories: str) -> State:
+    state = State()
+    for alert in of_nodes(*stories):
+        alerts.queue(state, alert)
+    return state
+
+
+def test_all_members_of_a_digest_are_delivered_in_one_write_and_what_they_stand_for_is_merged() -> None:
+    state = waiting("we", "e", "c")
+    assert send(state, CHAT, "", 1000.0) == [4, 2, 3]
+    assert [alert.deliveries["chat"].progress for alert in state.alerts] == [
+        Progress.MERGED,
+        *[Progress.DELIVERED] * 3,
+    ]
+    assert all(alert.done for alert in state.alerts)
+
+
+def test_a_digest_that_is_refused_is_formed_anew_from_what_is_still_true() -> None:
+    state = waiting("e", "e", "e")
+    assert send(state, CHAT, "503", 1000.0) == [1, 2, 3]
+    assert send(state, CHAT, "503", 1001.0) == []
+    alerts.queue(state, replace(raised("i", "b")[0], at=1010.0))
+    # What is new is due at once, and takes the place of what it ends; the others still wait.
+    assert send(state, CHAT, "", 1010.0) == [4]
+    assert send(state, CHAT, "", 1010.0) == [1, 3]
+
+
+def test_without_digests_each_is_a_message() -> None:
+    state = waiting("e", "e", "e")
+    due = outbox.due(state.alerts, [CHAT], 1000.0, digest=False)
+    assert [each.numbers for each in due["chat"]] == [(1,), (2,), (3,)]
+
+
+def test_a_url_gets_a_digest_of_what_it_wants_alone() -> None:
+    state = waiting("w", "e", "e", "e", "c")
+    due = outbox.due(state.alerts, [CHAT, MAIL], 1000.0)
+    assert [each.numbers for each in due["chat"]] == [(5, 2, 3, 4, 1)]
+    assert [each.numbers for each in due["mail"]] == [(2, 3, 4)]
+
+
+@given(st.lists(st.text("weciWEC", min_size=1, max_size=4), min_size=1, max_size=6))
+def test_whatever_waits_each_alert_is_sent_or_stood_for_exactly_once(stories: list[str]) -> None:
+    found = in_digests(notifications(of_nodes(*stories)))
+    numbers = [number for each in found for number in (*each.numbers, *each.merged)]
+    assert sorted(numbers) == list(range(1, len("".join(stories)) + 1))

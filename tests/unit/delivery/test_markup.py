@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from factories import ALERT
 from gpu_mesh.delivery import markup
-from gpu_mesh.delivery.render import BODY_LIMIT, Format, Templates
+from gpu_mesh.delivery.render import BODY_LIMIT, Templates
+from gpu_mesh.delivery.wording import Format, OneAlert
 from gpu_mesh.diagnosis.diagnose import next_step
 from gpu_mesh.domain.causes import CAUSES, Cause
 from gpu_mesh.domain.mesh import Node, Tunnel
@@ -118,8 +119,8 @@ def test_nothing_that_a_node_says_changes_the_structure_or_is_lost(
 ) -> None:
     shown = one_line(said, 500)
     assume(shown)
-    message = TEMPLATES.render(replace(ALERT, **{field: said}), form).message
-    expected = TEMPLATES.render(replace(ALERT, **{field: "harmless"}), form).message
+    message = TEMPLATES.render(OneAlert(replace(ALERT, **{field: said})), form).message
+    expected = TEMPLATES.render(OneAlert(replace(ALERT, **{field: "harmless"})), form).message
     for found, harmless in [(message.body, expected.body), (message.heading, expected.heading)]:
         assert page(form, found).without_code() == page(form, harmless).without_code()
     if len(message.body) < BODY_LIMIT:
@@ -130,13 +131,13 @@ def test_nothing_that_a_node_says_changes_the_structure_or_is_lost(
 @given(WORDS)
 def test_nothing_that_a_node_says_looks_like_a_mention_or_a_link_to_a_chat_service(said: str) -> None:
     hostile = replace(ALERT, text=said, name=said, node=said, tried=said)
-    markdown = TEMPLATES.render(hostile, Format.MARKDOWN).message
-    html = TEMPLATES.render(hostile, Format.HTML).message
+    markdown = TEMPLATES.render(OneAlert(hostile), Format.MARKDOWN).message
+    html = TEMPLATES.render(OneAlert(hostile), Format.HTML).message
     for visible in (markdown.heading, markdown.body, Page(html.heading).seen, Page(html.body).seen):
         assert not re.search(r"@\w|<[@!#]|\]\(|&(lt|#60);[@!#]|://|(?i:www\.)", visible)
     assert not re.search(r"[#~]\w", f"{markdown.heading}\n{markdown.body}")
     assert not re.search(r":[a-z]+:", markup.markdown(one_line(said, 500)))
-    plain = TEMPLATES.render(replace(ALERT, text=said, tried=said)).message
+    plain = TEMPLATES.render(OneAlert(replace(ALERT, text=said, tried=said))).message
     for visible in (plain.title, plain.body):
         assert not re.search(r"@\w|<[@!#]|\]\(", visible)
 

@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gpu_mesh.alerting import alerts
+from gpu_mesh.alerting.merging import Notification
 from gpu_mesh.delivery import outbox
 from gpu_mesh.delivery.outbox import Closure, Target
 from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Progress
@@ -32,8 +34,9 @@ def attempt(
     state: State, number: int, key: str, reason: str, targets: tuple[Target, ...], now: float
 ) -> Delivery | None:
     """Send an alert to a URL that wants it, the way delivery/worker.py does."""
-    outbox.begin(state, number, Target(key), now)
-    return outbox.record_outcome(state, number, key, reason, targets, now, whole=True)
+    outbox.begin(state, (number,), Target(key), now)
+    sent = Notification(replace(alert(), id=number))
+    return outbox.record_outcome(state, sent, key, reason, targets, now, whole=True)
 
 
 @pytest.mark.parametrize(
@@ -115,9 +118,9 @@ def test_an_alert_that_was_never_tried_gets_its_try_however_old_it_is() -> None:
 
 def test_an_attempt_whose_outcome_nobody_noted_is_one_and_is_made_again_after_the_usual_wait() -> None:
     state, chat = state_with(alert()), Target("chat")
-    assert outbox.begin(state, 1, chat, 1000.0)
+    assert outbox.begin(state, (1,), chat, 1000.0)
     assert state.alerts[0].deliveries["chat"] == Delivery(attempts=1, next_at=1030.0, error=outbox.NO_OUTCOME)
-    assert not outbox.begin(state, 1, chat, 1029.9)
+    assert not outbox.begin(state, (1,), chat, 1029.9)
     assert outbox.close(state, (chat,), 1029.9, whole=True) == ()
     assert list(outbox.due(state.alerts, [chat], 1030.0)) == ["chat"]
     attempt(state, 1, "chat", "", (chat,), 1030.0)
@@ -136,8 +139,8 @@ def test_an_alert_waits_until_the_last_url_has_it() -> None:
 def test_nothing_is_begun_that_is_done_already_or_unknown() -> None:
     state, chat = state_with(alert()), Target("chat")
     attempt(state, 1, "chat", "", (chat,), 1000.0)
-    assert not outbox.begin(state, 1, chat, 1000.0)
-    assert not outbox.begin(state, 2, chat, 1000.0)
+    assert not outbox.begin(state, (1,), chat, 1000.0)
+    assert not outbox.begin(state, (2,), chat, 1000.0)
 
 
 def test_a_clock_that_was_set_back_does_not_keep_an_alert_waiting() -> None:
@@ -241,12 +244,13 @@ def test_no_alert_is_done_while_a_url_that_wants_it_neither_has_it_nor_was_given
         elif due:
             key, number = due[which % len(due)]
             target = next(target for target in targets if target.id == key)
-            assert outbox.begin(state, number, target, now)
+            assert outbox.begin(state, (number,), target, now)
             if what in {"delivered", "killed"}:
                 received.add((key, number))
             if what != "killed":  # killed between the sending and the folding: the state knows nothing of it
                 reason = "" if what == "delivered" else "503"
-                folded = outbox.record_outcome(state, number, key, reason, targets, now, whole=True)
+                sent = Notification(replace(alert(), id=number))
+                folded = outbox.record_outcome(state, sent, key, reason, targets, now, whole=True)
                 if folded and folded.progress is Progress.GIVEN_UP:
                     given_up.add((key, number))
         state = state_file.decode(state_file.encode(state))  # each step is another process
