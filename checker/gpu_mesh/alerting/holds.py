@@ -1,6 +1,7 @@
 """Decides whether alerts about a node are muted now, and why. Pure."""
 
 from gpu_mesh.domain.alert import Level, Muted
+from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Node, Settings
 from gpu_mesh.domain.state import NodeState, State
@@ -36,6 +37,8 @@ def muted_by(
         return Muted.MESH
     if is_new(known, settings, now):
         return Muted.GRACE
+    if known.alerting.without_gpu and lacks_gpu(known):
+        return Muted.WITHOUT_GPU
     return Muted.FIRST_FAILURE if _may_be_a_lost_probe(node, known, settings) else None
 
 
@@ -51,6 +54,16 @@ def recovery_muted_by(state: State, node: Node, level: Level, now: float) -> Mut
         return silenced
     why = state.node(node.key).alerting.muted_for
     return why if why in (Muted.DEPENDENCY, Muted.MESH, Muted.GRACE) else None
+
+
+def lacks_gpu(known: NodeState) -> bool:
+    """Return whether all that is wrong is that models run on the CPU, where none was ever seen in VRAM.
+
+    That is how the node is, or a person must mend it: once is enough to say so.
+    """
+    notified = known.alerting.notified
+    worse = notified is not None and notified.verdict is Verdict.FAILED
+    return known.cause is Cause.CPU_FALLBACK and not known.failures and not known.vram and not worse
 
 
 def _may_be_a_lost_probe(node: Node, known: NodeState, settings: Settings) -> bool:

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from msgspec.structs import replace
 
 from gpu_mesh.alerting import acknowledging, alerts, inhibition
-from gpu_mesh.alerting.holds import level_of, muted_by
+from gpu_mesh.alerting.holds import lacks_gpu, level_of, muted_by
 from gpu_mesh.domain.alert import Alert, AlertKind, Level, Muted, Notified
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, Settings
@@ -67,6 +67,8 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
             alert = alerts.queue(state, _alert(node, known, change, repair, others, now))
             notified = _notified(known, change, alert.level, tuple(inhibits.get(node.key, ())), now)
             known = acknowledging.raised(known, alert.level)
+            if lacks_gpu(known):
+                known = replace(known, alerting=replace(known.alerting, without_gpu=True))
         elif muted_for is Muted.FIRST_FAILURE is not known.alerting.muted_for:
             alerts.queue(state, _alert(node, known, Change.CHANGE, "", "", now), muted_for)
         by = by if muted_for is Muted.DEPENDENCY else ""

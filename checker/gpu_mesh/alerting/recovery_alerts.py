@@ -7,7 +7,7 @@ from gpu_mesh.diagnosis import diagnose
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.mesh import Node, Settings
-from gpu_mesh.domain.recovery import Finding, Outcome, RecoveryResult
+from gpu_mesh.domain.recovery import HELPED, Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeState
 from gpu_mesh.planning import advice, ladder
 from gpu_mesh.planning.advice import LEFT_ALONE, step_after, step_now, tried
@@ -28,7 +28,7 @@ def alert_of(node: Node, settings: Settings, before: NodeState, result: Recovery
         before: the node's state before the attempt was added to it.
         result: how the attempt ended.
     """
-    if result.outcome is Outcome.RECOVERED or result.finding is Finding.LEASED:
+    if result.outcome in HELPED or result.finding is Finding.LEASED:
         return None
     attempt = result.attempt()
     cause = result.cause or before.cause
@@ -88,7 +88,7 @@ def call(
 def _what_remains(known: NodeState, repairs: int, now: float) -> str:
     """Say that a node failed again after repairs that had helped, or that it has failed all the while."""
     counting = ladder.counting(known)
-    if any(each.outcome is Outcome.RECOVERED or each.at < known.incident_since for each in counting):
+    if any(each.helped or each.at < known.incident_since for each in counting):
         return f"failed again after {humanize.plural(repairs, 'recent repair')}"
     return f"still {known.status}{humanize.lasted(', for {}', known.incident_since, now)}"
 

@@ -184,6 +184,7 @@ _NOT_SENT = {
     Muted.MESH: "one alert was about all nodes that failed at once",
     Muted.GRACE: "the node was new",
     Muted.ACKNOWLEDGED: "acknowledged, and no worse than that",
+    Muted.WITHOUT_GPU: "alerted once that it has no GPU",
     Muted.FIRST_FAILURE: "first failure",
 }
 

@@ -75,7 +75,7 @@ COMMANDS = {
     "best": Command(
         "best",
         "print the URL of the node to use",
-        {0: "there is one", 1: "no node is healthy, or nobody watches", 2: _UNUSABLE},
+        {0: "there is one", 1: "no node serves, or nobody watches", 2: _UNUSABLE},
     ),
     "failed": Command(
         "failed",

@@ -11,6 +11,7 @@ from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.model_name import canonical
 from gpu_mesh.domain.observation import LoadedModel, Observation, expiries, has_moved
+from gpu_mesh.domain.recovery import Outcome
 from gpu_mesh.domain.state import NodeAlerting, NodeRecovery, NodeState
 
 VRAM_REMEMBERED = 100
@@ -45,6 +46,7 @@ def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Dia
     refined = diagnosis.cause is not None and diagnosis.cause is before.refined_from
     turned = before.statistics.checks > 0 and failed is not (before.verdict is Verdict.FAILED)
     turns = flapping.add(before.alerting.turns, turned=turned)
+    recovery = before.recovery if failed else _proved(before, seen, diagnosis)
     state = replace(
         before,
         status=status,
@@ -66,7 +68,7 @@ def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Dia
             flapping=flapping.is_flapping(turns, before=before.alerting.flapping),
             acknowledged=None if healthy else before.alerting.acknowledged,
         ),
-        recovery=_after_check(before.recovery, seen.at) if healthy else before.recovery,
+        recovery=_after_check(recovery, seen.at) if healthy else recovery,
         first_check=before.first_check or seen.at,
         last_check=seen.at,
         statistics=uptime.count(before.statistics, diagnosis.verdict, seen.at),
@@ -96,7 +98,7 @@ def anew(known: NodeState) -> NodeState:
         incident_since=0.0,
         last_incident=0.0,
         loading_since=0.0,
-        alerting=NodeAlerting(),
+        alerting=NodeAlerting(without_gpu=known.alerting.without_gpu),
         recovery=replace(known.recovery, called_at=0.0),
     )
 
@@ -106,6 +108,23 @@ def _cause_since(before: NodeState, probed: Cause | None, now: float) -> float:
     if probed is None:
         return 0.0
     return before.cause_since or now if probed is before.probed_cause else now
+
+
+def _proved(before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeRecovery:
+    """Return the node's recoveries, those that were unproved as the loaded models show that they ended.
+
+    As for the usual share of VRAM, a model counts from the second check in a row that lists it.
+    """
+    attempts = before.recovery.attempts
+    if all(each.outcome is not Outcome.UNPROVED for each in attempts):
+        return before.recovery
+    if not any(model.size and model.name in before.expiries for model in seen.loaded):
+        return before.recovery
+    outcome = Outcome.NOT_RECOVERED if diagnosis.cause is Cause.CPU_FALLBACK else Outcome.RECOVERED
+    settled = (
+        replace(each, outcome=outcome) if each.outcome is Outcome.UNPROVED else each for each in attempts
+    )
+    return replace(before.recovery, attempts=tuple(settled))
 
 
 def _after_check(before: NodeRecovery, now: float) -> NodeRecovery:

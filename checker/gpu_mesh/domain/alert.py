@@ -63,6 +63,7 @@ class Muted(StrEnum):
     MESH = "mesh"  # so many nodes fail that one alert is about all of them
     GRACE = "grace"  # the node is new, and was never healthy yet
     ACKNOWLEDGED = "acknowledged"  # a person knows of the incident
+    WITHOUT_GPU = "without_gpu"  # it never had a model in VRAM, which was alerted once
     FIRST_FAILURE = "first_failure"  # so few checks in a row have failed that it may be a lost probe
 
 

@@ -44,10 +44,14 @@ class Outcome(StrEnum):
     """The outcome of a recovery."""
 
     RECOVERED = "recovered"  # a fresh probe of the node was ok
+    UNPROVED = "unproved"  # so it was, but no model is loaded: whether they are in VRAM again is not known
     NOT_RECOVERED = "not_recovered"  # the playbook succeeded, but the node still fails
     FAILED = "failed"  # the playbook failed
     DECLINED = "declined"  # the look on the host found that the action would not help
     LOST = "lost"  # claimed, but its process died before it saved a result
+
+
+HELPED = (Outcome.RECOVERED, Outcome.UNPROVED)
 
 
 class Attempt(Struct, frozen=True):
@@ -61,6 +65,11 @@ class Attempt(Struct, frozen=True):
     cause: Cause | None = None  # the probed cause for which it was made
     playbook: str = ""  # the operator's own playbook
     called: bool = False  # whether a person was called after it
+
+    @property
+    def helped(self) -> bool:
+        """Whether the node was well after it, as far as is known."""
+        return self.outcome in HELPED
 
     @property
     def for_impairment(self) -> bool:

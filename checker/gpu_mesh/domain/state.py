@@ -35,6 +35,7 @@ class NodeAlerting(Struct, frozen=True):
     turns: int = 0  # bit n: whether the check n before the last was a turn (diagnosis/flapping.py)
     flapping: bool = False
     acknowledged: Acknowledgement | None = None  # of this incident
+    without_gpu: bool = False  # it was alerted that models run on the CPU where none was ever in VRAM
 
 
 class NodeRecovery(Struct, frozen=True):

@@ -111,6 +111,7 @@ def describe_outcome(outcome: Outcome) -> str:
 
 _ENDED = {
     Outcome.RECOVERED: "helped",
+    Outcome.UNPROVED: "is unproved until a model is loaded again",
     Outcome.DECLINED: "was not tried",
     Outcome.FAILED: "failed",
     Outcome.NOT_RECOVERED: "did not help",

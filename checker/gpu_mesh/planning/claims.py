@@ -68,7 +68,7 @@ def _with_attempt(before: NodeState, claim: Claim, attempt: Attempt) -> NodeStat
     still counts. Another attempt does not, for the node came back without it.
     If there are too many then, drop the oldest declined one, or the oldest of all if none was declined.
     """
-    helped = claim.in_incident and attempt.outcome is Outcome.RECOVERED
+    helped = claim.in_incident and attempt.helped
     if not (before.incident_since or helped):
         return before
     attempts = [*before.recovery.attempts, attempt]

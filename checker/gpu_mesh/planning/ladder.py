@@ -87,7 +87,7 @@ def step(node: Node, settings: Settings, known: NodeState) -> Step:
     attempts = counting(known)
     made, tries = acted(attempts), CAUSES[cause].tries if cause else 0
     allowed = tries or settings.recovery_max_attempts
-    repaired = sum(attempt.outcome is Outcome.RECOVERED for attempt in attempts)
+    repaired = sum(attempt.helped for attempt in attempts)
     if rung.action is Action.OWN_PLAYBOOK:
         # A declined look only named the cause that this playbook is for: no wait after it.
         attempts = tuple(each for each in attempts if each.outcome is not Outcome.DECLINED)

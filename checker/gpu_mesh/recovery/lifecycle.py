@@ -195,6 +195,8 @@ def _describe_repair(node: Node, result: RecoveryResult) -> str:
     """Say what a recovery did, for the alert about its node's status."""
     if result.outcome is Outcome.NOT_RECOVERED:
         return f"the {advice.describe_action(result.action, node, result.playbook)} did not help"
+    if result.outcome is Outcome.UNPROVED:
+        return f"{result.words}; that it helped is unproved until a model is loaded again"
     return result.words if result.outcome is Outcome.RECOVERED else ""
 
 

@@ -45,7 +45,7 @@ def result_of(
     return RecoveryResult(
         at=at,
         action=action,
-        outcome=_outcome(report, verification),
+        outcome=_outcome(job, report, verification),
         finding=report.finding,
         cause=findings.refine(job.node, job.cause, report.finding),
         words=words or said,
@@ -67,12 +67,14 @@ def rebuilt(looked: PlaybookResult, report: PlaybookResult) -> PlaybookResult:
     return report
 
 
-def _outcome(report: PlaybookResult, verification: Verification) -> Outcome:
+def _outcome(job: Job, report: PlaybookResult, verification: Verification) -> Outcome:
     """Return the outcome; that of a playbook which ended before it could change anything is declined."""
     if (report.success and not report.done) or not report.looked:
         return Outcome.DECLINED
     if verification.repaired:
-        return Outcome.RECOVERED
+        seen = verification.seen
+        unseen = job.cause is Cause.CPU_FALLBACK and not (seen and any(model.size for model in seen.loaded))
+        return Outcome.UNPROVED if unseen else Outcome.RECOVERED
     if report.stopped or (report.done and verification.seen is None):
         return Outcome.LOST  # nobody knows what it did, and the node is not to blame
     return Outcome.NOT_RECOVERED if report.success else Outcome.FAILED

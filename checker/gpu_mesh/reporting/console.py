@@ -163,8 +163,10 @@ def _counts(of: Report) -> str:
 
 
 def _trouble(node: NodeReport, at: float) -> list[str]:
-    if node.cause is None or not node.enabled:
+    if not node.enabled:
         return []
+    if node.cause is None:
+        return [f"the last repair, {node.last_recovery}"] if node.unproved else []
     failures = (
         f" ({plural(node.consecutive_failures, 'failure')} in a row)" if node.consecutive_failures else ""
     )

@@ -9,7 +9,7 @@ from gpu_mesh.domain.alert import Acknowledgement, Alert, Level, Muted
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
-from gpu_mesh.domain.recovery import Decision, Finding
+from gpu_mesh.domain.recovery import Decision, Finding, Outcome
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import advice, ladder, plan
 from gpu_mesh.silences import silences
@@ -47,6 +47,7 @@ class NodeReport(Struct, frozen=True):
     recovering: bool
     recovery_attempts: int  # of this incident and the last hour, without declined ones
     last_recovery: str  # how the last one in this incident ended, in words
+    unproved: bool  # whether it helped shows only when a model is loaded again
     recovery_reason: str  # why nothing is repaired now; "": it will be, or there is nothing to repair
     next_recovery: float | None  # when the next attempt is due; None: it does not depend on time alone
     alerts_muted: str  # why its alerts are muted now; "": they are not, or there is nothing to alert
@@ -182,6 +183,7 @@ def _node(
         recovering=known.recovery.claim is not None and known.recovery.claim.until > now,
         recovery_attempts=ladder.acted(known.recovery.attempts),
         last_recovery=_last_recovery(known),
+        unproved=any(each.outcome is Outcome.UNPROVED for each in known.recovery.attempts[-1:]),
         recovery_reason=_reason(known, decision),
         next_recovery=(decision.due if decision else 0.0) or None,
         alerts_muted=_why_muted(known, silenced, now),
@@ -213,6 +215,8 @@ def _why_muted(known: NodeState, silenced: silences.MutedUntil | None, now: floa
         Muted.DEPENDENCY: f"{known.alerting.inhibited_by} fails, which explains it",
         Muted.MESH: "one alert covers all nodes that fail at once",
         Muted.GRACE: "new node, never healthy yet",
+        Muted.ACKNOWLEDGED: "",  # said elsewhere
+        Muted.WITHOUT_GPU: "that it has no GPU for its models was alerted once",
         Muted.FIRST_FAILURE: "so few failures may be a lost probe",
         None: "",
     }[known.alerting.muted_for]

@@ -146,13 +146,28 @@ def test_best_prints_the_url_to_use_or_says_why_there_is_none(site, standin):
     assert json.loads(site.ok("best", "--json"))["node"] == "desk"
     other = site.run("best", "--model", "gpt-oss")
     assert (other.returncode, other.stdout) == (1, "")
-    assert "no node is healthy and has the model gpt-oss" in other.stderr
+    assert "no node serves and has the model gpt-oss" in other.stderr
     desk.fault = "http_500"
     site.check()
     none = site.run("best")
     assert (none.returncode, none.stdout) == (1, "")
     again = f"gpu-mesh -i {site.inventory} --state-dir {site.state_dir} status"
-    assert none.stderr == f"gpu-mesh: no node is healthy; see: {again}\n"
+    assert none.stderr == f"gpu-mesh: no node serves; see: {again}\n"
+
+
+def test_best_names_a_node_that_serves_where_none_is_healthy_and_says_what_is_wrong_with_it(site, standin):
+    desk = standin()
+    site.describe({"desk": {"url": desk.url, "expected_models": ["gpt-oss"]}})
+    site.check()
+    found = site.run("best")
+    assert (found.returncode, found.stdout) == (0, f"{desk.url}\n")
+    assert found.stderr == (
+        "gpu-mesh: no node that fits is healthy; desk is degraded: Models are missing (gpt-oss)\n"
+    )
+    assert json.loads(site.ok("best", "--json"))["cause"] == "models_missing"
+    strict = site.run("best", "--healthy-only")
+    assert (strict.returncode, strict.stdout) == (1, "")
+    assert "no node is healthy; see: " in strict.stderr
 
 
 def test_a_reader_who_leaves_early_is_not_told_of(site, standin):

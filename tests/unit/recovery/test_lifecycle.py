@@ -5,7 +5,8 @@ from msgspec.structs import replace
 
 from factories import GPU1, NOW, answers, refusing
 from gpu_mesh.domain.alert import Level
-from gpu_mesh.domain.health import Status
+from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.observation import LoadedModel, Observation
 from gpu_mesh.domain.recovery import Finding, Outcome
@@ -14,6 +15,8 @@ from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.monitor import tick
 from gpu_mesh.recovery import lifecycle, verification
 from gpu_mesh.recovery.values import Job
+from gpu_mesh.reporting.console import status_text
+from gpu_mesh.reporting.report import report
 
 MESH = Mesh((GPU1,))
 RESTARTED = PlaybookResult(True, "gpu1", looked=True, done=True, said="restarted", finding=Finding.ANSWERS)
@@ -83,7 +86,8 @@ def test_a_repair_of_a_healthy_node_that_a_person_asked_for_belongs_to_no_incide
 
 def test_a_model_that_is_on_the_cpu_again_after_each_restart_is_restarted_for_once() -> None:
     state, outcomes = hours(RESTARTED)
-    assert outcomes == [Outcome.RECOVERED]
+    assert outcomes == [Outcome.UNPROVED]
+    assert [each.outcome for each in state.nodes["gpu1"].recovery.attempts] == [Outcome.NOT_RECOVERED]
     assert [alert.level for alert in state.alerts].count(Level.CRITICAL) == 1
 
 
@@ -110,3 +114,49 @@ def test_a_repair_of_a_node_that_serves_is_told_of_once_when_it_did_not_work(
     status, repair = state.alerts
     assert status.text.startswith("degraded: ")
     assert (repair.level, repair.text[: len(said)]) == (level, said)
+
+
+def after_a_restart(*shares: int) -> tuple[State, list[str]]:
+    """Return the state after checks that see so much of the model in VRAM; -1: it is not loaded."""
+    known = replace(refusing(), cause=Cause.CPU_FALLBACK, status=Status.DEGRADED, failures=0)
+    known = replace(known, verdict=Verdict.IMPAIRED, impaired=30, vram={"a:latest": 1.0})
+    known = replace(known, cause_since=NOW - 900)
+    state = State(nodes={"gpu1": known})
+    job = lifecycle.claim(state, MESH, NOW, 1)
+    assert isinstance(job, Job)
+    proof = verification.verify(job, answers("gpu1", NOW + 5))
+    ending = verification.result_of(job, job.claim.action, RESTARTED, proof, NOW + 6)
+    lifecycle.record_result(state, MESH, job, ending, proof, counts=True)
+    for number, share in enumerate(shares):
+        at = NOW + 30 * (number + 1)
+        loaded = () if share < 0 else (LoadedModel("a", size=100, size_vram=share, expires_at=at + 300),)
+        tick.apply(state, MESH, tick.MeshObservation({"gpu1": answers("gpu1", at, *loaded)}), at, at)
+    return state, [each.outcome for each in state.nodes["gpu1"].recovery.attempts]
+
+
+PROOFS = {
+    "no model is loaded": ((-1, -1), Outcome.UNPROVED),
+    "a model is listed for the first time": ((-1, 100), Outcome.UNPROVED),
+    "a model is in VRAM": ((-1, 100, 100), Outcome.RECOVERED),
+    "a model is on the CPU again": ((-1, 0, 0), Outcome.NOT_RECOVERED),
+}
+
+
+@pytest.mark.parametrize("case", PROOFS)
+def test_whether_a_restart_brought_the_gpu_back_shows_when_a_model_is_loaded(case: str) -> None:
+    shares, outcome = PROOFS[case]
+    _, outcomes = after_a_restart(*shares)
+    assert outcomes == [outcome]
+
+
+def test_an_unproved_repair_is_shown_and_told_as_such() -> None:
+    state, _ = after_a_restart(-1)
+    (alert,) = [each for each in state.alerts if each.level is Level.INFO] or [None]
+    said = report(MESH, state, NOW + 40)
+    assert said.nodes[0].unproved
+    shown = [line for line in status_text(said, (), "x").splitlines() if "unproved" in line]
+    assert shown == [f"   the last repair, {said.nodes[0].last_recovery}"]
+    assert "is unproved until a model is loaded again: restarted" in shown[0]
+    assert alert is None, "nobody was told of the trouble"
+    state, _ = after_a_restart(100, 100)
+    assert "unproved" not in status_text(report(MESH, state, NOW + 70), (), "x")

@@ -212,7 +212,9 @@ def test_the_end_is_for_all_who_heard_of_the_trouble() -> None:
 
 def test_an_impairment_that_lasts_is_told_of_again_every_six_hours() -> None:
     story = Story(plain("a"))
-    told = story.goes(a="." + "c" * 1500)
+    story.goes(a=".")
+    story.state.nodes["a"] = replace(story.state.nodes["a"], vram={"a:latest": 1.0})
+    told = story.goes(a="c" * 1500)
     assert levels(told) == ["4 [WARNING] A", "724 [WARNING] A", "1444 [WARNING] A"]
     assert "A: still degraded, for 6 h 1 min: " in told[1]
 
@@ -251,3 +253,18 @@ def test_a_window_after_which_a_node_is_worse_is_told_of_even_without_reminders(
     assert [line.partition(" ")[2] for line in story.goes(a="x" * 12)] == [
         "[CRITICAL] A: its maintenance window is over, and it is offline after 7 failures: Timeout (10s)"
     ]
+
+
+def test_that_a_node_never_had_a_model_in_vram_is_told_once_for_all() -> None:
+    story = Story(plain("a"))
+    assert levels(story.goes(a=".cccc.")) == ["4 [WARNING] A", "6 [INFO] A"]
+    assert story.goes(a="cccc." * 400) == []
+    story.state.nodes["a"] = replace(story.state.nodes["a"], vram={"a:latest": 1.0})
+    assert levels(story.goes(a="ccc")) == ["2009 [WARNING] A"]
+
+
+def test_of_a_node_without_a_gpu_everything_else_is_told_as_ever() -> None:
+    story = Story(plain("a"))
+    story.goes(a=".cccc.")
+    told = levels(story.goes(a="xxxccc."))
+    assert told == ["7 [WARNING] A", "9 [ERROR] A", "10 [WARNING] A", "13 [INFO] A"]
