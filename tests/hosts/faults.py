@@ -109,6 +109,22 @@ ROWS = (
         on_node="systemctl --quiet mask --now ollama@{port}",
     ),
     Row(
+        "given_up",
+        "crashed until systemd starts it no more",
+        "refused",
+        "healthy",
+        done=(RESTARTED,),
+        restarts=1,
+        on_node="given_up {port}",
+    ),
+    Row(
+        "kept_down",
+        "the same, and the login may not lift the limit",
+        "refused",
+        done=(("restart_ollama", "declined", "unit_given_up"),),
+        on_node="forbid reset-failed {port}; given_up {port}",
+    ),
+    Row(
         "loopback",
         "Ollama bound to loopback alone",
         "not_exposed",

@@ -26,7 +26,8 @@ CONTAINER = "ollama-gpu1"  # the one of tests/programs/docker.sh
 # As docs/provisioning.md shows it to who owns such a node.
 RULE = """polkit.addRule(function (action, subject) {
   if (action.id === "org.freedesktop.systemd1.manage-units" && subject.user === "keeper" &&
-      action.lookup("unit") === "lent.service" && ["start", "restart"].indexOf(action.lookup("verb")) >= 0) {
+      action.lookup("unit") === "lent.service" &&
+      ["start", "restart", "reset-failed"].indexOf(action.lookup("verb")) >= 0) {
     return polkit.Result.YES;
   }
   return polkit.Result.NOT_HANDLED;

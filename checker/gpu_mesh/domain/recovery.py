@@ -16,6 +16,7 @@ class Finding(StrEnum):
     SILENT = "silent_on_its_host"
     UNIT_DISABLED = "unit_disabled"  # or masked: a person does not want it to run
     UNIT_MISSING = "unit_missing"
+    UNIT_GIVEN_UP = "unit_given_up"  # it ended too often for systemd, and the login may not clear that
     CANNOT_LOOK = "cannot_look"  # no program on the host can make an HTTP request
     AT_WORK = "at_work"  # a model generates, and a restart would cut that off
     PORT_WAS_LISTENING = "port_was_listening"  # the tunnel's local port, before the rebuild

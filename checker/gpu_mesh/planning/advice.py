@@ -67,6 +67,9 @@ _NEXT_STEP = {
     Finding.UNIT_DISABLED: "if it should run: {systemctl} enable --now {unit} on the host of {node}; "
     "if not: mesh_node_enabled: false",
     Finding.UNIT_MISSING: "correct mesh_node_recovery or mesh_node_unit of {node}",
+    Finding.UNIT_GIVEN_UP: "{systemctl} reset-failed {unit} on the host of {node}, "
+    "then {systemctl} start {unit}; so that recovery may do it: run site.yml again, "
+    "or add reset-failed to your own rule there",
     Finding.NO_SSH: "start the ssh server of {node}, or correct its ansible_port: "
     "no repair is possible without an ssh server",
     Finding.CANNOT_LOOK: "install curl on the host of {node}",

@@ -22,7 +22,7 @@ def refine(node: Node, cause: Cause | None, finding: Finding) -> Cause | None:
         return Cause.TUNNEL_PORT_TAKEN
     if finding is Finding.SILENT and cause is Cause.TUNNEL_STUCK:
         return Cause.TIMEOUT  # it is Ollama that hangs, not the tunnel
-    if finding in (Finding.UNIT_DISABLED, Finding.UNIT_MISSING) and cause is Cause.TUNNEL_STUCK:
+    if finding in _NOT_RUNNING and cause is Cause.TUNNEL_STUCK:
         return Cause.REMOTE_OLLAMA_DOWN  # nothing answers there, and nothing will start it
     if finding is not Finding.ANSWERS:
         return cause
@@ -31,6 +31,9 @@ def refine(node: Node, cause: Cause | None, finding: Finding) -> Cause | None:
     if cause in (Cause.REFUSED, Cause.TIMEOUT, Cause.HTTP_ERROR):
         return Cause.NOT_EXPOSED
     return cause
+
+
+_NOT_RUNNING = (Finding.UNIT_DISABLED, Finding.UNIT_MISSING, Finding.UNIT_GIVEN_UP)
 
 
 def follow_up(node: Node, cause: Cause | None, finding: Finding) -> Action:

@@ -103,6 +103,10 @@ def _on_the_host(
         ),
         Finding.UNIT_MISSING: f"its host has no unit {node.unit}; nothing was restarted",
         Finding.UNIT_DISABLED: f"{node.unit} is disabled or masked on its host and was left alone",
+        Finding.UNIT_GIVEN_UP: (
+            f"systemd has given {node.unit} up because it ended too often, and this login may not let it"
+            " start again; nothing was restarted"
+        ),
         Finding.AT_WORK: (
             "a model is generating on its host, and a restart would cut that off; nothing was restarted"
         ),

@@ -197,7 +197,7 @@ unit_state() {
   echo "gpu-mesh: uid $(id -u)"
   export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"
   facts=$(TZ=UTC LC_ALL=C systemctl "--$1" show -p LoadState -p UnitFileState -p ActiveState -p NRestarts \
-    -p StateChangeTimestamp -- "$2" 2>/dev/null) || return 0
+    -p StateChangeTimestamp -p InvocationID -- "$2" 2>/dev/null) || return 0
   printf '%s\n' "$facts" | sed 's/^/gpu-mesh: unit /'
   printf '%s\n' "$facts" | unit_in_words "$2"
 }
@@ -218,6 +218,18 @@ unit_in_words() {
   [ -n "$active" ] || return 0
   [ -n "$since" ] && active="$active since $(span $(($(date +%s) - since)))"
   echo "gpu-mesh: known $1 $active$restarts"
+}
+
+# lift_start_limit SCOPE UNIT: let systemd start a unit again that it has given up because it ended too often: until then
+# it refuses every start, a restart by hand, too. To any other unit this does nothing.
+lift_start_limit() {
+  export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"
+  systemctl "--$1" --no-ask-password reset-failed -- "$2" >/dev/null 2>&1 || echo "gpu-mesh: start limit kept"
+}
+
+# was_started_since INVOCATION SCOPE UNIT: has systemd begun to start the unit since it had this number?
+was_started_since() {
+  ! systemctl "--$2" show -p InvocationID -- "$3" 2>/dev/null | grep -qx "InvocationID=$1"
 }
 
 # span SECONDS: a duration in words, in the largest unit of which there are two.

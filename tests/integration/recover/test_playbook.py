@@ -417,6 +417,49 @@ def test_a_unit_is_restarted_unless_its_owner_switched_it_off(
     assert restarts == [f"{user}restart ollama-test.service"] * restarted
 
 
+@pytest.mark.parametrize("kind", [RecoveryKind.SYSTEMD, soak(RecoveryKind.SYSTEMD_USER)])
+def test_a_unit_that_systemd_has_given_up_is_started_again(
+    here: tuple[str, ...],
+    closed_port: int,
+    server: Callable[[int], str],
+    systemctl: Callable[..., Path],
+    kind: RecoveryKind,
+) -> None:
+    asked = systemctl(server(closed_port), LoadState="loaded", ActiveState="failed", InvocationID="1a")
+    asked.with_suffix(".given_up").touch()
+    report = run(RESTART, served_here(closed_port, kind), here)
+    assert (report.reason, report.finding, report.done) == ("", Finding.SILENT, True)
+
+
+@pytest.mark.parametrize(
+    ("invocation", "given_up"),
+    [("1a", True), ("2b", False)],
+    ids=["systemd did not even try", "it was started, and failed"],
+)
+def test_a_start_limit_that_the_login_may_not_lift_is_what_stands_in_the_way(
+    here: tuple[str, ...],
+    closed_port: int,
+    systemctl: Callable[..., Path],
+    invocation: str,
+    given_up: bool,
+) -> None:
+    asked = systemctl("", LoadState="loaded", ActiveState="failed", InvocationID="1a")
+    asked.with_suffix(".given_up").touch()
+    shows = asked.with_suffix(".shows")
+    refuse = f"sed -i s/InvocationID=.*/InvocationID={invocation}/ {shows}; exit 1"
+    asked.with_suffix(".forbids").write_text(refuse)
+    report = run(RESTART, served_here(closed_port, RecoveryKind.SYSTEMD), here)
+    if given_up:
+        assert (report.success, report.done, report.finding) == (True, False, Finding.UNIT_GIVEN_UP)
+        assert report.said == (
+            "systemd has given ollama.service up because it ended too often, and this login may not let it"
+            " start again; nothing was restarted; ollama.service failed"
+        )
+    else:
+        assert (report.success, report.finding) == (False, Finding.SILENT)
+        assert "Job for the unit failed" in report.reason
+
+
 @pytest.mark.parametrize("permitted", [True, False])
 def test_a_container_is_restarted_directly_or_with_the_one_line_in_sudoers(
     here: tuple[str, ...],
