@@ -352,7 +352,7 @@ def played(matrix: Matrix, measured: list[str]) -> Matrix:
     matrix.strike(*NODES[:-1])
     machines.await_that(lambda: matrix.known(loading).loading_since, 30, "a check has seen it load")
     _pretend(matrix, loading, "loading_since=time.time() - 360")
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline and not all(matrix.is_over(row) for row in NODES[:-1]):
         time.sleep(0.3)
     measured.append(

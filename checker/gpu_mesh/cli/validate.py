@@ -20,6 +20,8 @@ from gpu_mesh.text.humanize import plural
 from gpu_mesh.text.table import aligned
 
 SCHEMA = 1
+_HTTP_PORT = 80
+_OF_THE_API = re.compile(r"/((?:api|v1)(?:/(?:tags|ps|version|generate|chat|models|chat/completions))?)$")
 
 EXAMPLES = "gpu-mesh -i inventory validate\n  gpu-mesh validate --apprise apprise.yml"
 
@@ -113,7 +115,8 @@ def table(mesh: Mesh, read: tuple[str, ...] = ()) -> str:
 def notes(mesh: Mesh) -> tuple[str, ...]:
     """Return what is no mistake but perhaps not intended.
 
-    That is: nodes with the same URL and the same headers, and plain URLs without a port.
+    That is: nodes with the same URL and the same headers, plain URLs without port and path prefix, and a
+    prefix that ends as the paths do that the monitor itself adds.
     """
     asked: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
     for node in mesh.nodes:
@@ -121,12 +124,21 @@ def notes(mesh: Mesh) -> tuple[str, ...]:
     portless = tuple(
         f"{node.key}: {node.url} names no port, so it is asked at port 80; Ollama's own is 11434"
         for node in mesh.nodes
-        if node.url.startswith("http:") and not re.search(r":\d+$", node.url)
+        if node.port == _HTTP_PORT and not node.has_proxy and not node.url.endswith(f":{_HTTP_PORT}")
     )
-    return portless + tuple(
-        f"{', '.join(keys)} have the same URL, {url}: one Ollama is watched {len(keys)} times"
-        for (url, _), keys in asked.items()
-        if len(keys) > 1
+    doubled = tuple(
+        f"{node.key}: {node.url} should end before /{found[1]}: the monitor adds /api/tags and so on itself"
+        for node in mesh.nodes
+        if (found := _OF_THE_API.search(node.prefix))
+    )
+    return (
+        portless
+        + doubled
+        + tuple(
+            f"{', '.join(keys)} have the same URL, {url}: one Ollama is watched {len(keys)} times"
+            for (url, _), keys in asked.items()
+            if len(keys) > 1
+        )
     )
 
 

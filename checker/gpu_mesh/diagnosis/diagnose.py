@@ -81,6 +81,8 @@ def describe_cause(cause: Cause, node: Node) -> str:
 
 def next_step(cause: Cause, node: Node) -> str:
     """Return what a person can do about the cause, in words."""
+    if cause is Cause.NOT_EXPOSED and node.has_proxy:
+        return _filled("see why the proxy at {url} does not reach Ollama", node)
     return _filled(CAUSES[cause].next_step, node)
 
 

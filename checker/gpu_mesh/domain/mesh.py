@@ -75,7 +75,7 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
 
     key: str  # its inventory_hostname: its only name in state, log and commands
     name: str
-    url: str  # without a trailing slash
+    url: str  # with its path prefix, if it has one; without a trailing slash
     enabled: bool = True
     timeout: float = 10.0  # for the whole probe, name resolution included
     expected_models: tuple[str, ...] | None = None  # None: not given; (): no model is expected
@@ -127,6 +127,16 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
         except ValueError:  # one node's value must not stop what is done for all
             given = None
         return given or (443 if self.url.startswith("https:") else 80)
+
+    @property
+    def prefix(self) -> str:
+        """The path below which a proxy gives Ollama out, with its leading slash; "": none."""
+        return "/".join(["", *self.url.split("/")[3:]])
+
+    @property
+    def has_proxy(self) -> bool:
+        """Whether a proxy must be in front of Ollama, which itself has no TLS and no path prefix."""
+        return self.url.startswith("https:") or bool(self.prefix)
 
     @property
     def known_host(self) -> str:

@@ -300,20 +300,23 @@ def _blame_recovery(host: _Host, node: Node) -> None:
 
 def _blame_shared(hosts: Sequence[_Host], nodes: Sequence[Node]) -> None:
     ports: dict[int, str] = {}
-    direct = {node.url: node.key for node in nodes if not node.tunnel}
+    direct = {_origin(node.url): node for node in nodes if not node.tunnel}
     names: dict[str, str] = {}
     for host, node in zip(hosts, nodes, strict=True):
         if node.tunnel and ports.setdefault(port := node.tunnel.local_port, node.key) != node.key:
             host.blame("mesh_tunnel_local_port", f"must not be {port}: {ports[port]} has that port")
-        if node.tunnel and node.url in direct:
+        if node.tunnel and (other := direct.get(_origin(node.url))):
             port = node.tunnel.local_port
-            host.blame(
-                "mesh_tunnel_local_port", f"must not be {port}: {direct[node.url]} answers at {node.url}"
-            )
+            host.blame("mesh_tunnel_local_port", f"must not be {port}: {other.key} answers at {other.url}")
         if names.setdefault(node.name, node.key) != node.key:
             host.blame(
                 "mesh_node_name", f"must differ from the name of {names[node.name]}: {quoted(node.name)}"
             )
+
+
+def _origin(url: str) -> str:
+    """Return the URL without its path prefix."""
+    return "/".join(url.split("/")[:3])
 
 
 def _blame_parents(hosts: Sequence[_Host], nodes: Sequence[Node]) -> None:

@@ -25,6 +25,7 @@ _SECRET_HEADER = re.compile(
     r"auth|cookie|token|secret|passw|pwd|credential|signature|session|jwt|api[-_]?key|access[-_]?key|key$",
     re.IGNORECASE,
 )
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&()*+,;=:@%-]{1,100}){0,8}")
 _SECRET_VALUE = re.compile(r"\s*(basic|bearer|digest|token|apikey)\s", re.IGNORECASE)
 
 
@@ -159,9 +160,12 @@ def _host_and_port(value: object) -> str:
 def _url(value: object) -> str:
     text = _plain_url(value)
     parts = urlsplit(text)
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ShapeError("must end after host and port: a path, query or fragment is not used")
-    return f"{parts.scheme}://{parts.netloc}"
+    prefix = parts.path.rstrip("/")
+    if parts.query or parts.fragment:
+        raise ShapeError("must end after its path: a query or fragment is not used")
+    if not _PREFIX.fullmatch(prefix) or {".", ".."} & set(prefix.split("/")):
+        raise ShapeError("has a path that cannot be asked for as it stands; write it plainly: /ollama")
+    return f"{parts.scheme}://{parts.netloc}{prefix}"
 
 
 def _plain_url(value: object) -> str:
@@ -270,7 +274,7 @@ USER = Shape("a user's name", _matching(_NAME))
 CONTAINER = Shape("a container's name", _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]*"))
 UNIT = Shape("a unit such as ollama.service", _matching(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]*\.service"))
 PATH = Shape("an absolute path", _matching(r"/.*"))
-URL = Shape("http:// or https://, a host, and a port if need be", _url, shown=False)
+URL = Shape("http:// or https://, a host, and a port and path prefix if need be", _url, shown=False)
 SECRET_URL = Shape("an http:// or https:// URL, or @/path of a file that holds one", _secret_url, shown=False)
 HEADERS = Shape("a mapping of header names to values", _headers, shown=False)
 PLAYBOOKS = Shape("a mapping of causes, or last, to files", _playbooks)

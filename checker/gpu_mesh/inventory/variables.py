@@ -47,7 +47,7 @@ _TABLE = (
     Variable(
         "mesh_node_url",
         value_types.URL,
-        "Where Ollama answers",
+        "Where Ollama answers; `/api/tags` and so on are added to it",
         "the tunnel's local port, 127.0.0.1 on the monitor, else `ansible_host`; port 11434",
     ),
     Variable("mesh_node_enabled", value_types.BOOLEAN, "Whether it is checked at all"),

@@ -26,6 +26,8 @@ def refine(node: Node, cause: Cause | None, finding: Finding) -> Cause | None:
         return Cause.REMOTE_OLLAMA_DOWN  # nothing answers there, and nothing will start it
     if finding is not Finding.ANSWERS:
         return cause
+    if node.prefix and cause is Cause.REMOTE_OLLAMA_DOWN:
+        return Cause.NOT_EXPOSED  # the tunnel's other end closes the connection: the proxy there, not Ollama
     if node.tunnel and cause in (Cause.TUNNEL_STUCK, Cause.REMOTE_OLLAMA_DOWN, Cause.TIMEOUT):
         return Cause.TUNNEL_STUCK
     if cause in (Cause.REFUSED, Cause.TIMEOUT, Cause.HTTP_ERROR):

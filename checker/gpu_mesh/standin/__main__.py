@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", type=_list, default=("llama3.2:latest",), help="a,b,…")
     parser.add_argument("--loaded", type=_list, default=(), help="a,b,…")
     parser.add_argument("--fault", default="none", help=", ".join(FAULTS) + "; some take :seconds")
+    parser.add_argument("--prefix", default="", help="the path below which it answers, as behind a proxy")
     parser.add_argument("--control", action="store_true", help="let PUT /standin/fault change the fault")
     options = vars(parser.parse_args(arguments))
     try:

@@ -38,6 +38,7 @@ class Standin:
         fault: a key of FAULTS, with ``:seconds`` if wanted; may be set again at any time.
         control: whether ``PUT /standin/fault`` from loopback sets the fault.
         tls: a server's context; None: plain HTTP.
+        prefix: the path below which it answers, as behind a proxy; "": none.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class Standin:
         fault: str = "none",
         control: bool = False,
         tls: ssl.SSLContext | None = None,
+        prefix: str = "",
     ) -> None:
         self.models = tuple(models)
         self.expiry = dict.fromkeys(loaded, time.time() + FOREVER)  # Unix seconds by loaded model
         self.fault = fault
         self.control = control
+        self.prefix = prefix
         self.closing = threading.Event()
         self.connections = 0  # accepted so far
         self.paths: deque[str] = deque(maxlen=1000)  # the newest that were asked for
@@ -67,7 +70,7 @@ class Standin:
             self._server.socket = tls.wrap_socket(listening, server_side=True, do_handshake_on_connect=False)
         scheme = "http" if tls is None else "https"
         self.port: int = self._server.server_address[1]
-        self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+        self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{prefix}"
 
     @property
     def fault(self) -> str:
@@ -144,6 +147,11 @@ class Exchange(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer as the fault says."""
         self.standin.paths.append(self.path)
+        prefix = self.standin.prefix
+        if prefix and not self.path.startswith(f"{prefix}/"):
+            self.send_text(404, "404 page not found")
+            return
+        self.path = self.path.removeprefix(prefix)
         self.standin.headers = dict(self.headers)
         FAULTS[self.standin.fault.partition(":")[0]](self)
 

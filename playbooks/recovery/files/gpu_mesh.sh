@@ -12,7 +12,8 @@ asking_tool() {
   done
 }
 
-# answer TOOL HOST:PORT SECONDS PATH: print the answer to GET PATH, if its status is 200.
+# answer TOOL ADDRESS SECONDS PATH: print the answer to GET PATH, if its status is 200. An ADDRESS is HOST:PORT, here and
+# below, or HOST:PORT/PREFIX: a proxy there gives Ollama out below that path.
 answer() {
   url="http://$2$4"
   case $1 in
@@ -22,19 +23,20 @@ answer() {
 answer = r.build_opener(r.ProxyHandler({})).open(sys.argv[1], timeout=float(sys.argv[2]))
 sys.stdout.buffer.write(answer.read(65536))' "$url" "$3" ;;
     bash)
-      host=${2%:*} host=${host#\[} host=${host%\]}
+      server=${2%%/*} prefix=${2#"${2%%/*}"}
+      host=${server%:*} host=${host#\[} host=${host%\]}
       bash -c 'exec 3<>"/dev/tcp/$1/$2" || exit
 printf "GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n" "$4" >&3
 IFS= read -r -t "$3" line <&3 && [[ $line == HTTP/1.?" 200"* ]] || exit
 while IFS= read -r -t "$3" line <&3 || [[ $line ]]; do
   ((SECONDS <= $3)) || exit
   printf "%.65536s\n" "$line"
-done' bash "$host" "${2##*:}" "$3" "$4"
+done' bash "$host" "${server##*:}" "$3" "$prefix$4"
       ;;
   esac
 }
 
-# ollama_answers HOST:PORT SECONDS: does an Ollama list its models there?
+# ollama_answers ADDRESS SECONDS: does an Ollama list its models there?
 # It asks what the checker asks. /api/version is a constant, which even a server whose model store hangs returns.
 ollama_answers() {
   body=$(answer "$(asking_tool)" "$1" "$2" /api/tags 2>/dev/null | head -c 65536 | tr -d '\000')
@@ -42,7 +44,7 @@ ollama_answers() {
   return 1
 }
 
-# any_ollama_answers SECONDS HOST:PORT...
+# any_ollama_answers SECONDS ADDRESS...
 any_ollama_answers() {
   seconds=$1
   shift
@@ -52,7 +54,7 @@ any_ollama_answers() {
   return 1
 }
 
-# look SECONDS HOST:PORT...: say where an Ollama answers, all addresses asked at once.
+# look SECONDS ADDRESS...: say where an Ollama answers, all addresses asked at once.
 look() {
   seconds=$1
   shift
@@ -64,7 +66,7 @@ look() {
   echo "gpu-mesh: looked"
 }
 
-# loaded_models HOST:PORT...: how many models Ollama has loaded; nothing when it does not say so within two seconds. All
+# loaded_models ADDRESS...: how many models Ollama has loaded; nothing when it does not say so within two seconds. All
 # addresses are one server's.
 loaded_models() {
   for address in "$@"; do
@@ -165,7 +167,7 @@ has_ended() {
   return 1
 }
 
-# runners_at_work SCOPE UNIT HOST:PORT...: does a model generate here? SCOPE and UNIT are empty without systemd: then the
+# runners_at_work SCOPE UNIT ADDRESS...: does a model generate here? SCOPE and UNIT are empty without systemd: then the
 # runners of every Ollama of this host count. A runner that waits for work uses almost no processor time; one that
 # generates uses much of a core, even with a GPU. If a runner ends meanwhile, its time is gone from the sum, which may hide
 # what another has used: then nothing is known, and that counts as work.

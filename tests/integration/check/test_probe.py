@@ -50,6 +50,18 @@ def test_the_version_is_not_asked_for_unless_it_is_wanted(standin):
     assert list(server.paths) == ["/api/tags", "/api/ps"]
 
 
+def test_below_a_path_prefix_every_request_of_a_probe_has_it(standin):
+    server = standin(prefix="/team/ollama", loaded=("llama3.2:latest",))
+    seen = probe(server.url, ask_version=True, choose=first)
+    assert (seen.tags.fault, seen.models, seen.version) == (None, ("llama3.2:latest",), "0.12.6")
+    assert seen.deep is not None
+    assert seen.deep.fault is None
+    asked = ["/api/tags", "/api/ps", "/api/version", "/api/generate"]
+    assert list(server.paths) == [f"/team/ollama{path}" for path in asked]
+    without = server.url.removesuffix("/team/ollama")
+    assert probe(without).tags.detail == "HTTP 404 Not Found"
+
+
 def test_all_gets_of_a_node_share_one_connection(standin):
     server = standin(loaded=("llama3.2:latest",))
     probe(server.url, ask_version=True)

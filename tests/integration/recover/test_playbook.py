@@ -158,6 +158,37 @@ def test_behind_a_mapped_port_ollama_is_asked_at_its_own(
     assert (report.finding, touched.exists()) == (found, found is Finding.SILENT)
 
 
+def test_behind_a_path_prefix_the_proxy_is_asked_with_it_and_ollama_itself_without(
+    here: tuple[str, ...], closed_port: int, standin: Callable[..., Standin]
+) -> None:
+    proxy = standin(prefix="/ollama")
+    what = replace(served_here(proxy.port, RecoveryKind.SYSTEMD), url=proxy.url)
+    report = run(RESTART, what, here)
+    assert (report.finding, report.done) == (Finding.ANSWERS, False)
+    try:
+        ollama = Standin(port=11434)
+    except OSError:
+        pytest.skip("something else is at port 11434 here")
+    with ollama:
+        dead = replace(what, url=f"http://127.0.0.1:{closed_port}/ollama", unit="mine.service")
+        report = run(RESTART, dead, here)
+    assert (report.finding, report.done) == (Finding.ANSWERS, False), "it is the proxy that is down"
+
+
+@pytest.mark.parametrize("tunnelled", [False, soak(True)])
+def test_behind_a_path_prefix_ollama_is_restarted_and_seen_to_answer_there(
+    here: tuple[str, ...], closed_port: int, server: Callable[[int], str], tunnelled: bool
+) -> None:
+    start = f"{server(closed_port)[:-1]} --prefix /ollama'"
+    what = served_here(closed_port, recovery_command=start)
+    what = replace(what, url=f"http://127.0.0.1:{closed_port}/ollama")
+    if tunnelled:
+        end = Tunnel("pod", free_port(), remote_port=closed_port)
+        what = replace(what, url=f"http://127.0.0.1:{end.local_port}/ollama", tunnel=end)
+    report = run(RESTART, what, here)
+    assert (report.reason, report.done, report.finding) == ("", True, Finding.SILENT)
+
+
 @pytest.fixture
 def runner(tmp_path: Path, runners: None) -> Iterator[Callable[[], "subprocess.Popen[bytes]"]]:
     """A function that starts what looks like Ollama's runner of a model, and generates."""
@@ -614,7 +645,8 @@ def test_a_host_is_looked_at_with_whatever_it_has(
     for name, path in found.items():
         program(tmp_path / "bin", name, f'exec {path} "$@"')
     good, failing, stuck = standin(), standin(fault="http_500"), standin(fault="hang")
-    ports = (good.port, failing.port, stuck.port, closed_port)
+    below, beside = (standin(prefix="/team/ollama") for _ in range(2))
+    ports = (good.port, failing.port, stuck.port, closed_port, f"{below.port}/team/ollama", beside.port)
     addresses = " ".join(f"127.0.0.1:{port}" for port in ports)
     functions = (RESTART.parent / "files/gpu_mesh.sh").read_text()
     done = subprocess.run(
@@ -624,8 +656,9 @@ def test_a_host_is_looked_at_with_whatever_it_has(
         text=True,
         timeout=20,
     )
-    looked = [f"gpu-mesh: answers 127.0.0.1:{good.port}", "gpu-mesh: looked"]
-    assert done.stdout.splitlines() == (looked if tool else [])
+    answering = {f"gpu-mesh: answers 127.0.0.1:{port}" for port in (good.port, f"{below.port}/team/ollama")}
+    said = done.stdout.splitlines()
+    assert (set(said[:-1]), said[-1:]) == ((answering, ["gpu-mesh: looked"]) if tool else (set(), []))
 
 
 def test_the_operators_own_playbook_takes_the_place_of_one_file(tmp_path: Path) -> None:

@@ -267,15 +267,23 @@ def test_validate_notes_nodes_that_are_one_ollama(write: Write, capsys: pytest.C
     assert json.loads(capsys.readouterr().out)["notes"] == [note]
 
 
-def test_validate_notes_a_url_without_a_port(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    urls = ("http://192.0.2.7", "http://[fd00::7]", "http://192.0.2.8:80", "https://gpu.example.net")
+def test_validate_notes_a_url_without_a_port_or_with_a_path_of_the_api(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    urls = (
+        *("http://192.0.2.7", "http://[fd00::7]", "http://192.0.2.8:80", "https://gpu.example.net"),
+        *("http://192.0.2.9/ollama", "http://192.0.2.10:11434/v1", "https://gpu.example.net/ollama/api/tags"),
+    )
     nodes = "".join(f"n{number} mesh_node_url={url}\n" for number, url in enumerate(urls))
     source = write("mesh.ini", f"[mesh_nodes]\n{nodes}")
     assert validate.validate(paths_of(source), None, as_json=False) == 0
+    adds = "the monitor adds /api/tags and so on itself"
     portless = "names no port, so it is asked at port 80; Ollama's own is 11434"
     assert [line for line in capsys.readouterr().out.splitlines() if "note" in line] == [
         f"note: n0: http://192.0.2.7 {portless}",
         f"note: n1: http://[fd00::7] {portless}",
+        f"note: n5: http://192.0.2.10:11434/v1 should end before /v1: {adds}",
+        f"note: n6: https://gpu.example.net/ollama/api/tags should end before /api/tags: {adds}",
     ]
 
 

@@ -183,6 +183,23 @@ def test_the_next_step_names_the_log_of_what_runs_ollama_there(kind: RecoveryKin
 
 
 @pytest.mark.parametrize(
+    ("url", "step"),
+    [
+        (
+            "http://v:11434",
+            "set OLLAMA_HOST=0.0.0.0 for ollama.service on v, or open port 11434 in its firewall",
+        ),
+        ("http://v/ollama", "see why the proxy at http://v/ollama does not reach Ollama"),
+        ("https://v", "see why the proxy at https://v does not reach Ollama"),
+    ],
+)
+def test_where_a_proxy_is_in_front_of_ollama_it_is_the_proxy_that_is_to_be_looked_at(
+    url: str, step: str
+) -> None:
+    assert next_step(Cause.NOT_EXPOSED, plain("v", url=url)) == step
+
+
+@pytest.mark.parametrize(
     ("address", "port", "command"),
     [
         ("", 22, "ssh-keygen -R v"),

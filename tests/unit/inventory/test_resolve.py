@@ -71,6 +71,8 @@ def test_text_and_typed_values_mean_the_same(name: str) -> None:
         ("machine_on_the_monitor", "http://192.0.2.1:11434", False),
         ("tunnelled", "http://127.0.0.1:8080", False),
         ("given", "https://ollama.example.net", False),
+        ("below_a_path", "http://gateway.example.net/gpu%20one/ollama", False),
+        ("tunnelled_below_a_path", "http://127.0.0.1:8081/ollama", False),
     ],
 )
 def test_a_node_is_reached_where_the_inventory_puts_it(key: str, url: str, on_monitor: bool) -> None:

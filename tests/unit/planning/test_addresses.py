@@ -20,6 +20,7 @@ class Row(NamedTuple):
     addresses: str
     fields: Mapping[str, Any] | None = None
     sisters: tuple[str, ...] = ()  # URLs of other nodes
+    shared: bool = False  # whether the other nodes are on the same host
 
 
 def command(**more: Any) -> dict[str, Any]:
@@ -38,7 +39,67 @@ ROWS = [
     Row("by the other loopback", "http://[::1]:11434", "127.0.0.1:11434", {"on_monitor": True}),
     Row("IPv6", "http://[fd00::7]:11434", "127.0.0.1:11434 [fd00::7]:11434"),
     Row("a name in capitals", "http://GPU1:11434", "127.0.0.1:11434 gpu1:11434"),
-    Row("below a path", "http://gpu1:11434/ollama", "127.0.0.1:11434 gpu1:11434"),
+    # A path prefix is a proxy's: Ollama itself has none.
+    Row(
+        "below a path",
+        "http://gpu1/ollama",
+        "127.0.0.1:80/ollama gpu1:80/ollama 127.0.0.1:11434",
+    ),
+    Row(
+        "below a path at a port, whatever its unit",
+        "http://gpu1:8000/a/b",
+        "127.0.0.1:8000/a/b gpu1:8000/a/b 127.0.0.1:11434",
+        {"unit": "ollama-2.service"},
+    ),
+    Row(
+        "below a path at Ollama's own port: the proxy has the address, Ollama loopback",
+        "http://gpu1:11434/ollama",
+        "127.0.0.1:11434/ollama gpu1:11434/ollama 127.0.0.1:11434",
+    ),
+    Row("https below a path", "https://gpu1/ollama", "127.0.0.1:11434"),
+    Row(
+        "a proxy in front of other hosts, too",
+        "http://gateway/gpu1",
+        "127.0.0.1:80/gpu1 gateway:80/gpu1 127.0.0.1:11434",
+        {"unit": "mine.service"},
+        ("http://gateway/gpu2",),
+    ),
+    Row(
+        "several Ollamas of one host behind one proxy",
+        "http://gpu1/b",
+        "127.0.0.1:80/b gpu1:80/b",
+        {"unit": "ollama-2.service"},
+        ("http://gpu1/a",),
+        shared=True,
+    ),
+    Row(
+        "of these the one with Ollama's own unit",
+        "http://gpu1/a",
+        "127.0.0.1:80/a gpu1:80/a 127.0.0.1:11434",
+        None,
+        ("http://gpu1/b",),
+        shared=True,
+    ),
+    Row(
+        "of these one with a command",
+        "http://gpu1/a",
+        "127.0.0.1:80/a gpu1:80/a",
+        command(),
+        ("http://gpu1/b",),
+        shared=True,
+    ),
+    Row(
+        "below a path through a tunnel",
+        "http://127.0.0.1:8080/ollama",
+        "127.0.0.1:8000/ollama 127.0.0.1:11434",
+        tunnel(remote_port=8000),
+    ),
+    Row(
+        "below a path through a tunnel to another host",
+        "http://127.0.0.1:8080/ollama",
+        "127.0.0.1:80/ollama 10.0.0.7:80/ollama 127.0.0.1:11434",
+        tunnel("10.0.0.7", 80),
+    ),
     # Something may stand in front of Ollama.
     Row("https, which is never Ollama's own", "https://gpu1", "127.0.0.1:11434"),
     Row("https at a port", "https://gpu1:8443", "127.0.0.1:11434", {"unit": "ollama-2.service"}),
@@ -144,5 +205,6 @@ ROWS = [
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.kind)
 def test_ollama_is_asked_where_it_may_listen_on_its_own_host(row: Row) -> None:
     node = Node("gpu1", "GPU one", row.url, **(row.fields or {}))
-    others = (Node(f"sister{number}", "Sister", url) for number, url in enumerate(row.sisters))
+    host = "gpu1" if row.shared else ""
+    others = (Node(f"sister{number}", "Sister", url, ssh_host=host) for number, url in enumerate(row.sisters))
     assert of_ollama(node, Mesh((node, *others))) == tuple(row.addresses.split())

@@ -16,6 +16,7 @@ from gpu_mesh.recovery import lifecycle
 from gpu_mesh.storage.rebase import rebase
 
 NOW = 1_700_000_000.0
+BELOW_A_PATH = replace(POD, url=f"{POD.url}/ollama")
 HANDS_OFF = replace(GPU1, recovery=RecoveryKind.NONE)
 RESTART, REBUILD, NONE = Action.RESTART_OLLAMA, Action.REBUILD_TUNNEL, Action.NONE
 DOWN = refusing(NOW - 90)
@@ -179,6 +180,9 @@ def test_a_node_that_is_not_enabled_is_left_out_unless_it_is_named() -> None:
         (POD, Cause.TUNNEL_STUCK, Finding.HOST_DOWN, Cause.HOST_DOWN, NONE),
         # A status came back through it, so the tunnel works.
         (POD, Cause.HTTP_ERROR, Finding.ANSWERS, Cause.NOT_EXPOSED, NONE),
+        # The tunnel leads to a proxy, and that is what closes the connection.
+        (BELOW_A_PATH, Cause.REMOTE_OLLAMA_DOWN, Finding.ANSWERS, Cause.NOT_EXPOSED, NONE),
+        (BELOW_A_PATH, Cause.REMOTE_OLLAMA_DOWN, Finding.SILENT, Cause.REMOTE_OLLAMA_DOWN, NONE),
     ],
 )
 def test_the_look_makes_the_cause_precise(
