@@ -6,6 +6,7 @@ itself. Beside it a rented pod: no systemd, no Python, and one root login with a
 
 import contextlib
 import copy
+import re
 import shutil
 import subprocess
 import time
@@ -17,11 +18,12 @@ import machines
 import provision
 import pytest
 
-from checkout import PROGRAMS
+from checkout import PROGRAMS, ROOT
 
 NODES = ("docked", "lent", "sturdy", "pod")
 HEARTBEAT, ALERTS = "heartbeat-hunter2", "alerts-hunter2"  # what nobody may be shown
 INDEX = "index-hunter2"
+COMMAND = "pkill -KILL ollama; pkill -KILL -f /[o]llama/llama-server; sleep 1; exec ollama serve"
 CONTAINER = "ollama-gpu1"  # the one of tests/programs/docker.sh
 # As docs/provisioning.md shows it to who owns such a node.
 RULE = """polkit.addRule(function (action, subject) {
@@ -166,7 +168,7 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
                         "ansible_port": 22022,
                         "ansible_user": "root",
                         "mesh_node_recovery": "command",
-                        "mesh_node_recovery_command": "pkill -KILL ollama; sleep 1; exec ollama serve",
+                        "mesh_node_recovery_command": COMMAND,
                         "mesh_node_recovery_user": "root",
                         "mesh_node_recovery_key": str(operator.folder / "pod.key"),
                         "mesh_tunnel_host": made.pod.address,
@@ -296,6 +298,26 @@ def test_ollama_that_fails_is_repaired_in_the_way_of_its_node(
         watched.await_healthy(node)
     measured.append(f"docker, given login and pod, {signal}: all healthy {time.monotonic() - begun:.1f} s")
     machines.await_that(lambda: f"/{ALERTS}" in watched.web.requests, 20, "alerts went where the vault says")
+
+
+def test_runners_that_a_crashed_ollama_left_behind_are_named_and_end_by_the_command_that_the_docs_show(
+    watched: Mesh,
+) -> None:
+    watched.await_healthy("pod")
+    folder = "/opt/lib/ollama"
+    watched.pod.ssh(
+        f"mkdir -p {folder} && cp /usr/bin/sleep {folder}/llama-server"
+        f" && setsid {folder}/llama-server 9999 </dev/null >/dev/null 2>&1 &"
+    )
+    left = watched.pod.out("pgrep -x llama-server")
+    watched.guard.ssh("gpu-mesh recover pod --force", check=False)
+    log = (watched.guard.root / "var/log/gpu-mesh/gpu-mesh.log").read_text()
+    assert f"runners without a server hold memory: {left} (" in log
+    watched.pod.ssh(f"kill -0 {left}")
+    (shown,) = re.findall(r"(?m)^pkill -P 1 .*$", (ROOT / "docs/recovery.md").read_text())
+    watched.pod.ssh(shown)
+    assert watched.pod.out("pgrep -x llama-server || true") == ""
+    assert COMMAND in (ROOT / "docs/provisioning.md").read_text()
 
 
 _LOGIN = (

@@ -194,6 +194,40 @@ runners_at_work() {
   fi
 }
 
+# orphaned_runners: say which runners here have lost their server, and what memory they hold. A server that crashes leaves
+# its runners behind, unless systemd or a container ends them with it. They are known by name: their server is no longer
+# their parent. Nothing is said of a runner whose parent cannot be seen.
+orphaned_runners() {
+  ollama_runners | {
+    runners=' ' orphans='' more=0
+    while read -r number _; do runners="$runners$number "; done
+    for number in $runners; do
+      parent='' memory='' name=''
+      while read -r fact value _; do
+        case $fact in PPid:) parent=$value ;; VmRSS:) memory=$value ;; esac
+      done 2>/dev/null <"/proc/$number/status"
+      read -r name 2>/dev/null <"/proc/$parent/comm" || continue
+      case $runners:$name in *" $parent "* | *:*ollama*) continue ;; esac
+      if [ "${#orphans}" -lt 60 ]; then
+        orphans="$orphans, $number ($(binary_size "${memory:-0}"))"
+      else
+        more=$((more + 1))
+      fi
+    done
+    [ "$more" = 0 ] || orphans="$orphans and $more more"
+    [ -z "$orphans" ] || echo "gpu-mesh: left runners without a server hold memory: ${orphans#, }"
+  }
+}
+
+# binary_size KIBIBYTES: in words.
+binary_size() {
+  if [ "$1" -ge 1048576 ]; then
+    echo "$(($1 / 1048576)).$(($1 % 1048576 * 10 / 1048576)) GiB"
+  else
+    echo "$(($1 / 1024)) MiB"
+  fi
+}
+
 # unit_state SCOPE UNIT: say what systemd knows of the unit; nothing when there is no systemd.
 unit_state() {
   echo "gpu-mesh: uid $(id -u)"

@@ -88,6 +88,7 @@ def answers(port: int) -> bool:
     )
 
 
+@pytest.mark.usefixtures("no_runners")
 def test_a_command_starts_an_ollama_that_outlives_the_run(
     here: tuple[str, ...], closed_port: int, server: Callable[[int], str]
 ) -> None:
@@ -232,6 +233,29 @@ def test_a_node_that_serves_badly_is_not_restarted_while_it_generates(
     assert (tmp_path / "restarted").exists()
 
 
+def test_a_repair_by_command_names_the_runners_that_a_crashed_ollama_left_behind(
+    here: tuple[str, ...],
+    closed_port: int,
+    server: Callable[[int], str],
+    runner: Callable[[], "subprocess.Popen[bytes]"],
+) -> None:
+    left = runner()
+    report = run(RESTART, served_here(closed_port, recovery_command=server(closed_port)), here)
+    assert report.done
+    said, _, found = report.said.partition("; ")
+    assert said == "ran mesh_node_recovery_command, and Ollama answers on its own host"
+    assert found.startswith(f"runners without a server hold memory: {left.pid} (")
+    ended = f"kill {left.pid}; {server(port := free_port())}"
+    report = run(RESTART, served_here(port, recovery_command=ended), here)
+    assert report.said == said, "the command has ended it"
+    left = runner()
+    report = run(RESTART, served_here(free_port(), recovery_command="exit 1"), here)
+    assert report.reason.startswith(
+        "mesh_node_recovery_command was run: the command ended with status 1; runners without a server"
+        f" hold memory: {left.pid} ("
+    )
+
+
 def test_a_server_whose_model_store_fails_is_restarted_although_it_tells_its_version(
     here: tuple[str, ...], standin: Callable[..., Standin], tmp_path: Path
 ) -> None:
@@ -241,6 +265,7 @@ def test_a_server_whose_model_store_fails_is_restarted_although_it_tells_its_ver
     assert (report.done, report.finding) == (True, Finding.SILENT)
 
 
+@pytest.mark.usefixtures("no_runners")
 @pytest.mark.parametrize(
     ("command", "reason"),
     [

@@ -108,6 +108,7 @@ def world(tmp_path: Path) -> Iterator[World]:
             pass
 
 
+@pytest.mark.usefixtures("no_runners")
 def test_a_failed_ollama_is_restarted_proved_and_told_of_once(world: World, closed_port: int) -> None:
     world.failing()
     world.paths.recover_wanted.touch()
@@ -216,6 +217,7 @@ def test_a_host_that_cannot_be_reached_is_not_blamed_while_the_monitors_own_netw
     assert world.alerts() == []
 
 
+@pytest.mark.usefixtures("no_runners")
 def test_a_recovery_that_does_not_help_warns_waits_and_with_the_last_attempt_calls_a_person(
     world: World, closed_port: int
 ) -> None:

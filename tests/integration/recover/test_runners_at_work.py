@@ -1,6 +1,7 @@
 """The look for runners that generate, in each shell that a host may have."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -253,3 +254,28 @@ def test_where_processes_are_hidden_it_is_said_that_nothing_can_be_seen(
     if said(*command, "-c", "echo works; ls -d /proc/1") != "works":
         pytest.skip("processes cannot be hidden here")
     assert said(*command, "-c", loaded) == "gpu-mesh: at work unseen"
+
+
+def test_runners_that_have_lost_their_server_are_named_with_the_memory_that_they_hold(
+    runner: "subprocess.Popen[bytes]", shell: list[str]
+) -> None:
+    look = f"{FUNCTIONS}\norphaned_runners"
+    named = re.compile(rf"gpu-mesh: left runners without a server hold memory: {runner.pid} \([1-9]\d* MiB\)")
+    assert eventually(lambda: named.fullmatch(said(*shell, "-c", look)))
+    runner.kill()
+    runner.wait()
+    assert said(*shell, "-c", look) == ""
+
+
+def test_the_runners_of_a_server_that_lives_are_not_left_behind(tmp_path: Path, generation: str) -> None:
+    with tree(tmp_path, generation, "sleep 60; true") as server:
+        try:
+            assert eventually(lambda: said("sh", "-c", f"{FUNCTIONS}\nollama_runners") != "")
+            assert said("sh", "-c", f"{FUNCTIONS}\norphaned_runners") == ""
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("kibibytes", "words"), [(0, "0 MiB"), (317_000, "309 MiB"), (5_500_000, "5.2 GiB")])
+def test_memory_is_told_in_binary_units(kibibytes: int, words: str) -> None:
+    assert said("sh", "-c", f"{FUNCTIONS}\nbinary_size {kibibytes}") == words

@@ -144,7 +144,7 @@ def did(node: Node, action: Action) -> str:
 def test_a_restart_that_went_through_is_told_in_the_playbooks_words(kind: RecoveryKind) -> None:
     node = of(kind)
     (said,) = found("gpu_mesh_said", document("restart_ollama.yml"))
-    asked = {"gpu_mesh_did": did(node, Action.RESTART_OLLAMA), "gpu_mesh_known": ""}
+    asked = {"gpu_mesh_did": did(node, Action.RESTART_OLLAMA), "gpu_mesh_known": "", "gpu_mesh_left": ""}
     assert restart(node).said == rendered(said, node, **asked)
 
 
@@ -167,7 +167,7 @@ def failed(file: str, node: Node, **variables: Any) -> str:
     """Return what the task file says when what it waits for does not come back."""
     (line,) = IN_VAIN.findall((PLAYBOOKS / "files/gpu_mesh.sh").read_text(encoding="utf-8"))
     (message,) = found("fail_msg", document(f"tasks/{file}.yml"))
-    return rendered(message, node, gpu_mesh_ran={"stdout": line}, **variables)
+    return rendered(message, node, gpu_mesh_ran={"stdout": line}, gpu_mesh_left="", **variables)
 
 
 @pytest.mark.parametrize("kind", KINDS)
