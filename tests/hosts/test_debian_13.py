@@ -57,7 +57,9 @@ class Mesh:
     def version(self) -> tuple[str, str]:
         """Return the version of the command, and the one of the unit that checked last."""
         command = self.monitor.out("gpu-mesh --version").removeprefix("gpu-mesh ")
-        unit = self.monitor.out('grep -oh \'"version":"[^"]*\' /var/lib/gpu-mesh/mesh-*.json | head -n 1')
+        unit = self.monitor.out(
+            'grep -oh \'"version":"[^"]*\' /var/lib/gpu-mesh/cache/mesh-*.json | head -n 1'
+        )
         return command, unit.rpartition('"')[2]
 
 

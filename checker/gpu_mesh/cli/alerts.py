@@ -50,8 +50,8 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Show the history of alerts, or send one test message a level."""
     if arguments.what == "list":
         state = StateFile(paths.state, log).load()
-        sent = any(alert.deliveries for alert in state.alerts)
-        known = services(paths, any_mesh(arguments, paths).settings) if sent else {}
+        named = any(alert.deliveries for alert in state.alerts) and not arguments.reader
+        known = services(paths, any_mesh(arguments, paths).settings) if named else {}
         sys.stdout.write(list_alerts(state, time.time(), known))
         return 0
     # The report says what failed, so the log need not write it to standard error as well.

@@ -1,10 +1,11 @@
-"""The table of commands: each one's module, summary and exit statuses. Values only.
+"""The table of commands: each one's module, summary, exit statuses, and who may run it. Values only.
 
 A command's module has ``EXAMPLES``, ``add_arguments(parser)`` and ``run(arguments, paths, log)``. main.py
 imports it by name when it is needed, so that a check need not load Ansible, Apprise or the reports.
 """
 
 from collections.abc import Mapping
+from enum import Enum, auto
 
 from msgspec import Struct
 
@@ -13,12 +14,21 @@ _UNUSABLE = "the command, the inventory or the state cannot be used"
 _USUAL: Mapping[int, str] = {0: _DONE, 2: _UNUSABLE}
 
 
+class Access(Enum):
+    """What a command needs on an installed monitor (access.py)."""
+
+    NOTHING = auto()
+    LOOK = auto()  # reads the state: for the readers, too
+    ACT = auto()  # changes something, or reads the inventory: for root and the monitor's user
+
+
 class Command(Struct, frozen=True):
     """One command of gpu-mesh."""
 
     module: str  # in this folder
     summary: str  # for --help
     exits: Mapping[int, str]  # what each exit status means
+    access: Access = Access.ACT  # ``list``, of any command, needs LOOK
 
 
 COMMANDS = {
@@ -58,9 +68,10 @@ COMMANDS = {
             2: "one is unhealthy or offline",
             3: "one is unknown, nobody watches, or the inventory or the state cannot be used",
         },
+        Access.LOOK,
     ),
-    "dashboard": Command("dashboard", "print the dashboard", _USUAL),
-    "stats": Command("stats", "print the statistics", _USUAL),
+    "dashboard": Command("dashboard", "print the dashboard", _USUAL, Access.LOOK),
+    "stats": Command("stats", "print the statistics", _USUAL, Access.LOOK),
     "alerts": Command(
         "alerts",
         "show the history of alerts, or send a test",
@@ -76,6 +87,7 @@ COMMANDS = {
         "best",
         "print the URL of the node to use",
         {0: "there is one", 1: "no node serves, or nobody watches", 2: _UNUSABLE},
+        Access.LOOK,
     ),
     "failed": Command(
         "failed",
@@ -95,12 +107,14 @@ COMMANDS = {
             1: "something is not as the trace expects it",
             2: "the command, the trace or the inventory cannot be used",
         },
+        Access.NOTHING,
     ),
     "run": Command("run", "watch in the foreground, without systemd: for containers and development", _USUAL),
     "demo": Command(
         "demo",
         "watch a mesh fail and be repaired, on this machine alone",
         {0: "every failure was alerted and repaired", 1: "one was not"},
+        Access.NOTHING,
     ),
 }
 

@@ -30,7 +30,9 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         lines = console.dashboard(report, recent, _ALERT_MINUTES)
         if not arguments.watch:
             sys.stdout.write("".join(f"DASHBOARD {line}\n" for line in lines))
-            log_report(log, report, [event("dashboard", line=f"DASHBOARD {line}") for line in lines])
+            log_report(
+                arguments, log, report, [event("dashboard", line=f"DASHBOARD {line}") for line in lines]
+            )
             return 0
         if sys.stdout.isatty():
             sys.stdout.write("\x1b[H\x1b[2J")

@@ -5,12 +5,15 @@ import importlib
 import io
 import os
 import shlex
+import stat
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gpu_mesh import __version__
+from gpu_mesh.cli import access
 from gpu_mesh.cli.commands import COMMANDS, describe_exits
 from gpu_mesh.cli.common import STOPPED, UsageError, add_shared, shell
 from gpu_mesh.domain.event import Severity
@@ -56,6 +59,8 @@ def _run(arguments: argparse.Namespace, given: Sequence[str]) -> int:
     )
     try:
         become_owner(folders.state)
+        arguments.reader = access.is_reader(arguments, given, folders)
+        keep_to_readers(folders.state)
         threshold = Severity.INFO if arguments.verbose else Severity.NOTICE
         code = command.run(arguments, folders, Log(folders.log_file, threshold=threshold))
         sys.stdout.flush()  # here, so that a reader who has gone is noticed below
@@ -119,6 +124,16 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     return whole
+
+
+def keep_to_readers(folder: Path) -> None:
+    """Give new files the permissions that the units give them, where the state folder has readers.
+
+    Otherwise the umask of whoever types a command would close the state to the readers, or open it to all.
+    """
+    with suppress(OSError):
+        if folder.stat().st_mode & stat.S_ISGID:
+            os.umask(0o027)
 
 
 def become_owner(folder: Path) -> None:

@@ -44,7 +44,9 @@ def print_json(value: object) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
-def log_report(log: Log, of: Report, lines: list[Event]) -> None:
-    """Write a report to the log: the mesh's health, and these lines."""
+def log_report(arguments: argparse.Namespace, log: Log, of: Report, lines: list[Event]) -> None:
+    """Write a report to the log: the mesh's health, and these lines. Who may only look writes nothing."""
+    if getattr(arguments, "reader", False):
+        return
     mesh = event("mesh", health=of.mesh.health, nodes=len(of.nodes))
     log.write([mesh, *lines], of.at)

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         print_json(report)
         return 0
     sys.stdout.write(console.statistics(report) + "\n")
-    log_report(log, report, [_event(node) for node in report.nodes])
+    log_report(arguments, log, report, [_event(node) for node in report.nodes])
     return 0
 
 

@@ -1,7 +1,8 @@
 """Caches the resolved mesh between ticks, for every command: Ansible reads the sources only if one changed.
 
-A hit costs one small read and a stat for each file of the inventory. The cache holds no secret: headers only
-name the files of their secrets (inventory/value_types.py).
+A hit costs one small read and a stat for each file of the inventory. The cache holds what the inventory
+holds, but for the secrets in files of their own (inventory/value_types.py): so it is for those who may read
+the inventory. Who may only look at the state gets less: storage/mesh_file.py.
 """
 
 import os
@@ -23,6 +24,9 @@ from gpu_mesh.system.paths import Paths
 
 REREAD = 300.0  # seconds: for dynamic sources, and for mistakes that may go away by themselves
 _DAY = 86400.0
+FOLDER = "cache"
+"""In the state folder."""
+
 _UNUSED = 7 * _DAY  # seconds after which a cache that no command used is removed
 _LARGE = 1_000_000  # bytes; a longer file is not searched for dynamic values
 _DYNAMIC = re.compile(rb"^plugin\s*:|\b(lookup|query|q)\s*\(", re.MULTILINE)
@@ -80,7 +84,7 @@ def load(paths: Paths, monitor: str | None, now: float) -> Loaded:
     # Other sources have another file: a command with another inventory must not replace the service's last
     # good mesh. Version, machine and ansible.cfg are not part of the name: that mesh outlives their changes.
     identity = os.fsencode("\0".join((origin.monitor, *origin.sources)))
-    file = paths.state / f"mesh-{zlib.crc32(identity):08x}.json"
+    file = paths.state / FOLDER / f"mesh-{zlib.crc32(identity):08x}.json"
     cache = _stored(file, now)
     fresh = cache is None or not _is_valid(cache, origin, now)
     if cache is None or fresh:
@@ -198,14 +202,18 @@ def _stored(file: Path, now: float) -> _Cache | None:
 
 
 def _remove_unused(used: Path, now: float) -> None:
-    for file in used.parent.glob("mesh-*.json"):
-        with suppress(OSError):  # another command may have removed it, or this user may not
-            if file != used and now - file.stat().st_mtime > _UNUSED:
-                file.unlink()
+    with suppress(OSError):  # this user may not even look for them
+        files = [file for file in used.parent.glob("mesh-*.json") if file != used]
+        for file in files:
+            with suppress(OSError):  # another command may have removed it, or this user may not
+                if now - file.stat().st_mtime > _UNUSED:
+                    file.unlink()
 
 
 def _store(file: Path, cache: _Cache) -> None:
     """Replace the cache in one step. A user who may not write it, such as one who runs status, skips this."""
     with suppress(OSError):
+        if file.parent.parent.is_dir():  # a command that only asks makes no state folder
+            file.parent.mkdir(mode=0o700, exist_ok=True)
         temporary = file.with_name(f".{file.name}.{os.getpid()}")  # without a lock, two processes may write
-        atomic.write(file, msgspec.json.encode(cache), temporary=temporary, mode=0o640)
+        atomic.write(file, msgspec.json.encode(cache), temporary=temporary, mode=0o600)

@@ -22,6 +22,7 @@ from gpu_mesh.monitor import tick
 from gpu_mesh.planning import plan
 from gpu_mesh.probe import pool
 from gpu_mesh.recovery import lifecycle
+from gpu_mesh.storage import mesh_file
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import RUN_PID, Paths
@@ -115,6 +116,10 @@ def _check(
         paths.deliver_wanted.touch()
     unprobed = ticked.unprobed
     lines = [line for change in ticked.changes for line in _events(change)]
+    try:
+        mesh_file.keep(paths.state, mesh)
+    except OSError as error:  # readers see an older mesh: no reason to fail
+        lines.append(event("mesh_not_kept", Severity.ERROR, reason=error.strerror))
     lines += [event("probe_error", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]
     if ticked.dropped:
         lines.append(event("alerts_dropped", Severity.WARNING, number=ticked.dropped, reason=_MANY_WAIT))

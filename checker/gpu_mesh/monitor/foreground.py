@@ -117,7 +117,7 @@ def alone(paths: Paths) -> Iterator[int]:
     Two at once would count every failure twice. -1: there is another one, but its number is unknown.
     """
     paths.state.mkdir(parents=True, exist_ok=True, mode=0o750)
-    with (paths.state / "run.lock").open("a+") as lock:
+    with locks.open_file(paths.state / "run.lock") as lock:
         if not locks.take(lock):
             lock.seek(0)
             number = lock.read().strip()

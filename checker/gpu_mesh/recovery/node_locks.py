@@ -28,8 +28,8 @@ class AtWork:
         Raises:
             OSError: the folder cannot be written.
         """
-        self._folder.mkdir(exist_ok=True, mode=0o750)
-        self._held[node] = lock = (self._folder / node).open("a")
+        self._folder.mkdir(exist_ok=True, mode=0o700)
+        self._held[node] = lock = locks.open_file(self._folder / node)
         locks.take(lock)
 
     def end(self, node: str) -> None:

@@ -124,7 +124,7 @@ class StateFile:
         """
         self.make_folder()
         with self._writing():
-            lock = self._lock.open("a")
+            lock = locks.open_file(self._lock)
         with lock:
             with self._writing():
                 if not locks.take_within(lock, LOCK_LIMIT):

@@ -1,7 +1,8 @@
 """Takes file locks (flock(2)), for the state, for recoveries and for commands that run only once.
 
 The kernel releases a lock when its process ends, however that happens. A lock file is never renamed or
-removed: otherwise two processes could lock two different files under one name.
+removed: otherwise two processes could lock two different files under one name. Only its owner may open it:
+whoever may read it could take the lock, and so stop the monitor.
 """
 
 import fcntl
@@ -13,6 +14,16 @@ from pathlib import Path
 from typing import IO, Any
 
 _PAUSE = 0.01  # seconds between two tries
+
+
+def open_file(path: Path) -> IO[str]:
+    """Open a lock file, for appending and reading; make it where there is none yet.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o600), "a+", encoding="utf-8")
 
 
 def take(file: IO[Any]) -> bool:
@@ -41,8 +52,7 @@ def only_one(path: Path) -> Iterator[bool]:
     Raises:
         OSError: the file cannot be opened.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    with os.fdopen(handle, "r+") as file:
+    with open_file(path) as file:
         yield take(file)
 
 
@@ -52,7 +62,7 @@ def is_held(path: Path) -> bool:
     Raises:
         OSError: the file cannot be opened.
     """
-    with path.open("a") as file:
+    with open_file(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -45,7 +45,7 @@ def source_of(paths: Paths) -> Path:
 
 
 def cache_of(paths: Paths) -> Path:
-    (file,) = paths.state.glob("mesh-*.json")
+    (file,) = (paths.state / cache.FOLDER).glob("mesh-*.json")
     return file
 
 
@@ -210,7 +210,7 @@ def test_another_spelling_of_the_same_path_is_the_same_question(spelling: str, p
     source_of(paths).write_text(BROKEN, encoding="utf-8")
     spelt = asked_with(paths, spelling.format(paths.config))
     assert cache.load(spelt, None, NOW).mesh == good
-    assert len(list(paths.state.iterdir())) == 1
+    assert len(list((paths.state / cache.FOLDER).iterdir())) == 1
 
 
 def test_a_link_that_a_deployment_swaps_stays_the_same_question(paths: Paths) -> None:
@@ -225,8 +225,10 @@ def test_a_link_that_a_deployment_swaps_stays_the_same_question(paths: Paths) ->
 
 
 def test_caches_that_nobody_asked_for_in_a_week_are_removed(paths: Paths) -> None:
-    service, by_hand = paths.state / "mesh-aaaaaaaa.json", paths.state / "mesh-bbbbbbbb.json"
-    kept = paths.state / "state.json"
+    folder = paths.state / cache.FOLDER
+    folder.mkdir()
+    service, by_hand = folder / "mesh-aaaaaaaa.json", folder / "mesh-bbbbbbbb.json"
+    kept = folder / "state.json"
     for file, days in ((service, 6), (by_hand, 8), (kept, 400)):
         file.write_bytes(b"{}")
         os.utime(file, (NOW - days * 86400, NOW - days * 86400))
@@ -286,10 +288,11 @@ def test_a_spoilt_cache_is_read_over(content: bytes, paths: Paths) -> None:
     assert not cache.load(paths, None, NOW).fresh
 
 
-def test_the_cache_is_the_owners_and_the_groups(paths: Paths) -> None:
+def test_the_cache_is_for_its_owner_alone(paths: Paths) -> None:
     cache.load(paths, None, NOW)
-    assert stat.S_IMODE(cache_of(paths).stat().st_mode) == 0o640
-    assert list(paths.state.iterdir()) == [cache_of(paths)]
+    assert stat.S_IMODE(cache_of(paths).stat().st_mode) == 0o600
+    assert stat.S_IMODE(cache_of(paths).parent.stat().st_mode) == 0o700
+    assert list(cache_of(paths).parent.iterdir()) == [cache_of(paths)]
 
 
 def test_where_the_cache_cannot_be_written_the_mesh_is_read_all_the_same(paths: Paths) -> None:

@@ -1,0 +1,67 @@
+"""Keeps mesh.json: the mesh of the last check without secrets, for those who may only look.
+
+The inventory and its cache (inventory/cache.py) are not for them: a header, a recovery command or the
+heartbeat's URL may hold a secret, whatever the documentation says.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.system import atomic
+
+_HIDDEN = "…"
+"""In place of a command: reports depend on whether there is one, not on what it is."""
+
+
+def keep(folder: Path, mesh: Mesh) -> None:
+    """Write mesh.json into the state folder, unless it says the same already.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path, data = folder / "mesh.json", msgspec.json.encode(without_secrets(mesh))
+    try:
+        if path.read_bytes() == data:
+            return
+    except FileNotFoundError:
+        pass
+    # Without a lock, two checks may write.
+    atomic.write(path, data, temporary=folder / f".mesh.json.{os.getpid()}")
+
+
+def read(folder: Path) -> Mesh | None:
+    """Return the mesh of the last check; None: no check has written one that this version understands.
+
+    Raises:
+        OSError: it may not be read.
+    """
+    try:
+        return msgspec.json.decode((folder / "mesh.json").read_bytes(), type=Mesh)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
+def without_secrets(mesh: Mesh) -> Mesh:
+    """Return the mesh with nothing in it that may be a secret, or that says where one is."""
+    return Mesh(
+        nodes=tuple(map(_node, mesh.nodes)),
+        settings=replace(mesh.settings, heartbeat_url="", apprise_config=""),
+        monitor=mesh.monitor,
+    )
+
+
+def _node(node: Node) -> Node:
+    tunnel = node.tunnel and replace(
+        node.tunnel, identity_file="", recovery_command=_masked(node.tunnel.recovery_command)
+    )
+    return replace(
+        node, headers={}, ca_file="", tunnel=tunnel, recovery_command=_masked(node.recovery_command)
+    )
+
+
+def _masked(command: str) -> str:
+    return _HIDDEN if command else ""
