@@ -214,8 +214,16 @@ def test_an_upgrade_that_fails_leaves_the_old_version_running(
     lived.assert_undisturbed()
 
 
+OLD = "0a1b2c3d"
+
+
 def test_an_upgrade_keeps_what_is_known_while_the_checks_go_on(lived: Lived, measured: list[str]) -> None:
     mesh = lived.mesh
+    # As a version left it that knew no readers.
+    mesh.monitor.ssh(
+        f"cd /var/lib/gpu-mesh && echo hunter2 >mesh-{OLD}.json && chown gpu-mesh: mesh-{OLD}.json"
+        " && chmod 644 *.lock && for f in . /var/log/gpu-mesh; do chown -R :gpu-mesh $f; chmod 0700 $f; done"
+    )
     play = mesh.play(lived.checkout, mesh.wheels)
     mesh.await_tick()
     assert mesh.version() == (NEWER, NEWER)
@@ -228,6 +236,11 @@ def test_an_upgrade_keeps_what_is_known_while_the_checks_go_on(lived: Lived, mea
     kept = mesh.monitor.out("ls /opt/gpu-mesh").split()
     assert kept == ["package.tar", "packed", "venv", "venv.a", "venv.b"]
     assert mesh.mail.subjects == lived.told
+    shown = "stat -c '%a %G' /var/lib/gpu-mesh /var/lib/gpu-mesh/state.json /var/log/gpu-mesh/gpu-mesh.log"
+    readers = "gpu-mesh-readers"
+    assert mesh.monitor.out(shown).splitlines() == [f"2750 {readers}", f"640 {readers}", f"640 {readers}"]
+    assert mesh.monitor.out("stat -c '%a' /var/lib/gpu-mesh/state.lock") == "600"
+    assert mesh.monitor.out(f"ls /var/lib/gpu-mesh/*{OLD}* 2>/dev/null || true") == ""
 
 
 def test_a_way_back_to_the_version_before_takes_over_what_the_newer_one_knows(

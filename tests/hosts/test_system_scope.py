@@ -126,6 +126,82 @@ def test_a_second_run_changes_nothing(watched: Mesh, measured: list[str]) -> Non
     assert set(play.recap("changed").values()) == {0}, play.printed
 
 
+@pytest.fixture(scope="module")
+def people(watched: Mesh) -> Mesh:
+    """Anna, who may look, and otto, whom nobody has asked."""
+    watched.monitor.ssh("useradd anna && useradd otto && usermod -aG gpu-mesh-readers anna")
+    return watched
+
+
+def _as(mesh: Mesh, person: str, command: str) -> tuple[int, str]:
+    done = mesh.monitor.ssh(f"runuser -u {person} -- {command}", check=False)
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+def test_a_member_of_the_readers_group_sees_what_root_sees(people: Mesh) -> None:
+    code, said = _as(people, "anna", "gpu-mesh status")
+    assert (code, said.startswith("The monitor runs: ")) == (0, True), said
+    assert "cannot" not in said
+    for command in (
+        "gpu-mesh best",
+        "gpu-mesh stats",
+        "gpu-mesh dashboard",
+        "gpu-mesh alerts list",
+        "gpu-mesh silence list",
+        "tail -n 1 /var/log/gpu-mesh/gpu-mesh.log",
+    ):
+        code, said = _as(people, "anna", command)
+        assert (code, "ermission" in said, "cannot" in said) == (0, False, False), said
+    people.monitor.ssh("umask 077; gpu-mesh silence add plain --for 5m --reason 'new fan'")
+    assert "new fan" in _as(people, "anna", "gpu-mesh silence list")[1]
+    people.monitor.ssh("gpu-mesh silence end 1")
+
+
+def test_a_reader_may_not_act_and_others_not_even_look_and_both_are_told_what_to_type(people: Mesh) -> None:
+    silence = "gpu-mesh silence add plain --for 2h --reason 'new fan'"
+    told = f"gpu-mesh: only root and gpu-mesh may do this: sudo {silence}"
+    assert _as(people, "anna", silence) == (2, told)
+    join = "sudo usermod -aG gpu-mesh-readers otto, then log in again"
+    may_look = f"only root and the group gpu-mesh-readers ({join}) may look at this monitor"
+    assert _as(people, "otto", "gpu-mesh status") == (3, f"gpu-mesh: {may_look}: sudo gpu-mesh status")
+
+
+@pytest.mark.parametrize("person", ["anna", "otto"])
+def test_neither_readers_nor_others_come_near_a_secret_or_a_lock(people: Mesh, person: str) -> None:
+    everything = "find /etc/gpu-mesh /var/lib/gpu-mesh /var/log/gpu-mesh"
+    readable = set(_as(people, person, f"{everything} -type f -readable 2>/dev/null")[1].splitlines())
+    folder = "/var/lib/gpu-mesh"
+    shown = {f"{folder}/{name}.json" for name in ("state", "state.previous", "mesh")}
+    if person == "anna":
+        assert shown | {"/var/log/gpu-mesh/gpu-mesh.log"} <= readable
+    else:
+        assert not {path for path in readable if path.startswith("/var")}
+    public = {"environment", "logrotate.conf"}
+    assert {path.removeprefix("/etc/gpu-mesh/") for path in readable if path.startswith("/etc")} <= public
+    assert {path for path in readable if "cache" in path or "lock" in path} == set()
+    assert _as(people, person, f"{everything} -writable -not -type l 2>/dev/null")[1] == ""
+
+
+def test_what_is_new_in_state_and_log_is_the_readers_too(people: Mesh) -> None:
+    rotate = (
+        "/usr/sbin/logrotate --force --state /var/lib/gpu-mesh/logrotate.status /etc/gpu-mesh/logrotate.conf"
+    )
+    run = "/run/systemd/system/gpu-mesh-logrotate.service.d"
+    people.monitor.ssh(
+        f"mkdir -p {run} && printf '[Service]\nExecStart=\nExecStart={rotate}\n' >{run}/try.conf"
+        " && systemctl daemon-reload && systemctl start gpu-mesh-logrotate;"
+        f" rm -r {run}; systemctl daemon-reload"
+    )
+    shown = (
+        "stat -c '%a %U %G %n' /var/log/gpu-mesh/* /var/lib/gpu-mesh/state.json /var/lib/gpu-mesh/mesh.json"
+    )
+    lines = people.monitor.out(shown).splitlines()
+    assert len(lines) == 4, lines
+    assert {line.rpartition(" ")[0] for line in lines} == {"640 gpu-mesh gpu-mesh-readers"}, lines
+    tail = "tail -n 1 /var/log/gpu-mesh/gpu-mesh.log"
+    machines.await_that(lambda: "event=" in _as(people, "anna", tail)[1], 20, "a line in the new log")
+
+
 @pytest.mark.parametrize("unit", ["gpu-mesh-stats", "gpu-mesh-check"])
 def test_a_unit_that_fails_is_told_of_with_its_last_words_and_again_when_it_works(
     watched: Mesh, unit: str
@@ -495,7 +571,7 @@ def test_uninstall_leaves_nothing_behind(watched: Mesh) -> None:
     watched.operator.play("playbooks/uninstall.yml", "-e", "delete_state_and_log=yes")
     for machine in (watched.monitor, watched.plain, watched.rented):
         left = machine.out(
-            "find / -xdev -name '*gpu-mesh*'; getent passwd gpu-mesh; getent group gpu-mesh;"
+            "find / -xdev -name '*gpu-mesh*'; getent passwd gpu-mesh; getent group gpu-mesh gpu-mesh-readers;"
             " systemctl list-units --all --no-legend 'gpu-mesh*'"
         )
         assert left == "", machine.name

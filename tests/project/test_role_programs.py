@@ -1,7 +1,10 @@
 """The programs that roles/mesh_monitor runs: what is packed, and how the new takes the place of the old."""
 
+import grp
 import json
+import os
 import re
+import stat
 import subprocess
 import sys
 import tarfile
@@ -172,3 +175,46 @@ def test_a_new_inventory_takes_the_place_of_the_old_one_of_which_one_copy_stays(
         assert (inventory / "whose").read_text() == turn
         assert (tmp_path / "inventory.old/whose").read_text() == before
     assert {path.name for path in tmp_path.iterdir()} == {"inventory", "inventory.old"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_is_there_already_is_given_to_the_readers_and_nothing_that_is_not_theirs(tmp_path: Path) -> None:
+    state, log, readers = tmp_path / "state", tmp_path / "log", grp.getgrnam("users").gr_gid
+    foreign = tmp_path / "shadow.json"
+    foreign.touch(mode=0o600)
+    for folder in (state, log):
+        folder.mkdir()
+    for path, mode in (
+        (state / "state.json", 0o600),
+        (state / "state.lock", 0o644),
+        (state / "mesh-0a1b2c3d.json", 0o640),
+        (state / "logrotate.status", 0o600),
+        (log / "gpu-mesh.log", 0o644),
+        (log / "gpu-mesh.log-1.gz", 0o640),
+    ):
+        path.touch(mode=0o600)
+        path.chmod(mode)
+        os.chown(path, 12345, 12345)
+    (state / "cache").mkdir(mode=0o755)
+    for folder in (state / "cache", state, log):
+        os.chown(folder, 12345, 12345)
+    (state / "linked.json").symlink_to(foreign)
+    (state / "planted.json").hardlink_to(foreign)
+
+    def seen(path: Path) -> tuple[int, int]:
+        return path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)
+
+    done = run("let_readers_look.py", "users", state, log, home=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{state}/mesh-0a1b2c3d.json removed\n" in done.stdout
+    assert {path.name: seen(path) for path in (*state.iterdir(), *log.iterdir()) if path.stat().st_uid} == {
+        "state.json": (readers, 0o640),
+        "state.lock": (12345, 0o600),
+        "logrotate.status": (12345, 0o600),
+        "cache": (12345, 0o700),
+        "gpu-mesh.log": (readers, 0o640),
+        "gpu-mesh.log-1.gz": (readers, 0o640),
+    }
+    assert seen(foreign) == (0, 0o600)
+    again = run("let_readers_look.py", "users", state, log, home=tmp_path)
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")

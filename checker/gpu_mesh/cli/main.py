@@ -145,13 +145,15 @@ def become_owner(folder: Path) -> None:
         return
     import pwd  # only root on a machine with a dedicated user needs it
 
+    group = owner.st_gid
     try:
         account = pwd.getpwuid(owner.st_uid)
     except KeyError:  # a folder mounted into a container: its owner is only a number
         os.setgroups([])
         os.environ["HOME"] = str(folder)
     else:
-        os.initgroups(account.pw_name, owner.st_gid)
+        group = account.pw_gid  # the folder's is that of the readers
+        os.initgroups(account.pw_name, group)
         os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
-    os.setgid(owner.st_gid)
+    os.setgid(group)
     os.setuid(owner.st_uid)

@@ -265,6 +265,7 @@ ROLE_VARIABLES = MappingProxyType(
         "mesh_node_host_key": "The node's ssh host key; without it, read over your own connection",
         "mesh_tunnel_host_key": "The tunnel host's ssh host key; without it, read over your own connection",
         "mesh_monitor_user": "The user that the monitor runs as",
+        "mesh_monitor_readers": "The group whose members may look at the monitor without sudo",
         "mesh_monitor_index": "A package index of your own",
         "mesh_monitor_wheels": "A folder of wheels where Ansible runs, for a monitor without an index",
         "mesh_monitor_version": "The version to install",

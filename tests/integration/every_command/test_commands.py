@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -322,6 +323,11 @@ def test_root_becomes_the_owner_of_the_state_even_one_without_a_name(site):
     program = [sys.executable, PROGRAMS / "become_owner.py", site.state_dir]
     done = subprocess.run(program, capture_output=True, text=True)
     assert done.stdout == f"12345 12345 [] {site.state_dir}\n"
+    # With a name, the group is the owner's own: that of the folder may be the readers'.
+    daemon = pwd.getpwnam("daemon")
+    os.chown(site.state_dir, daemon.pw_uid, 12345)
+    done = subprocess.run(program, capture_output=True, text=True)
+    assert done.stdout == f"{daemon.pw_uid} {daemon.pw_gid} [{daemon.pw_gid}] {daemon.pw_dir}\n"
 
 
 # Recovery and alerts by hand.
