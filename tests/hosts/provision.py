@@ -29,6 +29,11 @@ from gpu_mesh.domain.state import SCHEMA
 
 BIN = Path(sys.executable).parent
 MIGRATE = "(self, state: State) -> None:\n        state.schema = SCHEMA\n"
+FAULT = re.compile(
+    r"fatal|FAILED|UNREACHABLE|ignoring|rescued=[1-9]|\[(WARNING|ERROR|DEPRECATION)"
+    "|Refuse|there is no|is missing"
+)
+"""What a line reads like a fault by; those of Ansible are red."""
 STANDIN = ("__init__.py", *(f"standin/{name}.py" for name in ("__init__", "__main__", "server", "faults")))
 
 
@@ -126,6 +131,11 @@ class Play:
     def said(self) -> str:
         """What it printed, as one line."""
         return " ".join(self.printed.split())
+
+    @property
+    def faults(self) -> list[str]:
+        """Return the lines that read like a fault, of a run in which there was none."""
+        return [line for line in self.printed.splitlines() if FAULT.search(line)]
 
     def recap(self, word: str) -> dict[str, int]:
         """Return each host's count of ``changed``, ``failed`` and so on."""

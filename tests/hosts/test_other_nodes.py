@@ -233,6 +233,7 @@ def watched(mesh: Mesh, measured: list[str]) -> Mesh:
     measured.append(f"two monitors and four other nodes, site.yml from nothing: {play.seconds:.0f} s")
     for secret in (HEARTBEAT, ALERTS, INDEX, "open sesame"):
         assert secret not in play.printed
+    assert play.faults == []
     for node in NODES:
         mesh.await_healthy(node)
     return mesh

@@ -99,6 +99,8 @@ def watched(mesh: Mesh, measured: list[str]) -> Mesh:
     """The mesh after the first site.yml."""
     play = mesh.operator.play("site.yml", "--diff")
     measured.append(f"user scope, site.yml from nothing: {play.seconds:.0f} s")
+    assert play.faults == []
+    assert "beyond repair for a monitor that runs as a user, as said above: wide" in play.said
     assert (
         f"wide is watched, but {USER}, as whom the monitor runs, may not restart the system-wide wide.service"
         in play.said

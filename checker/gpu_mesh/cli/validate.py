@@ -79,7 +79,10 @@ def validate_apprise(file: Path, where: Shell, nodes: tuple[Node, ...]) -> int:
         nodes: of the mesh, whose tags the URLs may have.
     """
     from gpu_mesh.cli.alerts import tag_notes
-    from gpu_mesh.delivery import apprise_config  # most validations are of the inventory, and need no Apprise
+    from gpu_mesh.delivery import (
+        apprise_config,
+        tags,
+    )  # most validations are of the inventory, and need no Apprise
 
     here = file.absolute()
     found = apprise_config.load(
@@ -90,8 +93,12 @@ def validate_apprise(file: Path, where: Shell, nodes: tuple[Node, ...]) -> int:
     if found.problems:
         return 2
     sys.stdout.write("".join(f"note: {note}\n" for note in (*found.notes, *tag_notes(found, nodes))))
-    urls = plural(len(found.channels), "URL")
-    sys.stdout.write(f"{here}: {urls}, no mistakes; try them: {typed('gpu-mesh alerts test', where)}\n")
+    if found.channels:
+        urls, levels = plural(len(found.channels), "URL"), tags.by_level(found.targets, nodes)
+        trying = f"try them: {typed('gpu-mesh alerts test', where)}"
+        sys.stdout.write(f"{here}: {urls}, no mistakes: {levels}; {trying}\n")
+    else:
+        sys.stdout.write(f"{here}: no URL, no mistakes\n")
     return 0
 
 

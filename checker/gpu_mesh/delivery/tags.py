@@ -31,6 +31,24 @@ def unknown(target: Target, groups: Iterable[str], nodes: Sequence[Node]) -> tup
     return tuple(said)
 
 
+def by_level(targets: Iterable[Target], nodes: Sequence[Node]) -> str:
+    """Say to how many URLs alerts of each level go: ``critical to 2, error to 1, warning to 1, info to 0``.
+
+    Args:
+        targets: the URLs.
+        nodes: of the mesh; none where they are not known: then tags of nodes choose nothing.
+    """
+    urls = tuple(targets)
+    counts = (
+        (
+            level,
+            sum(is_for_a_node(url, level, nodes) if nodes else wants(url.tags, level, ()) for url in urls),
+        )
+        for level in reversed(Level)
+    )
+    return ", ".join(f"{level} to {number}" for level, number in counts)
+
+
 def is_for_a_node(target: Target, level: Level, nodes: Iterable[Node]) -> bool:
     """Return whether an alert of this level about some node would go to the URL."""
     return any(wants(target.tags, level, tags_of(node)) for node in nodes)

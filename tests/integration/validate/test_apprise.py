@@ -21,7 +21,21 @@ def test_a_right_file_is_counted_and_nothing_is_asked_of_an_inventory(site: Site
     file.write_text(RIGHT)
     done = site.run("validate", "--apprise", str(file))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{file}: 2 URLs, no mistakes; try them: {site.typed} alerts test\n"
+    levels = "critical to 2, error to 1, warning to 1, info to 0"
+    assert done.stdout == f"{file}: 2 URLs, no mistakes: {levels}; try them: {site.typed} alerts test\n"
+
+
+def test_an_url_that_only_some_nodes_alerts_go_to_counts_and_none_is_no_mistake(
+    site: Site, file: Path
+) -> None:
+    site.describe({"iceland": {"url": "http://127.0.0.1:9", "alert_tags": ["night"]}})
+    file.write_text("urls:\n  - json://127.0.0.1:1/:\n      tag: night, error\n")
+    levels = "critical to 0, error to 1, warning to 0, info to 0"
+    assert f": 1 URL, no mistakes: {levels}; " in site.ok("validate", "--apprise", str(file))
+    file.write_text("urls: []\n")
+    said = site.ok("validate", "--apprise", str(file))
+    assert "nobody is told of anything" in said
+    assert said.endswith(f"{file}: no URL, no mistakes\n")
 
 
 def test_a_wrong_file_is_refused_with_file_and_line_and_without_its_secrets(site: Site, file: Path) -> None:
