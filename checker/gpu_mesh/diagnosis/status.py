@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from gpu_mesh.diagnosis import flapping, uptime
+from gpu_mesh.diagnosis import deep_check, flapping, uptime
 from gpu_mesh.diagnosis.diagnose import is_loading
 from gpu_mesh.domain.causes import Cause, Diagnosis
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.model_name import canonical
-from gpu_mesh.domain.observation import LoadedModel, Observation, expiries, has_moved
+from gpu_mesh.domain.observation import LoadedModel, Observation, expiries
 from gpu_mesh.domain.recovery import Outcome
 from gpu_mesh.domain.state import NodeAlerting, NodeRecovery, NodeState
 
@@ -152,7 +152,7 @@ def _status(node: Node, failures: int, impaired: int) -> Status:
 def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeState:
     """Return the state with what the node's answer says. After a failed check, the earlier answer is kept."""
     loading = is_loading(seen)
-    served = has_moved(before.expiries, seen.loaded, seen.at - before.last_check)
+    served = deep_check.has_served(before, seen.loaded, seen.at)
     return replace(
         state,
         last_ok=seen.at if diagnosis.verdict is Verdict.OK else before.last_ok,
@@ -165,6 +165,8 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
         expiries=before.expiries if loading else expiries(seen.loaded),
         vram=_usual_vram(before, seen.loaded),
         deep_at=seen.at if seen.deep or served else before.deep_at,
+        deep_checked=before.deep_checked if loading else deep_check.checked(before, seen),
+        deep_reloads=deep_check.reloads(before, seen),
         version=seen.version or before.version,
         version_at=seen.at if seen.version else before.version_at,
     )

@@ -65,11 +65,12 @@ class Observation(Struct, frozen=True):
     version: str | None = None  # None: not requested, or no answer
     deep: Reply | None = None  # the deep check, POST /api/generate without a prompt; None: not made
     deep_model: str = ""  # the model of the deep check
+    deep_loads: bool = False  # a model was being loaded while it was not answered
     deep_excused: bool = False  # it was not answered, but /api/ps showed that the node works or loads
     models_cut: bool = False  # there are more models than were read
 
 
-_MOVED = 1.0
+MOVED = 1.0
 """Seconds: an expiry that moved by less may only be due to clocks and rounding."""
 
 _SLACK = 2.0
@@ -91,7 +92,7 @@ def has_moved(
         slack: the error of ``elapsed``, in seconds.
     """
     moves = [model.expires_at - expiries[model.name] for model in loaded if model.name in expiries]
-    return any(move > _MOVED and abs(move - elapsed) > slack for move in moves)
+    return any(move > MOVED and abs(move - elapsed) > slack for move in moves)
 
 
 def expiries(loaded: Sequence[LoadedModel]) -> dict[str, float]:

@@ -46,6 +46,14 @@ class NodeRecovery(Struct, frozen=True):
     called_at: float = 0.0  # when a person was called in this incident; 0.0: not yet
 
 
+class DeepChecked(Struct, frozen=True):
+    """What the last deep check of a loaded model left. Times are by the node's clock."""
+
+    until: float  # the expiry that the last use of somebody else had left
+    left: float = 0.0  # the expiry that the deep check left; 0.0: the model was not listed since
+    ahead: float = 0.0  # seconds by which the node's clock was ahead of the monitor's
+
+
 class NodeState(Struct, frozen=True):
     """What is remembered of one node. On disk its three parts lie flat (storage/stored.py)."""
 
@@ -72,6 +80,8 @@ class NodeState(Struct, frozen=True):
     loading_since: float = 0.0
     expiries: dict[str, float] = {}  # when each loaded model is unloaded, by the node's clock
     vram: dict[str, float] = {}  # of models by canonical name: the largest share seen in VRAM, 0 to 1
+    deep_checked: dict[str, DeepChecked] = {}  # of loaded models that nobody has used since, by name
+    deep_reloads: dict[str, bool] = {}  # by canonical name: whether a deep check loads it anew
     deep_at: float = 0.0  # when a loaded model last answered a deep check or a request, or was asked
     version: str = ""
     version_at: float = 0.0

@@ -181,8 +181,7 @@ _TABLE = (
     Variable(
         "mesh_monitor_deep_interval",
         value_types.seconds_or_none(86400),
-        "Seconds between two deep checks of a node, which a loaded model must answer; 0: never. "
-        "If it is shorter than OLLAMA_KEEP_ALIVE, models stay loaded",
+        "Seconds between two deep checks of a node, which a loaded model must answer; 0: never",
     ),
     Variable("mesh_monitor_recovery_max_attempts", value_types.FEW, "Attempts of recovery in one incident"),
     Variable(

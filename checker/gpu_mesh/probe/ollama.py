@@ -158,7 +158,9 @@ def _asked(session: Session, node: Node, at: float, *, ask_version: bool, choose
         version = plain(answer.version, MAX_VERSION) if answer else None
     loaded = _loaded(ps) if ps else ()
     asked = choose(_generating(loaded, tags))
-    deep, excused = _ask_deep(session, asked, loaded) if asked and session.left > 0 else (None, False)
+    deep, excused, loads = (
+        _ask_deep(session, asked, loaded) if asked and session.left > 0 else (None, False, False)
+    )
     return Observation(
         node.key,
         at,
@@ -172,14 +174,17 @@ def _asked(session: Session, node: Node, at: float, *, ask_version: bool, choose
         deep=deep,
         deep_model=asked.name if asked else "",
         deep_excused=excused,
+        deep_loads=loads,
     )
 
 
-def _ask_deep(session: Session, model: LoadedModel, loaded: tuple[LoadedModel, ...]) -> tuple[Reply, bool]:
-    """Make a deep check of a loaded model; return its reply, and whether the lack of an answer is excused.
+def _ask_deep(
+    session: Session, model: LoadedModel, loaded: tuple[LoadedModel, ...]
+) -> tuple[Reply, bool, bool]:
+    """Make a deep check of a loaded model; return its reply, whether a missing one is excused, and why.
 
     It is excused if /api/ps then shows that the node is at work: a request has finished, other models are
-    loaded, or one is just being loaded, and /api/ps waits for it.
+    loaded, or one is just being loaded, and /api/ps waits for it; the last is true for that alone.
     """
     body = msgspec.json.encode(
         {"model": model.name, "stream": False, "options": {"num_ctx": model.context_length}}
@@ -187,12 +192,13 @@ def _ask_deep(session: Session, model: LoadedModel, loaded: tuple[LoadedModel, .
     began = monotonic()
     deep, _, _ = _ask(session, "/api/generate", _Generated, body=body, share=DEEP_SHARE)
     if deep.fault is None or session.left <= 0:
-        return deep, False
+        return deep, False, False
     again, ps, _ = _ask(session, "/api/ps", _Ps)
     now = _loaded(ps) if ps else ()
     same = expiries(now).keys() == expiries(loaded).keys()
     served = has_moved(expiries(loaded), now, monotonic() - began, STEP_SLACK)
-    return deep, again.fault is not None or not same or served
+    loads = again.fault is Fault.READ_TIMEOUT
+    return deep, again.fault is not None or not same or served, loads
 
 
 def _ask(

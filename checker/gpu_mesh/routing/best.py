@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from gpu_mesh.diagnosis.uptime import score
-from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.model_name import canonical
@@ -49,9 +48,8 @@ def _candidates(
 
 
 def _serves(known: NodeState) -> bool:
-    """Return whether a node that is not healthy would answer a request: not one whose runner hangs."""
-    answered = known.verdict in (Verdict.OK, Verdict.IMPAIRED)
-    return known.status is Status.DEGRADED and answered and known.cause is not Cause.RUNNER_HUNG
+    """Return whether a node that is not healthy answers nevertheless."""
+    return known.status is Status.DEGRADED and known.verdict in (Verdict.OK, Verdict.IMPAIRED)
 
 
 def _has(node: NodeState, model: str) -> bool:

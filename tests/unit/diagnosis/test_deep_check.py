@@ -1,6 +1,7 @@
 """When a loaded model is asked for a sign of life, and what its silence means."""
 
 import pytest
+from msgspec.structs import replace
 
 from factories import GPU1, NOW, answers
 from gpu_mesh.diagnosis import deep_check, evaluate
@@ -8,7 +9,7 @@ from gpu_mesh.diagnosis.diagnose import diagnose
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
-from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.domain.state import DeepChecked, NodeState, State
 
 EVERY = 600.0
 MODEL = LoadedModel("a", size=100, size_vram=100, expires_at=NOW + 300, context_length=4096)
@@ -37,6 +38,33 @@ DUE = {
     ),
     "one whose context length is not known could be loaded anew, and is not": (
         NodeState(), (LoadedModel("a", 100, 100, NOW + 300),), False,
+    ),
+    "one that nobody uses, and that would be unloaded by now, is left to be unloaded": (
+        NodeState(deep_at=NOW - EVERY, deep_checked={"a": DeepChecked(NOW - 1, NOW + 300)}), (MODEL,), False,
+    ),
+    "one that nobody uses, and that would still be loaded, is": (
+        NodeState(deep_at=NOW - EVERY, deep_checked={"a": DeepChecked(NOW + 1, NOW + 300)}), (MODEL,), True,
+    ),
+    "one whose node's clock is ahead is left alone by that clock": (
+        NodeState(deep_at=NOW - EVERY, deep_checked={"a": DeepChecked(NOW + 90, NOW + 300, 100)}),
+        (MODEL,), False,
+    ),
+    "one that was used since it was asked is": (
+        NodeState(deep_at=NOW - EVERY, deep_checked={"a": DeepChecked(NOW - 1, NOW + 200)}), (MODEL,), True,
+    ),
+    "one that is there past its time is in use": (
+        NodeState(deep_at=NOW - EVERY, deep_checked={"a": DeepChecked(NOW - 90, NOW - 30)}),
+        (replace(MODEL, expires_at=NOW - 30),), True,
+    ),
+    "one that is kept is asked all the same while another did not answer": (
+        NodeState(cause=Cause.RUNNER_HUNG, deep_checked={"a": DeepChecked(NOW - 1, NOW + 300)}),
+        (MODEL,), True,
+    ),
+    "one that its first deep check loaded anew is not": (
+        NodeState(deep_reloads={"a:latest": True}), (MODEL,), False,
+    ),
+    "one that its first deep check did not load anew is": (
+        NodeState(deep_reloads={"a:latest": False}), (MODEL,), True,
     ),
     "without a loaded model there is none": (NodeState(), (), False),
 }  # fmt: skip
@@ -96,3 +124,69 @@ def test_a_model_that_stays_silent_makes_its_node_unhealthy_until_it_answers() -
         assert asked is MODEL or number == 0
         statuses.append(evaluate.apply_observation(state, GPU1, seen(reply, at=at)).after.status)
     assert statuses == [Status.HEALTHY, *[Status.DEGRADED] * 2, Status.UNHEALTHY, Status.HEALTHY]
+
+
+def hours_of(keep_alive: float, used: range, *, hours: int = 3) -> tuple[list[int], int]:
+    """Return the minutes in which a node is asked, and the one in which its only model is unloaded.
+
+    Checks come every 30 s. A person uses the model in each of these minutes. Like Ollama, the node unloads it
+    when no request, a deep check included, has come for so long.
+    """
+    state, ends, asked, unloaded = State(), NOW + keep_alive, [], 0
+    for number in range(hours * 120):
+        at = NOW + 30.0 * number
+        if number % 2 and number // 2 in used:
+            ends = at - 5 + keep_alive
+        loaded = (LoadedModel("a", 100, 100, ends, 4096),) if at < ends else ()
+        unloaded = unloaded or (0 if loaded else number // 2)
+        known = state.node("gpu1")
+        model = deep_check.choose(known, loaded, at, EVERY)
+        if model:
+            asked.append(number // 2)
+            ends = at + 0.1 + keep_alive
+        deep = Reply(status=200, ms=20) if model else None
+        seen = answers("gpu1", at, *loaded, node_clock=at, deep=deep, deep_model="a" if model else "")
+        evaluate.apply_observation(state, GPU1, seen)
+    return asked, unloaded
+
+
+def test_a_model_that_nobody_uses_is_unloaded_at_most_twice_as_late_as_without_deep_checks() -> None:
+    assert hours_of(1800.0, range(0)) == ([0, 10, 20], 50)
+    assert hours_of(300.0, range(0)) == ([0], 5)
+
+
+def test_a_model_that_was_used_is_asked_as_long_as_it_would_be_loaded_anyway() -> None:
+    asked, unloaded = hours_of(1800.0, range(20, 22))
+    assert asked == [0, 10, 20, 31, 41]
+    assert unloaded == 72
+
+
+def test_a_model_in_use_needs_no_deep_check() -> None:
+    asked, _ = hours_of(1800.0, range(60), hours=1)
+    assert asked == [0]
+
+
+FIRST = {
+    "an answer at once": (Reply(status=200, ms=30), False, {"a:latest": False}),
+    "an answer after seconds": (Reply(status=200, ms=2500), False, {"a:latest": True}),
+    "none, while a model is loaded": (Reply(Fault.READ_TIMEOUT), True, {"a:latest": True}),
+    "none, while the node is at work": (Reply(Fault.READ_TIMEOUT), False, {}),
+    "no deep check": (None, False, {}),
+}
+
+
+@pytest.mark.parametrize("case", FIRST)
+def test_the_first_deep_check_of_a_model_shows_whether_it_was_loaded_anew(case: str) -> None:
+    deep, loads, known = FIRST[case]
+    state = State()
+    what = replace(seen(deep, excused=bool(deep and deep.fault)), deep_loads=loads)
+    evaluate.apply_observation(state, GPU1, what if deep else replace(what, deep_model=""))
+    assert state.nodes["gpu1"].deep_reloads == known
+
+
+def test_only_the_first_deep_check_decides_and_another_version_begins_anew() -> None:
+    state = State(nodes={"gpu1": NodeState(deep_reloads={"a:latest": False}, version="0.12.11")})
+    evaluate.apply_observation(state, GPU1, seen(Reply(status=200, ms=9000)))
+    assert state.nodes["gpu1"].deep_reloads == {"a:latest": False}
+    evaluate.apply_observation(state, GPU1, replace(seen(Reply(status=200, ms=9000)), version="0.32.15"))
+    assert state.nodes["gpu1"].deep_reloads == {"a:latest": True}

@@ -51,7 +51,6 @@ BEST = {
     "one that fails is never chosen": (
         {"a": well(99, status=Status.DEGRADED, verdict=Verdict.FAILED)}, "", None,
     ),
-    "one whose runner hangs is never chosen": ({"a": impaired(99, Cause.RUNNER_HUNG)}, "", None),
     "a disabled node is never chosen": ({"off": well(99)}, "", None),
     "nobody is chosen when nobody is healthy": ({"a": well(99, status=Status.OFFLINE)}, "", None),
     "only a node that has the model is chosen": (
