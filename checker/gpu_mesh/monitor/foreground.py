@@ -16,8 +16,8 @@ from types import FrameType
 
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Settings
-from gpu_mesh.monitor import unit_failures
-from gpu_mesh.storage.state_file import StateError
+from gpu_mesh.monitor import tick, unit_failures
+from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system import locks, systemd
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import RUN_PID, Paths
@@ -179,8 +179,20 @@ def run(
         _end(jobs)
         for number, action in previous.items():
             signal.signal(number, action)
+    if signal.SIGINT in stopping:
+        _note_end(paths, log)
     log.write([event("monitor_stopped", Severity.NOTICE)], time.time())
     return 0
+
+
+def _note_end(paths: Paths, log: Log) -> None:
+    """Note that a person ended the watching with Ctrl-C; a container that is stopped gets SIGTERM instead."""
+    now = time.time()
+    try:
+        with StateFile(paths.state, log).update(now) as state:
+            tick.end_watching(state)
+    except (StateError, OSError) as error:
+        log.write([event("state_not_saved", Severity.ERROR, reason=str(error))], now)
 
 
 def _jobs(paths: Paths, settings: Settings) -> tuple[_Job, ...]:

@@ -87,7 +87,16 @@ def apply(state: State, mesh: Mesh, check: MeshObservation, began: float, now: f
 
 
 _NEVER = 1e9
-"""Seconds: no timer and no gpu-mesh run has ever made a check."""
+"""Seconds: no timer and no gpu-mesh run has ever made a check, or a person has ended it."""
+
+
+def end_watching(state: State) -> None:
+    """Note that a person has ended the watching: that no checks follow is no fault of the monitor's.
+
+    Args:
+        state: changed in place; the caller holds the lock and saves it.
+    """
+    state.tick = replace(state.tick, by_hand=_NEVER)
 
 
 def _by_hand(last: Tick, began: float) -> float:

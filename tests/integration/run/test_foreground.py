@@ -4,14 +4,18 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gpu_mesh.monitor import foreground
 from gpu_mesh.standin.server import Standin
+from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.system.log import Log
 from sites import Site, end_all_with, eventually, processes_with
 
 
@@ -93,3 +97,22 @@ def test_of_what_a_command_says_the_last_whole_lines_are_kept(program: str, kept
     job.start([sys.executable, "-c", f"import sys; {program}"], dict(os.environ))
     assert eventually(lambda: job.ended() is not None)
     assert job.last_lines == kept
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "tells"),
+    [(signal.SIGINT, False), (signal.SIGTERM, True)],
+    ids=["a person with Ctrl-C", "a container that is stopped"],
+)
+def test_only_a_watch_that_nobody_ended_at_the_terminal_counts_as_a_gap(
+    site: Site, standin: Callable[..., Standin], ended_by: signal.Signals, tells: bool
+) -> None:
+    site.describe({"desk": {"url": standin().url}}, check_interval=1)
+    with monitor(site) as running:
+        assert eventually(lambda: site.paths.state_file.exists() and site.state().tick.at)
+        running.send_signal(ended_by)
+        assert running.wait(20) == 0
+    with StateFile(site.state_dir, Log(site.paths.log_file)).update(time.time()) as state:
+        state.tick = replace(state.tick, at=state.tick.at - 3600)
+    site.check()
+    assert [text.partition(" for")[0] for text in told(site)] == ["The mesh was unwatched"] * tells
