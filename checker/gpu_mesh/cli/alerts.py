@@ -234,7 +234,9 @@ def _try(channel: "Channel", alerts: tuple[Alert, ...], templates: "Templates") 
     sent: list[Level] = []
     wanted = (alert for alert in alerts if outbox.wants(channel.target.tags, alert.level, alert.tags))
     for alert in wanted:
-        reason = sender.send(channel, alert, sender.worded(channel, OneAlert(alert), templates).message)
+        reason = sender.send(
+            channel, alert, sender.worded(channel, OneAlert(alert), templates).message
+        ).reason
         if reason:
             return sent, f"{alert.level.value}: {reason}"
         sent.append(alert.level)

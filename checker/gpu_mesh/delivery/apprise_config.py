@@ -226,6 +226,7 @@ def _channel(
     taken: list[str],
     known_groups: Mapping[str, frozenset[str]],
 ) -> Channel:
+    service.redirects = False  # whatever the URL says: see http_guard.py
     service.optional = False  # a failure of an optional URL would count as delivered
     identity = json.dumps(_without_tags(entry.raw), sort_keys=True, default=str)
     target_id, occurrence = _hash(identity), 1

@@ -168,6 +168,7 @@ def record_outcome(
     now: float,
     *,
     whole: bool,
+    wait: float = 0.0,
 ) -> Delivery | None:
     """Record the outcome of an attempt that was begun.
 
@@ -179,6 +180,7 @@ def record_outcome(
         targets: all targets of the configuration.
         now: Unix seconds.
         whole: whether ``targets`` is complete; while a part of the configuration is broken, no alert is done.
+        wait: seconds that the service asks to wait, if that is more than the usual; 0.0: it does not.
 
     Returns:
         The delivery after this attempt, of a digest that of its worst alert that the state still has; None
@@ -188,7 +190,7 @@ def record_outcome(
     members = [by_number[number] for number in sent.numbers if number in by_number]
     if not members:
         return None
-    after = {each.id: _after(each, target_id, reason, now) for each in members}
+    after = {each.id: _after(each, target_id, reason, wait, now) for each in members}
     changed = {
         each.id: replace(each, deliveries={**each.deliveries, target_id: after[each.id]}) for each in members
     }
@@ -258,7 +260,7 @@ def _is_due(alert: Alert, target: Target, now: float) -> bool:
     return not now < delivery.next_at <= now + LONGEST_RETRY
 
 
-def _after(alert: Alert, target_id: str, reason: str, now: float) -> Delivery:
+def _after(alert: Alert, target_id: str, reason: str, wait: float, now: float) -> Delivery:
     delivery = alert.deliveries.get(target_id, Delivery())
     if delivery.progress is not Progress.PENDING:
         return delivery
@@ -266,7 +268,8 @@ def _after(alert: Alert, target_id: str, reason: str, now: float) -> Delivery:
         return Delivery(progress=Progress.DELIVERED, attempts=delivery.attempts)
     if now - alert.at >= EXPIRY:
         return Delivery(progress=Progress.GIVEN_UP, attempts=delivery.attempts, error=reason)
-    return replace(delivery, next_at=now + retry_delay(delivery.attempts), error=reason)
+    asked = min(wait, LONGEST_RETRY)
+    return replace(delivery, next_at=now + max(retry_delay(delivery.attempts), asked), error=reason)
 
 
 def _pending(alert: Alert, targets: Iterable[Target]) -> bool:

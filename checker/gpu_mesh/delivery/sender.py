@@ -8,15 +8,21 @@ import threading
 from queue import Empty, SimpleQueue
 
 import apprise
+from msgspec import Struct
 
-from gpu_mesh.delivery.apprise_config import Channel, captured, masked
+from gpu_mesh.delivery import http_guard
+from gpu_mesh.delivery.apprise_config import REASON_LIMIT, Channel, captured, masked
+from gpu_mesh.delivery.http_guard import Exchange
 from gpu_mesh.delivery.render import BODY_LIMIT, Message, Rendered, Templates
 from gpu_mesh.delivery.wording import Format, Subject
 from gpu_mesh.domain.alert import Alert, Level
 from gpu_mesh.domain.health import Status
+from gpu_mesh.text.sanitize import one_line
 
 SEND_LIMIT = 20.0
 """Seconds that one alert may take at one URL, including Apprise's own pause between two messages."""
+
+http_guard.install()
 
 _FORMATS = {
     apprise.NotifyFormat.TEXT: Format.TEXT,
@@ -50,28 +56,32 @@ def worded(channel: Channel, subject: Subject, templates: Templates) -> Rendered
     return templates.render(subject, format_for(channel.service), channel.service.body_maxlen or BODY_LIMIT)
 
 
-def send(channel: Channel, alert: Alert, message: Message, limit: float = SEND_LIMIT) -> str:
+class Sent(Struct, frozen=True):
+    """What came of a message."""
+
+    reason: str = ""  # why it was not delivered, at most 200 characters without secrets; "": it was
+    wait: float = 0.0  # seconds that the service asks to wait; 0.0: it does not
+
+
+def send(channel: Channel, alert: Alert, message: Message, limit: float = SEND_LIMIT) -> Sent:
     """Send a message, as ``worded`` for this URL, and wait for the answer, at most ``limit`` seconds.
 
     A request that hangs longer stays in a daemon thread: neither other URLs nor the end of the process wait.
-
-    Returns:
-        "" when the service accepted it; else why not, in at most 200 characters without secrets.
     """
-    answer: SimpleQueue[str] = SimpleQueue()
+    answer: SimpleQueue[Sent] = SimpleQueue()
     threading.Thread(
         target=lambda: answer.put(_notify(channel, alert, message)), name=channel.target.id, daemon=True
     ).start()
     try:
         return answer.get(timeout=limit)
     except Empty:
-        return f"no answer within {limit:g} s"
+        return Sent(f"no answer within {limit:g} s")
 
 
-def _notify(channel: Channel, alert: Alert, message: Message) -> str:
+def _notify(channel: Channel, alert: Alert, message: Message) -> Sent:
     one = apprise.Apprise(asset=channel.service.asset)
     one.add(channel.service)
-    with captured() as said:
+    with captured() as said, http_guard.watched() as exchanges:
         try:
             accepted = bool(
                 one.notify(
@@ -83,12 +93,26 @@ def _notify(channel: Channel, alert: Alert, message: Message) -> str:
                 )
             )
         except Exception as error:  # noqa: BLE001 - a plugin can raise anything; it is one URL's failure
-            return masked(f"{type(error).__name__}: {error}", channel.secrets)
-    if accepted:
-        return ""
-    return (
-        masked("; ".join(dict.fromkeys(said)), channel.secrets) or "the service refused it without a reason"
-    )
+            return Sent(masked(f"{type(error).__name__}: {error}", channel.secrets))
+    redirects = [each for each in exchanges if each.redirected]
+    last = (redirects or exchanges or [Exchange()])[-1]
+    if accepted and not last.problem:
+        return Sent()
+    if last.problem:
+        return Sent(_words(channel, last), last.wait)
+    reason = masked("; ".join(dict.fromkeys(said)), channel.secrets)
+    return Sent(reason or "the service refused it without a reason")
+
+
+def _words(channel: Channel, failed: Exchange) -> str:
+    """Say why a message did not arrive: in our words, and in the receiver's, where these are no secret."""
+    if not failed.redirected:
+        said = masked(failed.said, channel.secrets)
+        return one_line(f"{failed.problem} {said}", REASON_LIMIT)
+    hidden = any(secret in failed.host for secret in channel.secrets if secret not in channel.label)
+    to = f" to {'a host that is not shown' if hidden else failed.host}" if failed.host else ""
+    step = "alerts follow none; put the address it means into the file"
+    return one_line(f"{failed.problem}{to}: {step}", REASON_LIMIT)
 
 
 def _shows_title_in_body(service: apprise.NotifyBase) -> bool:

@@ -33,6 +33,7 @@ from gpu_mesh.system.paths import Paths
 if TYPE_CHECKING:
     from gpu_mesh.delivery.apprise_config import Channel, Configuration
     from gpu_mesh.delivery.render import Templates
+    from gpu_mesh.delivery.sender import Sent
     from gpu_mesh.delivery.wording import Subject
 
 MOST_AT_ONCE = 32
@@ -215,7 +216,7 @@ class _Run:
         from gpu_mesh.delivery import sender
 
         assert self._templates is not None
-        sent: tuple[Notification, str] | None = None
+        sent: tuple[Notification, Sent] | None = None
         for notification in notifications:
             if not self._record(channel, sent, notification):
                 sent = None
@@ -223,7 +224,7 @@ class _Run:
             rendered = sender.worded(channel, self._subject(notification), self._templates)
             self._write_once("alert_template_broken", rendered.problems)
             sent = notification, sender.send(channel, notification.alert, rendered.message)
-            if sent[1]:
+            if sent[1].reason:
                 break
         if sent:
             self._record(channel, sent)
@@ -235,7 +236,7 @@ class _Run:
         return OneAlert(members[0]) if len(members) == 1 else Digest(members, self._typed(SEE_ALL))
 
     def _record(
-        self, channel: "Channel", sent: tuple[Notification, str] | None, then: Notification | None = None
+        self, channel: "Channel", sent: "tuple[Notification, Sent] | None", then: Notification | None = None
     ) -> bool:
         """Save in one write the outcome of what was sent, and that the next attempt begins.
 
@@ -250,20 +251,21 @@ class _Run:
         configuration, now, begun, outcome = self._configured(), self._clock(), False, None
         with self._file.update(now) as state:
             if sent:
-                notification, reason = sent
+                notification, result = sent
                 outcome = outbox.record_outcome(
                     state,
                     notification,
                     channel.target.id,
-                    reason,
+                    result.reason,
                     configuration.targets,
                     now,
                     whole=not configuration.problems,
+                    wait=result.wait,
                 )
             if then:
                 begun = outbox.begin(state, then.numbers, channel.target, now)
         if sent:
-            self._note(channel, *sent, outcome, now)
+            self._note(channel, sent[0], sent[1].reason, outcome, now)
         return begun
 
     def _note(
@@ -279,7 +281,8 @@ class _Run:
             Progress.DELIVERED if not reason else outcome.progress if outcome else Progress.GIVEN_UP
         )
         if reason:
-            self._refusing[channel.target.id] = now + outbox.retry_delay(outcome.attempts if outcome else 1)
+            usual = now + outbox.retry_delay(outcome.attempts if outcome else 1)
+            self._refusing[channel.target.id] = max(usual, outcome.next_at if outcome else 0.0)
 
     def _write(self, *events: Event) -> None:
         self._log.write(events, self._clock())

@@ -4,6 +4,7 @@ The protocol is that of healthchecks.io: a GET of the URL for a good tick, with 
 """
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from gpu_mesh.domain.observation import Fault
 from gpu_mesh.probe.errors import GetError
@@ -28,4 +29,7 @@ def beat(url: str, *, good: bool, trust_env: bool) -> str:
             answer = session.get("" if good else "/fail")
     except GetError as error:
         return error.detail if error.fault is Fault.UNUSABLE else error.fault.value
-    return "" if answer.status < 400 else f"HTTP {answer.status}"
+    if 300 <= answer.status < 400:  # it is not followed: the switch has counted nothing
+        to = urlsplit(answer.location)
+        return f"HTTP {answer.status}, a redirect{f' to {to.scheme}://{to.hostname}' if to.hostname else ''}"
+    return "" if answer.status < 300 else f"HTTP {answer.status}"

@@ -111,7 +111,7 @@ def channel_to(url: str, folder: Path) -> Channel:
 def send(channel: Channel, templates: Templates | None = None) -> None:
     rendered = sender.worded(channel, OneAlert(ALERT), templates or Templates())
     assert rendered.problems == ()
-    assert sender.send(channel, ALERT, rendered.message) == ""
+    assert sender.send(channel, ALERT, rendered.message) == sender.Sent()
 
 
 def text_of(html: str) -> str:
