@@ -2,6 +2,8 @@
 
 import contextlib
 import copy
+import re
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -127,7 +129,7 @@ def watched(mesh: Mesh, measured: list[str]) -> Mesh:
     for said in (
         "monitor watches 2 nodes, every 2 s: plain, rented",
         "Alerts go to 1 URL: critical to 1, error to 1, warning to 1, info to 1",
-        f"Next: ssh -t admin@{mesh.monitor.address} sudo gpu-mesh status, and ssh -t",
+        f"Next: ssh -t admin@{mesh.monitor.address} sudo gpu-mesh status ssh -t",
     ):
         assert said in made, play.printed
     mesh.await_healthy()
@@ -586,13 +588,28 @@ def test_check_mode_shows_what_would_change_and_changes_nothing(watched: Mesh) -
     assert watched.monitor.out(kept) == before
 
 
-def test_a_tunnel_that_left_the_inventory_is_stopped_and_removed(watched: Mesh) -> None:
+def test_a_node_that_left_the_inventory_is_named_and_what_is_left_of_it_can_be_taken_away(
+    watched: Mesh,
+) -> None:
     with _changed(watched.operator) as inventory:
         del inventory["mesh_nodes"]["hosts"]["rented"]
-        watched.operator.play("playbooks/monitor.yml", "--tags", "configure,run")
+        play = watched.operator.play("playbooks/monitor.yml", "--tags", "configure,run")
+        command = re.search(
+            r"ansible-playbook (playbooks/uninstall.yml -e gpu_mesh_gone=rented .*)", play.printed
+        )
+        assert command, play.printed
+        again = watched.operator.play("playbooks/monitor.yml", "--tags", "configure,run")
+        assert "has left" not in again.said
+        there = watched.rented.out("getent passwd gpu-mesh; ls /etc/polkit-1/rules.d | grep gpu-mesh")
+        assert "50-gpu-mesh-node-rented.rules" in there
+        taken = watched.operator.play(*shlex.split(command.group(1)))
     assert not _listens(watched.monitor, 8080)
     assert watched.monitor.out("ls /etc/gpu-mesh/tunnels") == ""
     assert watched.monitor.out("systemctl list-units --all --no-legend 'gpu-mesh-tunnel@*'") == ""
+    assert "rented: nothing is left" in taken.said, taken.printed
+    assert set(taken.recap("changed")) == {"localhost", "rented"}
+    assert watched.rented.out("find / -xdev -name '*gpu-mesh*'; getent passwd gpu-mesh; true") == ""
+    assert watched.rented.out("systemctl is-active ollama") == "active"
 
 
 def test_uninstall_leaves_nothing_behind(watched: Mesh) -> None:

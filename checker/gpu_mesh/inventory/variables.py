@@ -262,6 +262,7 @@ ROLE_VARIABLES = MappingProxyType(
         "mesh_node_recovery_key": "The ssh key of that user, a file on the machine that runs Ansible",
         "mesh_node_restart_after_crash": "Whether systemd itself restarts Ollama's unit when it crashes",
         "mesh_node_host_key": "The node's ssh host key; without it, read over your own connection",
+        "mesh_node_jump_host_key": "The ssh host key of the jump host in its ssh arguments",
         "mesh_tunnel_host_key": "The tunnel host's ssh host key; without it, read over your own connection",
         "mesh_monitor_user": "The user that the monitor runs as",
         "mesh_monitor_readers": "The group whose members may look at the monitor without sudo",

@@ -14,7 +14,7 @@ from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.system import atomic
 
 _HIDDEN = "…"
-"""In place of a command: reports depend on whether there is one, not on what it is."""
+"""In place of a tunnel's command: next steps depend on whether there is one, not on what it is."""
 
 
 def keep(folder: Path, mesh: Mesh) -> None:
@@ -55,13 +55,9 @@ def without_secrets(mesh: Mesh) -> Mesh:
 
 
 def _node(node: Node) -> Node:
-    tunnel = node.tunnel and replace(
-        node.tunnel, identity_file="", recovery_command=_masked(node.tunnel.recovery_command)
-    )
-    return replace(
-        node, headers={}, ca_file="", tunnel=tunnel, recovery_command=_masked(node.recovery_command)
-    )
-
-
-def _masked(command: str) -> str:
-    return _HIDDEN if command else ""
+    tunnel = node.tunnel
+    if tunnel is not None:
+        tunnel = replace(
+            tunnel, identity_file="", recovery_command=_HIDDEN if tunnel.recovery_command else ""
+        )
+    return replace(node, headers={}, ca_file="", tunnel=tunnel, recovery_command="")
