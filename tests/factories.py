@@ -155,6 +155,7 @@ class Story:
         self.mesh = Mesh(nodes, Settings(**settings))
         self.state = State()
         self.check = 0
+        self.scheduled = True
         self.notified: list[str] = []
 
     @property
@@ -167,7 +168,8 @@ class Story:
         for number in range(max(map(len, shown.values()))):
             self.check += 1
             sight = tick.MeshObservation(
-                {key: seen(key, what[number], self.now) for key, what in shown.items()}
+                {key: seen(key, what[number], self.now) for key, what in shown.items()},
+                scheduled=self.scheduled,
             )
             rebase(self.state, self.now)  # as whoever reads the state file does
             first = self.state.next_alert

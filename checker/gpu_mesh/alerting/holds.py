@@ -1,5 +1,6 @@
 """Decides whether alerts about a node are muted now, and why. Pure."""
 
+from gpu_mesh.alerting.monitor_alerts import is_watched
 from gpu_mesh.domain.alert import Level, Muted
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
@@ -39,7 +40,7 @@ def muted_by(
         return Muted.GRACE
     if known.alerting.without_gpu and lacks_gpu(known):
         return Muted.WITHOUT_GPU
-    return Muted.FIRST_FAILURE if _may_be_a_lost_probe(node, known, settings) else None
+    return Muted.FIRST_FAILURE if _may_be_a_lost_probe(node, known, state, settings, now) else None
 
 
 def _silenced(state: State, node: Node, level: Level, now: float) -> Muted | None:
@@ -66,11 +67,14 @@ def lacks_gpu(known: NodeState) -> bool:
     return known.cause is Cause.CPU_FALLBACK and not known.failures and not known.vram and not worse
 
 
-def _may_be_a_lost_probe(node: Node, known: NodeState, settings: Settings) -> bool:
-    """Return whether too few checks in a row have failed for the first alert of an incident."""
+def _may_be_a_lost_probe(node: Node, known: NodeState, state: State, settings: Settings, now: float) -> bool:
+    """Return whether too few checks in a row have failed for the first alert of an incident.
+
+    After a check by hand or by cron nobody knows when the next one comes: it does not wait for that.
+    """
     first = known.alerting.notified is None and not known.alerting.flapping
-    waits = known.failures < node.first_warning(settings.check_interval)
-    return first and waits and known.verdict is Verdict.FAILED
+    few = known.failures < node.first_warning(settings.check_interval)
+    return first and few and known.verdict is Verdict.FAILED and is_watched(state.tick, now)
 
 
 def level_of(known: NodeState) -> Level:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_mesh import __version__
-from gpu_mesh.cli import access
+from gpu_mesh.cli import access, surroundings
 from gpu_mesh.cli.commands import COMMANDS, describe_exits
 from gpu_mesh.cli.common import STOPPED, UsageError, add_shared, shell
 from gpu_mesh.domain.event import Severity
@@ -40,6 +40,7 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
+    surroundings.prepare()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for icons, in a locale without them

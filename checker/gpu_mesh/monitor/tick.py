@@ -77,12 +77,12 @@ def apply(state: State, mesh: Mesh, check: MeshObservation, began: float, now: f
     state.silences = silences.remembered(state.silences, now)
     silences.end_those_until_healthy(state, mesh, now)
     brake.update(state, mesh, now)
-    announce(state, mesh, now)
-    _let_removed_begin_anew(state, mesh, now)
-    lifecycle.call_for_help(state, mesh, now)
     if len(unprobed) < len(nodes) or not nodes:  # else no node was watched, and the state becomes stale
         by_hand = 0.0 if check.scheduled else _by_hand(state.tick, began)
         state.tick = Tick(began, now - began, mesh.settings.check_interval, by_hand)
+    announce(state, mesh, now)
+    _let_removed_begin_anew(state, mesh, now)
+    lifecycle.call_for_help(state, mesh, now)
     return TickResult(changes, unprobed, merging.drop_superseded(state))
 
 

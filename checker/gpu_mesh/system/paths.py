@@ -64,9 +64,9 @@ def find(
         state_dir: the command line's ``--state-dir``.
         as_root: whether to use the system's defaults, not the user's.
     """
-    home = Path(environ.get("HOME", "/"))
-    config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "gpu-mesh"
-    state = Path(environ.get("XDG_STATE_HOME") or home / ".local/state") / "gpu-mesh"
+    home = _absolute(environ, "HOME") or Path("/")
+    config = (_absolute(environ, "XDG_CONFIG_HOME") or home / ".config") / "gpu-mesh"
+    state = (_absolute(environ, "XDG_STATE_HOME") or home / ".local/state") / "gpu-mesh"
     log = state / "log"
     # os.path, because it takes a home that this user may not read for a missing one.
     if as_root or (not os.path.exists(config) and os.path.exists(SYSTEM_CONFIG / "environment")):  # noqa: PTH110
@@ -87,6 +87,12 @@ def find(
         state=state,
         log=log,
     )
+
+
+def _absolute(environ: Mapping[str, str], name: str) -> Path | None:
+    """Return a folder of the environment; None: it is not given, or relative, which XDG says to ignore."""
+    given = Path(environ.get(name, ""))
+    return given if given.is_absolute() else None
 
 
 def _environment_file(path: Path) -> dict[str, str]:

@@ -84,3 +84,9 @@ def test_status_says_why_a_first_failure_is_not_alerted() -> None:
     node, known = story.mesh.nodes[0], story.state.nodes["a"]
     assert muted_by(node, known, story.state, story.mesh.settings, "", story.now) is Muted.FIRST_FAILURE
     assert known.alerting.muted_for is Muted.FIRST_FAILURE
+
+
+def test_after_a_check_by_hand_or_by_cron_nothing_waits_for_the_next_one() -> None:
+    story = Story(usual())
+    story.scheduled = False
+    assert levels(story.goes(a=".x")) == ["2 [WARNING] A"]

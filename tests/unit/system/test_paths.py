@@ -93,6 +93,19 @@ def test_a_state_folder_given_as_an_option_is_meant_from_the_working_directory(h
     assert settled(home, state_dir="state").state == home / "state"
 
 
+@pytest.mark.parametrize("name", ["XDG_CONFIG_HOME", "XDG_STATE_HOME"])
+def test_a_relative_folder_of_the_environment_is_ignored(home, name):
+    assert settled(home, **{name: "relative"}) == settled(home)
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("value", ["", "relative", "."])
+def test_without_a_usable_home_the_folders_are_below_the_root(value):
+    found = find({"HOME": value}, as_root=False)
+    assert found.state == Path("/.local/state/gpu-mesh")
+    assert find({}, as_root=False) == found
+
+
 def test_an_empty_variable_settles_nothing(home):
     found = settled(home, GPU_MESH_STATE_DIR="", GPU_MESH_LOG_DIR="", GPU_MESH_CONFIG_DIR="")
     assert found == settled(home)

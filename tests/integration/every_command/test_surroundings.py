@@ -1,0 +1,96 @@
+"""Every command in surroundings that cron or a rescue shell may give it: it works, or says one line."""
+
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gpu_mesh.cli.commands import COMMANDS
+from gpu_mesh.standin.server import free_port
+
+SERVES_FOR_EVER = {"run", "demo"}
+"""These are tested with processes of their own; what they start is tested here."""
+
+WORDS = {
+    "check": ["check", "--deliver"],
+    "deliver": ["deliver"],
+    "recover": ["recover", "--dry-run"],
+    "status": ["status"],
+    "dashboard": ["dashboard"],
+    "stats": ["stats", "--json"],
+    "alerts": ["alerts", "list"],
+    "silence": ["silence", "list"],
+    "ack": ["ack", "box"],
+    "best": ["best"],
+    "failed": ["failed", "nonsense"],
+    "validate": ["validate"],
+    "simulate": ["simulate", "TRACE"],
+}
+
+SURROUNDINGS = {
+    "as usual": "{}",
+    "standard input closed": "{} <&-",
+    "standard output closed": "{} >&-",
+    "standard error closed": "{} 2>&-",
+    "all streams closed": "{} <&- >&- 2>&-",
+    "a full pipe for output": "{} >/dev/full",
+    "a full pipe for errors": "{} 2>/dev/full",
+    "a working folder that is gone": "mkdir gone && cd gone && rmdir ../gone && {}",
+    "no HOME": "env -u HOME {}",
+    "an empty HOME": "HOME= {}",
+    "a relative HOME": "HOME=somewhere {}",
+    "relative XDG folders": "XDG_STATE_HOME=here XDG_CONFIG_HOME=there XDG_RUNTIME_DIR=nowhere {}",
+    "the locale C": "LC_ALL=C LANG=C {}",
+    "no environment at all": "env -i {}",
+}
+
+STATUSES = {"status": {2, 3}, "best": {1}}
+"""Of a mesh whose only node refuses: the exit statuses that these have as usual; the others have 0."""
+
+
+QUIET = {"check", "deliver", "best", "failed"}
+"""These print nothing to standard output, as they are called here."""
+
+
+@pytest.fixture
+def mesh(site, tmp_path):
+    """Return a site with a node that refuses, checked, and a trace."""
+    site.describe({"box": {"url": f"http://127.0.0.1:{free_port()}", "recovery": "none"}})
+    site.check(3)
+    (tmp_path / "trace.yml").write_text("nodes: {gpu1: {}}\nstory: [{at: 1m, nodes: {gpu1: hang}}]\n")
+    return site
+
+
+def test_every_command_is_tried_here() -> None:
+    assert set(COMMANDS) == set(WORDS) | SERVES_FOR_EVER
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+def test_every_command_works_in_such_surroundings(mesh, tmp_path: Path, surroundings: str) -> None:
+    for command, words in WORDS.items():
+        given = [str(tmp_path / "trace.yml") if word == "TRACE" else word for word in words]
+        line = SURROUNDINGS[surroundings].format(shlex.join(mesh.command(*given)))
+        done = subprocess.run(
+            ["/bin/sh", "-c", line],
+            env=mesh.environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        said = f"{command}: exit status {done.returncode}: {done.stderr}"
+        assert "Traceback" not in done.stderr, said
+        assert "Exception ignored" not in done.stderr, said
+        usual = STATUSES.get(command, {0})
+        if surroundings == "a full pipe for output" and command not in QUIET:
+            assert done.returncode in {1, 3}, said
+            assert done.stderr.count("\n") == 1, said
+            assert "No space left on device" in done.stderr, said
+        else:
+            assert done.returncode in usual, said
+    found = {path.name for path in tmp_path.iterdir()}
+    assert not {"here", "there", "nowhere", "somewhere", ".config", ".local"} & found, (
+        "nothing is written there"
+    )
