@@ -308,9 +308,10 @@ def test_runners_that_a_crashed_ollama_left_behind_are_named_and_end_by_the_comm
     watched.await_healthy("pod")
     folder = "/opt/lib/ollama"
     watched.pod.ssh(
-        f"mkdir -p {folder} && cp /usr/bin/sleep {folder}/llama-server"
-        f" && setsid {folder}/llama-server 9999 </dev/null >/dev/null 2>&1 &"
+        f"mkdir -p {folder} && cp /usr/bin/sleep {folder}/llama-server;"
+        f" setsid {folder}/llama-server 9999 </dev/null >/dev/null 2>&1 &"
     )
+    machines.await_that(lambda: watched.pod.out("pgrep -x llama-server || true"), 10, "it runs")
     left = watched.pod.out("pgrep -x llama-server")
     watched.guard.ssh("gpu-mesh recover pod --force", check=False)
     log = (watched.guard.root / "var/log/gpu-mesh/gpu-mesh.log").read_text()

@@ -49,3 +49,16 @@ def test_every_field_of_a_simulated_story_is_documented() -> None:
     )
     for part, shape in ((whole, Document), (counts, story.Counts)):
         assert re.findall(r"(?m)^\| `(\w+)` \|", part) == list(shape.__struct_fields__)
+
+
+def test_sudo_over_ssh_has_a_terminal_to_ask_in() -> None:
+    pages = [ROOT / "README.md", ROOT / "site.yml", *DOCS.rglob("*.md")]
+    pages += [path for path in (ROOT / "roles").rglob("*") if path.suffix in (".md", ".yml", ".j2")]
+    pages += (ROOT / "playbooks").rglob("*.yml")
+    shown = [
+        each
+        for page in pages
+        for each in re.findall(r"\bssh [^`\n]*?\bsudo\b(?! -n)", page.read_text(encoding="utf-8"))
+    ]
+    assert shown
+    assert [each for each in shown if " -t " not in each] == []

@@ -13,6 +13,7 @@ from gpu_mesh.domain.alert import Alert, Level
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.domain.recovery import Brake
 from gpu_mesh.domain.state import FailedUnit, State, Tick
+from gpu_mesh.text.commands import IN_USER_SCOPE
 from gpu_mesh.text.humanize import format_duration, lasted, moment, plural
 
 STALE_INTERVALS = 3
@@ -136,7 +137,7 @@ def note_gap(state: State, interval: float, nodes: int, began: float, now: float
         state,
         now,
         f"The mesh was unwatched for {format_duration(gap)} (since {since}): no check was completed",
-        "was the monitor off or asleep? If not: journalctl -u gpu-mesh-check (in user scope with --user);"
+        f"was the monitor off or asleep? If not: journalctl -u gpu-mesh-check{IN_USER_SCOPE};"
         " without systemd, leave the checks to gpu-mesh run",
         Level.WARNING,
     )

@@ -211,9 +211,9 @@ def _filled(template: str, node: Node) -> str:
 
 
 _SERVICE = {
-    RecoveryKind.SYSTEMD: ("{node.unit}", "journalctl -u {node.unit}"),
+    RecoveryKind.SYSTEMD: ("{node.unit}", "sudo journalctl -u {node.unit}"),
     RecoveryKind.SYSTEMD_USER: ("{node.unit}", "journalctl --user -u {node.unit}"),
-    RecoveryKind.DOCKER: ("the container {node.container}", "docker logs {node.container}"),
+    RecoveryKind.DOCKER: ("the container {node.container}", "sudo docker logs {node.container}"),
     RecoveryKind.COMMAND: ("Ollama", "its log"),
     RecoveryKind.NONE: ("Ollama", "its log"),
 }

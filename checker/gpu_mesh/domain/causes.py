@@ -124,7 +124,7 @@ CAUSES: dict[Cause, CauseFacts] = {
         Verdict.FAILED,
         _NOTHING,
         "ssh answers, but the login fails",
-        "try it by hand: ansible -m ping {node}; if the host key changed on purpose: "
+        "try it by hand: ansible -m raw -a id {node}; if the host key changed on purpose: "
         "ssh-keygen -R {known_host}",
     ),
     Cause.DNS: CauseFacts(

@@ -77,7 +77,7 @@ _NEXT_STEP = {
     Finding.LEASED: "wait, and see whether that helps: gpu-mesh status; if nobody works on it any more: "
     "sudo rm -r /var/tmp/gpu-mesh-lease.d/{node}[.@]* there",
     Finding.CANNOT_LEASE: "create the folder anew on the host that is named: "
-    "sudo rm -r /var/tmp/gpu-mesh-lease.d; sudo mkdir -m 1777 /var/tmp/gpu-mesh-lease.d",
+    "sudo rm -r /var/tmp/gpu-mesh-lease.d && sudo mkdir -m 1777 /var/tmp/gpu-mesh-lease.d",
 }
 """The next step where the look on the host, not the cause, is the reason that nothing was done."""
 

@@ -1,7 +1,7 @@
 """Turns the commands within a sentence into what a person types where the sentence is read. Pure.
 
-Next steps name commands in their plain form: ``gpu-mesh status``, ``ansible -m ping gpu1``. Which options and
-which user these need depends on how the monitor runs, and what decides does not know that.
+Next steps name commands in their plain form: ``gpu-mesh status``, ``ansible -m raw -a id gpu1``. Which
+options and which user these need depends on how the monitor runs, and what decides does not know that.
 """
 
 import re
@@ -21,6 +21,9 @@ class Shell(Struct, frozen=True):
     ansible: str = "ansible"  # the program
 
 
+IN_USER_SCOPE = " (in user scope with --user)"
+"""What a text adds to a command on the monitor's units where it cannot know whose they are."""
+
 AS_IT_IS = Shell()
 """One in which a command needs nothing more."""
 
@@ -29,17 +32,18 @@ def typed(text: str, shell: Shell) -> str:
     """Return the text with each command as it is typed in this shell."""
     if shell.installed:
         text = _KEYGEN.sub("run site.yml again", text)
+        text = text.replace(IN_USER_SCOPE, "")
     text = _OWN_UNIT.sub(lambda found: f"{_tool(found[1], shell)}{found[2]}", text)
     if shell.owner and not shell.user:
         text = _SOCKETS.sub(r"sudo \g<0>", text)
-    text = _PING.sub(lambda found: _ping(found[1], shell), text)
+    text = _LOGIN.sub(lambda found: _login(found[1], shell), text)
     return _GPU_MESH.sub(lambda found: _gpu_mesh(shell, own_source=bool(found[1])), text)
 
 
 _BEFORE = r"(?<![\w./@-])(?<!sudo )"
 _COMMANDS = "ack|alerts|best|check|dashboard|deliver|recover|run|silence|stats|status|validate"
 _GPU_MESH = re.compile(rf"{_BEFORE}gpu-mesh (?=(-i )|(?:{_COMMANDS})\b)")
-_PING = re.compile(_BEFORE + r"ansible (-m ping )")
+_LOGIN = re.compile(_BEFORE + r"ansible (-m raw )")
 _KEYGEN = re.compile(_BEFORE + r"ssh-keygen -R (?:'[^']*'|\S+)")
 _OWN_UNIT = re.compile(
     _BEFORE + r"(journalctl|systemctl)(?: --user)?((?: start| restart| -u)? gpu-mesh[@.-])"
@@ -59,7 +63,7 @@ def _tool(program: str, shell: Shell) -> str:
     return f"sudo {program}" if shell.owner else program
 
 
-def _ping(rest: str, shell: Shell) -> str:
+def _login(rest: str, shell: Shell) -> str:
     become = ("sudo", "-u", shell.owner) if shell.owner else ()
     sources = [part for source in shell.inventory for part in ("-i", source)]
     return f"{shlex.join((*become, shell.ansible, *sources))} {rest}"

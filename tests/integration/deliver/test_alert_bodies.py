@@ -45,7 +45,7 @@ FACTS = (
     "Since: 2025-06-17 11:58:20 UTC (for 1 min 40 s)",
     "Reported: 2025-06-17 12:00:00 UTC",
     f"Tried: restarted once: {SHOWN}",
-    "Next step: see whether Ollama hangs: journalctl -u ollama.service on vengeance",
+    "Next step: see whether Ollama hangs: sudo journalctl -u ollama.service on vengeance",
 )
 
 
@@ -215,14 +215,14 @@ def test_a_service_gets_every_fact_in_its_own_format_and_nothing_that_a_node_sai
     assert not re.search(r"@\w|<[@!#]|\]\(", body)
     if form is Format.HTML:
         assert tags_of(body) <= {"div", "p", "b", "br", "code"}
-        assert re.search(r"<code[^>]*>journalctl -u ollama\.service</code>", body)
+        assert re.search(r"<code[^>]*>sudo journalctl -u ollama\.service</code>", body)
         shown = text_of(body)
     elif name == "slack":  # its own Markdown: single stars, and entities for these three
         assert not re.search(r"[<>]|&(?!amp;|lt;|gt;)|://", body)
         assert "- *Node:* Vengeance" in body
         shown = unescape(body)
     elif form is Format.MARKDOWN:
-        assert "`journalctl -u ollama.service`" in body
+        assert "`sudo journalctl -u ollama.service`" in body
         assert "://" not in body
         rendered = as_commonmark(body)
         assert tags_of(rendered) <= {"p", "br", "ul", "li", "strong", "code", "h1"}

@@ -72,7 +72,7 @@ def test_the_sample_mesh_with_nothing_listening_becomes_unhealthy_and_then_offli
     assert re.search(r"🔴 +Local GPU +:\d+ +unhealthy", status.stdout)
     assert re.search(r"🔴 +Iceland +:\d+ \(tunnel\) +unhealthy", status.stdout)
     assert "Connection refused (3 failures in a row)" in status.stdout
-    assert "next: see why Ollama stopped: journalctl -u ollama.service on the monitor" in status.stdout
+    assert "next: see why Ollama stopped: sudo journalctl -u ollama.service on the monitor" in status.stdout
     assert re.search(r"Tunnel down, port \d+ is closed \(3 failures in a row\)", status.stdout)
     assert "next: see on the monitor: journalctl -u gpu-mesh-tunnel@iceland" in status.stdout
     assert (site.state_dir / "recover.wanted").exists()

@@ -8,6 +8,7 @@ import pytest
 from cmarkgfm.cmark import Options
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from markupsafe import escape
 from msgspec.structs import replace
 
 from factories import ALERT
@@ -171,9 +172,9 @@ TUNNELLED = Node(
     tunnel=Tunnel(host="iceland.example", local_port=8080),
 )
 COMMANDS = {
-    Cause.REFUSED: ["journalctl -u ollama.service"],
+    Cause.REFUSED: ["sudo journalctl -u ollama.service"],
     Cause.TUNNEL_PORT_TAKEN: ["ss -ltnp 'sport = :8080'"],
-    Cause.NO_ACCESS: ["ansible -m ping iceland", "ssh-keygen -R iceland"],
+    Cause.NO_ACCESS: ["ansible -m raw -a id iceland", "ssh-keygen -R iceland"],
     Cause.CPU_FALLBACK: ["nvidia-smi"],
     Cause.FORBIDDEN: [],
     Cause.HOST_DOWN: [],
@@ -214,8 +215,20 @@ def test_no_next_step_says_anything_else_in_another_format(cause: Cause) -> None
             "nothing yet: the next attempt is due at 12:03; or see: docker logs ollama on x",
             "docker logs ollama",
         ),
+        ("if not: sudo rm -r /var/tmp/x/y[.@]* there", "sudo rm -r /var/tmp/x/y[.@]*"),
+        ("anew: sudo rm -r /a && sudo mkdir -m 1777 /a", "sudo rm -r /a && sudo mkdir -m 1777 /a"),
+        (
+            "if not: journalctl -u gpu-mesh-check (in user scope with --user); x",
+            "journalctl -u gpu-mesh-check",
+        ),
+        ("see: ssh -t gpu1 sudo journalctl -u x; y", "ssh -t gpu1 sudo journalctl -u x"),
     ],
 )
 def test_a_command_can_be_copied_as_it_is(step: str, command: str) -> None:
     assert f"`{command}`" in markup.step_in_markdown(step)
-    assert f">{command}</code>" in markup.step_in_html(step)
+    assert f">{escape(command)}</code>" in markup.step_in_html(step)
+
+
+def test_a_program_that_is_only_talked_of_is_no_command() -> None:
+    step = "start the ssh server of gpu1, or correct its ansible_port"
+    assert markup.with_commands(step) == ((step, False),)

@@ -31,7 +31,7 @@ def test_an_alert_says_node_status_what_happened_since_when_and_the_next_step() 
         "Since:      2025-06-17 11:58:30 UTC (for 1 min 30 s)",
         "Reported:   2025-06-17 12:00:00 UTC",
         "Tried:      restarted ollama.service twice: it hung again",
-        "Next step:  see whether Ollama hangs: journalctl -u ollama.service on vengeance",
+        "Next step:  see whether Ollama hangs: sudo journalctl -u ollama.service on vengeance",
     ]
 
 
@@ -134,7 +134,7 @@ FACTS = [
     "Since: 2025-06-17 11:58:30 UTC (for 1 min 30 s)",
     "Reported: 2025-06-17 12:00:00 UTC",
     "Tried: restarted ollama.service twice: it hung again",
-    "Next step: see whether Ollama hangs: journalctl -u ollama.service on vengeance",
+    "Next step: see whether Ollama hangs: sudo journalctl -u ollama.service on vengeance",
 ]
 
 
@@ -179,8 +179,8 @@ def test_commands_of_the_next_step_are_code_where_there_is_code() -> None:
     markdown, html = (
         Templates().render(OneAlert(ALERT), form).message.body for form in (Format.MARKDOWN, Format.HTML)
     )
-    assert "`journalctl -u ollama.service` on" in markdown
-    assert ">journalctl -u ollama.service</code> on" in html
+    assert "`sudo journalctl -u ollama.service` on" in markdown
+    assert ">sudo journalctl -u ollama.service</code> on" in html
 
 
 @pytest.mark.parametrize("cause", CAUSES)

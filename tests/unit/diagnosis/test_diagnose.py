@@ -170,9 +170,9 @@ def test_every_cause_has_words_and_a_next_step_without_gaps(cause: Cause, node: 
 
 
 LOGS = [
-    (RecoveryKind.SYSTEMD, "see why Ollama stopped: journalctl -u ollama.service on v"),
+    (RecoveryKind.SYSTEMD, "see why Ollama stopped: sudo journalctl -u ollama.service on v"),
     (RecoveryKind.SYSTEMD_USER, "see why Ollama stopped: journalctl --user -u ollama.service on v"),
-    (RecoveryKind.DOCKER, "see why Ollama stopped: docker logs ollama on v"),
+    (RecoveryKind.DOCKER, "see why Ollama stopped: sudo docker logs ollama on v"),
     (RecoveryKind.COMMAND, "see why Ollama stopped: its log on v"),
 ]
 

@@ -169,7 +169,7 @@ def test_the_alert_names_cause_next_step_and_the_nodes_own_tags() -> None:
     announce(mesh_state, Mesh((node,), Settings(grace=0)), NOW + 30)
     (alert,) = mesh_state.alerts
     assert alert.cause is causes.Cause.TIMEOUT
-    assert alert.next_step == "see whether Ollama hangs: journalctl -u ollama.service on iceland"
+    assert alert.next_step == "see whether Ollama hangs: sudo journalctl -u ollama.service on iceland"
     assert alert.tags == ("night", "rented", "iceland")
 
 

@@ -18,6 +18,7 @@ from gpu_mesh.storage.rebase import rebase
 NOW = 1_700_000_000.0
 BELOW_A_PATH = replace(POD, url=f"{POD.url}/ollama")
 HANDS_OFF = replace(GPU1, recovery=RecoveryKind.NONE)
+LOG = "sudo journalctl -u ollama.service"
 RESTART, REBUILD, NONE = Action.RESTART_OLLAMA, Action.REBUILD_TUNNEL, Action.NONE
 DOWN = refusing(NOW - 90)
 
@@ -93,7 +94,7 @@ def test_a_failing_node_gets_what_helps_its_cause(node: Node, cause: Cause | Non
             ),
             (
                 "3 of 3 attempts made: needs a person, the next attempt is due at 23:08 UTC; "
-                "see why Ollama stopped: journalctl -u ollama.service on gpu1"
+                "see why Ollama stopped: sudo journalctl -u ollama.service on gpu1"
             ),
         ),
         (
@@ -229,7 +230,7 @@ def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
             "restart of ollama.service failed (attempt 1 of 3): no such unit",
             (
                 "nothing yet: the next attempt is due at 22:14:25 UTC; "
-                "or see why Ollama stopped: journalctl -u ollama.service on gpu1"
+                "or see why Ollama stopped: sudo journalctl -u ollama.service on gpu1"
             ),
         ),
         (
@@ -239,7 +240,7 @@ def test_a_long_incident_keeps_the_attempts_that_touched_something() -> None:
             ),
             Level.CRITICAL,
             "needs you: restart of ollama.service did not help (attempt 3 of 3): restarted; but Timeout",
-            "see why Ollama stopped: journalctl -u ollama.service on gpu1; tried again every 1 h meanwhile",
+            f"see why Ollama stopped: {LOG} on gpu1; tried again every 1 h meanwhile",
         ),
         (
             DOWN,

@@ -16,7 +16,7 @@ from gpu_mesh.domain.mesh import RecoveryKind
 from gpu_mesh.domain.recovery import Brake, Finding
 from gpu_mesh.domain.state import State, Tick
 from gpu_mesh.planning import advice
-from gpu_mesh.text.commands import AS_IT_IS, Shell, typed
+from gpu_mesh.text.commands import AS_IT_IS, IN_USER_SCOPE, Shell, typed
 
 BY_HAND = Shell(("-i", "my hosts.yml", "--state-dir", "/tmp/s"), ("my hosts.yml",))
 SYSTEM = Shell(
@@ -74,6 +74,7 @@ def test_every_command_of_every_next_step_can_be_typed(where: str, monkeypatch: 
     shell, seen = SHELLS[where], set()
     for step in STEPS:
         for words in commands(typed(step, shell)):
+            assert words[0] != "ssh" or "sudo" not in words or "-t" in words, "sudo has no terminal to ask in"
             if words[0] == "sudo":
                 del words[: 3 if words[1] == "-u" else 1]
             seen.add(words[0].rpartition("/")[2])
@@ -91,11 +92,11 @@ TYPED = [
     ("gpu-mesh recover --force", USER, "gpu-mesh recover --force"),
     ("gpu-mesh -i a.yml validate", BY_HAND, "gpu-mesh -i a.yml validate"),
     ("gpu-mesh -i a.yml validate", SYSTEM, "sudo gpu-mesh -i a.yml validate"),
-    ("ansible -m ping gpu1", BY_HAND, "ansible -i 'my hosts.yml' -m ping gpu1"),
+    ("ansible -m raw -a id gpu1", BY_HAND, "ansible -i 'my hosts.yml' -m raw -a id gpu1"),
     (
-        "ansible -m ping gpu1",
+        "ansible -m raw -a id gpu1",
         SYSTEM,
-        "sudo -u gpu-mesh /opt/gpu-mesh/venv/bin/ansible -i /etc/gpu-mesh/inventory -m ping gpu1",
+        "sudo -u gpu-mesh /opt/gpu-mesh/venv/bin/ansible -i /etc/gpu-mesh/inventory -m raw -a id gpu1",
     ),
     ("systemctl start gpu-mesh.target", SYSTEM, "sudo systemctl start gpu-mesh.target"),
     ("systemctl start gpu-mesh.target", USER, "systemctl --user start gpu-mesh.target"),
@@ -104,6 +105,8 @@ TYPED = [
     ("journalctl -u ollama.service on gpu1", SYSTEM, "journalctl -u ollama.service on gpu1"),
     ("if so: ssh-keygen -R '[192.0.2.7]:2222'; then wait", SYSTEM, "if so: run site.yml again; then wait"),
     ("if so: ssh-keygen -R '[192.0.2.7]:2222'", BY_HAND, "if so: ssh-keygen -R '[192.0.2.7]:2222'"),
+    (f"journalctl -u gpu-mesh-check{IN_USER_SCOPE}; x", SYSTEM, "sudo journalctl -u gpu-mesh-check; x"),
+    (f"journalctl -u gpu-mesh-check{IN_USER_SCOPE}; x", USER, "journalctl --user -u gpu-mesh-check; x"),
     ("the unit gpu-mesh-check failed", SYSTEM, "the unit gpu-mesh-check failed"),
 ]
 
