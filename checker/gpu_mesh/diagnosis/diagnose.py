@@ -76,6 +76,8 @@ def diagnose(node: Node, seen: Observation, before: NodeState) -> Diagnosis:
 
 def describe_cause(cause: Cause, node: Node) -> str:
     """Return the cause in words, as the start of a sentence."""
+    if cause is Cause.TIMEOUT and node.tunnel:
+        return "Ollama behind the tunnel hangs"  # what a look has found; a probe names the tunnel
     return _filled(CAUSES[cause].words, node)
 
 

@@ -51,6 +51,7 @@ def test_each_finding_has_a_step_without_gaps(finding: Finding) -> None:
         (Finding.SILENT, Cause.TIMEOUT),
         (Finding.UNIT_DISABLED, Cause.REMOTE_OLLAMA_DOWN),
         (Finding.UNIT_MISSING, Cause.REMOTE_OLLAMA_DOWN),
+        (Finding.UNIT_GIVEN_UP, Cause.REMOTE_OLLAMA_DOWN),
         (Finding.ANSWERS, Cause.TUNNEL_STUCK),
     ],
 )
