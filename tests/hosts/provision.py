@@ -288,7 +288,10 @@ def status(monitor: machines.Machine, user: str = "root") -> dict[str, dict[str,
         return {}
 
 
-def run(monitor: machines.Machine, name: str) -> None:
-    """Run a program of tests/programs on a monitor, as its user and with what it has installed."""
+def run(monitor: machines.Machine, name: str) -> str:
+    """Run a program of tests/programs on a monitor, as its user and with what it has installed.
+
+    Returns what it printed.
+    """
     text = shlex.quote((PROGRAMS / name).read_text())
-    monitor.ssh(f"runuser -u gpu-mesh -- /opt/gpu-mesh/venv/bin/python -c {text}")
+    return monitor.out(f"cd / && runuser -u gpu-mesh -- /opt/gpu-mesh/venv/bin/python -c {text}")

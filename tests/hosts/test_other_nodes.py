@@ -6,6 +6,8 @@ itself. Beside it a rented pod: no systemd, no Python, and one root login with a
 
 import contextlib
 import copy
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +21,7 @@ import provision
 import pytest
 
 from checkout import PROGRAMS, ROOT
+from gpu_mesh.delivery import markup
 
 NODES = ("docked", "lent", "sturdy", "pod")
 HEARTBEAT, ALERTS = "heartbeat-hunter2", "alerts-hunter2"  # what nobody may be shown
@@ -395,6 +398,83 @@ def test_the_commands_that_the_readme_shows_work_on_the_monitor(watched: Mesh, c
     done = watched.guard.ssh(command, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout or command.startswith("systemctl start")
+
+
+REFUSED = re.compile(
+    "permission denied|not permitted|command not found|syntax error|unrecognized|usage:|no such file|may not"
+    "|currently not seeing messages|terminal is required|unreachable|failed|traceback",
+    re.IGNORECASE,
+)
+"""What a command says that cannot be typed as it stands."""
+
+
+def typed(watched: Mesh) -> set[tuple[str, str]]:
+    """Return the commands of all next steps, each with the name of the machine on which it is to be typed."""
+    machine = {"docked": "shed", "lent": "shed", "sturdy": "shed", "pod": "pod"}
+    found = set()
+    for node, step in json.loads(provision.run(watched.guard, "next_steps.py")):
+        for part, is_command in markup.with_commands(step):
+            there = re.search(r"docker|lease|(journalctl|systemctl)(?!.* gpu-mesh)", part)
+            if is_command:
+                found.add((machine[node] if there else "guard", part))
+    return found
+
+
+def test_every_command_of_a_next_step_can_be_typed_where_it_is_read(watched: Mesh) -> None:
+    """As admin, who is not root and may use sudo; of nodes that are well."""
+    for node in NODES:
+        watched.await_healthy(node)
+    # These need what is not here: a GPU, a user's systemd, and below, on the pod, any systemd.
+    lacking = re.compile(r"nvidia-smi|--user")
+    commands = {each for each in typed(watched) if not lacking.search(each[1])}
+    for program in ("ansible", "docker", "gpu-mesh", "journalctl", "rm", "ss", "systemctl"):
+        assert any(program in command for _, command in commands), program
+    machines_of = {"guard": watched.guard, "shed": watched.shed, "pod": watched.pod}
+    wrong = {}
+    for name, command in sorted(commands):
+        if name == "pod" and "systemctl" in command:
+            continue
+        if "sudo rm" in command:
+            machines_of[name].ssh(
+                f"sudo install -d {command.split()[-1].replace('[.@]*', '.1')}", user="admin"
+            )
+        done = machines_of[name].ssh(command, user="admin", check=False)
+        shows = done.stdout.strip() not in ("", "-- No entries --") or re.search("systemctl|rm", command)
+        if done.returncode not in (0, 1) or REFUSED.search(done.stderr) or not shows:
+            wrong[name, command] = f"{done.returncode}: {done.stdout[-200:]}{done.stderr[-300:]}"
+    assert not wrong, "\n".join(f"{place}: {said}" for place, said in wrong.items())
+
+
+def test_without_a_right_of_ones_own_a_command_says_which_one_works(watched: Mesh) -> None:
+    refused = watched.guard.ssh("gpu-mesh status", user="admin", check=False)
+    assert refused.returncode == 3
+    (advised,) = re.findall(r"(sudo (?:-u \S+ )?gpu-mesh status)", refused.stderr) or [refused.stderr]
+    for command in (advised, "sudo gpu-mesh status"):
+        shown = watched.guard.ssh(command, user="admin", check=False)
+        assert "sturdy" in shown.stdout, shown.stderr
+
+
+def test_over_ssh_sudo_asks_in_the_terminal_that_ssh_t_gives(watched: Mesh) -> None:
+    guard = watched.guard
+    guard.ssh(
+        "useradd -m -s /bin/bash careful && echo careful:s3cret | chpasswd && cp -r /root/.ssh /home/careful/"
+        " && chown -R careful: /home/careful/.ssh && echo 'careful ALL=(ALL) ALL' >/etc/sudoers.d/careful"
+    )
+    without = guard.ssh("sudo gpu-mesh status", user="careful", check=False)
+    assert "a terminal is required" in without.stderr
+    (shown,) = re.findall(r"(?m)^ssh (-t) MONITOR (sudo gpu-mesh status)", (ROOT / "README.md").read_text())
+    ours, theirs = os.openpty()
+    words = ["ssh", "-F", guard.site.ssh_config, "-S", "none", shown[0], f"careful@{guard.name}", shown[1]]
+    with subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True):
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # the terminal ends with the program
+            while more := os.read(ours, 4096):
+                said += more
+                if said.endswith(b"password for careful: "):
+                    os.write(ours, b"s3cret\n")
+    os.close(ours)
+    assert b"sturdy" in said, said
 
 
 def test_a_node_with_an_old_polkit_is_refused_with_the_reason(watched: Mesh) -> None:

@@ -8,6 +8,7 @@ echo "$*" >>/var/log/docker-asked
 case "$*" in
   version | ps) ;;
   "restart ollama-gpu1") systemctl restart container.service ;;
+  "logs ollama-gpu1") journalctl --no-pager --output=cat --unit=container.service ;;
   *)
     echo "no such container" >&2
     exit 1

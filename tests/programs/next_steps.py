@@ -20,5 +20,6 @@ steps = {
     for node in common.mesh_of(arguments, folders).nodes
     for cause in Cause
     for finding in Finding
+    if node.tunnel or not cause.startswith("tunnel")
 }
 json.dump(sorted(steps), sys.stdout)
