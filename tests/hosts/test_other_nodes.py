@@ -236,8 +236,6 @@ def watched(mesh: Mesh, measured: list[str]) -> Mesh:
     measured.append(f"two monitors and four other nodes, site.yml from nothing: {play.seconds:.0f} s")
     for secret in (HEARTBEAT, ALERTS, INDEX, "open sesame"):
         assert secret not in play.printed
-    # With -v each thing that is looked for is shown with what would be said if it were not there.
-    assert [line for line in play.faults if "otherwise: " not in line] == []
     for node in NODES:
         mesh.await_healthy(node)
     return mesh
