@@ -8,17 +8,19 @@ import signal
 import subprocess
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from checkout import PROGRAMS, ROOT
+from gpu_mesh.diagnosis import deep_check, evaluate
 from gpu_mesh.diagnosis.diagnose import diagnose
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault
-from gpu_mesh.domain.state import NodeState
+from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.probe.ollama import observe
 from sites import eventually
 
@@ -214,3 +216,43 @@ def test_the_look_tells_a_real_model_that_generates_from_one_that_waits(ollama, 
         assert answer.readline()
         assert look(node) == "gpu-mesh: at work"
     assert eventually(lambda: look(node) == "")
+
+
+class Watch:
+    """Checks of a node, one after another, with deep checks a second apart."""
+
+    def __init__(self, node):
+        self.node, self.state, self.asked = node, State(), 0
+
+    def check(self):
+        """Check once; return the models that are loaded."""
+        at = time.time()
+        choose = partial(deep_check.choose, self.state.node(self.node.key), at=at, interval=1.0)
+        seen = observe(self.node, at, ask_version=False, trust_env=False, choose=choose)
+        self.asked += seen.deep is not None
+        assert seen.deep is None or seen.deep.fault is None
+        evaluate.apply_observation(self.state, self.node, seen)
+        return seen.loaded
+
+
+def kept_alive(node, model, seconds):
+    body = {"model": model, "options": {"num_ctx": CONTEXT}, "keep_alive": seconds}
+    urllib.request.urlopen(f"{node.url}/api/generate", json.dumps(body).encode(), timeout=60).close()
+
+
+def test_deep_checks_do_not_keep_a_real_model_loaded_that_nobody_uses(ollama, model):
+    watch = Watch(ollama[0])
+    kept_alive(ollama[0], model, 4)
+    assert watch.check()
+    assert eventually(lambda: not watch.check()), "a deep check a second would keep it for ever"
+    assert watch.asked
+
+
+def test_a_real_model_that_stays_loaded_is_asked_again_and_again_and_never_loaded_anew(ollama, model):
+    node, server = ollama
+    watch = Watch(node)
+    kept_alive(node, model, -1)
+    runner = runner_of(server)
+    assert eventually(lambda: watch.check() and watch.asked >= 4)
+    assert runner_of(server) == runner
+    assert watch.state.nodes["alpha"].deep_reloads == {"tiny:latest": False}
