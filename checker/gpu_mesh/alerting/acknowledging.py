@@ -30,7 +30,7 @@ def acknowledged(known: NodeState, author: str, reason: str, now: float) -> Node
     notified = before or Notified(
         now, known.status, known.verdict or Verdict.OK, known.incident_since, levels=(level,)
     )
-    given = Acknowledgement(now, author, level, reason)
+    given = Acknowledgement(now, author, level, reason, unheard=before is None)
     return replace(known, alerting=replace(known.alerting, notified=notified, acknowledged=given))
 
 
@@ -50,4 +50,6 @@ def raised(known: NodeState, level: Level) -> NodeState:
     given = known.alerting.acknowledged
     if given is None or rests(known, level):
         return known
-    return replace(known, alerting=replace(known.alerting, acknowledged=replace(given, level=level)))
+    return replace(
+        known, alerting=replace(known.alerting, acknowledged=replace(given, level=level, unheard=False))
+    )

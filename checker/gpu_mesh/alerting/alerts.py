@@ -31,14 +31,16 @@ def one_line(alert: Alert) -> str:
 
 
 def as_event(alert: Alert) -> Event:
-    """Return the alert as an event for the log."""
+    """Return the alert as an event for the log. One that is muted asks for attention nowhere else either."""
+    muted = {"why": str(alert.muted_for or "muted")} if alert.muted else {}
     return event(
-        "alert",
-        _SEVERITY[alert.level],
+        "alert_muted" if alert.muted else "alert",
+        Severity.INFO if alert.muted else _SEVERITY[alert.level],
         id=alert.id,
         node=alert.node,
         line=one_line(alert),
         next=alert.next_step,
+        **muted,
     )
 
 

@@ -98,5 +98,7 @@ LEVELS = {
 
 def is_new(known: NodeState, settings: Settings, now: float) -> bool:
     """Return whether the node was never healthy, is in its grace time, and nobody was alerted about it."""
-    fresh = not known.last_ok and not known.alerting.notified
+    acknowledged = known.alerting.acknowledged
+    heard = known.alerting.notified and not (acknowledged and acknowledged.unheard)
+    fresh = not known.last_ok and not heard
     return fresh and now - known.first_check < settings.grace

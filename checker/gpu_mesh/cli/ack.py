@@ -94,7 +94,7 @@ def take_back(state: State, mesh: Mesh, keys: Sequence[str]) -> str:
             raise ValueError(f"{key}: nobody has acknowledged an incident of it; see: gpu-mesh status")
     for key in keys:
         state.nodes[key] = acknowledging.ended(state.nodes[key])
-    return f"Alerts about {', '.join(keys)} are sent again, reminders too\n"
+    return f"Nobody acknowledges {', '.join(keys)} any more: changes and reminders are alerted again\n"
 
 
 def _existing(mesh: Mesh, key: str) -> str:

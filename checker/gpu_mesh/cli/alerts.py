@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from gpu_mesh.alerting.alerts import tags_of
 from gpu_mesh.cli.common import any_mesh, mesh_of
 from gpu_mesh.delivery import outbox
 from gpu_mesh.delivery.place import expected_place
@@ -143,6 +144,7 @@ def send_test(
         ]
         return "\n".join(lines), 1
     lines += [f"note     {text}" for text in tag_notes(configuration, nodes)]
+    lines += _note_on_tag(tag, nodes)
     alerts = tuple(_test_alert(level, clock(), tag) for level in Level)
     templates = Templates(settings.alert_templates)
     subjects = (OneAlert(alerts[0]), Digest(alerts))
@@ -164,6 +166,17 @@ def send_test(
         near = did_you_mean(tag.lower(), known)
         lines.append(f"No URL in {place} wants an alert with the tag {tag}{near and f'; {near}'}")
     return "\n".join(lines) + "\n", int(failed or not tried)
+
+
+def _note_on_tag(tag: str, nodes: tuple[Node, ...]) -> list[str]:
+    """Return what to say of a tag for which the person asks, but which no alert can have."""
+    known = {each.lower() for node in nodes for each in tags_of(node)}
+    if not tag or not nodes or tag.lower() in known:
+        return []
+    if tag.lower() in list(Level):
+        return [f"note     {tag} is a level: a test has every level; --tag is for the tag of a node"]
+    near = did_you_mean(tag.lower(), known, "see mesh_node_alert_tags")
+    return [f"note     no node has the tag {tag}; {near}"]
 
 
 def _deliveries(alert: Alert, now: float, known: Mapping[str, str]) -> list[str]:

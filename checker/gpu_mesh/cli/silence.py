@@ -207,7 +207,7 @@ def end(number: int, file: StateFile, log: Log, author: str, now: float, mesh: C
         lines = "".join(f"\n  {silences.described(each, now)}" for each in left)
         said += f", but alerts of {silences.scope(before)} stay muted by:{lines}"
     elif not over:
-        said += f": alerts of {silences.scope(before)} are sent again"
+        said += f": it no longer mutes alerts of {silences.scope(before)}"
     return f"Silence {number} {said}\n"
 
 

@@ -89,7 +89,7 @@ class Digest:
     def titles(self, form: Format) -> Iterator[Values]:
         """Name fewer nodes."""
         for named in range(min(len(self._members), NAMED), -1, -1):
-            yield self._values(form, named, 0, VALUE_LIMITS[-1])
+            yield self._values(form, named, min(len(self._members), NAMED), VALUE_LIMITS[-1])
 
     def bodies(self, form: Format) -> Iterator[Values]:
         """Name fewer nodes, and shorten the values of each."""

@@ -111,6 +111,7 @@ class Acknowledgement(Struct, frozen=True):
     author: str
     level: Level
     reason: str = ""
+    unheard: bool = False  # nobody had been alerted about the incident before, nor has been since
 
 
 class Silence(Struct, frozen=True, omit_defaults=True):

@@ -51,7 +51,7 @@ def plan(
         blocked = _blocked_by_mesh(node, state, at_work.get(node.machine, node.key), force=force)
         if not blocked and not (force and only):
             blocked = silences.against_recovery(state.silences, node, now)
-        if blocked and decision.action is not Action.NONE:
+        if blocked and (decision.action is not Action.NONE or decision.due):  # it only waits
             decision = Decision(node.key, Action.NONE, blocked, known.cause)
         decisions.append(decision)
     return tuple(decisions)

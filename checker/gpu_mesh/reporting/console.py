@@ -137,8 +137,10 @@ def _monitor_line(of: Report, start_command: str, *, installed: bool) -> str:
     if mesh.last_check is None:
         return f"⚪ The monitor has not checked anything yet; start it: {start_command}"
     age = ago(mesh.last_check, of.at)
+    waiting = f"{plural(mesh.alerts_waiting, 'alert')} not delivered yet" if mesh.alerts_waiting else ""
     if mesh.stale:
-        return f"⚠️ STALE: nobody watches the mesh, the last check was {age}; start it: {start_command}"
+        stale = f"⚠️ STALE: nobody watches the mesh, the last check was {age}; start it: {start_command}"
+        return f"{stale} · {waiting}" if waiting else stale
     runs = f"The monitor runs: checked {age}, every {mesh.interval:g} s"
     # Cron cannot be told from a person, so this does not say that nothing checks again.
     by_hand = f"Checked {age}, by hand or by cron; to watch every {mesh.interval:g} s: {start_command}"
@@ -147,9 +149,7 @@ def _monitor_line(of: Report, start_command: str, *, installed: bool) -> str:
         _counts(of),
         f"health {_per_cent(mesh.health)}",
     ]
-    if mesh.alerts_waiting:
-        parts.append(f"{plural(mesh.alerts_waiting, 'alert')} not delivered yet")
-    return " · ".join(parts)
+    return " · ".join(filter(None, (*parts, waiting)))
 
 
 def _silences(of: Report) -> list[str]:
@@ -166,13 +166,13 @@ def _trouble(node: NodeReport, at: float) -> list[str]:
     if not node.enabled:
         return []
     if node.cause is None:
-        return [f"the last repair, {node.last_recovery}"] if node.unproved else []
+        return [f"last repair at {node.last_recovery}"] if node.unproved else []
     failures = (
         f" ({plural(node.consecutive_failures, 'failure')} in a row)" if node.consecutive_failures else ""
     )
     lines = [f"{node.detail}{failures}"]
     if node.last_recovery:
-        lines.append(f"the last repair, {node.last_recovery}")
+        lines.append(f"last repair at {node.last_recovery}")
     if node.recovering:
         lines.append("a recovery is under way")
     elif node.recovery_reason:

@@ -14,7 +14,7 @@ from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import advice, ladder, plan
 from gpu_mesh.silences import silences
 from gpu_mesh.silences.silences import InForce
-from gpu_mesh.text.humanize import clock_time
+from gpu_mesh.text.humanize import format_clock
 
 SCHEMA = 2
 
@@ -203,7 +203,7 @@ def _last_recovery(known: NodeState) -> str:
     if not known.recovery.attempts:
         return ""
     last = known.recovery.attempts[-1]
-    return f"{clock_time(last.at)} {advice.describe_outcome(last.outcome)}: {last.words}"
+    return f"{format_clock(last.at)}: it {advice.describe_outcome(last.outcome)}: {last.words}"
 
 
 def _why_muted(known: NodeState, silenced: silences.MutedUntil | None, now: float) -> str:

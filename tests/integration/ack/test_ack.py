@@ -31,7 +31,9 @@ def test_an_acknowledgement_is_told_shown_and_taken_back(site, standin):
         "the new card comes on Friday",
     )
     assert "event=acknowledged " in site.paths.log_file.read_text(encoding="utf-8")
-    assert site.ok("ack", "iceland", "--end") == "Alerts about iceland are sent again, reminders too\n"
+    assert site.ok("ack", "iceland", "--end") == (
+        "Nobody acknowledges iceland any more: changes and reminders are alerted again\n"
+    )
     assert "acknowledged by" not in site.run("status").stdout
 
 

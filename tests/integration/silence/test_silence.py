@@ -75,7 +75,7 @@ def test_a_silence_is_told_shown_everywhere_and_ended(site, standin):
     listed = site.ok("silence", "list").splitlines()
     assert listed[0].split() == ["No", "What", "Until", "By", "Why", "Recovery"]
     assert listed[1].split()[:2] == ["1", "iceland"]
-    assert site.ok("silence", "end", "1") == "Silence 1 has ended: alerts of iceland are sent again\n"
+    assert site.ok("silence", "end", "1") == "Silence 1 has ended: it no longer mutes alerts of iceland\n"
     assert site.ok("silence", "end", "1").startswith("Silence 1 ended already, at ")
     assert "ended" in site.ok("silence", "list")
     assert shown not in site.run("status").stdout.splitlines()

@@ -58,7 +58,7 @@ def test_an_acknowledgement_that_is_taken_back_lets_reminders_and_changes_be_tol
     acked(story)
     story.goes(a="x" * 20)
     said = take_back(story.state, story.mesh, ("a",))
-    assert said == "Alerts about a are sent again, reminders too\n"
+    assert said == "Nobody acknowledges a any more: changes and reminders are alerted again\n"
     assert levels(story.goes(a="x")) == ["27 [CRITICAL] A"]
 
 
@@ -148,6 +148,14 @@ def test_a_higher_level_that_was_told_is_acknowledged_even_if_the_node_is_better
     acked(story)
     assert story.goes(a="xxxx") == []
     assert not acknowledging.rests(Story(plain("a")).state.node("a"), Level.INFO)
+
+
+def test_a_new_node_that_is_acknowledged_keeps_its_grace() -> None:
+    story = Story(plain("a"), plain("b"), grace=300)
+    story.goes(a="xx", b="xx")
+    acked(story)
+    assert story.goes(a="x" * 8, b="x" * 8) == []
+    assert levels(story.goes(a="xx", b="xx")) == ["11 [CRITICAL] A", "11 [CRITICAL] B"]
 
 
 # Silences until healthy.
