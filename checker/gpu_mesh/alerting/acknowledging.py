@@ -36,7 +36,9 @@ def acknowledged(known: NodeState, author: str, reason: str, now: float) -> Node
 
 def ended(known: NodeState) -> NodeState:
     """Return the state of a node whose acknowledgement a person has taken back."""
-    return replace(known, alerting=replace(known.alerting, acknowledged=None))
+    given = known.alerting.acknowledged
+    notified = None if given and given.unheard else known.alerting.notified
+    return replace(known, alerting=replace(known.alerting, acknowledged=None, notified=notified))
 
 
 def rests(known: NodeState, level: Level) -> bool:

@@ -25,6 +25,10 @@ KEPT_ALERTS = 100
 """How many finished alerts stay in the state as history; the log has them all."""
 
 
+KEPT_FIRST_FAILURES = 20
+"""How many first failures that were not sent stay beside them, so that lost probes push out nothing else."""
+
+
 def one_line(alert: Alert) -> str:
     """Return the alert as one line: ``ICON [LEVEL] NODE NAME: what happened``."""
     return f"{alert.level.icon} [{alert.level.upper()}] {alert.name or 'GPU mesh'}: {alert.text}"
@@ -160,8 +164,9 @@ def tags_of(node: Node) -> tuple[str, ...]:
 
 
 def _within_history(alerts: tuple[Alert, ...]) -> tuple[Alert, ...]:
-    surplus = sum(alert.done for alert in alerts) - KEPT_ALERTS
-    if surplus <= 0:
-        return alerts
-    drop = {alert.id for alert in [alert for alert in alerts if alert.done][:surplus]}
-    return tuple(alert for alert in alerts if alert.id not in drop)
+    done = [alert for alert in alerts if alert.done]
+    lost_probes = [alert.id for alert in done if alert.muted_for is Muted.FIRST_FAILURE]
+    drop = set(lost_probes[:-KEPT_FIRST_FAILURES])
+    left = [alert.id for alert in done if alert.id not in drop]
+    drop |= set(left[: max(0, len(left) - KEPT_ALERTS)])
+    return tuple(alert for alert in alerts if alert.id not in drop) if drop else alerts

@@ -7,7 +7,7 @@ has ended, if it is still true; and whoever was alerted about a failure is alway
 Deterministic: changes only the state it is given; no IO, no clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum, auto
 
 from msgspec.structs import replace
@@ -61,7 +61,7 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
         muted_for = muted_by(node, known, state, mesh.settings, by, now)
         notified = known.alerting.notified
         change = None if muted_for else due(known, mesh.settings, now)
-        if change and (change is Change.RECOVERED or not acknowledging.rests(known, level_of(known))):
+        if change and not _rests(known, change, inhibits.get(node.key, ())):
             repair = (repairs or {}).get(node.key, "")
             others = _others(state, known, change, inhibits.get(node.key, []))
             alert = alerts.queue(state, _alert(node, known, change, repair, others, now))
@@ -69,6 +69,8 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
             known = acknowledging.raised(known, alert.level)
             if lacks_gpu(known):
                 known = replace(known, alerting=replace(known.alerting, without_gpu=True))
+        elif change is Change.FLAPPING and notified:
+            notified = replace(notified, flapping=True)  # acknowledged: from now on only offline is news
         elif muted_for is Muted.FIRST_FAILURE is not known.alerting.muted_for:
             alerts.queue(state, _alert(node, known, Change.CHANGE, "", "", now), muted_for)
         by = by if muted_for is Muted.DEPENDENCY else ""
@@ -133,6 +135,18 @@ def _muted_nodes(state: State, mesh: Mesh, now: float) -> frozenset[str]:
         and known.failures
         and muted_by(node, known, state, mesh.settings, "", now) in _QUIET
     )
+
+
+def _rests(known: NodeState, change: Change, inhibits: Collection[str]) -> bool:
+    """Return whether a person has acknowledged what an alert would report.
+
+    Not where it names nodes for the first time, whose own alerts it stands for.
+    """
+    notified = known.alerting.notified
+    named = notified.inhibits if notified else ()
+    if change is Change.RECOVERED or not set(inhibits) <= set(named):
+        return False
+    return acknowledging.rests(known, level_of(known))
 
 
 _QUIET = (Muted.SILENCE, Muted.MAINTENANCE, Muted.GRACE)

@@ -198,12 +198,12 @@ def record_outcome(
         # The service works: the other alerts that wait for it are due at once.
         waiting = (each for each in state.alerts if each.id not in changed and target_id in each.deliveries)
         changed |= {each.id: _without_wait(each, target_id) for each in waiting}
-    if all(delivery.progress is not Progress.PENDING for delivery in after.values()):
-        changed |= {
-            each.id: replace(each, deliveries={**each.deliveries, target_id: _merged(each, target_id)})
-            for each in state.alerts
-            if each.id in sent.merged
-        }
+    settled = {each.node for each in members if after[each.id].progress is not Progress.PENDING}
+    changed |= {
+        each.id: replace(each, deliveries={**each.deliveries, target_id: _merged(each, target_id)})
+        for each in state.alerts
+        if each.id in sent.merged and each.node in settled
+    }
     targets = tuple(targets)
     _store(state, {key: _closed(each, targets, whole=whole) for key, each in changed.items()})
     return after[members[0].id]

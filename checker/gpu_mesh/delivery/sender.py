@@ -96,7 +96,7 @@ def _notify(channel: Channel, alert: Alert, message: Message) -> Sent:
             return Sent(masked(f"{type(error).__name__}: {error}", channel.secrets))
     redirects = [each for each in exchanges if each.redirected]
     last = (redirects or exchanges or [Exchange()])[-1]
-    if accepted and not last.problem:
+    if accepted and not redirects:  # what else a plugin accepts is its account: a logout that fails, say
         return Sent()
     if last.problem:
         return Sent(_words(channel, last), last.wait)

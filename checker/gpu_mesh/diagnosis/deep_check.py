@@ -21,6 +21,9 @@ from gpu_mesh.domain.state import DeepChecked, NodeState
 RELOADED_MS = 2000.0
 """A first deep check that took so many milliseconds has loaded the model anew; an empty prompt takes few."""
 
+RELOADS_REMEMBERED = 86400.0
+"""Seconds for which a model that was loaded anew is not asked again."""
+
 REMEMBERED = 100
 """For how many models of a node it is remembered whether they may be asked: those that were asked last."""
 
@@ -44,7 +47,7 @@ def choose(
     askable = [
         model
         for model in loaded
-        if model.context_length and model.size and not before.deep_reloads.get(canonical(model.name))
+        if model.context_length and model.size and not _reloads(before, model.name, at)
     ]
     if before.probed_cause not in (Cause.RUNNER_HUNG, Cause.BUSY):
         if has_served(before, loaded, at) or at - before.deep_at < interval:
@@ -102,18 +105,26 @@ def checked(before: NodeState, seen: Observation) -> dict[str, DeepChecked]:
     return found
 
 
-def reloads(before: NodeState, seen: Observation) -> dict[str, bool]:
-    """Return by canonical name of each model that was asked whether its first deep check loaded it anew.
+def _reloads(before: NodeState, name: str, at: float) -> bool:
+    last = before.deep_reloads.get(canonical(name), 0.0)
+    return bool(last) and at - last < RELOADS_REMEMBERED
 
-    Another version of Ollama may take another look at the options, so what is known of the old one goes.
+
+def reloads(before: NodeState, seen: Observation) -> dict[str, float]:
+    """Return by canonical name of each model asked when its deep check loaded it anew; 0.0: it did not.
+
+    The first one decides, for a day: a slow network may look the same, and another version of Ollama may take
+    another look at the options.
 
     Args:
         before: the node's state after the check before.
         seen: what this check saw.
     """
-    known = {} if seen.version and seen.version != before.version else dict(before.deep_reloads)
+    changed = seen.version and seen.version != before.version
+    known = {} if changed else dict(before.deep_reloads)
     name = canonical(seen.deep_model)
     answered = seen.deep is not None and seen.deep.fault is None
-    if name not in known and (answered or seen.deep_loads):
-        known[name] = seen.deep_loads or (seen.deep is not None and seen.deep.ms >= RELOADED_MS)
+    if (answered or seen.deep_loads) and (known.get(name) or name not in known):
+        slow = seen.deep_loads or (seen.deep is not None and seen.deep.ms >= RELOADED_MS)
+        known[name] = seen.at if slow else 0.0
     return dict(list(known.items())[-REMEMBERED:])

@@ -38,6 +38,7 @@ _DIRECT = {
     Fault.CLOSED: Cause.HTTP_ERROR,
     Fault.REDIRECT: Cause.NOT_OLLAMA,
     Fault.NOT_JSON: Cause.NOT_OLLAMA,
+    Fault.UNREADABLE: Cause.NOT_OLLAMA,
     Fault.TOO_LARGE: Cause.NOT_OLLAMA,
     Fault.PROXY: Cause.PROXY,
     Fault.BROKEN: Cause.MISCONFIGURED,
@@ -67,7 +68,7 @@ def diagnose(node: Node, seen: Observation, before: NodeState) -> Diagnosis:
     """
     if seen.tags.fault is not None:
         return _failed(node, seen.tags, seen.tags.fault)
-    for judge in (_runner_hung, _busy, _models_missing, _stuck_stopping, _loading, _cpu_fallback, _slow):
+    for judge in (_runner_hung, _busy, _models_missing, _stuck_stopping, _loading, cpu_fallback, _slow):
         impairment = judge(node, seen, before)
         if impairment is not None:
             return impairment
@@ -165,7 +166,7 @@ def _loading(node: Node, seen: Observation, before: NodeState) -> Diagnosis | No
     return None
 
 
-def _cpu_fallback(node: Node, seen: Observation, before: NodeState) -> Diagnosis | None:
+def cpu_fallback(node: Node, seen: Observation, before: NodeState) -> Diagnosis | None:
     """Return CPU_FALLBACK if nothing of a model is in VRAM, or much less than is usual for it on this node.
 
     A model that is too large for the VRAM runs partly on the CPU by design.

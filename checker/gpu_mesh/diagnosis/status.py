@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from gpu_mesh.diagnosis import deep_check, flapping, uptime
-from gpu_mesh.diagnosis.diagnose import is_loading
+from gpu_mesh.diagnosis.diagnose import cpu_fallback, is_loading
 from gpu_mesh.domain.causes import Cause, Diagnosis
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Node
@@ -46,7 +46,7 @@ def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Dia
     refined = diagnosis.cause is not None and diagnosis.cause is before.refined_from
     turned = before.statistics.checks > 0 and failed is not (before.verdict is Verdict.FAILED)
     turns = flapping.add(before.alerting.turns, turned=turned)
-    recovery = before.recovery if failed else _proved(before, seen, diagnosis)
+    recovery = before.recovery if failed else _proved(node, before, seen)
     state = replace(
         before,
         status=status,
@@ -110,7 +110,7 @@ def _cause_since(before: NodeState, probed: Cause | None, now: float) -> float:
     return before.cause_since or now if probed is before.probed_cause else now
 
 
-def _proved(before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeRecovery:
+def _proved(node: Node, before: NodeState, seen: Observation) -> NodeRecovery:
     """Return the node's recoveries, those that were unproved as the loaded models show that they ended.
 
     As for the usual share of VRAM, a model counts from the second check in a row that lists it.
@@ -120,7 +120,7 @@ def _proved(before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeR
         return before.recovery
     if not any(model.size and model.name in before.expiries for model in seen.loaded):
         return before.recovery
-    outcome = Outcome.NOT_RECOVERED if diagnosis.cause is Cause.CPU_FALLBACK else Outcome.RECOVERED
+    outcome = Outcome.NOT_RECOVERED if cpu_fallback(node, seen, before) else Outcome.RECOVERED
     settled = (
         replace(each, outcome=outcome) if each.outcome is Outcome.UNPROVED else each for each in attempts
     )

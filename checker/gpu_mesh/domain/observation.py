@@ -21,6 +21,7 @@ class Fault(StrEnum):
     STATUS = "status"  # an answer with an HTTP status of 400 or above
     REDIRECT = "redirect"  # a 3xx: never followed
     NOT_JSON = "not_json"  # 200, but broken JSON, HTML or a wrong shape
+    UNREADABLE = "unreadable"  # reading the answer raised an error: the node's fault, unless every probe does
     TOO_LARGE = "too_large"  # more bytes than any model list has
     MONITOR = "monitor"  # the monitor's own problem (no sockets, no memory, a bug): no fact about the node
     BROKEN = "broken"  # the probe raised an error: a value of this node's, unless every probe does
@@ -65,7 +66,7 @@ class Observation(Struct, frozen=True):
     version: str | None = None  # None: not requested, or no answer
     deep: Reply | None = None  # the deep check, POST /api/generate without a prompt; None: not made
     deep_model: str = ""  # the model of the deep check
-    deep_loads: bool = False  # a model was being loaded while it was not answered
+    deep_loads: bool = False  # it was not answered, and the model was gone: it was being loaded anew
     deep_excused: bool = False  # it was not answered, but /api/ps showed that the node works or loads
     models_cut: bool = False  # there are more models than were read
 

@@ -104,9 +104,12 @@ def _by_hand(last: Tick, began: float) -> float:
     return min(last.by_hand + max(began - last.at, 0.0), _NEVER) if last.at else _NEVER
 
 
+_RAISED = (Fault.BROKEN, Fault.UNREADABLE, Fault.MONITOR)
+
+
 def _blamed(seen: Mapping[str, Observation]) -> Mapping[str, Observation]:
     """Say whose trouble it is where probes broke: a node's or, if those of all nodes did, the monitor's."""
-    if len(seen) < 2 or any(it.tags.fault not in (Fault.BROKEN, Fault.MONITOR) for it in seen.values()):
+    if len(seen) < 2 or any(it.tags.fault not in _RAISED for it in seen.values()):
         return seen
     return {key: replace(it, tags=replace(it.tags, fault=Fault.MONITOR)) for key, it in seen.items()}
 

@@ -207,6 +207,8 @@ class Session:
             raise
         except Exception as error:  # noqa: BLE001 - any failure is a fact about the node
             fault, detail = fault_of(error, self._allowance.seconds)
+            if fault is Fault.BROKEN and self.answered:  # such as a chunk of a negative size
+                fault, detail = Fault.UNREADABLE, f"it cannot be read: {type(error).__name__}"
             raise GetError(fault, detail) from None  # the error's text may hold a header's secret
 
     def _answer(self, status: int, headers: Mapping[str, str], raw: Any) -> Answer:

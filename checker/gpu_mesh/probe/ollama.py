@@ -142,7 +142,7 @@ def _observe(
         except Exception as error:
             if session.answered and not isinstance(error, _OF_THE_MONITOR):
                 # What the node sent is at fault, not the inventory.
-                raise GetError(Fault.NOT_JSON, f"it cannot be read: {type(error).__name__}") from None
+                raise GetError(Fault.UNREADABLE, f"it cannot be read: {type(error).__name__}") from None
             raise
 
 
@@ -184,7 +184,8 @@ def _ask_deep(
     """Make a deep check of a loaded model; return its reply, whether a missing one is excused, and why.
 
     It is excused if /api/ps then shows that the node is at work: a request has finished, other models are
-    loaded, or one is just being loaded, and /api/ps waits for it; the last is true for that alone.
+    loaded, or one is just being loaded, and /api/ps waits for it. The last value says that the model is gone
+    from the list: it is loaded anew.
     """
     body = msgspec.json.encode(
         {"model": model.name, "stream": False, "options": {"num_ctx": model.context_length}}
@@ -197,7 +198,7 @@ def _ask_deep(
     now = _loaded(ps) if ps else ()
     same = expiries(now).keys() == expiries(loaded).keys()
     served = has_moved(expiries(loaded), now, monotonic() - began, STEP_SLACK)
-    loads = again.fault is Fault.READ_TIMEOUT
+    loads = again.fault is None and all(each.name != model.name for each in now)  # a hung runner stays listed
     return deep, again.fault is not None or not same or served, loads
 
 

@@ -56,6 +56,7 @@ def _times(state: State) -> Iterator[float]:
         yield from (known.last_incident, known.first_check, known.last_check, known.last_ok)
         yield from (known.loading_since, known.deep_at, known.version_at, known.recovery.called_at)
         yield from (attempt.at for attempt in known.recovery.attempts)
+        yield from known.deep_reloads.values()
         if known.alerting.notified:
             yield from (known.alerting.notified.at, known.alerting.notified.since)
         if known.alerting.acknowledged:
@@ -82,6 +83,7 @@ def _node(known: NodeState, moved: Callable[[float], float]) -> NodeState:
         last_ok=moved(known.last_ok),
         loading_since=moved(known.loading_since),
         deep_at=moved(known.deep_at),
+        deep_reloads={name: moved(at) for name, at in known.deep_reloads.items()},
         version_at=moved(known.version_at),
         alerting=replace(
             alerting,

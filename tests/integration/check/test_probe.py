@@ -8,9 +8,12 @@ from contextlib import suppress
 
 import pytest
 
+from gpu_mesh.diagnosis.diagnose import diagnose
+from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.model_name import LONGEST
 from gpu_mesh.domain.observation import Fault, LoadedModel
+from gpu_mesh.domain.state import NodeState
 from gpu_mesh.probe.ollama import MAX_MODELS, ask_none, observe
 
 TIMEOUT = 1.2  # seconds
@@ -248,6 +251,15 @@ def test_of_a_redirect_only_the_server_is_shown(scripted, location, shown):
 def test_a_body_that_says_beforehand_that_it_is_too_large_is_not_read(scripted):
     seen = probe(scripted(with_head(b"{", b"Content-Length: 2147483648\r\n")))
     assert seen.tags.fault is Fault.TOO_LARGE
+
+
+@pytest.mark.parametrize("size", [b"-5", b"-0x5", b"-99999999999999999999"])
+def test_a_chunk_of_a_negative_size_is_the_node_s_fault_and_not_the_inventory_s(scripted, size):
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    seen = probe(scripted(head + size + b"\r\nhello\r\n0\r\n\r\n"))
+    assert seen.tags.fault in (Fault.UNREADABLE, Fault.CLOSED)
+    judged = diagnose(Node("a", "A", "http://a:1"), seen, NodeState())
+    assert judged.cause in (Cause.NOT_OLLAMA, Cause.HTTP_ERROR)
 
 
 @pytest.mark.parametrize("head", [b"Content-Length: 2\r\nContent-Length: 3\r\n", b"Content-Length: 2, 3\r\n"])

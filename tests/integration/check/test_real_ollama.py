@@ -255,4 +255,4 @@ def test_a_real_model_that_stays_loaded_is_asked_again_and_again_and_never_loade
     runner = runner_of(server)
     assert eventually(lambda: watch.check() and watch.asked >= 4)
     assert runner_of(server) == runner
-    assert watch.state.nodes["alpha"].deep_reloads == {"tiny:latest": False}
+    assert watch.state.nodes["alpha"].deep_reloads == {"tiny:latest": 0.0}

@@ -211,6 +211,16 @@ def test_what_did_not_arrive_is_a_failure_that_names_its_cause_and_no_secret(
     assert other.requests == []
 
 
+def test_what_a_plugin_does_after_the_message_does_not_undo_it(tmp_path: Path, receiver: Receiver) -> None:
+    login = b'{"status":"success","data":{"userId":"u","authToken":"t"}}'
+    answers = iter([http("200 OK", body=login), http("200 OK", body=b"{}"), http("401 Unauthorized")])
+    receiver.answer = lambda client: client.sendall(next(answers))
+    assert sent(tmp_path, f"rocket://user:password@{receiver.address}/%23ops") == sender.Sent()
+    assert [said.split()[1] for said in receiver.requests] == [
+        b"/api/v1/login", b"/api/v1/chat.postMessage", b"/api/v1/logout",
+    ]  # fmt: skip
+
+
 def test_a_service_that_asks_for_a_pause_says_how_long(tmp_path: Path, receiver: Receiver) -> None:
     receiver.answer = http("429 Slow down", "Retry-After: 90")
     assert sent(tmp_path, f"json://{receiver.address}").wait == 90.0

@@ -190,3 +190,14 @@ def test_whatever_waits_each_alert_is_sent_or_stood_for_exactly_once(stories: li
     found = in_digests(notifications(of_nodes(*stories)))
     numbers = [number for each in found for number in (*each.numbers, *each.merged)]
     assert sorted(numbers) == list(range(1, len("".join(stories)) + 1))
+
+
+def test_where_a_part_of_a_digest_is_given_up_what_it_stood_for_is_not_sent_afterwards() -> None:
+    state = waiting("ei", "ei", "ei")
+    fresh = replace(state.alerts[5], at=outbox.EXPIRY)
+    state.alerts = (*state.alerts[:5], fresh)
+    assert send(state, CHAT, "503", outbox.EXPIRY + 400) == [2, 4, 6]
+    progress = [alert.deliveries["chat"].progress for alert in state.alerts if "chat" in alert.deliveries]
+    assert progress.count(Progress.GIVEN_UP) == 2
+    assert send(state, CHAT, "", outbox.EXPIRY + 4000) == [6]
+    assert send(state, CHAT, "", outbox.EXPIRY + 4001) == []

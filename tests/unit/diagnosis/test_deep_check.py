@@ -61,10 +61,13 @@ DUE = {
         (MODEL,), True,
     ),
     "one that its first deep check loaded anew is not": (
-        NodeState(deep_reloads={"a:latest": True}), (MODEL,), False,
+        NodeState(deep_reloads={"a:latest": NOW - 60}), (MODEL,), False,
+    ),
+    "one that was loaded anew a day ago is asked once more": (
+        NodeState(deep_reloads={"a:latest": NOW - 86400}), (MODEL,), True,
     ),
     "one that its first deep check did not load anew is": (
-        NodeState(deep_reloads={"a:latest": False}), (MODEL,), True,
+        NodeState(deep_reloads={"a:latest": 0.0}), (MODEL,), True,
     ),
     "without a loaded model there is none": (NodeState(), (), False),
 }  # fmt: skip
@@ -167,9 +170,9 @@ def test_a_model_in_use_needs_no_deep_check() -> None:
 
 
 FIRST = {
-    "an answer at once": (Reply(status=200, ms=30), False, {"a:latest": False}),
-    "an answer after seconds": (Reply(status=200, ms=2500), False, {"a:latest": True}),
-    "none, while a model is loaded": (Reply(Fault.READ_TIMEOUT), True, {"a:latest": True}),
+    "an answer at once": (Reply(status=200, ms=30), False, {"a:latest": 0.0}),
+    "an answer after seconds": (Reply(status=200, ms=2500), False, {"a:latest": NOW}),
+    "none, and the model is gone from the list": (Reply(Fault.READ_TIMEOUT), True, {"a:latest": NOW}),
     "none, while the node is at work": (Reply(Fault.READ_TIMEOUT), False, {}),
     "no deep check": (None, False, {}),
 }
@@ -185,8 +188,8 @@ def test_the_first_deep_check_of_a_model_shows_whether_it_was_loaded_anew(case: 
 
 
 def test_only_the_first_deep_check_decides_and_another_version_begins_anew() -> None:
-    state = State(nodes={"gpu1": NodeState(deep_reloads={"a:latest": False}, version="0.12.11")})
+    state = State(nodes={"gpu1": NodeState(deep_reloads={"a:latest": 0.0}, version="0.12.11")})
     evaluate.apply_observation(state, GPU1, seen(Reply(status=200, ms=9000)))
-    assert state.nodes["gpu1"].deep_reloads == {"a:latest": False}
+    assert state.nodes["gpu1"].deep_reloads == {"a:latest": 0.0}
     evaluate.apply_observation(state, GPU1, replace(seen(Reply(status=200, ms=9000)), version="0.32.15"))
-    assert state.nodes["gpu1"].deep_reloads == {"a:latest": True}
+    assert state.nodes["gpu1"].deep_reloads == {"a:latest": NOW}

@@ -37,9 +37,10 @@ def test_a_node_whose_probe_breaks_is_misconfigured_and_the_others_are_watched()
     assert decision.reason.endswith("a restart does not help; correct mesh_node_* of gpu1 in the inventory")
 
 
-def test_if_every_probe_breaks_the_monitor_is_at_fault_and_no_node() -> None:
+@pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.UNREADABLE])
+def test_if_every_probe_breaks_the_monitor_is_at_fault_and_no_node(fault: Fault) -> None:
     state, mesh = State(), Mesh((GPU1, POD))
-    done = checked(state, mesh, NOW, fails("gpu1", NOW, Fault.BROKEN), fails("pod", NOW, Fault.BROKEN))
+    done = checked(state, mesh, NOW, fails("gpu1", NOW, Fault.BROKEN), fails("pod", NOW, fault))
     assert set(done.unprobed) == {"gpu1", "pod"}
     assert not state.nodes
 

@@ -160,3 +160,15 @@ def test_an_unproved_repair_is_shown_and_told_as_such() -> None:
     assert alert is None, "nobody was told of the trouble"
     state, _ = after_a_restart(100, 100)
     assert "unproved" not in status_text(report(MESH, state, NOW + 70), (), "x")
+
+
+def test_a_restart_is_not_taken_for_proved_because_something_worse_is_wrong_too() -> None:
+    mesh = Mesh((replace(GPU1, expected_models=("other",)),))
+    state, _ = after_a_restart(-1)
+    for number in (2, 3):
+        at = NOW + 30 * number
+        loaded = LoadedModel("a", size=100, size_vram=0, expires_at=at + 300)
+        tick.apply(state, mesh, tick.MeshObservation({"gpu1": answers("gpu1", at, loaded)}), at, at)
+    known = state.nodes["gpu1"]
+    assert known.cause is Cause.MODELS_MISSING
+    assert [each.outcome for each in known.recovery.attempts] == [Outcome.NOT_RECOVERED]

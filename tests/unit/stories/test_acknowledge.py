@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from factories import NOW, Story, fails, levels, plain
+from factories import NOW, Story, behind, fails, levels, plain
 from gpu_mesh.alerting import acknowledging
 from gpu_mesh.cli.ack import acknowledge, take_back
 from gpu_mesh.domain.alert import Level, Muted, Silence
@@ -156,6 +156,32 @@ def test_a_new_node_that_is_acknowledged_keeps_its_grace() -> None:
     acked(story)
     assert story.goes(a="x" * 8, b="x" * 8) == []
     assert levels(story.goes(a="xx", b="xx")) == ["11 [CRITICAL] A", "11 [CRITICAL] B"]
+
+
+def test_an_acknowledged_node_that_flaps_is_told_of_when_it_is_offline() -> None:
+    story = Story(plain("a", healthy_threshold=2))
+    story.goes(a="...x")
+    acked(story)
+    assert levels(story.goes(a=".x" * 8)) == ["8 [ERROR] A", "12 [CRITICAL] A"]
+
+
+def test_who_takes_back_what_nobody_else_had_heard_of_leaves_nothing_untold() -> None:
+    story = Story(plain("p"), plain("b", parent="p"))
+    story.goes(p=".xxxxxx", b=".xxxxxx")
+    acked(story, "b")
+    take_back(story.state, story.mesh, ("b",))
+    assert levels(story.goes(p="." * 6, b="x" * 6)) == ["8 [INFO] P", "12 [CRITICAL] B"]
+
+
+def test_a_tunnel_host_that_is_acknowledged_still_speaks_for_nodes_that_fail_later() -> None:
+    nodes = (behind("p1", 8081), behind("p2", 8082))
+    story = Story(*nodes, reminder_interval=300)
+    story.goes(p1=".dddddd", p2="." * 7)
+    acked(story, "p1")
+    assert story.goes(p1="d" * 20, p2="." * 20) == []
+    told = story.goes(p1="d" * 20, p2="d" * 20)
+    assert levels(told) == ["28 [CRITICAL] P1"]
+    assert told[0].endswith("; so not reached either: p2")
 
 
 # Silences until healthy.

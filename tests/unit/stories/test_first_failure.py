@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from factories import Story, levels, muted, plain
+from gpu_mesh.alerting.alerts import KEPT_FIRST_FAILURES
 from gpu_mesh.alerting.holds import muted_by
 from gpu_mesh.cli.alerts import list_alerts
 from gpu_mesh.domain.alert import Level, Muted
@@ -90,3 +92,15 @@ def test_after_a_check_by_hand_or_by_cron_nothing_waits_for_the_next_one() -> No
     story = Story(usual())
     story.scheduled = False
     assert levels(story.goes(a=".x")) == ["2 [WARNING] A"]
+
+
+def test_a_node_that_loses_probes_for_ever_leaves_the_history_of_others_alone() -> None:
+    story = Story(usual(), usual("b"), flapping=False)
+    story.goes(a="." * 8, b=".xxxxxx.")
+    told = {alert.id for alert in story.state.alerts if alert.node == "b" and not alert.muted}
+    story.state.alerts = tuple(replace(alert, done=True) for alert in story.state.alerts)
+    story.goes(a="x..............." * 120, b="." * 16 * 120)
+    assert told <= {alert.id for alert in story.state.alerts}
+    assert (
+        sum(alert.muted_for is Muted.FIRST_FAILURE for alert in story.state.alerts) <= KEPT_FIRST_FAILURES + 1
+    )
