@@ -21,12 +21,16 @@ from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system import locks, systemd
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import RUN_PID, Paths
+from gpu_mesh.text.humanize import format_duration
 
 POLL = 0.1
 """Seconds between two looks for finished commands and for triggers."""
 
 PATIENCE = 10.0
 """Seconds that the commands have to end after SIGTERM."""
+
+LIMITS = {"check": 300.0, "deliver": 300.0, "recover": 1800.0, "dashboard": 60.0, "stats": 60.0}
+"""Seconds that each command may take, as the units have it (TimeoutStartSec=); one that hangs is ended."""
 
 _KEPT = 4096  # bytes of a command's standard error that are kept, for the alert that it failed
 _CHUNK, _CHUNKS = 65536, 16  # bytes (the size of a pipe), and how many such reads in one look
@@ -42,6 +46,8 @@ class _Job:
         self.due = time.monotonic() + first
         self.process: subprocess.Popen[bytes] | None = None
         self.failed = False
+        self.limit, self.hung = LIMITS[name], False
+        self._began = 0.0
         self.may_have_failed = True  # perhaps before this process began: then its end is still to be alerted
         self._said, self._cut = b"", False
 
@@ -58,6 +64,19 @@ class _Job:
         assert self.process.stderr is not None  # just asked for
         os.set_blocking(self.process.stderr.fileno(), False)
         self._said, self._cut, self.failed = b"", False, False
+        self._began, self.hung = time.monotonic(), False
+
+    def keep_to_limit(self, now: float) -> bool:
+        """End it if it takes too long; return whether that has just been found.
+
+        It may be stopped, or wait for a disk that is gone: then only SIGKILL ends it.
+        """
+        if self.process is None or now - self._began <= self.limit:
+            return False
+        late = now - self._began - self.limit
+        self.send_signal(signal.SIGKILL if late > PATIENCE else signal.SIGTERM)
+        found, self.hung = not self.hung, True
+        return found
 
     def pass_on_errors(self) -> None:
         """Pass on what it has written to standard error since the last look, and keep the last part."""
@@ -160,11 +179,14 @@ def run(
         while not stopping:
             now = time.monotonic()
             for job in jobs:
+                if job.keep_to_limit(now):
+                    hangs = event("command_hangs", Severity.ERROR, command=job.name, seconds=job.limit)
+                    log.write([hangs], time.time())
                 status = job.ended()
                 if status:
                     failed = event("command_failed", Severity.ERROR, command=job.name, exit_status=status)
                     log.write([failed], time.time())
-                    _notify(job, _ending(status), paths, log, by_hand)
+                    _notify(job, _ending(job, status), paths, log, by_hand)
                 elif status == 0 and job.may_have_failed:
                     _notify(job, "", paths, log, by_hand)
                 if job.is_due(now):
@@ -233,8 +255,10 @@ def _notify(job: _Job, reason: str, paths: Paths, log: Log, by_hand: Callable[[s
         job.may_have_failed = bool(reason)
 
 
-def _ending(status: int) -> str:
-    """Say in words how a process ended (as Popen numbers it)."""
+def _ending(job: _Job, status: int) -> str:
+    """Say in words how a command ended (as Popen numbers it)."""
+    if job.hung:
+        return f"it took longer than {format_duration(job.limit)}, and was ended"
     if status > 0:
         return systemd.ending("exit-code", "exited", str(status))
     try:

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from checkout import ROOT
 from gpu_mesh.monitor import foreground
 from gpu_mesh.standin.server import Standin
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
+from gpu_mesh.text.humanize import parse_duration
 from sites import Site, end_all_with, eventually, processes_with
 
 
@@ -116,3 +118,34 @@ def test_only_a_watch_that_nobody_ended_at_the_terminal_counts_as_a_gap(
         state.tick = replace(state.tick, at=state.tick.at - 3600)
     site.check()
     assert [text.partition(" for")[0] for text in told(site)] == ["The mesh was unwatched"] * tells
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_command_that_hangs_is_ended_at_its_limit_even_if_it_is_stopped(stopped: bool) -> None:
+    job = foreground._Job("check", 60.0)
+    job.start([sys.executable, "-c", "import time; time.sleep(600)"], dict(os.environ))
+    assert job.process is not None
+    if stopped:
+        job.send_signal(signal.SIGSTOP)
+    now = time.monotonic()
+    assert not job.keep_to_limit(now + job.limit - 1), "it may take that long"
+    assert job.keep_to_limit(now + job.limit + 1)
+    assert not job.keep_to_limit(now + job.limit + 2), "that is told once"
+    if stopped:
+        assert job.ended() is None
+        job.keep_to_limit(now + job.limit + foreground.PATIENCE + 1)
+    status: list[int | None] = []
+    assert eventually(lambda: status.append(job.ended()) or status[-1] is not None)
+    assert status[-1] == -(signal.SIGKILL if stopped else signal.SIGTERM)
+    assert foreground._ending(job, status[-1] or 0) == "it took longer than 5 min, and was ended"
+
+
+def test_the_commands_of_run_have_the_limits_of_the_units() -> None:
+    for name, seconds in foreground.LIMITS.items():
+        unit = ROOT / f"roles/mesh_monitor/templates/units/gpu-mesh-{name}.service.j2"
+        (limit,) = [
+            line.partition("=")[2]
+            for line in unit.read_text().splitlines()
+            if line.startswith("TimeoutStartSec=")
+        ]
+        assert parse_duration(limit) == seconds
