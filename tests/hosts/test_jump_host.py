@@ -14,7 +14,7 @@ class Mesh:
 
     def __init__(self, site: machines.Site, operator: provision.Operator) -> None:
         self.operator = operator
-        self.monitor, self.jump, self.far = site.boot("watcher", "jump", "far")
+        self.monitor, self.jump, self.far = site.boot("watcher", "jump", "hidden")
 
     def status(self) -> str:
         return str(provision.status(self.monitor).get("far", {}).get("status"))

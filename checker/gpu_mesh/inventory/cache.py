@@ -20,6 +20,7 @@ from gpu_mesh import __version__
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.inventory.mistakes import InventoryError, Mistake, describe
 from gpu_mesh.system import atomic
+from gpu_mesh.system.files import without_waiting
 from gpu_mesh.system.paths import Paths
 
 REREAD = 300.0  # seconds: for dynamic sources, and for mistakes that may go away by themselves
@@ -188,7 +189,7 @@ def _is_dynamic(path: Path) -> bool:
 def _stored(file: Path, now: float) -> _Cache | None:
     """Read the cache; once a day, note its use in the file's time, for _remove_unused."""
     try:
-        with file.open("rb") as stored:
+        with open(file, "rb", opener=without_waiting) as stored:
             known = os.fstat(stored.fileno())
             if known.st_uid not in (0, os.geteuid()):
                 return None  # it decides what a recovery runs: do not trust a file of another user

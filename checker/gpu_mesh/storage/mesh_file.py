@@ -11,7 +11,10 @@ import msgspec
 from msgspec.structs import replace
 
 from gpu_mesh.domain.mesh import Mesh, Node
-from gpu_mesh.system import atomic
+from gpu_mesh.system import atomic, files
+
+LARGEST = 64_000_000
+"""Bytes that it may have; a node takes less than a thousand."""
 
 _HIDDEN = "…"
 """In place of a tunnel's command: next steps depend on whether there is one, not on what it is."""
@@ -25,9 +28,9 @@ def keep(folder: Path, mesh: Mesh) -> None:
     """
     path, data = folder / "mesh.json", msgspec.json.encode(without_secrets(mesh))
     try:
-        if path.read_bytes() == data:
+        if files.read(path, LARGEST) == data:
             return
-    except FileNotFoundError:
+    except (FileNotFoundError, files.NoFileError):
         pass
     # Without a lock, two checks may write.
     atomic.write(path, data, temporary=folder / f".mesh.json.{os.getpid()}")
@@ -40,8 +43,8 @@ def read(folder: Path) -> Mesh | None:
         OSError: it may not be read.
     """
     try:
-        return msgspec.json.decode((folder / "mesh.json").read_bytes(), type=Mesh)
-    except (FileNotFoundError, msgspec.MsgspecError):
+        return msgspec.json.decode(files.read(folder / "mesh.json", LARGEST), type=Mesh)
+    except (FileNotFoundError, files.NoFileError, msgspec.MsgspecError):
         return None
 
 

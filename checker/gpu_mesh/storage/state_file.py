@@ -17,11 +17,15 @@ from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.state import SCHEMA, State
 from gpu_mesh.storage import stored
 from gpu_mesh.storage.rebase import rebase
-from gpu_mesh.system import atomic, locks
+from gpu_mesh.system import atomic, files, locks
 from gpu_mesh.system.log import Log
 
 LOCK_LIMIT = 10.0
 """Seconds to wait for another process to let go of the lock; each holds it for milliseconds."""
+
+
+LARGEST = 256_000_000
+"""Bytes that a state may have; with 10,000 nodes and a full history it has some ten million."""
 
 
 class StateError(Exception):
@@ -152,9 +156,11 @@ class StateFile:
         damage: ValueError | None = None
         for path in (self._path, self._previous):
             try:
-                return decode(path.read_bytes()), damage
+                return decode(files.read(path, LARGEST)), damage
             except FileNotFoundError:
                 continue
+            except IsADirectoryError:
+                damage = damage or files.NoFileError("it is a folder")
             except NewerSchemaError as error:
                 raise StateError(
                     f"{path} was written by a newer gpu-mesh ({error}): "

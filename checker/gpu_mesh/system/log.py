@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gpu_mesh.domain.event import Event, Severity, Value
+from gpu_mesh.system.files import without_waiting
 
 
 def logfmt(item: Event, at: float) -> str:
@@ -68,7 +69,9 @@ class Log:
         """Append the events to the file; return why that failed ("": it did not)."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            with open(
+                self._path, "a", encoding="utf-8", errors="backslashreplace", opener=without_waiting
+            ) as file:
                 file.write("".join(logfmt(item, at) + "\n" for item in events))
         except OSError as error:
             return error.strerror or str(error)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -140,6 +140,38 @@ def test_a_field_that_a_later_version_has_added_is_passed_over() -> None:
     later = encode(State(inventory_error="kept")).replace(b'"schema": 1,', b'"schema": 1, "later": [7],')
     assert b"later" in later
     assert decode(later) == State(inventory_error="kept")
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def gigabytes(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(3_000_000_000)  # sparse: it takes no space
+
+
+def a_link_to_nothing(path: Path) -> None:
+    path.symlink_to("/nowhere/at/all")
+
+
+@pytest.mark.parametrize("make", [a_pipe, a_folder, gigabytes, a_link_to_nothing])
+def test_whatever_lies_in_the_place_of_the_state_holds_nobody_up(
+    file: StateFile, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    state = tmp_path / "state/state.json"
+    state.parent.mkdir(exist_ok=True)
+    make(state)
+    assert file.load().nodes == {}
+    with file.update(NOW) as known:
+        known.next_silence = 7
+    assert state.is_file()
+    assert not state.is_symlink()
+    assert file.load().next_silence == 7
 
 
 def test_with_both_copies_damaged_monitoring_starts_anew(file: StateFile, tmp_path: Path) -> None:

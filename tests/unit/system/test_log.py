@@ -163,3 +163,9 @@ def test_a_standard_error_that_cannot_be_written_stops_nothing_and_keeps_no_line
     assert ended.returncode == 0
     lines = (tmp_path / "log").read_text().splitlines()
     assert [parsed(line)["event"] for line in lines] == ["bad", "changed"]
+
+
+def test_a_pipe_in_the_place_of_the_log_holds_nobody_up(tmp_path, capsys):
+    os.mkfifo(tmp_path / "gpu-mesh.log")
+    Log(tmp_path / "gpu-mesh.log").write([event("check", Severity.NOTICE)], 0.0)
+    assert "gpu-mesh.log cannot be written: No such device or address" in capsys.readouterr().err
