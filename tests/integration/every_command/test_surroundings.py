@@ -8,6 +8,7 @@ import pytest
 
 from gpu_mesh.cli.commands import COMMANDS
 from gpu_mesh.standin.server import free_port
+from marks import soak
 
 SERVES_FOR_EVER = {"run", "demo"}
 """These are tested with processes of their own; what they start is tested here."""
@@ -66,7 +67,13 @@ def test_every_command_is_tried_here() -> None:
     assert set(COMMANDS) == set(WORDS) | SERVES_FOR_EVER
 
 
-@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+OFTEN = ("all streams closed", "a full pipe for output", "a working folder that is gone", "no HOME")
+"""These are tried in `make test`, the others in `make soak`: each takes as long as thirteen commands."""
+
+
+@pytest.mark.parametrize(
+    "surroundings", [name if name in OFTEN else soak(name, name=name) for name in SURROUNDINGS]
+)
 def test_every_command_works_in_such_surroundings(mesh, tmp_path: Path, surroundings: str) -> None:
     for command, words in WORDS.items():
         given = [str(tmp_path / "trace.yml") if word == "TRACE" else word for word in words]
