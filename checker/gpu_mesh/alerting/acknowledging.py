@@ -48,10 +48,10 @@ def rests(known: NodeState, level: Level) -> bool:
 
 
 def raised(known: NodeState, level: Level) -> NodeState:
-    """Return the state after an alert of this level: what is no worse than that rests from now on."""
+    """Return the state after an alert of this level: people know of the incident, and up to that it rests."""
     given = known.alerting.acknowledged
-    if given is None or rests(known, level):
+    if given is None:
         return known
-    return replace(
-        known, alerting=replace(known.alerting, acknowledged=replace(given, level=level, unheard=False))
-    )
+    worst = max(given.level, level, key=lambda level: level.rank)
+    given = replace(given, level=worst, unheard=False)
+    return replace(known, alerting=replace(known.alerting, acknowledged=given))

@@ -69,7 +69,7 @@ def acknowledge(state: State, mesh: Mesh, keys: Sequence[str], author: str, reas
             changed[key] = acknowledging.acknowledged(known, author, reason, now)
         except ValueError as error:
             raise ValueError(f"{key}: {error}") from error
-        lines.append(f"{key} is {known.status}: {known.detail}")
+        lines.append(f"{key} is {known.status}{f': {known.detail}' if known.detail else ''}")
     state.nodes.update(changed)
     lines += [
         "Until it is healthy again, only what is worse is alerted, and if it needs a person; repairs go on.",

@@ -173,6 +173,15 @@ def test_who_takes_back_what_nobody_else_had_heard_of_leaves_nothing_untold() ->
     assert levels(story.goes(p="." * 6, b="x" * 6)) == ["8 [INFO] P", "12 [CRITICAL] B"]
 
 
+def test_a_call_for_a_person_makes_an_unheard_incident_heard_at_the_same_level() -> None:
+    story = Story(plain("a"), grace=86400)
+    story.goes(a="xxxxx")
+    acked(story)
+    story.state.nodes["a"] = acknowledging.raised(story.state.nodes["a"], Level.CRITICAL)
+    take_back(story.state, story.mesh, ("a",))
+    assert levels(story.goes(a=".")) == ["6 [INFO] A"]
+
+
 def test_a_tunnel_host_that_is_acknowledged_still_speaks_for_nodes_that_fail_later() -> None:
     nodes = (behind("p1", 8081), behind("p2", 8082))
     story = Story(*nodes, reminder_interval=300)
