@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         return 0
     # The report says what failed, so the log need not write it to standard error as well.
     file = log if arguments.verbose else Log(paths.log_file, threshold=Severity.ERROR)
+    paths = paths.of_delivery()
     mesh = mesh_of(arguments, paths)
     text, code = send_test(paths, mesh.settings, file, time.time, arguments.tag, mesh.nodes)
     sys.stdout.write(text)

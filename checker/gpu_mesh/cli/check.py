@@ -6,6 +6,7 @@ import sys
 from gpu_mesh.cli.common import unusable
 from gpu_mesh.inventory.mistakes import InventoryError
 from gpu_mesh.monitor import check
+from gpu_mesh.storage.state_file import StateError
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 
@@ -25,11 +26,17 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         done = check.check(paths, arguments.monitor, log)
     except InventoryError as error:
         raise unusable(error) from error
+    except StateError:
+        if arguments.deliver:
+            _deliver(arguments, paths, log)
+        raise
     if sys.stdout.isatty():
         sys.stdout.write("".join(f"{check.describe(change)}\n" for change in done.changes))
-    delivered = 0
-    if arguments.deliver:
-        from gpu_mesh.cli import deliver  # not imported in a check that a timer starts
-
-        delivered = deliver.run(arguments, paths, log)
+    delivered = _deliver(arguments, paths, log) if arguments.deliver else 0
     return delivered or int(bool(done.unprobed))
+
+
+def _deliver(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    from gpu_mesh.cli import deliver  # not imported in a check that a timer starts
+
+    return deliver.run(arguments, paths, log)

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Send what is due."""
     at_once = getattr(arguments, "now", False)  # not an argument of `check --deliver`
+    paths = paths.of_delivery()
     settings = mesh_of(arguments, paths).settings
     where = shell(arguments, paths)
     result = worker.deliver(

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Repair what the plan says, or say what it would be."""
+    paths = paths.of_recovery()
     mesh, file = mesh_of(arguments, paths), StateFile(paths.state, log)
     only = arguments.node or ""
     if only and mesh.node(only) is None:

@@ -13,6 +13,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -25,6 +26,7 @@ from gpu_mesh.delivery.place import expected_place, fingerprint
 from gpu_mesh.domain.alert import Alert, Delivery, Progress
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.mesh import Settings
+from gpu_mesh.storage import emergency as stored_emergency
 from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system import locks
 from gpu_mesh.system.log import Log
@@ -74,6 +76,7 @@ def deliver(
     """
     run = _Run(paths, settings, log, clock, typed)
     try:
+        _send_emergency(paths, settings, log, clock, typed)
         if not paths.state.is_dir():
             return Result()  # nothing was ever checked here
         while True:
@@ -92,6 +95,17 @@ def deliver(
     except (StateError, OSError) as error:
         log.write([event("deliver_failed", Severity.ERROR, reason=str(error))], clock())
         return Result(exit_code=1)
+
+
+def _send_emergency(
+    paths: Paths, settings: Settings, log: Log, clock: Callable[[], float], typed: Callable[[str], str]
+) -> None:
+    if stored_emergency.read(paths.runtime):
+        from gpu_mesh.delivery import emergency  # most runs find that all is saved
+
+        with suppress(FileNotFoundError):
+            paths.deliver_wanted.unlink()
+        emergency.send(paths, settings, log, clock, typed)
 
 
 class _Run:

@@ -25,9 +25,6 @@ from gpu_mesh.system.paths import Paths
 
 REREAD = 300.0  # seconds: for dynamic sources, and for mistakes that may go away by themselves
 _DAY = 86400.0
-FOLDER = "cache"
-"""In the state folder."""
-
 _UNUSED = 7 * _DAY  # seconds after which a cache that no command used is removed
 _LARGE = 1_000_000  # bytes; a longer file is not searched for dynamic values
 _DYNAMIC = re.compile(rb"^plugin\s*:|\b(lookup|query|q)\s*\(", re.MULTILINE)
@@ -85,7 +82,7 @@ def load(paths: Paths, monitor: str | None, now: float) -> Loaded:
     # Other sources have another file: a command with another inventory must not replace the service's last
     # good mesh. Version, machine and ansible.cfg are not part of the name: that mesh outlives their changes.
     identity = os.fsencode("\0".join((origin.monitor, *origin.sources)))
-    file = paths.state / FOLDER / f"mesh-{zlib.crc32(identity):08x}.json"
+    file = paths.cache / f"mesh-{zlib.crc32(identity):08x}.json"
     cache = _stored(file, now)
     fresh = cache is None or not _is_valid(cache, origin, now)
     if cache is None or fresh:

@@ -18,12 +18,15 @@ from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import Fault, Observation
 from gpu_mesh.domain.state import State
 from gpu_mesh.inventory import cache
-from gpu_mesh.monitor import tick
+from gpu_mesh.inventory.mistakes import InventoryError
+from gpu_mesh.monitor import emergency, tick
 from gpu_mesh.planning import plan
 from gpu_mesh.probe import pool
 from gpu_mesh.recovery import lifecycle
+from gpu_mesh.storage import emergency as stored_emergency
 from gpu_mesh.storage import mesh_file
-from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.storage.state_file import StateError, StateFile
+from gpu_mesh.system import triggers
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import RUN_PID, Paths
 from gpu_mesh.text.humanize import plural
@@ -64,8 +67,7 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
         StateError: the state folder cannot be used.
     """
     began, file = clock(), StateFile(paths.state, log)
-    file.make_folder()  # first: the inventory's cache is in it too
-    loaded = cache.load(paths, monitor, began)
+    loaded = _load(paths, monitor, file, began)
     try:
         done = _check(paths, loaded, file, log, began, clock)
     except Exception:
@@ -73,6 +75,24 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
         raise
     _send_heartbeat(loaded.mesh, log, clock(), good=not done.unprobed)
     return done
+
+
+def _load(paths: Paths, monitor: str | None, file: StateFile, began: float) -> cache.Loaded:
+    """Return the mesh; make the state folder first, since the inventory's cache is in it.
+
+    That the folder cannot be used is found again once the nodes are seen, and kept with that.
+    """
+    unusable: StateError | None = None
+    try:
+        file.make_folder()
+    except StateError as error:
+        unusable = error
+    try:
+        return cache.load(paths, monitor, began)
+    except InventoryError:
+        if unusable:
+            raise unusable from None
+        raise
 
 
 def _check(
@@ -84,9 +104,34 @@ def _check(
     clock: Callable[[], float],
 ) -> CheckResult:
     """Do points 2 to 5 of ``check``."""
-    mesh = loaded.mesh
+    known = _known(file, began)
+    shown = _observe(loaded.mesh, known, began)
+    now = clock()
+    probed = all(it.tags.fault is not Fault.MONITOR for it in shown.observations.values())
+    working = _working_units(known, now, good=probed)
+    try:
+        done, lines = _save(paths, loaded, file, shown, working, began, now)
+    except StateError as error:
+        emergency.note(paths, error, loaded.mesh, known, shown, began, now, log)
+        raise
+    try:
+        mesh_file.keep(paths.state, loaded.mesh)
+    except OSError as error:  # readers see an older mesh: no reason to fail
+        lines.append(event("mesh_not_kept", Severity.ERROR, reason=error.strerror))
+    log.write([*lines, *map(alerts.as_event, done.alerts)], now)
+    return done
+
+
+def _known(file: StateFile, began: float) -> State:
+    """Return the state as it is before the probes; an empty one where it cannot be read."""
+    try:
+        return file.load(began)
+    except StateError:
+        return State()
+
+
+def _observe(mesh: Mesh, known: State, began: float) -> tick.MeshObservation:
     nodes = tuple(node for node in mesh.nodes if node.enabled)
-    known = file.load(began)
     seen = pool.observe_all(
         nodes,
         began,
@@ -97,34 +142,42 @@ def _check(
         ),
     )
     reachable, offline = _ask_canaries(mesh, nodes, known, seen)
-    now = clock()
-    probed = all(it.tags.fault is not Fault.MONITOR for it in seen.values())
-    working = _working_units(known, now, good=probed)
+    return tick.MeshObservation(seen, reachable, offline=offline, scheduled=_is_scheduled())
+
+
+def _save(
+    paths: Paths,
+    loaded: cache.Loaded,
+    file: StateFile,
+    shown: tick.MeshObservation,
+    working: frozenset[str],
+    began: float,
+    now: float,
+) -> tuple[CheckResult, list[Event]]:
+    """Apply what was seen to the state, save it, and set the triggers; return the log's lines, too."""
+    mesh, unsaved = loaded.mesh, stored_emergency.read(paths.runtime)
     with file.update(now, began) as state:
         first_new = state.next_alert
         note_inventory(state, loaded.error, paths.inventory, now)
         monitor_alerts.note_working(state, working, now)
-        shown = tick.MeshObservation(seen, reachable, offline=offline, scheduled=_is_scheduled())
-        ticked = tick.apply(state, mesh, shown, began, now)
+        with emergency.ended(state, unsaved, mesh, now):
+            ticked = tick.apply(state, mesh, shown, began, now)
         raised = tuple(alert for alert in state.alerts if alert.id >= first_new)
         work = any(decision.action is not Action.NONE for decision in plan.plan(mesh, state, now))
         work = work or any(lifecycle.is_expired(node, now) for node in state.nodes.values())
         waiting = any(alerts.is_waiting(alert) for alert in state.alerts)
-    if work:
-        paths.recover_wanted.touch()
-    if waiting:
-        paths.deliver_wanted.touch()
-    unprobed = ticked.unprobed
+    if unsaved:
+        stored_emergency.end(paths.runtime)
     lines = [line for change in ticked.changes for line in _events(change)]
-    try:
-        mesh_file.keep(paths.state, mesh)
-    except OSError as error:  # readers see an older mesh: no reason to fail
-        lines.append(event("mesh_not_kept", Severity.ERROR, reason=error.strerror))
+    if work:
+        lines += triggers.set_trigger(paths.recover_wanted)
+    if waiting:
+        lines += triggers.set_trigger(paths.deliver_wanted)
+    unprobed = ticked.unprobed
     lines += [event("probe_error", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]
     if ticked.dropped:
         lines.append(event("alerts_dropped", Severity.WARNING, number=ticked.dropped, reason=_MANY_WAIT))
-    log.write([*lines, *map(alerts.as_event, raised)], now)
-    return CheckResult(mesh, ticked.changes, tuple(unprobed), raised)
+    return CheckResult(mesh, ticked.changes, tuple(unprobed), raised), lines
 
 
 def _is_scheduled() -> bool:

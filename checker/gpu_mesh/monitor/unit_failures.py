@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from gpu_mesh.alerting import alerts, monitor_alerts
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.system import triggers
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.system.systemd import ending, last_lines
@@ -67,8 +68,7 @@ def note(
     if alert is None:
         log.write([event("unit_failed", Severity.ERROR, unit=unit, reason=reason)], now)
         return False
-    paths.deliver_wanted.touch()
-    log.write([alerts.as_event(alert)], now)
+    log.write([*triggers.set_trigger(paths.deliver_wanted), alerts.as_event(alert)], now)
     return True
 
 
@@ -85,8 +85,7 @@ def note_good_run(paths: Paths, unit: str, log: Log, clock: Callable[[], float] 
         first = state.next_alert
         monitor_alerts.note_working(state, {unit}, now)
         raised = [alert for alert in state.alerts if alert.id >= first]
-    paths.deliver_wanted.touch()
-    log.write(map(alerts.as_event, raised), now)
+    log.write([*triggers.set_trigger(paths.deliver_wanted), *map(alerts.as_event, raised)], now)
 
 
 def _environment_of(unit: str, environ: Mapping[str, str]) -> Mapping[str, str]:

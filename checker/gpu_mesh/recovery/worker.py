@@ -24,6 +24,7 @@ from gpu_mesh.recovery import brake, lifecycle, node_locks, verification
 from gpu_mesh.recovery.context import Context
 from gpu_mesh.recovery.values import BETWEEN_PROBES, Job, Verification
 from gpu_mesh.storage.state_file import StateError
+from gpu_mesh.system import triggers
 from gpu_mesh.text import sanitize
 
 SHORT_PROBE = 2.0
@@ -79,17 +80,13 @@ def _clear_trigger(context: Context) -> None:
         context.paths.recover_wanted.unlink(missing_ok=True)
     except OSError as error:
         raise StateError(
-            f"{context.paths.recover_wanted} cannot be removed: {error.strerror}; remove it by hand"
+            f"{context.paths.recover_wanted} cannot be removed: {error.strerror}", "remove it by hand"
         ) from error
 
 
 def _set_trigger(context: Context) -> None:
     """Start the delivery of new alerts; if that fails, its timer finds them later."""
-    try:
-        context.paths.deliver_wanted.touch()
-    except OSError as error:
-        file = str(context.paths.deliver_wanted)
-        context.note("trigger_failed", Severity.ERROR, file=file, reason=error.strerror)
+    context.log.write(triggers.set_trigger(context.paths.deliver_wanted), context.clock())
 
 
 def _recover_one(context: Context, at_work: node_locks.AtWork, only: str, *, force: bool) -> int:

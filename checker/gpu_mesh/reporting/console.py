@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from gpu_mesh.alerting.alerts import one_line
+from gpu_mesh.alerting.emergencies import named
 from gpu_mesh.domain.alert import Acknowledgement, Alert
+from gpu_mesh.domain.emergency import Emergency
 from gpu_mesh.domain.health import Status
 from gpu_mesh.reporting.report import NodeReport, Report, counted_by_level
 from gpu_mesh.silences import silences
@@ -22,6 +24,8 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str, where: 
         where: where a person types the commands.
     """
     lines = [_monitor_line(of, start_command, installed=where.installed)]
+    if of.mesh.emergency:
+        lines += _emergency(of.mesh.emergency, of.at)
     if of.mesh.offline_since:
         long = lasted(" for {}", of.mesh.offline_since, of.at)
         lines.append(f"⚠️ The monitor itself is offline{long}: what follows is what was known before")
@@ -56,6 +60,21 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str, where: 
     if log_tail:
         lines += ["", "Recent log:", *_indented(log_tail)]
     return "\n".join(lines)
+
+
+def _emergency(found: Emergency, now: float) -> list[str]:
+    what = f"of {plural(found.nodes, 'node')}, "
+    fail = f"{len(found.failing)} fail: {named(found.failing)}" if found.failing else "all serve"
+    return [
+        f"⚠️ Nothing can be saved{lasted(', for {}', found.since, now)}: {found.reason}",
+        *_indented(
+            [
+                f"next: {found.next_step}",
+                f"the newest check, {ago(found.at, now)}, saw: {what}{fail}",
+                "no node is repaired, and of alerts only this is sent; what follows is what was last saved",
+            ]
+        ),
+    ]
 
 
 def statistics(of: Report) -> str:

@@ -7,6 +7,7 @@ from gpu_mesh.alerting.monitor_alerts import STALE_INTERVALS, is_watched
 from gpu_mesh.diagnosis import uptime
 from gpu_mesh.domain.alert import Acknowledgement, Alert, Level, Muted
 from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.emergency import Emergency
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.recovery import Decision, Finding, Outcome
@@ -71,6 +72,7 @@ class MeshReport(Struct, frozen=True):
     alert_urls: int | None  # how many URLs alerts can go to; None: not known
     alerts_without_url: int  # warnings and above in the history that no URL wanted
     silences: tuple[InForce, ...]  # those in force, and the open maintenance windows
+    emergency: Emergency | None  # checks that could not save what they saw; None: all is saved
 
 
 class Report(Struct, frozen=True):
@@ -82,13 +84,14 @@ class Report(Struct, frozen=True):
     nodes: tuple[NodeReport, ...]
 
 
-def report(mesh: Mesh, state: State, now: float) -> Report:
+def report(mesh: Mesh, state: State, now: float, emergency: Emergency | None = None) -> Report:
     """Describe the mesh.
 
     Args:
         mesh: what the inventory says.
         state: what is remembered.
         now: Unix seconds.
+        emergency: the checks that could not save what they saw.
     """
     interval = mesh.settings.check_interval
     decisions = {decision.node: decision for decision in plan.plan(mesh, state, now)}
@@ -110,6 +113,7 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
             alert_urls=state.urls,
             alerts_without_url=sum(alerts.has_no_url(alert) for alert in state.alerts),
             silences=silences.in_force(mesh, state.silences, now),
+            emergency=emergency,
         ),
         nodes=tuple(
             _node(
@@ -127,10 +131,10 @@ def report(mesh: Mesh, state: State, now: float) -> Report:
 def exit_status(of: Report) -> int:
     """Return a monitoring plugin's status: 0 healthy, 1 degraded, 2 unhealthy or offline, 3 unknown or stale.
 
-    Stale wins, then 2, 3, 1.
+    Stale wins, as does that the newest check could not be saved; then 2, 3, 1.
     """
     statuses = {node.status for node in of.nodes if node.enabled}
-    if of.mesh.stale:
+    if of.mesh.stale or of.mesh.emergency:
         return 3
     if statuses & {Status.UNHEALTHY, Status.OFFLINE}:
         return 2

@@ -15,7 +15,7 @@ import msgspec
 from gpu_mesh.alerting import monitor_alerts
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.state import SCHEMA, State
-from gpu_mesh.storage import stored
+from gpu_mesh.storage import disk_errors, stored
 from gpu_mesh.storage.rebase import rebase
 from gpu_mesh.system import atomic, files, locks
 from gpu_mesh.system.log import Log
@@ -29,7 +29,12 @@ LARGEST = 256_000_000
 
 
 class StateError(Exception):
-    """The state folder cannot be used; the message says what to do."""
+    """The state folder cannot be used; the message says why, and what to do."""
+
+    def __init__(self, reason: str, next_step: str) -> None:
+        """Take why, and what to do."""
+        super().__init__(f"{reason}; {next_step}")
+        self.reason, self.next_step = reason, next_step
 
 
 class OlderSchemaError(ValueError):
@@ -90,7 +95,7 @@ class StateFile:
             state = self._read()[0]
         except OSError as error:
             raise StateError(
-                f"{self._path} cannot be read: {error.strerror}; {_advice(self._path)}"
+                f"{self._path} cannot be read: {error.strerror}", disk_errors.next_step(error, self._path)
             ) from error
         if now is not None:
             rebase(state, now)
@@ -107,7 +112,7 @@ class StateFile:
             folder.mkdir(parents=True, exist_ok=True, mode=0o750)
             owner = folder.stat().st_uid
         if owner not in (0, os.geteuid()):
-            raise StateError(f"{folder} is another user's; {_as_owner(folder)}")
+            raise StateError(f"{folder} is another user's", disk_errors.as_owner(folder))
 
     @contextmanager
     def update(self, now: float, began: float | None = None) -> Iterator[State]:
@@ -133,8 +138,8 @@ class StateFile:
             with self._writing():
                 if not locks.take_within(lock, LOCK_LIMIT):
                     raise StateError(
-                        f"another process has kept {self._lock} locked for {LOCK_LIMIT:g} s; "
-                        f"find it with: fuser -v {self._lock}; then let it go on, or end it"
+                        f"another process has kept {self._lock} locked for {LOCK_LIMIT:g} s",
+                        f"find it with: fuser -v {self._lock}; then let it go on, or end it",
                     )
                 state = self._reload(now)
             # The caller may have read the clock some time ago: what others wrote since is not ahead of it.
@@ -149,7 +154,9 @@ class StateFile:
             yield
         except OSError as error:
             place = error.filename or self._path
-            raise StateError(f"{place} cannot be written: {error.strerror}; {_advice(self._path)}") from error
+            raise StateError(
+                f"{place} cannot be written: {error.strerror}", disk_errors.next_step(error, self._path)
+            ) from error
 
     def _read(self) -> tuple[State, ValueError | None]:
         """Return the best state there is, and what is wrong with the newest file."""
@@ -163,8 +170,8 @@ class StateFile:
                 damage = damage or files.NoFileError("it is a folder")
             except NewerSchemaError as error:
                 raise StateError(
-                    f"{path} was written by a newer gpu-mesh ({error}): "
-                    "use that one, or move the file away to start anew"
+                    f"{path} was written by a newer gpu-mesh ({error})",
+                    "use that one, or move the file away to start anew",
                 ) from error
             except ValueError as error:
                 damage = damage or error
@@ -209,24 +216,3 @@ class StateFile:
                 os.link(self._path, self._previous)
             except OSError:
                 self._path.replace(self._previous)
-
-
-def _advice(path: Path) -> str:
-    """Say how somebody who may not use the folder can."""
-    folder = next(folder for folder in path.parents if os.path.lexists(folder))
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        return _as_owner(folder)
-    return "check that its disk is not full, or name another folder with --state-dir"
-
-
-def _as_owner(folder: Path) -> str:
-    owner = f"run it as the owner of {folder}: sudo -u {_owner(folder)} gpu-mesh …"
-    return f"{owner}, or name a folder of yours with --state-dir"
-
-
-def _owner(folder: Path) -> str:
-    """Name the owner as sudo takes it; an account that is only a number, as in a container, is ``#1000``."""
-    try:
-        return folder.owner()
-    except KeyError:
-        return f"'#{folder.stat().st_uid}'"

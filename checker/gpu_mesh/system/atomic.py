@@ -4,6 +4,7 @@ That is true after a power cut, too.
 """
 
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +24,7 @@ def write(
         path: the file.
         data: its new content.
         temporary: the file that is written first, in the same folder; it must not be a link.
-        mode: the file's permissions; None: 0666 less the umask.
+        mode: the file's permissions; None: those that it has; of a new one 0666 less the umask.
         before: called after the new content is safe on disk, and before the rename.
 
     Raises:
@@ -34,6 +35,8 @@ def write(
         temporary, "wb", opener=lambda name, _: os.open(name, flags, 0o666 if mode is None else mode)
     ) as file:
         try:
+            if mode is None and path.is_file():
+                mode = stat.S_IMODE(path.stat().st_mode)
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
             file.write(data)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 SYSTEM_CONFIG = Path("/etc/gpu-mesh")
 
@@ -23,6 +24,20 @@ class Paths(Struct, frozen=True):
     config: Path
     state: Path
     log: Path  # the folder of gpu-mesh.log
+    volatile: Path | None = None  # a folder in memory, for what must work while the disk is full
+    own: Path | None = None  # what only this command writes: the mesh's cache
+    for_delivery: Path | None = None  # ``own`` of a command that reads the alerts' credentials
+    for_recovery: Path | None = None  # ``own`` of a command that uses the key
+
+    @property
+    def runtime(self) -> Path:
+        """The folder of the triggers and of ``emergency.json``; the state folder where no other is given."""
+        return self.volatile or self.state
+
+    @property
+    def cache(self) -> Path:
+        """The folder of the mesh's cache."""
+        return (self.own or self.state) / "cache"
 
     @property
     def state_file(self) -> Path:
@@ -37,19 +52,37 @@ class Paths(Struct, frozen=True):
     @property
     def recover_wanted(self) -> Path:
         """Its appearance starts a recovery."""
-        return self.state / "recover.wanted"
+        return self.runtime / "recover.wanted"
 
     @property
     def deliver_wanted(self) -> Path:
         """Its appearance starts a delivery."""
-        return self.state / "deliver.wanted"
+        return self.runtime / "deliver.wanted"
+
+    def of_delivery(self) -> "Paths":
+        """Return the folders for a command that reads the alerts' credentials.
+
+        The state folder is written by the check, which reads what nodes send. What decides where an alert
+        goes, or what runs beside the key, is not read from there.
+        """
+        return replace(self, own=self.for_delivery)
+
+    def of_recovery(self) -> "Paths":
+        """Return the folders for a command that uses the key."""
+        return replace(self, own=self.for_recovery)
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables with which another process uses the same folders."""
+        further = {
+            "GPU_MESH_RUNTIME_DIR": self.volatile,
+            "GPU_MESH_DELIVER_DIR": self.for_delivery,
+            "GPU_MESH_RECOVER_DIR": self.for_recovery,
+        }
         return {
             "GPU_MESH_CONFIG_DIR": str(self.config),
             "GPU_MESH_STATE_DIR": str(self.state),
             "GPU_MESH_LOG_DIR": str(self.log),
+            **{name: str(folder) for name, folder in further.items() if folder},
         }
 
 
@@ -80,13 +113,22 @@ def find(
         state = Path(settings.get("GPU_MESH_STATE_DIR") or state)
         log = Path(settings.get("GPU_MESH_LOG_DIR") or log)
     config = Path(settings.get("GPU_MESH_CONFIG_DIR") or config)
+    # With another state folder, the installed monitor's other folders are not meant.
+    further = environ if state_dir or environ.get("GPU_MESH_STATE_DIR") else settings
     from_settings = tuple(filter(None, settings.get("GPU_MESH_INVENTORY", "").split(os.pathsep)))
     return Paths(
         inventory=inventory or from_settings or (str(config / "inventory"),),
         config=config,
         state=state,
         log=log,
+        volatile=_folder(further, "GPU_MESH_RUNTIME_DIR"),
+        for_delivery=_folder(further, "GPU_MESH_DELIVER_DIR"),
+        for_recovery=_folder(further, "GPU_MESH_RECOVER_DIR"),
     )
+
+
+def _folder(settings: Mapping[str, str], name: str) -> Path | None:
+    return Path(settings[name]) if settings.get(name) else None
 
 
 def _absolute(environ: Mapping[str, str], name: str) -> Path | None:

@@ -45,7 +45,7 @@ def source_of(paths: Paths) -> Path:
 
 
 def cache_of(paths: Paths) -> Path:
-    (file,) = (paths.state / cache.FOLDER).glob("mesh-*.json")
+    (file,) = (paths.cache).glob("mesh-*.json")
     return file
 
 
@@ -210,7 +210,7 @@ def test_another_spelling_of_the_same_path_is_the_same_question(spelling: str, p
     source_of(paths).write_text(BROKEN, encoding="utf-8")
     spelt = asked_with(paths, spelling.format(paths.config))
     assert cache.load(spelt, None, NOW).mesh == good
-    assert len(list((paths.state / cache.FOLDER).iterdir())) == 1
+    assert len(list((paths.cache).iterdir())) == 1
 
 
 def test_a_link_that_a_deployment_swaps_stays_the_same_question(paths: Paths) -> None:
@@ -225,7 +225,7 @@ def test_a_link_that_a_deployment_swaps_stays_the_same_question(paths: Paths) ->
 
 
 def test_caches_that_nobody_asked_for_in_a_week_are_removed(paths: Paths) -> None:
-    folder = paths.state / cache.FOLDER
+    folder = paths.cache
     folder.mkdir()
     service, by_hand = folder / "mesh-aaaaaaaa.json", folder / "mesh-bbbbbbbb.json"
     kept = folder / "state.json"

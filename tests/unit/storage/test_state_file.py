@@ -119,7 +119,7 @@ def test_a_process_that_meets_the_state_of_a_newer_version_ends_and_leaves_it_as
     for path in (folder / "state.json", folder / "state.previous.json"):
         path.write_bytes(b'{"schema": 99, "nodes": "of a shape to come"}' if path.name == newer else other)
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    says = rf"{folder}/{newer} was written by a newer gpu-mesh \(schema 99, this one reads 1\): use that one"
+    says = rf"{folder}/{newer} was written by a newer gpu-mesh \(schema 99, this one reads 1\); use that one"
     with pytest.raises(StateError, match=says):
         file.load()
     with pytest.raises(StateError, match=says), file.update(NOW):

@@ -131,3 +131,29 @@ def test_a_configuration_folder_of_ones_own_brings_its_environment_file_along(ho
 def test_another_process_settles_the_same_folders_from_the_environment(home, as_root):
     first = settled(home, "inventory.yml", state_dir="/here", as_root=as_root)
     assert settled(home, "inventory.yml", as_root=as_root, **first.environment()) == first
+
+
+def test_what_must_work_while_the_disk_is_full_is_in_the_runtime_folder_where_there_is_one(home):
+    assert settled(home).runtime == settled(home).state
+    found = settled(home, GPU_MESH_RUNTIME_DIR="/run/gpu-mesh")
+    assert found.runtime == Path("/run/gpu-mesh")
+    assert found.deliver_wanted == Path("/run/gpu-mesh/deliver.wanted")
+    assert found.recover_wanted == Path("/run/gpu-mesh/recover.wanted")
+
+
+def test_each_command_that_holds_a_secret_has_a_cache_of_its_own_where_a_folder_is_given(home):
+    found = settled(home, GPU_MESH_DELIVER_DIR="/own/deliver", GPU_MESH_RECOVER_DIR="/own/recover")
+    assert found.cache == found.state / "cache"
+    assert found.of_delivery().cache == Path("/own/deliver/cache")
+    assert found.of_recovery().cache == Path("/own/recover/cache")
+    assert settled(home).of_recovery().cache == settled(home).state / "cache"
+
+
+@pytest.mark.parametrize("other", [{"state_dir": "/here"}, {"GPU_MESH_STATE_DIR": "/here"}])
+def test_with_another_state_folder_none_of_the_installed_monitors_is_used(home, other):
+    text = f"{FILE}GPU_MESH_RUNTIME_DIR=/run/gpu-mesh\nGPU_MESH_DELIVER_DIR=/own/deliver\n"
+    configured(home / ".config/gpu-mesh", text)
+    assert settled(home).runtime == Path("/run/gpu-mesh")
+    found = settled(home, **other)
+    assert found.runtime == Path("/here")
+    assert found.of_delivery().cache == Path("/here/cache")

@@ -1,0 +1,128 @@
+"""Decides what is said while the state cannot be saved, and once it can be again.
+
+Deterministic: changes only the state it is given; no IO, no clock. Such an alert is the one that is not saved
+before it is sent (rule 2): it is sent from ``emergency.json``, which is in memory, by delivery/emergency.py.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from gpu_mesh.alerting import alerts
+from gpu_mesh.domain.alert import Alert, AlertKind, Level
+from gpu_mesh.domain.emergency import Emergency
+from gpu_mesh.domain.health import Verdict
+from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.text.humanize import format_duration, moment, plural
+
+FIRST = 2
+"""Checks in a row that could not save before people are told: a single one may be a moment's trouble."""
+
+EVERY = 3600.0
+"""Seconds between two such alerts, at least."""
+
+NAMED = 10
+"""As many nodes are named; the others are counted."""
+
+
+def noted(
+    before: Emergency | None,
+    reason: str,
+    next_step: str,
+    seen: State,
+    mesh: Mesh,
+    now: float,
+) -> Emergency:
+    """Return what is kept after a check that could not save.
+
+    Args:
+        before: what the check before has left; None: it could save.
+        reason: why this one could not.
+        next_step: what a person can do.
+        seen: what the state would be.
+        mesh: the nodes.
+        now: Unix seconds.
+    """
+    failing = [
+        f"{node.name} ({seen.node(node.key).detail})"
+        for node in mesh.nodes
+        if node.enabled and seen.node(node.key).verdict is Verdict.FAILED
+    ]
+    return Emergency(
+        since=before.since if before else now,
+        at=now,
+        checks=before.checks + 1 if before else 1,
+        reason=reason,
+        next_step=next_step,
+        nodes=sum(node.enabled for node in mesh.nodes),
+        failing=tuple(failing),
+        waiting=sum(map(alerts.is_waiting, seen.alerts)),
+    )
+
+
+def is_due(emergency: Emergency, notified_at: float, now: float) -> bool:
+    """Return whether people are told (again) that nothing can be saved.
+
+    Args:
+        emergency: the checks that could not save.
+        notified_at: when people were last told, in Unix seconds; 0.0: never.
+        now: Unix seconds.
+    """
+    # A time ahead of now: the clock was set back since.
+    return emergency.checks >= FIRST and not 0 <= now - notified_at < EVERY
+
+
+def alert_of(emergency: Emergency, now: float) -> Alert:
+    """Return the alert that nothing can be saved, with what the newest check saw."""
+    serve = f"The newest check saw all {plural(emergency.nodes, 'node')} serve"
+    fail = f"{len(emergency.failing)} of {plural(emergency.nodes, 'node')} fail: {named(emergency.failing)}"
+    text = (
+        f"Nothing can be saved since {moment(emergency.since)}: {emergency.reason}. "
+        f"So no node is repaired, and no other alert is sent ({emergency.waiting} wait). "
+        f"{fail if emergency.failing else serve}"
+    )
+    return Alert(
+        id=0, at=now, level=Level.CRITICAL, kind=AlertKind.MONITOR, text=text, next_step=emergency.next_step
+    )
+
+
+def note_end(state: State, over: Emergency, before: Mapping[str, NodeState], mesh: Mesh, now: float) -> None:
+    """Alert that the state can be saved again, and what differs from when it last was.
+
+    Args:
+        state: with what this check saw; changed in place, the caller holds the lock and saves it.
+        over: the checks that could not save.
+        before: the nodes' states as they were last saved.
+        mesh: the nodes.
+        now: Unix seconds.
+    """
+    if over.checks < FIRST:
+        return
+    differences = [
+        said
+        for node in mesh.nodes
+        if (said := _difference(node.name, before.get(node.key), state.nodes.get(node.key)))
+    ]
+    since = f"Compared with the state before: {named(differences)}" if differences else "No node differs"
+    alerts.raise_monitor_end(
+        state,
+        now,
+        f"The state can be saved again, after {format_duration(now - over.since)}. {since}. "
+        "What began and ended meanwhile is lost, and nothing was repaired",
+        Level.CRITICAL,
+    )
+
+
+def named(texts: Sequence[str]) -> str:
+    """Return the first of the texts, and how many more there are."""
+    more = len(texts) - NAMED
+    return "; ".join(texts[:NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _difference(name: str, before: NodeState | None, after: NodeState | None) -> str:
+    if after is None or after.verdict is None:
+        return ""
+    served = before is not None and before.verdict in (Verdict.OK, Verdict.IMPAIRED)
+    serves = after.verdict is not Verdict.FAILED
+    if serves is served or before is None or before.verdict is None:
+        return ""
+    return f"{name} serves again" if serves else f"{name} fails ({after.detail})"
