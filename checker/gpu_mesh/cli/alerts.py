@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from gpu_mesh.alerting.alerts import tags_of
-from gpu_mesh.cli.common import any_mesh, mesh_of
+from gpu_mesh.cli.common import any_mesh, at_home, mesh_of
 from gpu_mesh.delivery import outbox
 from gpu_mesh.delivery.place import expected_place
 from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Muted, Progress
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         return 0
     # The report says what failed, so the log need not write it to standard error as well.
     file = log if arguments.verbose else Log(paths.log_file, threshold=Severity.ERROR)
-    paths = paths.of_delivery()
+    paths = at_home(paths.of_delivery())
     mesh = mesh_of(arguments, paths)
     text, code = send_test(paths, mesh.settings, file, time.time, arguments.tag, mesh.nodes)
     sys.stdout.write(text)

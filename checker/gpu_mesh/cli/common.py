@@ -1,6 +1,7 @@
 """What several commands share: their options, the mesh that these name, and the text of other commands."""
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -126,6 +127,16 @@ def any_mesh(arguments: argparse.Namespace, paths: Paths) -> Mesh:
         return mesh_of(arguments, paths)
     except UsageError:
         return Mesh(())
+
+
+def at_home(paths: Paths) -> Paths:
+    """Make the command's own folder its home, where it has one: whatever is read from there is its own.
+
+    Ansible looks there for configuration, collections and plugins, which would run beside the key.
+    """
+    if paths.own:
+        os.environ.update(HOME=str(paths.own))
+    return paths
 
 
 def unusable(error: InventoryError) -> UsageError:

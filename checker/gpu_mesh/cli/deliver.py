@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 
-from gpu_mesh.cli.common import mesh_of, shell
+from gpu_mesh.cli.common import at_home, mesh_of, shell
 from gpu_mesh.delivery import worker
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Send what is due."""
     at_once = getattr(arguments, "now", False)  # not an argument of `check --deliver`
-    paths = paths.of_delivery()
+    paths = at_home(paths.of_delivery())
     settings = mesh_of(arguments, paths).settings
     where = shell(arguments, paths)
     result = worker.deliver(

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-from gpu_mesh.cli.common import STOPPED, UsageError, mesh_of, shell
+from gpu_mesh.cli.common import STOPPED, UsageError, at_home, mesh_of, shell
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.planning import plan
 from gpu_mesh.storage.state_file import StateFile
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Repair what the plan says, or say what it would be."""
-    paths = paths.of_recovery()
+    paths = at_home(paths.of_recovery())
     mesh, file = mesh_of(arguments, paths), StateFile(paths.state, log)
     only = arguments.node or ""
     if only and mesh.node(only) is None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from gpu_mesh.diagnosis import deep_check
-from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.event import Severity
 from gpu_mesh.domain.recovery import Decision, RecoveryResult
 from gpu_mesh.hosts.playbook_result import PlaybookResult
@@ -154,13 +154,12 @@ def _carry_out(context: Context, at_work: node_locks.AtWork, job: Job, *, asked_
 def _do(context: Context, job: Job, *, asked_for: bool) -> bool:
     """Act, verify and record the result; return whether the node serves as it should.
 
-    Where the port was closed, systemd may have restarted Ollama or the tunnel already. So one more probe
-    comes first, a short one, because such a port answers at once: a tunnel that works again is not rebuilt.
+    One more probe comes first. systemd may have restarted Ollama or the tunnel already; and the state is
+    written by the process that reads what nodes send, so that what it says is no reason to act by itself.
     """
     action = job.claim.action
-    if job.cause in (Cause.REFUSED, Cause.TUNNEL_DOWN) and not asked_for:
-        short = replace(job.node, timeout=min(job.node.timeout, SHORT_PROBE))
-        verified = _verify(context, replace(job, node=short), 0.0)
+    if not asked_for:
+        verified = _verify(context, _as_probed_first(job), 0.0)
         if verified.repaired:
             nothing = PlaybookResult(success=True, contacted=job.node.key, said="it serves again by itself")
             result = verification.result_of(job, action, nothing, verified, context.clock())
@@ -175,6 +174,17 @@ def _do(context: Context, job: Job, *, asked_for: bool) -> bool:
     result = verification.result_of(job, action, report, verified, context.clock())
     _record_result(context, job, result, verified, counts=report.looked or not context.stopping.is_set())
     return verified.repaired
+
+
+def _as_probed_first(job: Job) -> Job:
+    """Return the job as it is probed before anything is done.
+
+    A short probe is enough where the look on the host decides. Where Ollama would be restarted although it
+    answers, the probe has the whole time, and asks a model whatever the state says of earlier deep checks.
+    """
+    if job.cause in findings.RESTARTED_THOUGH_IT_ANSWERS:
+        return replace(job, before=replace(job.before, deep_reloads={}))
+    return replace(job, node=replace(job.node, timeout=min(job.node.timeout, SHORT_PROBE)))
 
 
 def _act(context: Context, job: Job, action: Action) -> PlaybookResult:

@@ -150,7 +150,7 @@ def working(units: Mapping[str, FailedUnit], now: float, *, good: bool) -> froze
                 "systemctl",
                 *(["--user"] if user else []),
                 "show",
-                "--property=Id,ActiveState,Result,ExecMainExitTimestampMonotonic",
+                f"--property={_PROPERTIES}",
                 "--",
                 *asked,
             ],
@@ -164,13 +164,19 @@ def working(units: Mapping[str, FailedUnit], now: float, *, good: bool) -> froze
     return frozenset(found)
 
 
+_PROPERTIES = "Id,ActiveState,Result,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic"
+
+
 def _ran_well(fields: Mapping[str, str], since_failure: float) -> bool:
     """Return whether a run of the unit has ended well since the failure (seconds ago).
 
-    The time decides: a reboot or ``reset-failed`` also makes a unit look well, without any run.
+    The time decides: a reboot or ``reset-failed`` also makes a unit look well, without any run. A path or a
+    timer works as long as it is active.
     """
-    ended = fields.get("ExecMainExitTimestampMonotonic", "")
-    if (fields.get("ActiveState"), fields.get("Result")) != ("inactive", "success") or not ended.isdecimal():
+    runs = fields.get("Id", "").endswith(".service")
+    ended = fields.get("ExecMainExitTimestampMonotonic" if runs else "ActiveEnterTimestampMonotonic", "")
+    well = ("inactive" if runs else "active", "success")
+    if (fields.get("ActiveState"), fields.get("Result")) != well or not ended.isdecimal():
         return False
     ago = time.clock_gettime(time.CLOCK_MONOTONIC) - int(ended) / 1e6
     # If the failure lies in the future, the clock was set back since: then the order is not known.

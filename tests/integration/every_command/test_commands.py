@@ -310,7 +310,10 @@ def test_somebody_who_may_not_write_the_state_is_told_the_right_command(site, st
     done = site.run("check")
     assert done.returncode == 2
     assert "cannot be written: Permission denied" in done.stderr
-    assert f"run it as the owner of {site.folder if not exists else site.state_dir}: sudo gpu-mesh -i " in done.stderr
+    assert (
+        f"run it as the owner of {site.folder if not exists else site.state_dir}: sudo gpu-mesh -i "
+        in done.stderr
+    )
     assert "Traceback" not in done.stderr
     if exists:
         assert site.run("status").returncode == 1
