@@ -95,6 +95,13 @@ class NodeState(Struct, frozen=True):
         return self.refined_from or self.cause
 
 
+class ClockReading(Struct, frozen=True):
+    """How two clocks stood: the wall clock, which can be set, and the one that counts since boot."""
+
+    boot: str = ""  # identifies the boot; "": not known
+    ahead: float = 0.0  # wall clock less seconds since boot (suspended ones count)
+
+
 class Tick(Struct, frozen=True):
     """The last completed check of the whole mesh."""
 
@@ -103,6 +110,7 @@ class Tick(Struct, frozen=True):
     interval: float = 30.0
     # Seconds for which only people or cron have made checks; 0.0: a timer or gpu-mesh run made it.
     by_hand: float = 0.0
+    clock: ClockReading = ClockReading()
 
 
 class FailedUnit(Struct, frozen=True):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gpu_mesh.alerting import alerts, monitor_alerts
 from gpu_mesh.alerting.monitor_alerts import note_inventory
@@ -26,7 +27,7 @@ from gpu_mesh.recovery import lifecycle
 from gpu_mesh.storage import emergency as stored_emergency
 from gpu_mesh.storage import mesh_file
 from gpu_mesh.storage.state_file import StateError, StateFile
-from gpu_mesh.system import triggers
+from gpu_mesh.system import host, triggers
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import RUN_PID, Paths
 from gpu_mesh.text.humanize import plural
@@ -125,7 +126,7 @@ def _check(
 def _known(file: StateFile, began: float) -> State:
     """Return the state as it is before the probes; an empty one where it cannot be read."""
     try:
-        return file.load(began)
+        return file.load(began, host.clocks(os.environ, began))
     except StateError:
         return State()
 
@@ -156,12 +157,14 @@ def _save(
 ) -> tuple[CheckResult, list[Event]]:
     """Apply what was seen to the state, save it, and set the triggers; return the log's lines, too."""
     mesh, unsaved = loaded.mesh, stored_emergency.read(paths.runtime)
-    with file.update(now, began) as state:
+    clock = host.clocks(os.environ, now)
+    with file.update(now, began, clock) as state:
         first_new = state.next_alert
         note_inventory(state, loaded.error, paths.inventory, now)
         monitor_alerts.note_working(state, working, now)
         with emergency.ended(state, unsaved, mesh, now):
             ticked = tick.apply(state, mesh, shown, began, now)
+        state.tick = replace(state.tick, clock=clock)
         raised = tuple(alert for alert in state.alerts if alert.id >= first_new)
         work = any(decision.action is not Action.NONE for decision in plan.plan(mesh, state, now))
         work = work or any(lifecycle.is_expired(node, now) for node in state.nodes.values())
@@ -223,8 +226,7 @@ def _ask_canaries(
     if not mesh.settings.canary:
         return {}, False
     from gpu_mesh.monitor import connectivity
-    from gpu_mesh.probe import canary
-    from gpu_mesh.system import host  # most meshes have none
+    from gpu_mesh.probe import canary  # most meshes have none
 
     return connectivity.ask_canaries(
         mesh.settings.canary, known.canaries, nodes, seen, host.boot(os.environ), canary.reachable

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from msgspec.structs import replace
 
 from gpu_mesh.domain.alert import Notified
-from gpu_mesh.domain.state import FailedUnit, NodeState, State
+from gpu_mesh.domain.state import ClockReading, FailedUnit, NodeState, State
 
 
 def rebase(state: State, now: float, newest_at: float | None = None) -> None:
@@ -39,6 +39,47 @@ def rebase(state: State, now: float, newest_at: float | None = None) -> None:
     def moved(at: float) -> float:
         return max(at - ahead, past) if at > latest else at
 
+    _move(state, moved)
+
+
+FAR = 30 * 86400.0
+"""Seconds: a clock that was set by more had a wrong date, such as 1970. A smaller step may be the time for
+which a virtual machine stood still, when nobody watched: that gap is told."""
+
+LONG_OFF = 366 * 86400.0
+"""Seconds between two boots that are taken for a wrong date rather than for a monitor that was off."""
+
+
+def follow(state: State, clock: ClockReading, now: float) -> float:
+    """Where the date was wrong and has been set since the last check, move every time in the state with it.
+
+    So durations stay what they were, where they would be thousands of days. The clock that counts since boot
+    says how far the wall clock was set. Over a boot nothing does: then a very long gap becomes none.
+
+    Args:
+        state: changed in place.
+        clock: how the clocks stand now.
+        now: Unix seconds.
+
+    Returns:
+        The seconds by which the times were moved; 0.0: none was.
+    """
+    last = state.tick.clock
+    jump = 0.0
+    if not state.tick.at or not clock.boot or not last.boot:
+        return 0.0
+    if clock.boot == last.boot and abs(clock.ahead - last.ahead) > FAR:
+        jump = clock.ahead - last.ahead
+    elif clock.boot != last.boot and now - state.tick.at > LONG_OFF:
+        jump = now - state.tick.at - state.tick.interval
+    if jump:
+        _move(state, lambda at: at + jump if at else 0.0)
+        state.tick = replace(state.tick, at=state.tick.at + jump)
+    return jump
+
+
+def _move(state: State, moved: Callable[[float], float]) -> None:
+    """Put each time of the state where the function says."""
     state.nodes = {key: _node(known, moved) for key, known in state.nodes.items()}
     state.failed_units = {unit: _unit(known, moved) for unit, known in state.failed_units.items()}
     state.offline_since = moved(state.offline_since)

@@ -14,9 +14,9 @@ import msgspec
 
 from gpu_mesh.alerting import monitor_alerts
 from gpu_mesh.domain.event import Severity, event
-from gpu_mesh.domain.state import SCHEMA, State
+from gpu_mesh.domain.state import SCHEMA, ClockReading, State
 from gpu_mesh.storage import disk_errors, stored
-from gpu_mesh.storage.rebase import rebase
+from gpu_mesh.storage.rebase import follow, rebase
 from gpu_mesh.system import atomic, files, locks
 from gpu_mesh.system.log import Log
 
@@ -82,11 +82,12 @@ class StateFile:
         self._temporary = folder / "state.json.new"
         self._lock = folder / "state.lock"
 
-    def load(self, now: float | None = None) -> State:
+    def load(self, now: float | None = None, clock: ClockReading | None = None) -> State:
         """Read the state without the lock, for a look; a damaged file is left where it is.
 
         Args:
             now: Unix seconds, to which its times are brought (rebase.py); None: they stay as written.
+            clock: how the clocks stand, for a check.
 
         Raises:
             StateError: the file may not be read, or a newer version wrote it.
@@ -98,6 +99,8 @@ class StateFile:
                 f"{self._path} cannot be read: {error.strerror}", disk_errors.next_step(error, self._path)
             ) from error
         if now is not None:
+            if clock:
+                follow(state, clock, now)
             rebase(state, now)
         return state
 
@@ -115,7 +118,9 @@ class StateFile:
             raise StateError(f"{folder} is another user's", disk_errors.as_owner(folder))
 
     @contextmanager
-    def update(self, now: float, began: float | None = None) -> Iterator[State]:
+    def update(
+        self, now: float, began: float | None = None, clock: ClockReading | None = None
+    ) -> Iterator[State]:
         """Hold the lock, yield the state as it is now, and save it when the block ends without an exception.
 
         A damaged file, or one of an older version, is set aside with an alert that says so, and the last good
@@ -126,6 +131,7 @@ class StateFile:
             now: Unix seconds.
             began: Unix seconds, when the caller began to observe. Where the clock was set back, nothing in
                 the state is newer than that; None: than now.
+            clock: how the clocks stand, for a check, which keeps that.
 
         Raises:
             StateError: the folder or a file in it may not be written, a newer version wrote the state, or
@@ -142,6 +148,8 @@ class StateFile:
                         f"find it with: fuser -v {self._lock}; then let it go on, or end it",
                     )
                 state = self._reload(now)
+            if clock and (jump := follow(state, clock, now)):
+                self._log.write([event("clock_was_set", Severity.NOTICE, seconds=jump)], now)
             # The caller may have read the clock some time ago: what others wrote since is not ahead of it.
             rebase(state, max(now, time.time()), began)
             yield state

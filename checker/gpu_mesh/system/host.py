@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from gpu_mesh.domain.state import ClockReading
 from gpu_mesh.text import sanitize
 
 
@@ -22,6 +24,17 @@ def boot(environ: Mapping[str, str]) -> str:
     except OSError:
         return "unknown"
     return found.strip().replace("-", "")  # systemd writes it without them
+
+
+def clocks(environ: Mapping[str, str], now: float) -> ClockReading:
+    """Return how this machine's clocks stand.
+
+    Args:
+        environ: environment variables.
+        now: the wall clock, in Unix seconds.
+    """
+    known = boot(environ)
+    return ClockReading("" if known == "unknown" else known, now - time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 def owner(state: Path) -> str:

@@ -9,8 +9,16 @@ from gpu_mesh.domain.alert import Notified
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.recovery import Attempt, Brake, Claim, Outcome
-from gpu_mesh.domain.state import FailedUnit, NodeAlerting, NodeRecovery, NodeState, State, Tick
-from gpu_mesh.storage.rebase import rebase
+from gpu_mesh.domain.state import (
+    ClockReading,
+    FailedUnit,
+    NodeAlerting,
+    NodeRecovery,
+    NodeState,
+    State,
+    Tick,
+)
+from gpu_mesh.storage.rebase import follow, rebase
 from gpu_mesh.storage.state_file import decode, encode
 
 NOW = 1_800_000_000.0
@@ -160,3 +168,45 @@ def test_a_node_lies_flat_on_disk_with_the_names_of_schema_1() -> None:
     for name in ("alerting", "recovery", "statistics", "notified", "inhibited_by", "expiries"):
         assert f'"{name}"' not in text
     assert decode(encode(state)) == state
+
+
+BOOTED = NOW - 5 * DAY
+YEAR = 365 * DAY
+
+
+def last_checked(at: float, ahead: float, boot: str = "one") -> Tick:
+    return Tick(at, 0.1, 30.0, clock=ClockReading(boot, ahead))
+
+
+@given(states(), st.sampled_from([-56 * YEAR, -31 * DAY, 31 * DAY, 14 * YEAR]))
+def test_after_the_date_was_set_every_duration_is_what_it_was(state: State, jump: float) -> None:
+    state.tick = last_checked(NOW - 30, BOOTED)
+    before = noted(state)
+    assert follow(state, ClockReading("one", BOOTED + jump), NOW + jump) == jump
+    assert noted(state) == [at + jump if at else 0.0 for at in before]
+    assert state.tick.at == NOW - 30 + jump
+
+
+@pytest.mark.parametrize(
+    ("clock", "now"),
+    [
+        (ClockReading("one", BOOTED), NOW + 20 * DAY),  # the monitor was asleep: that gap is told
+        (ClockReading("one", BOOTED + 8 * 3600), NOW + 8 * 3600),  # a virtual machine stood still
+        (ClockReading("one", BOOTED - 3600), NOW - 3600),  # a small step back is rebase's
+        (ClockReading("two", NOW + 90 * DAY), NOW + 90 * DAY),  # it was off
+        (ClockReading("two", 0.0), 30.0),  # it booted in 1970: rebase's
+        (ClockReading("", 0.0), NOW + 14 * YEAR),  # nobody knows
+    ],
+)
+def test_what_may_have_been_a_gap_stays_one(clock: ClockReading, now: float) -> None:
+    state = State(tick=last_checked(NOW, BOOTED), nodes={"a": NodeState(since=NOW - 60)})
+    assert follow(state, clock, now) == 0.0
+    assert state.nodes["a"].since == NOW - 60
+
+
+def test_a_boot_with_the_year_2040_makes_no_gap_of_thousands_of_days() -> None:
+    state = State(tick=last_checked(NOW, BOOTED), nodes={"a": NodeState(since=NOW - 60)})
+    later = NOW + 14 * YEAR
+    follow(state, ClockReading("two", later - 10), later)
+    assert later - state.tick.at == state.tick.interval
+    assert later - state.nodes["a"].since == 60 + state.tick.interval
