@@ -59,8 +59,9 @@ format: $(READY) ## format the code
 stories: $(READY) ## write anew what each trace of tests/traces tells; then read the difference
 	@for trace in tests/traces/*.yml; do $(BIN)/gpu-mesh simulate $$trace >$${trace%.yml}.txt; done
 
-bench: $(READY) ## measured figures, as ratios in one run
+bench: $(READY) ## measured figures: CPU of one check as a ratio, memory by number of nodes
 	$(BIN)/python bench/tick.py
+	$(BIN)/python bench/memory.py
 
 constraints: $(READY) ## list what pyproject.toml needs, with hashes; newer versions with UPGRADE=--upgrade
 	$(RESOLVE) -o constraints.txt
