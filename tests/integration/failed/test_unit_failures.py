@@ -56,13 +56,14 @@ class Systemd:
         )
 
     def shows(self, *units: tuple[str, str, str, float]) -> None:
-        """Answer ``systemctl show``: unit, ActiveState, Result, and the seconds since it ended."""
+        """Answer ``systemctl show``: unit, ActiveState, Result, and the seconds since it ended, or began."""
         now = time.clock_gettime(time.CLOCK_MONOTONIC)
         self.says(
             "systemctl",
             "\n".join(
                 f"Id={unit}\nActiveState={active}\nResult={result}\n"
-                f"ExecMainExitTimestampMonotonic={int((now - ago) * 1e6) if ago >= 0 else 0}\n"
+                f"{'ExecMainExit' if unit.endswith('.service') else 'ActiveEnter'}TimestampMonotonic="
+                f"{int((now - ago) * 1e6) if ago >= 0 else 0}\n"
                 for unit, active, result, ago in units
             ),
         )
@@ -245,6 +246,33 @@ def test_a_check_tells_that_a_failed_unit_works_again_once_it_has_run_well_since
     told = [alert.text for alert in site.state().alerts if alert.level is Level.INFO]
     assert [text.partition(" 2 min")[0] for text in told] == [f"{DELIVER} works again,"] * works
     assert len(systemd.asked) == (1 if works else 2)  # nothing failing is known any more: nothing is asked
+
+
+@pytest.mark.parametrize(
+    ("active", "result", "ago", "works"),
+    [
+        ("active", "success", 10, True),
+        ("active", "success", 500, False),  # so it was before it failed
+        ("failed", "trigger-limit-hit", 10, False),
+        ("inactive", "success", 10, False),  # stopped by a person
+    ],
+)
+def test_a_path_unit_works_again_once_it_is_active_since(
+    site: Site,
+    standin: Callable[..., Standin],
+    systemd: Systemd,
+    active: str,
+    result: str,
+    ago: float,
+    works: bool,
+) -> None:
+    path = "gpu-mesh-deliver.path"
+    site.describe({"desk": {"url": standin().url}})
+    failed_at(site, 120, path)
+    systemd.shows((path, active, result, ago))
+    site.check()
+    told = [alert.text for alert in site.state().alerts if alert.level is Level.INFO]
+    assert [text.partition(" 2 min")[0] for text in told] == [f"{path} works again,"] * works
 
 
 def test_while_no_unit_failed_a_check_asks_nobody_and_loads_nothing_for_it(
