@@ -507,7 +507,8 @@ def test_a_unit_that_fails_is_told_of_once(watched: Mesh) -> None:
         f"mkdir -p {run} && printf '[Service]\nExecStart=\nExecStart=/bin/false\n' >{run}/broken.conf"
         " && systemctl daemon-reload"
     )
-    told = "journalctl -b -t gpu-mesh-failure -o cat --no-pager | grep -c '^gpu-mesh-dashboard.service failed' || true"
+    said = "journalctl -b -t gpu-mesh-failure -o cat --no-pager"
+    told = f"{said} | grep -c '^gpu-mesh-dashboard.service failed' || true"
     machines.await_that(lambda: watched.monitor.out(told) == "1", 20, "the failure is told of")
     runs = "journalctl -b -u gpu-mesh-dashboard -o cat --no-pager | grep -c 'Failed with result' || true"
     machines.await_that(lambda: int(watched.monitor.out(runs)) >= 3, 40, "it failed three times")
