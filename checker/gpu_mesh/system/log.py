@@ -69,9 +69,7 @@ class Log:
         """Append the events to the file; return why that failed ("": it did not)."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(
-                self._path, "a", encoding="utf-8", errors="backslashreplace", opener=without_waiting
-            ) as file:
+            with open(self._path, "a", encoding="utf-8", errors="backslashreplace", opener=_no_link) as file:
                 file.write("".join(logfmt(item, at) + "\n" for item in events))
         except OSError as error:
             return error.strerror or str(error)
@@ -88,6 +86,11 @@ class Log:
             # Flushing the rest of its buffer would fail at the end of the process, so replace the stream.
             with suppress(OSError):
                 sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115 - stays open
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open the log; a link there may lead to a file that another process may not write, but this one may."""
+    return without_waiting(path, flags | os.O_NOFOLLOW)
 
 
 def _stderr_is_journal() -> bool:

@@ -169,3 +169,12 @@ def test_a_pipe_in_the_place_of_the_log_holds_nobody_up(tmp_path, capsys):
     os.mkfifo(tmp_path / "gpu-mesh.log")
     Log(tmp_path / "gpu-mesh.log").write([event("check", Severity.NOTICE)], 0.0)
     assert "gpu-mesh.log cannot be written: No such device or address" in capsys.readouterr().err
+
+
+def test_a_link_in_the_place_of_the_log_is_not_followed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gpu-mesh.log").symlink_to(tmp_path / "another")
+    Log(tmp_path / "gpu-mesh.log").write([event("check")], 0.0)
+    assert not (tmp_path / "another").exists()
+    assert "gpu-mesh.log cannot be written: Too many levels of symbolic links" in capsys.readouterr().err
