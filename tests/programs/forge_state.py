@@ -24,6 +24,7 @@ with StateFile(STATE, Log(Path("/dev/null"))).update(now) as state:
             refined_from=None,
             detail="so it says",
             failures=99,
+            served=0,
             impaired=99,
             since=now - 7200,
             cause_since=now - 7200,
