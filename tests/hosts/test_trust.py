@@ -105,7 +105,7 @@ def test_a_taken_over_check_reads_no_secret_runs_nothing_with_the_key_and_causes
         said = shlex.quote(forge.replace("@CAUSE@", cause.value))
         kept.monitor.ssh(f"cd / && runuser -u gpu-mesh -- /opt/gpu-mesh/venv/bin/python -c {said}")
         planned = kept.monitor.out("gpu-mesh recover --dry-run")
-        assert "restart_ollama" in planned, planned  # or the test would prove nothing
+        assert "then restart of ollama.service" in planned, planned  # or the test would prove nothing
         kept.monitor.ssh("systemctl start gpu-mesh-recover gpu-mesh-deliver")
         shown = kept.monitor.out("gpu-mesh alerts list | tail -n 3; gpu-mesh status || true")
         assert kept.ollama == ollama, f"{cause}: {shown}"
