@@ -21,7 +21,9 @@ class Fault(StrEnum):
     STATUS = "status"  # an answer with an HTTP status of 400 or above
     REDIRECT = "redirect"  # a 3xx: never followed
     NOT_JSON = "not_json"  # 200, but broken JSON, HTML or a wrong shape
-    UNREADABLE = "unreadable"  # reading the answer raised an error: the node's fault, unless every probe does
+    UNREADABLE = (
+        "unreadable"  # reading the answer raised an error: the node's fault, unless good ones do, too
+    )
     TOO_LARGE = "too_large"  # more bytes than any model list has
     MONITOR = "monitor"  # the monitor's own problem (no sockets, no memory, a bug): no fact about the node
     BROKEN = "broken"  # the probe raised an error: a value of this node's, unless every probe does

@@ -16,7 +16,7 @@ from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
-from gpu_mesh.domain.observation import Fault, Observation
+from gpu_mesh.domain.observation import Observation
 from gpu_mesh.domain.state import State
 from gpu_mesh.inventory import cache
 from gpu_mesh.inventory.mistakes import InventoryError
@@ -108,8 +108,7 @@ def _check(
     known = _known(file, began)
     shown = _observe(loaded.mesh, known, began)
     now = clock()
-    probed = all(it.tags.fault is not Fault.MONITOR for it in shown.observations.values())
-    working = _working_units(known, now, good=probed)
+    working = _working_units(known, now, good=not tick.unprobed_of(shown))
     try:
         done, lines = _save(paths, loaded, file, shown, working, began, now)
     except StateError as error:
@@ -143,7 +142,8 @@ def _observe(mesh: Mesh, known: State, began: float) -> tick.MeshObservation:
         ),
     )
     reachable, offline = _ask_canaries(mesh, nodes, known, seen)
-    return tick.MeshObservation(seen, reachable, offline=offline, scheduled=_is_scheduled())
+    reads = _reads_good_answers() if any(it.tags.fault in tick.RAISED for it in seen.values()) else True
+    return tick.MeshObservation(seen, reachable, offline=offline, reads=reads, scheduled=_is_scheduled())
 
 
 def _save(
@@ -231,6 +231,12 @@ def _ask_canaries(
     return connectivity.ask_canaries(
         mesh.settings.canary, known.canaries, nodes, seen, host.boot(os.environ), canary.reachable
     )
+
+
+def _reads_good_answers() -> bool:
+    from gpu_mesh.probe import control  # most checks need none
+
+    return control.reads_good_answers()
 
 
 def _version_is_old(state: State, node: Node, now: float) -> bool:

@@ -33,6 +33,7 @@ class MeshObservation(Struct, frozen=True):
     observations: Mapping[str, Observation]  # by key, of every enabled node
     reachable: Mapping[str, str] = {}  # the canaries that answered, each with this boot
     offline: bool = False  # the monitor's own network is down
+    reads: bool = True  # the monitor reads answers that are known to be good; asked where it is in doubt
     scheduled: bool = True  # a timer or gpu-mesh run made it, not a person
 
 
@@ -61,8 +62,7 @@ def apply(state: State, mesh: Mesh, check: MeshObservation, began: float, now: f
         now: Unix seconds.
     """
     nodes = [node for node in mesh.nodes if node.enabled and node.key in check.observations]
-    seen = _blamed(check.observations)
-    unprobed = {key: it.tags.detail for key, it in seen.items() if it.tags.fault is Fault.MONITOR}
+    seen, unprobed = check.observations, unprobed_of(check)
     changes = tuple(
         apply_observation(state, node, seen[node.key])
         for node in nodes
@@ -104,14 +104,21 @@ def _by_hand(last: Tick, began: float) -> float:
     return min(last.by_hand + max(began - last.at, 0.0), _NEVER) if last.at else _NEVER
 
 
-_RAISED = (Fault.BROKEN, Fault.UNREADABLE, Fault.MONITOR)
+RAISED = (Fault.BROKEN, Fault.UNREADABLE)
+"""The faults of a probe that broke: before anything of an answer had come, and after."""
 
 
-def _blamed(seen: Mapping[str, Observation]) -> Mapping[str, Observation]:
-    """Say whose trouble it is where probes broke: a node's or, if those of all nodes did, the monitor's."""
-    if len(seen) < 2 or any(it.tags.fault not in _RAISED for it in seen.values()):
-        return seen
-    return {key: replace(it, tags=replace(it.tags, fault=Fault.MONITOR)) for key, it in seen.items()}
+def unprobed_of(check: MeshObservation) -> dict[str, str]:
+    """Return the nodes that the monitor itself could not probe, and why; an observation of them says nothing.
+
+    A probe that broke is the node's trouble, with two exceptions. If good answers cannot be read either, the
+    monitor is at fault. So it is if the probes of several nodes broke, all of them before an answer came.
+    What nodes answer never decides it: hostile ones alone must not pass for trouble of the monitor.
+    """
+    seen = check.observations.values()
+    everywhere = len(seen) > 1 and all(it.tags.fault in (Fault.BROKEN, Fault.MONITOR) for it in seen)
+    excused = (Fault.MONITOR, *(RAISED if everywhere or not check.reads else ()))
+    return {it.node: it.tags.detail for it in seen if it.tags.fault in excused}
 
 
 def _is_outdated(state: State, seen: Observation, now: float) -> bool:

@@ -35,6 +35,8 @@ _CONNECT_FAULTS = {
 _OUR_OWN = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN)
 """This machine has run out of something, which says nothing about a node."""
 
+_NO_THREAD = "can't start new thread"  # the only words by which CPython tells this RuntimeError from others
+
 _CERTIFICATE_FAULTS = {  # by OpenSSL's verify code
     9: "certificate is not valid yet",
     10: "certificate has expired",
@@ -96,8 +98,41 @@ _LAST_MEANINGS: tuple[tuple[type[BaseException], Fault, str], ...] = (
 )
 
 
-def fault_of(error: BaseException, seconds: float) -> tuple[Fault, str]:
-    """Return the fault of a failed request, and its words; ``seconds`` is the time that the node had."""
+def own_trouble(error: BaseException) -> str:
+    """Return what this machine or this installation lacks, in a few words; "": the error is none of its own.
+
+    The list is short and closed, for nothing in it can be chosen by the other end.
+    """
+    for link in _chain(error, set()):
+        if isinstance(link, MemoryError):
+            return "no memory left"
+        if isinstance(link, RuntimeError) and str(link) == _NO_THREAD:
+            return "no threads left"
+        if isinstance(link, ImportError):
+            return f"a part of the program is missing: {link.name}"
+        if isinstance(link, OSError) and link.errno in _OUR_OWN:
+            return os.strerror(link.errno or 0).lower()
+    return ""
+
+
+def fault_of(error: BaseException, seconds: float, *, heard: bool) -> tuple[Fault, str]:
+    """Return the fault of a failed request, and its words.
+
+    Args:
+        error: what the request raised.
+        seconds: the time that the node had.
+        heard: whether bytes of an answer have arrived. From then on an error that nobody has foreseen is the
+            node's: whoever answers must not choose whom it is blamed on.
+    """
+    if words := own_trouble(error):
+        return Fault.MONITOR, words
+    fault, words = _meaning_of(error, seconds)
+    if heard and fault in (Fault.BROKEN, Fault.UNUSABLE):  # such as a chunk of a negative size
+        return Fault.UNREADABLE, f"it cannot be read: {type(error).__name__}"
+    return fault, words
+
+
+def _meaning_of(error: BaseException, seconds: float) -> tuple[Fault, str]:
     links = tuple(_chain(error, set()))
     for link in links:
         if isinstance(link, ssl.SSLCertVerificationError):
@@ -108,8 +143,6 @@ def fault_of(error: BaseException, seconds: float) -> tuple[Fault, str]:
     for link in links:
         if isinstance(link, ssl.SSLError):
             return _tls_fault(link)
-        if isinstance(link, OSError) and link.errno in _OUR_OWN:
-            return Fault.MONITOR, os.strerror(link.errno or 0).lower()
         if isinstance(link, OSError) and link.errno in _CONNECT_FAULTS:
             return _CONNECT_FAULTS[link.errno], os.strerror(link.errno).lower()
     for kind, fault, words in _LAST_MEANINGS:

@@ -29,6 +29,7 @@ from gpu_mesh.probe.sockets import (
     Allowance,
     BoundedSocket,
     BoundedTLSSocket,
+    Connect,
     Resolve,
     connect,
     system_resolve,
@@ -50,13 +51,13 @@ class Answer(Struct, frozen=True):
 
 
 class _Bounded(HTTPConnection):
-    def __init__(self, *, allowance: Allowance, resolve: Resolve, **options: Any) -> None:
+    def __init__(self, *, allowance: Allowance, resolve: Resolve, connect: Connect, **options: Any) -> None:
         super().__init__(**options)
-        self._allowance, self._resolve = allowance, resolve
+        self._allowance, self._resolve, self._connect = allowance, resolve, connect
 
     def _new_conn(self) -> BoundedSocket:
         try:
-            return connect(self._dns_host, self.port, self._allowance, self._resolve)
+            return self._connect(self._dns_host, self.port, self._allowance, self._resolve)
         except GetError as error:
             if self.proxy is None:
                 raise
@@ -74,14 +75,15 @@ class _BoundedTLS(_Bounded, HTTPSConnection):
 class _Adapter(HTTPAdapter):
     """The adapter from requests to urllib3, with connections that keep to the allowance."""
 
-    def __init__(self, allowance: Allowance, resolve: Resolve, ca_file: str) -> None:
+    def __init__(self, allowance: Allowance, ca_file: str, resolve: Resolve, connect: Connect) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1)
-        self._allowance, self._resolve, self._ca_file = allowance, resolve, ca_file
+        self._ca_file = ca_file
+        self._bounds: dict[str, Any] = {"allowance": allowance, "resolve": resolve, "connect": connect}
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **options)
         kind = _BoundedTLS if pool.scheme == "https" else _Bounded
-        pool.ConnectionCls = functools.partial(kind, allowance=self._allowance, resolve=self._resolve)
+        pool.ConnectionCls = functools.partial(kind, **self._bounds)
         return pool
 
     def build_connection_pool_key_attributes(self, *args: Any, **options: Any) -> Any:
@@ -133,6 +135,7 @@ class Session:
         ca_file: PEM; "": the public CAs.
         trust_env: whether to use a proxy that the environment names.
         resolve: turns a name into addresses.
+        connect: opens the connection.
 
     Raises:
         GetError: UNUSABLE, if a header file cannot be used.
@@ -147,6 +150,7 @@ class Session:
         ca_file: str = "",
         trust_env: bool = False,
         resolve: Resolve = system_resolve,
+        connect: Connect = connect,
     ) -> None:
         self._until = monotonic() + seconds
         self._url = url
@@ -159,15 +163,19 @@ class Session:
         self._proxies = get_environ_proxies(url) if trust_env else {}
         if self._proxies:
             _check_proxy(select_proxy(url, self._proxies) or "")
-        self.answered = False  # whether the node has answered a request, wholly or in part
         self._allowance = Allowance(seconds)
-        self._adapter = _Adapter(self._allowance, resolve, ca_file)
+        self._adapter = _Adapter(self._allowance, ca_file, resolve, connect)
 
     def __enter__(self) -> "Session":
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._adapter.close()
+
+    @property
+    def heard(self) -> bool:
+        """Whether any byte of an answer has arrived."""
+        return self._allowance.heard
 
     @property
     def left(self) -> float:
@@ -200,15 +208,13 @@ class Session:
             response = self._adapter.send(
                 request, stream=True, timeout=self._allowance.left(), proxies=self._proxies
             )
-            self.answered = True
+            self._allowance.begin_body()
             with response:
                 return self._answer(response.status_code, response.headers, response.raw)
         except GetError:
             raise
         except Exception as error:  # noqa: BLE001 - any failure is a fact about the node
-            fault, detail = fault_of(error, self._allowance.seconds)
-            if fault is Fault.BROKEN and self.answered:  # such as a chunk of a negative size
-                fault, detail = Fault.UNREADABLE, f"it cannot be read: {type(error).__name__}"
+            fault, detail = fault_of(error, self._allowance.seconds, heard=self.heard)
             raise GetError(fault, detail) from None  # the error's text may hold a header's secret
 
     def _answer(self, status: int, headers: Mapping[str, str], raw: Any) -> Answer:

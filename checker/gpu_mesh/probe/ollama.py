@@ -21,8 +21,9 @@ from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.model_name import LONGEST, canonical
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply, expiries, has_moved
 from gpu_mesh.probe.errors import GetError
+from gpu_mesh.probe.faults import own_trouble
 from gpu_mesh.probe.http_client import Answer, Session
-from gpu_mesh.probe.sockets import Resolve, system_resolve
+from gpu_mesh.probe.sockets import Connect, Resolve, connect, system_resolve
 from gpu_mesh.text.sanitize import one_line
 
 MAX_MODELS = 10_000  # as many as the bound on an answer has room for; the state keeps all names
@@ -92,6 +93,7 @@ def observe(
     trust_env: bool,
     choose: Choose = ask_none,
     resolve: Resolve = system_resolve,
+    connect: Connect = connect,
 ) -> Observation:
     """Probe a node, within its timeout.
 
@@ -103,11 +105,19 @@ def observe(
         trust_env: whether to use a proxy that the environment names.
         choose: chooses the loaded model for a deep check, or none.
         resolve: turns a name into addresses.
+        connect: opens the connection.
     """
     try:
-        return _observe(
-            node, at, ask_version=ask_version, trust_env=trust_env, choose=choose, resolve=resolve
-        )
+        with Session(
+            node.url,
+            node.timeout,
+            headers=node.headers,
+            ca_file=node.ca_file,
+            trust_env=trust_env,
+            resolve=resolve,
+            connect=connect,
+        ) as session:
+            return _observe(session, node, at, ask_version=ask_version, choose=choose)
     except GetError as error:
         return Observation(node.key, at, Reply(error.fault, detail=plain(error.detail, MAX_DETAIL)))
     except Exception as error:  # noqa: BLE001 - one node must never end the check of all
@@ -118,32 +128,19 @@ def broken(error: Exception) -> Reply:
     """Return the reply for a probe that raised an error: it says where, and whose trouble that is."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(last.filename).name}:{last.lineno}"
-    fault = Fault.MONITOR if isinstance(error, _OF_THE_MONITOR) else Fault.BROKEN
+    of_monitor = isinstance(error, OSError) or own_trouble(error)
+    fault = Fault.MONITOR if of_monitor else Fault.BROKEN
     return Reply(fault, detail=f"the probe broke: {type(error).__name__} in {place}")
 
 
-_OF_THE_MONITOR = (MemoryError, OSError, RuntimeError, ImportError)
-"""No memory, no files, no thread, a broken installation. Any other error is of a value of the node."""
-
-
-def _observe(
-    node: Node, at: float, *, ask_version: bool, trust_env: bool, choose: Choose, resolve: Resolve
-) -> Observation:
-    with Session(
-        node.url,
-        node.timeout,
-        headers=node.headers,
-        ca_file=node.ca_file,
-        trust_env=trust_env,
-        resolve=resolve,
-    ) as session:
-        try:
-            return _asked(session, node, at, ask_version=ask_version, choose=choose)
-        except Exception as error:
-            if session.answered and not isinstance(error, _OF_THE_MONITOR):
-                # What the node sent is at fault, not the inventory.
-                raise GetError(Fault.UNREADABLE, f"it cannot be read: {type(error).__name__}") from None
+def _observe(session: Session, node: Node, at: float, *, ask_version: bool, choose: Choose) -> Observation:
+    try:
+        return _asked(session, node, at, ask_version=ask_version, choose=choose)
+    except Exception as error:
+        if not session.heard or isinstance(error, GetError) or own_trouble(error):
             raise
+        # What the node sent is at fault, not the inventory.
+        raise GetError(Fault.UNREADABLE, f"it cannot be read: {type(error).__name__}") from None
 
 
 def _asked(session: Session, node: Node, at: float, *, ask_version: bool, choose: Choose) -> Observation:
@@ -291,7 +288,7 @@ def _generating(loaded: tuple[LoadedModel, ...], tags: _Tags) -> tuple[LoadedMod
 def _loaded(ps: _Ps) -> tuple[LoadedModel, ...]:
     return tuple(
         LoadedModel(
-            name=plain(entry.name or entry.model or "", LONGEST),
+            name=plain(entry.name or entry.model or "", LONGEST) or "?",  # nothing of it can be seen
             size=_count(entry.size),
             size_vram=_count(entry.size_vram),
             expires_at=unix_seconds(entry.expires_at or ""),

@@ -26,6 +26,9 @@ PAUSE = 2.0  # seconds that a wait may be late; more: the process was stopped, o
 GRACE = 0.5  # seconds after its node's deadline until a worker is abandoned
 STACK = 512 * 1024  # bytes; the C library's resolver and TLS need some of it, the default reserves 8 MiB
 
+_MISSED = (Fault.CONNECT_TIMEOUT, Fault.READ_TIMEOUT, Fault.CLOSED, Fault.RESET)
+"""The faults of a request whose answer nobody took in time: servers close connections that stand still."""
+
 Probe = Callable[[Node], Observation]
 
 
@@ -96,8 +99,8 @@ class _Pool:
         return self._found
 
     def _excused(self, seen: Observation) -> Observation:
-        """Return the observation without a timeout that passed while this process stood still."""
-        if seen.tags.fault not in (Fault.CONNECT_TIMEOUT, Fault.READ_TIMEOUT):
+        """Return the observation, unless an answer may have been missed while this process stood still."""
+        if not any(reply and reply.fault in _MISSED for reply in (seen.tags, seen.ps, seen.deep)):
             return seen
         words = f"the monitor itself stood still for {self._paused:.0f} s"
         return Observation(seen.node, seen.at, Reply(Fault.MONITOR, detail=words))

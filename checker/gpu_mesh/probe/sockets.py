@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Any
 
 from gpu_mesh.domain.observation import Fault
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 MAX_BODY = 4 * 2**20  # bytes; a list of 5,000 models has about 2 MiB
-MAX_HEAD = 2**16  # bytes
+MAX_HEAD = 2**16  # bytes, with all interim answers before it
+MAX_CPU = 0.5  # seconds of this thread for one answer; an honest one of 4 MiB takes a fiftieth of that
 
 Address = tuple[int, tuple[Any, ...]]  # the address family, and the argument of connect()
 Resolve = Callable[[str, int], list[Address]]
+Connect = Callable[[str, int, "Allowance", Resolve], "BoundedSocket"]
 
 # If several addresses fail, the fault of the one that came farthest says most; farthest first.
 _FARTHEST = (Fault.REFUSED, Fault.RESET, Fault.CONNECT_TIMEOUT, Fault.NO_ROUTE, Fault.UNUSABLE, Fault.MONITOR)
@@ -34,16 +36,25 @@ _FARTHEST = (Fault.REFUSED, Fault.RESET, Fault.CONNECT_TIMEOUT, Fault.NO_ROUTE, 
 class Allowance:
     """What a node may still use: the time until a deadline, and the bytes of the current answer."""
 
-    __slots__ = ("left_bytes", "seconds", "until")
+    __slots__ = ("cpu_until", "heard", "in_head", "left_bytes", "seconds", "until")
 
     def __init__(self, seconds: float) -> None:
+        self.heard = False  # whether any byte of an answer has arrived
         self.grant(seconds)
 
     def grant(self, seconds: float) -> None:
-        """Start again: this many seconds from now, and the bytes of one answer."""
+        """Start again: this many seconds from now, and the bytes and the CPU time of one answer.
+
+        The thread that calls this reads the answer.
+        """
         self.seconds = seconds
         self.until = monotonic() + seconds
-        self.left_bytes = MAX_BODY + MAX_HEAD
+        self.cpu_until = thread_time() + MAX_CPU
+        self.left_bytes, self.in_head = MAX_HEAD, True
+
+    def begin_body(self) -> None:
+        """Note that the head has been read: the body may be larger."""
+        self.left_bytes, self.in_head = self.left_bytes + MAX_BODY, False
 
     def left(self) -> float:
         """Return the seconds left, always more than 0. Raises TimeoutError if none are left."""
@@ -53,10 +64,17 @@ class Allowance:
         return left
 
     def took(self, count: int) -> int:
-        """Count received bytes and return their number. Raises GetError if there are too many."""
+        """Count received bytes and return their number. Raises GetError if there are too many.
+
+        A node can make the reading itself dear, such as by a chunk for each byte. All threads share one
+        interpreter, so that would cost the other nodes their time.
+        """
+        self.heard = self.heard or count > 0
         self.left_bytes -= count
         if self.left_bytes < 0:
-            raise too_large()
+            raise GetError(Fault.TOO_LARGE, "headers without end") if self.in_head else too_large()
+        if thread_time() > self.cpu_until:
+            raise GetError(Fault.TOO_LARGE, f"to read the answer takes more than {MAX_CPU:g} s of CPU")
         return count
 
 

@@ -16,8 +16,8 @@ from gpu_mesh.planning import plan
 from gpu_mesh.reporting.report import report
 
 
-def checked(state: State, mesh: Mesh, at: float, *seen: Observation) -> tick.TickResult:
-    shown = tick.MeshObservation({each.node: each for each in seen})
+def checked(state: State, mesh: Mesh, at: float, *seen: Observation, reads: bool = True) -> tick.TickResult:
+    shown = tick.MeshObservation({each.node: each for each in seen}, reads=reads)
     return tick.apply(state, mesh, shown, at, at)
 
 
@@ -37,12 +37,30 @@ def test_a_node_whose_probe_breaks_is_misconfigured_and_the_others_are_watched()
     assert decision.reason.endswith("a restart does not help; correct mesh_node_* of gpu1 in the inventory")
 
 
-@pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.UNREADABLE])
-def test_if_every_probe_breaks_the_monitor_is_at_fault_and_no_node(fault: Fault) -> None:
+def test_if_every_probe_breaks_before_an_answer_the_monitor_is_at_fault_and_no_node() -> None:
     state, mesh = State(), Mesh((GPU1, POD))
-    done = checked(state, mesh, NOW, fails("gpu1", NOW, Fault.BROKEN), fails("pod", NOW, fault))
+    done = checked(state, mesh, NOW, fails("gpu1", NOW, Fault.BROKEN), fails("pod", NOW, Fault.BROKEN))
     assert set(done.unprobed) == {"gpu1", "pod"}
     assert not state.nodes
+
+
+@pytest.mark.parametrize("others", [Fault.UNREADABLE, Fault.REFUSED, Fault.BROKEN, None])
+def test_an_answer_that_cannot_be_read_is_its_node_s_fault_whatever_the_others_do(
+    others: Fault | None,
+) -> None:
+    state, mesh = State(), Mesh((GPU1, POD))
+    pod = answers("pod", NOW) if others is None else fails("pod", NOW, others)
+    done = checked(state, mesh, NOW, fails("gpu1", NOW, Fault.UNREADABLE), pod)
+    assert not done.unprobed
+    assert state.nodes["gpu1"].cause is Cause.NOT_OLLAMA
+
+
+@pytest.mark.parametrize("fault", tick.RAISED)
+def test_if_good_answers_cannot_be_read_either_the_monitor_is_at_fault(fault: Fault) -> None:
+    state, mesh = State(), Mesh((GPU1, POD))
+    seen = fails("gpu1", NOW, fault), fails("pod", NOW, Fault.REFUSED)
+    done = checked(state, mesh, NOW, *seen, reads=False)
+    assert set(done.unprobed) == set(state.nodes) ^ {"gpu1", "pod"} == {"gpu1"}
 
 
 BAD = {
