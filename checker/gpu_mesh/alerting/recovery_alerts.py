@@ -7,18 +7,21 @@ from gpu_mesh.diagnosis import diagnose
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.mesh import Node, Settings
-from gpu_mesh.domain.recovery import HELPED, Finding, Outcome, RecoveryResult
+from gpu_mesh.domain.recovery import HELPED, Attempt, Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeState
 from gpu_mesh.planning import advice, ladder
 from gpu_mesh.planning.advice import LEFT_ALONE, step_after, step_now, tried
 from gpu_mesh.text import humanize
+
+LEASED_LONG = 900.0
+"""Seconds after which people are told that somebody else's lease keeps this monitor away from a node."""
 
 
 def alert_of(node: Node, settings: Settings, before: NodeState, result: RecoveryResult) -> Alert | None:
     """Return the alert about a recovery that did not help; None: no alert.
 
     1. A repair that was declined is alerted once in an incident, because another look would find the same.
-       There is no alert while somebody else is repairing the node.
+       While somebody else is repairing the node there is no alert, until that has lasted too long.
     2. A repair that failed or did not help is a warning while attempts remain.
     3. The last attempt calls a person, once in an incident. The slow retries after it raise no alert.
 
@@ -28,23 +31,18 @@ def alert_of(node: Node, settings: Settings, before: NodeState, result: Recovery
         before: the node's state before the attempt was added to it.
         result: how the attempt ended.
     """
-    if result.outcome in HELPED or result.finding is Finding.LEASED:
+    if result.outcome in HELPED:
         return None
     attempt = result.attempt()
     cause = result.cause or before.cause
     next_step = step_after(node, result.finding, cause, result.words)
     if result.outcome is Outcome.DECLINED:
-        notified = any(
-            (past.outcome, past.finding) == (attempt.outcome, attempt.finding)
-            for past in before.recovery.attempts
-            if past.at >= before.incident_since
-        )
         words = diagnose.describe_cause(cause, node) if cause else "asked for"
         what = "not rebuilt" if result.action is Action.REBUILD_TUNNEL else "not restarted"
         text, level = f"{what}: {_with_what_was_found(words, result.words)}", Level.ERROR
         if not before.failures:
             level = Level.WARNING  # it serves
-        return None if notified else _alert(node, before, result.at, level, cause, text, next_step)
+        return None if not _is_news(before, attempt) else _alert(node, before, result.at, level, cause, text, next_step)
     if before.recovery.called_at:
         return None
     after = replace(
@@ -58,6 +56,23 @@ def alert_of(node: Node, settings: Settings, before: NodeState, result: Recovery
         return call(node, settings, after, result.at, text, next_step)
     next_step = f"nothing yet: the next attempt is due at {humanize.format_clock(step.due)}; or {next_step}"
     return _alert(node, before, result.at, Level.WARNING, cause, text, next_step)
+
+
+def _is_news(before: NodeState, declined: Attempt) -> bool:
+    """Return whether nobody was told in this incident why a repair is declined.
+
+    That somebody else repairs the node is news once it has lasted longer than two repairs: his monitor may be
+    dead, or he may only want to be in the way.
+    """
+    past = [
+        each.at
+        for each in before.recovery.attempts
+        if each.at >= before.incident_since
+        and (each.outcome, each.finding) == (declined.outcome, declined.finding)
+    ]
+    if declined.finding != Finding.LEASED.value:
+        return not past
+    return bool(past) and past[-1] - past[0] < LEASED_LONG <= declined.at - past[0]
 
 
 def call(

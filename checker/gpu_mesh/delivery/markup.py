@@ -31,7 +31,7 @@ _LONG_NUMBER_FIRST = re.compile(r"^(\d{4,9})(?=[.)])")
 _COMMAND = re.compile(
     r"(?<![\w./@-])"
     r"(?:sudo (?:-u [\w.-]+ )?)?(?:/[\w./-]+/)?"
-    r"(?:ansible(?:-playbook)?|chmod|docker|gpu-mesh|journalctl|(?<=sudo )(?:mkdir|rm)|ss|ssh(?! server)"
+    r"(?:ansible(?:-playbook)?|chmod|docker|gpu-mesh|journalctl|df|(?<=sudo )(?:mkdir|rm)|ss|ssh(?! server)"
     r"|ssh-keygen|ssh-keyscan|systemctl)"
     r" [^`]+?(?=[;,.]? (?:on|or|as|when|and|to|by hand|inside) | there\b| \(|[;,] |[.;]?$)"
     r"|(?<![\w./@-])nvidia-smi\b"

@@ -131,6 +131,8 @@ def step_after(node: Node, finding: Finding, cause: Cause | None, words: str = "
         cause: what is wrong; None: not known.
         words: the result of the recovery in words.
     """
+    if finding is Finding.CANNOT_LEASE and "No space left" in words:
+        return f"make room on the host of {node.key}: df -h /var/tmp"
     if finding in _NEXT_STEP:
         own = node.recovery is RecoveryKind.SYSTEMD_USER
         systemctl = "systemctl --user" if own else "sudo systemctl"

@@ -119,7 +119,7 @@ OTHER_MONITOR = "monitor-2"
 LEASE = 150.0
 """Seconds for which the other monitor has taken the node's lease: the value for the usual time limit."""
 
-UNSAFE = "/var/tmp/gpu-mesh-lease.d can be changed by others"  # noqa: S108 - not used here
+UNSAFE = "/var/tmp/gpu-mesh-lease.d of mallory can be changed by others"  # noqa: S108 - not used here
 """Why a lease cannot be taken."""
 
 

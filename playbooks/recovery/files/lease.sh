@@ -8,10 +8,20 @@
 # one sees the other. So an expired lease need not be removed, which only its maker could do. The file "lease" in the
 # folder says when the lease was taken and when it ends, in seconds by this host's own clock, what is done, whether it
 # is still being done, and for whom.
+#
+# Anybody with a login on the host can make such a folder. $holders, which only root writes, names the users who repair
+# nodes there: next to root's and one's own, only their leases count. Where there is none, as on a rented pod, all count.
+# A folder that its maker left open to others, or a link, is no lease: take_lease makes none. It is passed over.
 leases=${GPU_MESH_LEASE_DIR:-/var/tmp/gpu-mesh-lease.d}
+holders=/etc/gpu-mesh-lease.holders
+[ -z "${GPU_MESH_LEASE_DIR:-}" ] || holders=$GPU_MESH_LEASE_DIR.holders
 
 # The longest lease in seconds: a time limit of an hour for a playbook, and a cool-down of an hour.
 longest_lease=7500
+
+# The most names of one node's leases, and the highest number: who makes more wants to be in the way.
+most_leases=200
+highest_lease=900000000
 
 # utc SECONDS: the time of day.
 utc() {
@@ -21,17 +31,39 @@ utc() {
 # unsafe FOLDER: why its content cannot be trusted; nothing when it can.
 unsafe() {
   if [ -L "$1" ]; then
-    echo "$1 is a symbolic link"
+    echo "$1 is a symbolic link of $(owner "$1")"
   elif [ ! -d "$1" ]; then
-    echo "$1 is no folder, and this user cannot make it"
+    echo "$1 is no folder, and this user cannot make it$([ ! -e "$1" ] || echo "; it is a file of $(owner "$1")")"
   else
     case $(LC_ALL=C ls -ldn "$1" 2>/dev/null) in
       d????-??-*) return ;;
       # Sticky: each user may change only his own files.
       d????????[tT]*) [ "$1" = "$leases" ] && return ;;
     esac
-    echo "$1 can be changed by others"
+    echo "$1 of $(owner "$1") can be changed by others"
   fi
+}
+
+# owner FILE: the user whose it is.
+owner() {
+  # shellcheck disable=SC2046 # to be split: mode, links, user
+  set -- $(LC_ALL=C ls -ld "$1" 2>/dev/null)
+  echo "${3:-nobody}"
+}
+
+# trusted: the numbers of the users whose leases count; "all" where that is not known.
+trusted() {
+  [ -e "$holders" ] || { echo all && return; }
+  echo "0 $(id -u)"
+  while read -r name; do
+    case $name in *[!0-9]*) id -u "$name" 2>/dev/null ;; *) echo "$name" ;; esac
+  done <"$holders"
+}
+
+# is_trusted UID TRUSTED
+is_trusted() {
+  case " $2 " in *" all "* | *" $1 "*) return 0 ;; esac
+  return 1
 }
 
 # base_is_unsafe: make the folder of all leases if there is none; print why it cannot be used, if it cannot.
@@ -41,17 +73,35 @@ base_is_unsafe() {
   why=$(unsafe "$leases")
   [ -n "$why" ] && echo "$why" && return
   # A folder that only one user may write to must be root's or this user's: any other could write anything.
+  # Where it is known who holds leases, nobody else may own it: its owner could remove every lease in it.
   # shellcheck disable=SC2046 # to be split: mode, links, uid
   set -- $(LC_ALL=C ls -ldn "$leases")
+  if ! is_trusted "$3" "$(trusted | tr '\n' ' ')"; then
+    echo "$leases belongs to $(owner "$leases"), who may not repair anything here"
+    return
+  fi
   case $1 in d????????[tT]*) return ;; esac
-  [ "$3" = 0 ] || [ -O "$leases" ] || echo "$leases belongs to another user (uid $3) alone"
+  [ "$3" = 0 ] || [ -O "$leases" ] || echo "$leases belongs to $(owner "$leases") alone"
 }
 
-# numbers NAME: the numbers of its leases, valid or not.
+# crowd NAME: who is in the way with more names than repairs make; nothing when nobody is.
+crowd() {
+  name=$1
+  # shellcheck disable=SC2046 # to be split: numbers
+  set -- $(numbers "$1")
+  [ $# -le "$most_leases" ] || echo "$# folders in $leases begin with $name, one of them is of $(owner "$leases/$name.$1")"
+}
+
+# numbers NAME: the numbers of its leases, valid or not: folders that nobody but their maker can change, of users whose
+# leases count. By one ls, for somebody may have made very many names.
 numbers() {
-  for each in "$leases/$1."*; do
-    number=${each#"$leases/$1."}
-    case $number in '' | *[!0-9]* | 0* | ??????????*) ;; *) echo "$number" ;; esac
+  users=$(trusted | tr '\n' ' ')
+  # shellcheck disable=SC2012 # the names that count are plain, and a rented pod may have no find
+  LC_ALL=C ls -lAn "$leases" 2>/dev/null | while read -r mode _ user rest; do
+    number=${rest##* "$1".}
+    case $number in "$rest" | '' | *[!0-9]* | 0* | ??????????*) continue ;; esac
+    case $mode in d????-??-*) ;; *) continue ;; esac
+    is_trusted "$user" "$users" && [ -d "$leases/$1.$number" ] && [ ! -L "$leases/$1.$number" ] && echo "$number"
   done
 }
 
@@ -101,15 +151,12 @@ judge() {
   for number in $(numbers "$1"); do
     folder=$leases/$1.$number
     [ "$number" -ge "${3:-1000000000}" ] && continue
-    why=$(unsafe "$folder")
-    if [ -n "$why" ]; then
-      # It may have been removed meanwhile.
-      [ -d "$folder" ] || [ -L "$folder" ] || continue
-      echo "refused $why" && return
-    elif [ ! -e "$folder/lease" ] && [ ! -L "$folder/lease" ]; then
+    if [ ! -e "$folder/lease" ] && [ ! -L "$folder/lease" ]; then
       [ ! -d "$folder" ] || verdict=empty
     elif read_lease "$folder" && [ "$(date +%s)" -lt "$ends" ]; then
-      [ "$holder" = "$2" ] && [ -O "$folder" ] || { echo "held $(in_words "$2")" && return; }
+      [ "$holder" = "$2" ] && [ -O "$folder" ] && continue
+      echo "held $(in_words "$2")$([ -O "$folder" ] || echo " ($folder of $(owner "$folder"))")"
+      return
     fi
   done
   echo "$verdict"
@@ -123,6 +170,12 @@ write_lease() {
   ) 2>/dev/null && mv -f "$1/new" "$1/lease" 2>/dev/null
 }
 
+# why_not FOLDER: why nothing can be written there, such as that the disk is full.
+why_not() {
+  said=$({ head -c 300 /dev/zero >"$1/new"; } 2>&1) && echo "no reason was given" && return
+  echo "${said##*: }"
+}
+
 drop_lease() {
   rm -f "$1/lease" "$1/new"
   rmdir "$1"
@@ -133,6 +186,7 @@ drop_lease() {
 see_lease() {
   [ -e "$leases" ] || [ -L "$leases" ] || { echo "gpu-mesh: lease free" && return; }
   why=$(base_is_unsafe "only look")
+  [ -n "$why" ] || why=$(crowd "$1")
   if [ -n "$why" ]; then
     echo "gpu-mesh: lease refused $why"
   else
@@ -143,6 +197,7 @@ see_lease() {
 # take_lease NAME SECONDS DOING OWNER: "taken", or "held WORDS", or "refused WORDS" when it cannot be taken safely.
 take_lease() {
   why=$(base_is_unsafe)
+  [ -n "$why" ] || why=$(crowd "$1")
   [ -n "$why" ] && echo "gpu-mesh: lease refused $why" && return
   rounds=0 empties=0 said=''
   while [ "$rounds" -lt 50 ]; do
@@ -156,12 +211,18 @@ take_lease() {
         [ "$empties" -le 6 ] && pause && continue
         ;;
     esac
-    mine=$(($(newest "$1") + 1))
+    mine=$(newest "$1")
+    [ "$mine" -ge "$highest_lease" ] && said="$leases/$1.$mine of $(owner "$leases/$1.$mine") is in the way" && break
+    mine=$((mine + 1))
+    # What is in the way here is of somebody whose leases do not count, or was made just now: then two see each other.
+    while [ -e "$leases/$1.$mine" ] || [ -L "$leases/$1.$mine" ]; do
+      mine=$((mine + 1))
+    done
     # Somebody else was faster, or nobody can make it: the latter only if it fails every time.
-    said=$(mkdir -m 0755 "$leases/$1.$mine" 2>&1) || continue
+    said=$(LC_ALL=C mkdir -m 0755 "$leases/$1.$mine" 2>&1) || continue
     now=$(date +%s)
     if ! write_lease "$leases/$1.$mine" "$now" $((now + $2)) "$3" acting "$4"; then
-      said="$leases/$1.$mine cannot be written to"
+      said="$leases/$1.$mine cannot be written to: $(why_not "$leases/$1.$mine")"
       drop_lease "$leases/$1.$mine"
       continue
     fi
@@ -172,7 +233,7 @@ take_lease() {
     esac
     for number in $(numbers "$1"); do
       folder=$leases/$1.$number
-      [ "$number" -lt "$mine" ] && [ -O "$folder" ] && [ ! -L "$folder" ] && drop_lease "$folder"
+      [ "$number" -lt "$mine" ] && [ -O "$folder" ] && drop_lease "$folder"
     done
     echo "gpu-mesh: lease taken"
     return
@@ -184,7 +245,7 @@ take_lease() {
 cool_lease() {
   for number in $(numbers "$1"); do
     folder=$leases/$1.$number
-    if [ -O "$folder" ] && [ ! -L "$folder" ] && read_lease "$folder" && [ "$holder" = "$3" ]; then
+    if [ -O "$folder" ] && read_lease "$folder" && [ "$holder" = "$3" ]; then
       write_lease "$folder" "$since" $(($(date +%s) + $2)) "$doing" over "$3"
     fi
   done

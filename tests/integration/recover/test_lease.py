@@ -34,6 +34,7 @@ TAKEN = "gpu-mesh: lease taken"
 FREE = "gpu-mesh: lease free"
 CLOCK = r"\d\d:\d\d:\d\d UTC"
 SHELLS = {"sh": ["/bin/sh"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
+ME = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's folder")
 
 
@@ -182,37 +183,54 @@ def test_what_a_lease_says_is_plain_and_short(leases: Path, shell: str) -> None:
     assert len(said) < 400
 
 
-@pytest.mark.parametrize(
-    "case", ["base is a link", "base is a file", "base is open", "lease is a link", "lease is open"]
-)
+@pytest.mark.parametrize("case", ["base is a link", "base is a file", "base is open"])
 def test_a_folder_that_somebody_else_can_change_is_refused_and_left_as_it_is(
     leases: Path, tmp_path: Path, case: str
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    place = leases
     if case == "base is a link":
         leases.symlink_to(elsewhere)
     elif case == "base is a file":
         leases.touch()
-    elif case == "base is open":
+    else:
         put(leases, 1, None).rmdir()
         leases.chmod(0o777)
-    elif case == "lease is a link":
-        place = put(leases, 1, None)
-        place.rmdir()
-        place.symlink_to(elsewhere)
-    else:
-        place = put(leases, 1, lease(-5, 50))
-        place.chmod(0o757)
-    why = {"link": "is a symbolic link", "open": "can be changed by others"}.get(
-        case.split()[-1], "is no folder, and this user cannot make it"
-    )
+    why = {
+        "base is a link": f"is a symbolic link of {ME}",
+        "base is open": f"of {ME} can be changed by others",
+        "base is a file": f"is no folder, and this user cannot make it; it is a file of {ME}",
+    }[case]
     before = contents(tmp_path)
     for words in ("see_lease gpu1 me", "take_lease gpu1 100 restart me"):
-        assert sh(leases, words) == f"gpu-mesh: lease refused {place} {why}"
+        assert sh(leases, words) == f"gpu-mesh: lease refused {leases} {why}"
     assert contents(tmp_path) == before
     assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("case", ["a link", "open", "a file", "a link to nowhere"])
+def test_what_lies_in_the_place_of_a_lease_and_is_none_is_passed_over_and_left_as_it_is(
+    leases: Path, tmp_path: Path, shell: str, case: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "lease").write_text(lease(-5, 50))
+    place = put(leases, 1, lease(-5, 50))
+    if case == "open":
+        place.chmod(0o757)
+    else:
+        shutil.rmtree(place)
+        if case == "a file":
+            place.touch()
+        else:
+            place.symlink_to(elsewhere if case == "a link" else "nowhere")
+    before = contents(tmp_path)
+    assert sh(leases, "see_lease gpu1 me", shell=shell) == FREE
+    assert contents(tmp_path) == before
+    assert sh(leases, "take_lease gpu1 100 restart me", shell=shell) == TAKEN
+    assert "held monitor-2" not in sh(leases, "see_lease gpu1 other", shell=shell)
+    assert {path.name for path in leases.iterdir()} == {"gpu1.1", "gpu1.2"}
+    assert contents(elsewhere) == {"lease": before["elsewhere/lease"]}
 
 
 def test_a_lease_file_that_is_a_link_is_not_followed(leases: Path, tmp_path: Path) -> None:
@@ -247,7 +265,7 @@ def test_a_folder_of_all_leases_that_is_one_strangers_own_is_refused(open_folder
     os.chown(leases, 60001, 60001)
     for user in (None, 60002):
         said = sh(leases, "take_lease gpu1 100 restart me", user=user)
-        assert said == f"gpu-mesh: lease refused {leases} belongs to another user (uid 60001) alone"
+        assert said == f"gpu-mesh: lease refused {leases} belongs to 60001 alone"
 
 
 @as_root
@@ -258,6 +276,106 @@ def test_where_nothing_can_be_written_the_lease_is_refused_with_the_reason(open_
     said = sh(leases, "take_lease gpu1 100 restart me", user=60002)
     assert said.startswith("gpu-mesh: lease refused ")
     assert "ermission denied" in said
+
+
+MONITOR, TWIN, VANDAL = 60001, 60002, 60003
+
+
+@pytest.fixture
+def known(open_folder: Path) -> Path:
+    """The folder of leases as a role makes it, and who may hold them: two monitors, each with a login."""
+    leases = open_folder / "leases"
+    leases.mkdir()
+    leases.chmod(0o1777)
+    (open_folder / "leases.holders").write_text(f"{MONITOR}\n{TWIN}\n")
+    return leases
+
+
+TAKE = "take_lease gpu1 {} restart '{}'"
+
+
+@as_root
+def test_where_it_is_known_who_repairs_two_monitors_keep_each_other_out_and_a_vandal_nobody(
+    known: Path, shell: str
+) -> None:
+    assert sh(known, TAKE.format(7000, "monitor-9 v"), user=VANDAL) == TAKEN, "so he is told"
+    assert sh(known, TAKE.format(100, "monitor-1 a"), user=MONITOR, shell=shell) == TAKEN
+    held = sh(known, TAKE.format(100, "monitor-2 b"), user=TWIN, shell=shell)
+    assert held.endswith(f" ({known}/gpu1.2 of {MONITOR})"), held
+    assert "held monitor-1 restarts it" in held
+    assert "held monitor-1" in sh(known, TAKE.format(7000, "monitor-9 v"), user=VANDAL)
+    sh(known, "cool_lease gpu1 0 'monitor-1 a'", user=MONITOR)
+    assert sh(known, TAKE.format(100, "monitor-2 b"), user=TWIN, shell=shell) == TAKEN
+
+
+@as_root
+@pytest.mark.parametrize("what", ["an empty folder", "the highest numbers", "the next numbers", "a file"])
+def test_a_vandal_who_was_there_first_blocks_no_repair(known: Path, shell: str, what: str) -> None:
+    numbers = {
+        "an empty folder": [1],
+        "the highest numbers": [999_999_999, 999_999_998, 900_000_000],
+        "the next numbers": range(1, 2000),
+        "a file": [1],
+    }[what]
+    for number in numbers:
+        place = known / f"gpu1.{number}"
+        place.touch() if what == "a file" else place.mkdir()
+        os.chown(place, VANDAL, VANDAL)
+    there = {path.name for path in known.iterdir()}
+    assert sh(known, TAKE.format(100, "monitor-1 a"), user=MONITOR, shell=shell) == TAKEN
+    assert "held monitor-1" in sh(known, TAKE.format(100, "monitor-2 b"), user=TWIN, shell=shell)
+    assert there < {path.name for path in known.iterdir()}, "what is his stays, for a person to see"
+
+
+@as_root
+def test_a_folder_of_all_leases_that_a_vandal_made_is_refused_by_name_where_it_is_known_who_repairs(
+    known: Path,
+) -> None:
+    os.chown(known, VANDAL, VANDAL)
+    said = sh(known, TAKE.format(100, "monitor-1 a"), user=MONITOR)
+    assert said == f"gpu-mesh: lease refused {known} belongs to {VANDAL}, who may not repair anything here"
+
+
+@as_root
+def test_where_nobody_knows_who_repairs_who_is_in_the_way_is_named(open_folder: Path, shell: str) -> None:
+    leases = open_folder / "leases"
+    assert sh(leases, TAKE.format(7000, "monitor-9 v"), user=VANDAL) == TAKEN
+    held = sh(leases, TAKE.format(100, "monitor-1 a"), user=MONITOR, shell=shell)
+    assert held.endswith(f" ({leases}/gpu1.1 of {VANDAL})")
+    shutil.rmtree(leases / "gpu1.1")
+    for number, said in (
+        ([900_000_000], f"{leases}/gpu1.900000000 of {VANDAL} is in the way"),
+        (range(1, 202), f"202 folders in {leases} begin with gpu1, one of them is of {VANDAL}"),
+    ):
+        for each in number:
+            (leases / f"gpu1.{each}").mkdir()
+            os.chown(leases / f"gpu1.{each}", VANDAL, VANDAL)
+        refused = sh(leases, TAKE.format(100, "monitor-1 a"), user=MONITOR, shell=shell)
+        assert refused == f"gpu-mesh: lease refused {said}"
+
+
+@as_root
+def test_on_a_full_disk_the_lease_is_refused_with_that_reason_and_nothing_is_left(tmp_path: Path) -> None:
+    leases = tmp_path / "small/leases"
+    leases.parent.mkdir()
+    script = f"""mount -t tmpfs -o size=64k tmpfs {leases.parent} && mkdir -m 1777 {leases}
+head -c 1000000 /dev/zero >{leases.parent}/big 2>/dev/null
+{FUNCTIONS}
+take_lease gpu1 100 restart me; ls {leases}"""
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script],
+        env={"PATH": os.environ["PATH"], "GPU_MESH_LEASE_DIR": str(leases)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip("no file system of its own can be made here")
+    assert (
+        done.stdout
+        == f"gpu-mesh: lease refused {leases}/gpu1.1 cannot be written to: No space left on device\n"
+    )
 
 
 # In the playbooks
@@ -325,7 +443,9 @@ def test_a_lease_that_cannot_be_trusted_stops_the_recovery_with_the_reason(
     leases.symlink_to(tmp_path)
     report = run(RESTART, node(closed_port, touched), here, "monitor-1 a")
     assert (report.success, report.done, report.finding) == (True, False, Finding.CANNOT_LEASE)
-    assert report.said == f"its lease cannot be taken: {leases} is a symbolic link; nothing was touched"
+    assert (
+        report.said == f"its lease cannot be taken: {leases} is a symbolic link of {ME}; nothing was touched"
+    )
     assert not touched.exists()
 
 

@@ -216,6 +216,7 @@ def test_no_next_step_says_anything_else_in_another_format(cause: Cause) -> None
             "docker logs ollama",
         ),
         ("if not: sudo rm -r /var/tmp/x/y[.@]* there", "sudo rm -r /var/tmp/x/y[.@]*"),
+        ("make room on the host of gpu1: df -h /var/tmp", "df -h /var/tmp"),
         ("anew: sudo rm -r /a && sudo mkdir -m 1777 /a", "sudo rm -r /a && sudo mkdir -m 1777 /a"),
         (
             "if not: journalctl -u gpu-mesh-check (in user scope with --user); x",

@@ -235,9 +235,9 @@ def test_a_lease_that_cannot_be_taken_is_told_in_the_playbooks_words(act: Any) -
     assert act(look=Finding.CANNOT_LEASE).said == rendered(
         why, NODE, gpu_mesh_held=[], gpu_mesh_refused=refused
     )
-    folder, _, what = fake_recovery.UNSAFE.partition(" ")
+    folder, _, what = fake_recovery.UNSAFE.partition(" of mallory ")
     shell = (PLAYBOOKS / "files/lease.sh").read_text(encoding="utf-8")
-    assert f'echo "$1 {what}"' in shell
+    assert f'echo "$1 of $(owner "$1") {what}"' in shell
     assert folder in shell
 
 
