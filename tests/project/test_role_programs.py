@@ -1,4 +1,4 @@
-"""The programs that roles/mesh_monitor runs: what is packed, and how the new takes the place of the old."""
+"""The programs that the roles run: what is packed, how the new replaces the old, whose keys log in."""
 
 import grp
 import json
@@ -218,3 +218,45 @@ def test_what_is_there_already_is_given_to_the_readers_and_nothing_that_is_not_t
     assert seen(foreign) == (0, 0o600)
     again = run("let_readers_look.py", "users", state, log, home=tmp_path)
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+
+KEYS = ROOT / "roles/mesh_node/files/authorized_keys.py"
+OTHER = "ssh-ed25519 AAAA bob@laptop"
+OURS = "restrict ssh-ed25519 BBBB gpu-mesh@monitor"
+
+
+def let_in(home: Path, how: str, *lines: str) -> tuple[int, str]:
+    command = [sys.executable, "-I", KEYS, home, how, *lines]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_key_is_let_in_once_and_with_its_newest_options_beside_those_of_others(tmp_path: Path) -> None:
+    file = tmp_path / ".ssh/authorized_keys"
+    assert let_in(tmp_path, "look", OURS) == (0, f"{file} changes\n")
+    assert not file.exists()
+    assert let_in(tmp_path, "write", OURS) == (0, f"{file} changes\n")
+    assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == (f"{OURS}\n", 0o600)
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    file.write_text(f"{OURS}\n{OTHER}\n")
+    assert let_in(tmp_path, "write", OURS) == (0, "")
+    newer = f'from="192.0.2.7",{OURS}'
+    assert let_in(tmp_path, "write", newer)[0] == 0
+    assert file.read_text() == f"{OTHER}\n{newer}\n"
+    assert let_in(tmp_path, "write", "-gpu-mesh@monitor", "-gpu-mesh@another")[0] == 0
+    assert file.read_text() == f"{OTHER}\n"
+    assert let_in(tmp_path, "write", "-gpu-mesh@monitor") == (0, "")
+
+
+def test_a_file_of_keys_that_is_a_link_stays_one_and_a_pipe_holds_nothing_up(tmp_path: Path) -> None:
+    file, dotfiles = tmp_path / ".ssh/authorized_keys", tmp_path / "dotfiles"
+    file.parent.mkdir()
+    dotfiles.write_text(f"{OTHER}\n")
+    file.symlink_to(dotfiles)
+    assert let_in(tmp_path, "write", OURS)[0] == 0
+    assert file.is_symlink()
+    assert dotfiles.read_text() == f"{OTHER}\n{OURS}\n"
+    file.unlink()
+    os.mkfifo(file)
+    code, said = let_in(tmp_path, "write", OURS)
+    assert (code, said) == (1, f"{file} is no file of keys: look at it, and remove it\n")

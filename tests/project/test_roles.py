@@ -68,5 +68,7 @@ def test_every_oneshot_has_an_end_and_tells_when_it_fails(unit: Path) -> None:
 def test_no_default_of_a_node_or_a_tunnel_stands_in_a_role_beside_the_checkers() -> None:
     """The checker has them; a role reads the resolved mesh."""
     names = {name for role in ROLES for name in _yaml(role / "defaults/main.yml")}
-    own = {"mesh_node_recovery_user", "mesh_node_recovery_key", "mesh_node_restart_after_crash"}
+    own = {
+        f"mesh_node_{name}" for name in ("recovery_user", "recovery_key", "key_from", "restart_after_crash")
+    }
     assert {name for name in names if re.match("mesh_(node|tunnel)_", name)} == own

@@ -260,6 +260,7 @@ ROLE_VARIABLES = MappingProxyType(
     {
         "mesh_node_recovery_user": "The user of recovery on a node that the roles may not provision",
         "mesh_node_recovery_key": "The ssh key of that user, a file on the machine that runs Ansible",
+        "mesh_node_key_from": "The addresses from which the monitors' keys may log in; without them, any",
         "mesh_node_restart_after_crash": "Whether systemd itself restarts Ollama's unit when it crashes",
         "mesh_node_host_key": "The node's ssh host key; without it, read over your own connection",
         "mesh_node_jump_host_key": "The ssh host key of the jump host in its ssh arguments",
