@@ -42,7 +42,11 @@ def alert_of(node: Node, settings: Settings, before: NodeState, result: Recovery
         text, level = f"{what}: {_with_what_was_found(words, result.words)}", Level.ERROR
         if not before.failures:
             level = Level.WARNING  # it serves
-        return None if not _is_news(before, attempt) else _alert(node, before, result.at, level, cause, text, next_step)
+        return (
+            None
+            if not _is_news(before, attempt)
+            else _alert(node, before, result.at, level, cause, text, next_step)
+        )
     if before.recovery.called_at:
         return None
     after = replace(
