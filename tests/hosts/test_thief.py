@@ -153,7 +153,7 @@ def test_keys_are_kept_where_only_root_writes_or_in_the_file_of_the_one_who_owns
 
 
 def test_the_monitors_user_can_read_its_keys_and_write_none(watched: Mesh) -> None:
-    found = watched.monitor.out("runuser -u gpu-mesh -- find /etc/gpu-mesh -writable -not -type l")
+    found = watched.monitor.out("cd / && runuser -u gpu-mesh -- find /etc/gpu-mesh -writable -not -type l")
     assert found.splitlines() == ["/etc/gpu-mesh/apprise.yml"]
     assert watched.monitor.out("stat -c '%U %G %a' /etc/gpu-mesh/ssh/id_ed25519") == "root gpu-mesh 640"
 
