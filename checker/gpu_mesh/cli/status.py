@@ -9,6 +9,7 @@ from gpu_mesh.cli.common import add_json, shell
 from gpu_mesh.cli.reports import print_json, read
 from gpu_mesh.reporting import console
 from gpu_mesh.reporting.report import exit_status
+from gpu_mesh.system import files
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text.commands import Shell, typed
@@ -45,7 +46,7 @@ def start_command(where: Shell) -> str:
 def _newest_lines(log: Path) -> list[str]:
     """Return the newest lines of the log, without routine ones; none where it cannot be read."""
     try:
-        with log.open("rb") as file:
+        with open(log, "rb", opener=files.without_waiting) as file:
             file.seek(max(0, log.stat().st_size - 100_000))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import re
+import stat
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from gpu_mesh.delivery.apprise_entries import Entry, from_text, from_yaml, group
 from gpu_mesh.delivery.outbox import Target, with_levels_of_groups
 from gpu_mesh.delivery.place import expected_place
 from gpu_mesh.domain.mesh import Settings
+from gpu_mesh.system import files
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text.sanitize import one_line
 from gpu_mesh.text.suggest import nearest
@@ -70,7 +72,9 @@ def load(paths: Paths, settings: Settings) -> Configuration:
         return Configuration(None)
     try:
         mode = path.stat().st_mode
-        with path.open("rb") as file:
+        with open(path, "rb", opener=files.without_waiting) as file:
+            if not stat.S_ISREG(mode):
+                return Configuration(path, problems=(f"{path}: it is no regular file",))
             content = file.read(LARGEST + 1)
     except OSError as error:
         return Configuration(path, problems=(f"{path}: {error.strerror}",))

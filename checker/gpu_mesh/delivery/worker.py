@@ -13,7 +13,6 @@
 
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -28,7 +27,7 @@ from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.storage import emergency as stored_emergency
 from gpu_mesh.storage.state_file import StateError, StateFile
-from gpu_mesh.system import locks
+from gpu_mesh.system import locks, triggers
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 
@@ -81,7 +80,7 @@ def deliver(
             return Result()  # nothing was ever checked here
         while True:
             with locks.only_one(paths.state / "deliver.lock") as alone:
-                paths.deliver_wanted.unlink(missing_ok=True)
+                log.write(triggers.clear_trigger(paths.deliver_wanted), clock())
                 if not alone:
                     return Result(busy=True)
                 if at_once:
@@ -103,8 +102,7 @@ def _send_emergency(
     if stored_emergency.read(paths.runtime):
         from gpu_mesh.delivery import emergency  # most runs find that all is saved
 
-        with suppress(FileNotFoundError):
-            paths.deliver_wanted.unlink()
+        log.write(triggers.clear_trigger(paths.deliver_wanted), clock())
         emergency.send(paths, settings, log, clock, typed)
 
 
@@ -176,7 +174,7 @@ class _Run:
         busy: dict[str, Future[None]] = {}
         with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
             while True:
-                self._paths.deliver_wanted.unlink(missing_ok=True)
+                triggers.clear_trigger(self._paths.deliver_wanted)
                 self._close_finished()
                 due = self._due(self._file.load().alerts, self._clock())
                 for key in due.keys() - busy.keys():

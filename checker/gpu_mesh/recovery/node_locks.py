@@ -6,6 +6,8 @@ ends, for whatever reason. The locks are taken and looked at only under the stat
 takes a lock for a moment, is never mistaken for a repair.
 """
 
+import os
+import time
 from pathlib import Path
 from typing import IO
 
@@ -28,9 +30,15 @@ class AtWork:
         Raises:
             OSError: the folder cannot be written.
         """
-        self._folder.mkdir(exist_ok=True, mode=0o700)
+        if not self._folder.is_dir():
+            self._make_folder()
         self._held[node] = lock = locks.open_file(self._folder / node)
         locks.take(lock)
+
+    def _make_folder(self) -> None:
+        if os.path.lexists(self._folder):
+            self._folder.rename(self._folder.with_name(f"{FOLDER}.aside-{time.time_ns()}"))
+        self._folder.mkdir(exist_ok=True, mode=0o700)
 
     def end(self, node: str) -> None:
         """Release the node's lock."""

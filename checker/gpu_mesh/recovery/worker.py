@@ -23,7 +23,6 @@ from gpu_mesh.planning import addresses, findings, ladder, plan
 from gpu_mesh.recovery import brake, lifecycle, node_locks, verification
 from gpu_mesh.recovery.context import Context
 from gpu_mesh.recovery.values import BETWEEN_PROBES, Job, Verification
-from gpu_mesh.storage.state_file import StateError
 from gpu_mesh.system import triggers
 from gpu_mesh.text import sanitize
 
@@ -49,7 +48,7 @@ def recover(context: Context, only: str = "", *, force: bool = False) -> int:
     Raises:
         StateError: the state folder cannot be used.
     """
-    _clear_trigger(context)
+    context.log.write(triggers.clear_trigger(context.paths.recover_wanted), context.clock())
     at_work = node_locks.AtWork(context.paths.state)
     if only:
         return _recover_one(context, at_work, only, force=force)
@@ -62,7 +61,7 @@ def recover(context: Context, only: str = "", *, force: bool = False) -> int:
         busy: set[Future[bool]] = set()
         while True:
             # In each round: while a slow repair keeps this process busy, systemd starts no second one.
-            _clear_trigger(context)
+            triggers.clear_trigger(context.paths.recover_wanted)
             while len(busy) < workers and not context.stopping.is_set():
                 job = _claim(context, at_work)
                 if not isinstance(job, Job):
@@ -73,15 +72,6 @@ def recover(context: Context, only: str = "", *, force: bool = False) -> int:
             for done in wait(busy, BETWEEN_LOOKS, FIRST_COMPLETED).done:
                 busy.remove(done)
                 done.result()
-
-
-def _clear_trigger(context: Context) -> None:
-    try:
-        context.paths.recover_wanted.unlink(missing_ok=True)
-    except OSError as error:
-        raise StateError(
-            f"{context.paths.recover_wanted} cannot be removed: {error.strerror}", "remove it by hand"
-        ) from error
 
 
 def _set_trigger(context: Context) -> None:

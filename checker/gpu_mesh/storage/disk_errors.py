@@ -12,6 +12,7 @@ _STEPS = {
     errno.EDQUOT: "make room, or raise the quota of {owner}: quota -s -u {owner}",
     errno.EROFS: "findmnt -T {folder} shows how its disk is mounted; after an error of the disk, "
     "see dmesg first, then: sudo mount -o remount,rw MOUNTPOINT",
+    errno.EFBIG: "this process may not write files of that size: raise LimitFSIZE= of the unit, or ulimit -f",
     errno.EIO: "its disk may be failing: dmesg | tail",
     errno.ESTALE: "its network disk is gone: findmnt -T {folder}; mount it again",
     errno.ENOLCK: f"its disk gives no locks (NFS without lockd?); put it on a local disk, {ELSEWHERE}",

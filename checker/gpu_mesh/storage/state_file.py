@@ -174,8 +174,6 @@ class StateFile:
                 return decode(files.read(path, LARGEST)), damage
             except FileNotFoundError:
                 continue
-            except IsADirectoryError:
-                damage = damage or files.NoFileError("it is a folder")
             except NewerSchemaError as error:
                 raise StateError(
                     f"{path} was written by a newer gpu-mesh ({error})",
@@ -219,7 +217,7 @@ class StateFile:
         whoever reads finds the copy, as after damage.
         """
         if self._path.exists():
-            self._previous.unlink(missing_ok=True)
+            files.clear_trigger(self._previous)
             try:
                 os.link(self._path, self._previous)
             except OSError:

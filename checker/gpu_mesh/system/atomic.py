@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from gpu_mesh.system import files
+
 
 def write(
     path: Path,
@@ -23,17 +25,15 @@ def write(
     Args:
         path: the file.
         data: its new content.
-        temporary: the file that is written first, in the same folder; it must not be a link.
+        temporary: the file that is written first, in the same folder.
         mode: the file's permissions; None: those that it has; of a new one 0666 less the umask.
         before: called after the new content is safe on disk, and before the rename.
 
     Raises:
         OSError: the file cannot be written; the old one is still there.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(
-        temporary, "wb", opener=lambda name, _: os.open(name, flags, 0o666 if mode is None else mode)
-    ) as file:
+    opened = files.open_own(temporary, os.O_WRONLY | os.O_TRUNC, 0o666 if mode is None else mode)
+    with os.fdopen(opened, "wb") as file:
         try:
             if mode is None and path.is_file():
                 mode = stat.S_IMODE(path.stat().st_mode)
@@ -43,7 +43,11 @@ def write(
             file.flush()
             os.fsync(file.fileno())
             before()
-            temporary.replace(path)
+            try:
+                temporary.replace(path)
+            except IsADirectoryError:
+                files.set_aside(path)
+                temporary.replace(path)
         except OSError:
             with suppress(OSError):
                 temporary.unlink()

@@ -1,11 +1,21 @@
-"""Reads files that others may have replaced: by a pipe that nobody writes to, a folder, or gigabytes.
+"""Reads and makes files that others may have replaced: by a pipe that nobody uses, a folder, or gigabytes.
 
-None of that blocks a process, or fills its memory.
+None of that blocks a process, or fills its memory; and what lies in the place of one of our own files is set
+aside, so that it stops no alert.
 """
 
+import errno
+import fcntl
 import os
 import stat
+import sys
+import time
 from pathlib import Path
+
+NO_FILE = (errno.EISDIR, errno.ELOOP, errno.ENXIO)
+"""What opening a file for writing says of a folder, a link (with O_NOFOLLOW), and a pipe or a socket."""
+
+_TRIES, _PAUSE = 100, 0.01  # seconds between two
 
 
 class NoFileError(ValueError):
@@ -15,6 +25,78 @@ class NoFileError(ValueError):
 def without_waiting(path: str, flags: int) -> int:
     """Open a file for ``open(opener=…)``; a pipe with nobody at its other end does not hold the process."""
     return os.open(path, flags | os.O_NONBLOCK, 0o666)
+
+
+def open_own(path: Path, flags: int, mode: int) -> int:
+    """Open a regular file of our own; make it where there is none. What else lies there is set aside.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    for _ in range(2):
+        try:
+            opened = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+        except OSError as error:
+            if error.errno not in NO_FILE:
+                raise
+        else:
+            if stat.S_ISREG(os.fstat(opened).st_mode):
+                return opened
+            os.close(opened)
+        set_aside(path)
+    raise OSError(errno.EEXIST, "something puts other things in the place of a file", str(path))
+
+
+def set_aside(path: Path) -> None:
+    """Give what lies in the place of a file of our own another name; a regular file stays.
+
+    One process at a time does so, for otherwise a second one might take the new file away: locks are files.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _lock(folder, path)
+        if not os.path.lexists(path) or stat.S_ISREG(path.lstat().st_mode):
+            return
+        aside = path.with_name(f"{path.name}.aside-{time.time_ns()}")
+        path.rename(aside)
+    finally:
+        os.close(folder)
+    sys.stderr.write(
+        f"gpu-mesh: {path} was no file; it is {aside} now: see what put it there, and remove it\n"
+    )
+
+
+def _lock(folder: int, path: Path) -> None:
+    for _ in range(_TRIES):
+        try:
+            return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+    raise OSError(errno.EBUSY, "its folder is locked by another process", str(path))
+
+
+def set_trigger(path: Path) -> None:
+    """Make the empty file whose appearance starts a service.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    os.close(open_own(path, os.O_WRONLY, 0o666))
+
+
+def clear_trigger(path: Path) -> None:
+    """Remove the file whose appearance starts a service, and whatever else lies in its place.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except IsADirectoryError:
+        set_aside(path)
 
 
 def read(path: Path, most: int) -> bytes:
@@ -28,10 +110,19 @@ def read(path: Path, most: int) -> bytes:
         OSError: it cannot be read.
         NoFileError: it is something else, or too large.
     """
-    with open(path, "rb", opener=without_waiting) as file:
-        found = os.fstat(file.fileno())
+    try:
+        descriptor = without_waiting(str(path), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in NO_FILE:
+            raise
+        raise NoFileError("it is no regular file") from None
+    try:
+        found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise NoFileError("it is no regular file")
         if found.st_size > most:
             raise NoFileError(f"it has {found.st_size} bytes, more than any that gpu-mesh writes")
-        return file.read(most + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(most + 1)
+    finally:
+        os.close(descriptor)

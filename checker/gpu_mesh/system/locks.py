@@ -13,17 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from gpu_mesh.system import files
+
 _PAUSE = 0.01  # seconds between two tries
 
 
 def open_file(path: Path) -> IO[str]:
     """Open a lock file, for appending and reading; make it where there is none yet.
 
+    A folder, a pipe or a link in its place, which no process can have locked, is set aside.
+
     Raises:
         OSError: it cannot be opened.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags, 0o600), "a+", encoding="utf-8")
+    return os.fdopen(files.open_own(path, os.O_RDWR | os.O_APPEND, 0o600), "a+", encoding="utf-8")
 
 
 def take(file: IO[Any]) -> bool:
@@ -57,11 +60,13 @@ def only_one(path: Path) -> Iterator[bool]:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether any process has the lock of a file.
+    """Return whether any process has the lock of a file; nobody has that of what is no regular file.
 
     Raises:
         OSError: the file cannot be opened.
     """
+    if path.is_symlink() or not path.is_file():
+        return False
     with open_file(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -11,6 +11,8 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gpu_mesh.system import files
+
 SYSTEM_CONFIG = Path("/etc/gpu-mesh")
 
 RUN_PID = "GPU_MESH_RUN_PID"
@@ -137,12 +139,16 @@ def _absolute(environ: Mapping[str, str], name: str) -> Path | None:
     return given if given.is_absolute() else None
 
 
+_LARGEST = 1_000_000
+"""Bytes that the file ``environment`` may have."""
+
+
 def _environment_file(path: Path) -> dict[str, str]:
     """Read the ``KEY=value`` lines that the role writes, as systemd's EnvironmentFile= does."""
     try:
         # As in the process's own environment: a folder's name may have bytes that are not UTF-8.
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
+        lines = files.read(path, _LARGEST).decode("utf-8", errors="surrogateescape").splitlines()
+    except (OSError, files.NoFileError):
         return {}
     pairs = (
         line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith(("#", ";"))

@@ -1,5 +1,7 @@
 """Answers that no server sends: whatever comes, it is a fact about the node, in bounded time and words."""
 
+import io
+import logging
 import os
 import random
 import socket
@@ -7,14 +9,25 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
+from urllib3.connection import HTTPConnection
 
 from gpu_mesh.domain.mesh import Node
+from gpu_mesh.domain.model_name import LONGEST
 from gpu_mesh.domain.observation import Fault
+from gpu_mesh.probe import ollama
+from gpu_mesh.probe.errors import GetError
+from gpu_mesh.probe.faults import fault_of
+from gpu_mesh.probe.http_client import Session
 from gpu_mesh.probe.ollama import observe
+from gpu_mesh.probe.sockets import Allowance
+from marks import soak
 
-ANSWERS = int(os.environ.get("GPU_MESH_FUZZ", "30000"))
+ANSWERS = int(os.environ.get("GPU_MESH_FUZZ", "30000"))  # over TCP
+READ = int(os.environ.get("GPU_MESH_FUZZ_READ", "340000"))  # in memory, by each of PARTS processes
+PARTS = 3
 
 STARTS = [
     b"HTTP/1.1 200 OK",
@@ -83,6 +96,64 @@ def answer(chance: random.Random) -> bytes:
     return whole
 
 
+class Raw(io.RawIOBase):
+    """The bytes of an answer, counted by an allowance as those of a socket are."""
+
+    def __init__(self, whole: bytes, allowance: Allowance) -> None:
+        self._left, self._allowance = memoryview(whole), allowance
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = min(len(buffer), len(self._left))
+        buffer[:count], self._left = self._left[:count], self._left[count:]
+        return self._allowance.took(count)
+
+
+class Fed:
+    """A connection that takes every request and gives the one answer."""
+
+    def __init__(self, whole: bytes, allowance: Allowance) -> None:
+        self._raw = Raw(whole, allowance)
+
+    def makefile(self, *_: object, **__: object) -> io.BufferedReader:
+        return io.BufferedReader(self._raw, 8192)
+
+    def settimeout(self, _seconds: object) -> None:
+        """Do nothing, as the next two: nobody is at the other end."""
+
+    def sendall(self, _request: bytes) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def read(whole: bytes) -> tuple[Fault | None, str, tuple[str, ...]]:
+    """Read an answer as a probe does; return the fault, its words and the names of the models."""
+    allowance, connection = Allowance(60.0), HTTPConnection("a.invalid")
+    connection.sock = Fed(whole, allowance)  # type: ignore[assignment]
+    try:
+        connection.request("GET", "/api/tags", preload_content=False, decode_content=False)
+        response = connection.getresponse()
+        allowance.begin_body()
+        answer = Session._answer(None, response.status, response.headers, response)  # type: ignore[arg-type]
+    except GetError as error:
+        return error.fault, error.detail, ()
+    except Exception as error:  # noqa: BLE001 - as in a probe
+        return (*fault_of(error, 60.0, heard=allowance.heard), ())
+    fault, detail = ollama._status_fault(answer)
+    try:
+        return (
+            (fault, detail, ())
+            if fault
+            else (None, "", ollama._names(ollama.decode(answer.body, ollama._Tags)))
+        )
+    except ValueError as error:
+        return Fault.NOT_JSON, str(error), ()
+
+
 @pytest.fixture
 def server() -> Iterator[tuple[str, Callable[[bytes], None]]]:
     listening, said = socket.create_server(("127.0.0.1", 0)), [b""]
@@ -102,14 +173,41 @@ def server() -> Iterator[tuple[str, Callable[[bytes], None]]]:
     listening.close()
 
 
+def new_seed() -> int:
+    seed = int(os.environ.get("GPU_MESH_FUZZ_SEED") or random.randrange(10**9))
+    print(f"GPU_MESH_FUZZ_SEED={seed}")
+    return seed
+
+
+@pytest.mark.parametrize(("part", "number"), [(0, 3000), *(soak(part, READ) for part in range(1, PARTS + 1))])
+@pytest.mark.timeout(600)
+def test_whatever_bytes_come_reading_them_ends_with_a_fact_about_the_node(
+    part: int,
+    number: int,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    seed = new_seed() + part
+    chance, faults = random.Random(seed), Counter[str]()
+    for name in ("urllib3.connection", "urllib3.response"):
+        monkeypatch.setattr(logging.getLogger(name), "disabled", True)  # pytest would keep what they say
+    for _ in range(number):
+        whole = answer(chance)
+        fault, _, models = read(whole)
+        assert fault not in (Fault.MONITOR, Fault.BROKEN, Fault.UNUSABLE), whole
+        assert all(len(model) <= LONGEST and model.isprintable() for model in models), whole
+        faults[fault.value if fault else "none"] += 1
+    shown = ", ".join(f"{count} {fault}" for fault, count in faults.most_common())
+    record_property("shown", f"{number} hostile answers in memory, seed {seed}: {shown}")
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_whatever_a_node_answers_is_a_fact_about_the_node(
     server: tuple[str, Callable[[bytes], None]], record_property: Callable[[str, object], None]
 ) -> None:
     url, say = server
-    seed = int(os.environ.get("GPU_MESH_FUZZ_SEED") or random.randrange(10**9))
-    print(f"GPU_MESH_FUZZ_SEED={seed}")
+    seed = new_seed()
     chance, faults = random.Random(seed), Counter[str]()
     node = Node("a", "A", url, timeout=5.0)
     for _ in range(ANSWERS):
@@ -124,5 +222,7 @@ def test_whatever_a_node_answers_is_a_fact_about_the_node(
         assert all(len(model) <= 500 and model.isprintable() for model in seen.models), whole
         faults[fault.value if fault else "none"] += 1
     record_property(
-        "shown", f"{ANSWERS} hostile answers: " + ", ".join(f"{n} {f}" for f, n in faults.most_common())
+        "shown",
+        f"{ANSWERS} hostile answers over TCP, seed {seed}: "
+        + ", ".join(f"{n} {f}" for f, n in faults.most_common()),
     )

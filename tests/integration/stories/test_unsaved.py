@@ -1,7 +1,6 @@
 """While nothing can be saved, people are told all the same; once it can be, what differs."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -9,7 +8,8 @@ from gpu_mesh.standin.server import Standin
 from gpu_mesh.storage import emergency
 from sites import Receiver, Site
 
-CANNOT = "state.json.new cannot be written: Is a directory"
+CANNOT = "state.json cannot be written: File too large"
+LIMITED = ["env", "PYTHONDONTWRITEBYTECODE=1", "prlimit", "--fsize=1000"]  # bytes: a state has more
 
 
 class Story:
@@ -23,10 +23,12 @@ class Story:
         site.alerts_go_to(receiver.url)
         site.check()
 
-    @property
-    def obstacle(self) -> Path:
-        """A folder in the place of the file that is written before each rename: for root, too, in the way."""
-        return self.site.state_dir / "state.json.new"
+    def nothing_can_be_saved(self) -> None:
+        """The kernel lets no process write a file as large as the state, not even root's."""
+        self.program, self.site.program = self.site.program, [*LIMITED, *self.site.program]
+
+    def it_can_be_saved_again(self) -> None:
+        self.site.program = self.program
 
     def fails_to_check(self) -> str:
         done = self.site.run("check")
@@ -40,7 +42,7 @@ def story(site: Site, standin: Callable[..., Standin], receiver: Receiver) -> St
 
 
 def test_that_nothing_can_be_saved_is_told_once_and_what_the_nodes_show_with_it(story: Story) -> None:
-    story.obstacle.mkdir()
+    story.nothing_can_be_saved()
     assert CANNOT in story.fails_to_check()
     story.site.run("deliver")
     assert story.receiver.titles == []  # a single check may have met a moment's trouble
@@ -51,7 +53,7 @@ def test_that_nothing_can_be_saved_is_told_once_and_what_the_nodes_show_with_it(
     assert not (story.runtime / "deliver.wanted").exists()
     (body,) = story.receiver.bodies
     assert CANNOT in body
-    assert "a folder is in the place of a file" in body
+    assert "ulimit -f" in body
     assert "1 of 1 node fail: iceland (" in body
     story.fails_to_check()
     story.site.run("deliver")
@@ -59,7 +61,7 @@ def test_that_nothing_can_be_saved_is_told_once_and_what_the_nodes_show_with_it(
 
 
 def test_status_says_at_once_that_nothing_can_be_saved_and_what_the_newest_check_saw(story: Story) -> None:
-    story.obstacle.mkdir()
+    story.nothing_can_be_saved()
     story.fails_to_check()
     shown = story.site.run("status")
     assert shown.returncode == 3
@@ -69,12 +71,12 @@ def test_status_says_at_once_that_nothing_can_be_saved_and_what_the_newest_check
 
 
 def test_once_it_can_be_saved_the_differences_are_told_and_nothing_is_left(story: Story) -> None:
-    story.obstacle.mkdir()
+    story.nothing_can_be_saved()
     story.fails_to_check()
     story.fails_to_check()
     story.site.run("deliver")
     story.node.close()
-    story.obstacle.rmdir()
+    story.it_can_be_saved_again()
     story.site.ok("check", "--deliver")
     ends = [body for body in story.receiver.bodies if "can be saved again" in body]
     assert len(ends) == 1
@@ -85,7 +87,7 @@ def test_once_it_can_be_saved_the_differences_are_told_and_nothing_is_left(story
 
 
 def test_a_check_by_cron_tells_it_in_the_same_run(story: Story) -> None:
-    story.obstacle.mkdir()
+    story.nothing_can_be_saved()
     for _ in range(2):
         assert story.site.run("check", "--deliver").returncode == 2
     assert len(story.receiver.bodies) == 1
@@ -93,7 +95,7 @@ def test_a_check_by_cron_tells_it_in_the_same_run(story: Story) -> None:
 
 def test_a_message_that_no_url_took_is_tried_again_at_the_next_delivery(story: Story) -> None:
     story.site.alerts_go_to("json://127.0.0.1:9/")
-    story.obstacle.mkdir()
+    story.nothing_can_be_saved()
     story.fails_to_check()
     story.fails_to_check()
     story.site.run("deliver")
@@ -104,7 +106,7 @@ def test_a_message_that_no_url_took_is_tried_again_at_the_next_delivery(story: S
 
 
 def test_without_a_way_to_keep_even_that_the_check_says_why_it_failed(story: Story) -> None:
-    story.obstacle.mkdir()
+    story.nothing_can_be_saved()
     story.runtime.write_text("a file where the runtime folder should be")
     assert CANNOT in story.fails_to_check()
     assert any("event=emergency_not_kept" in line for line in story.site.log())

@@ -19,6 +19,7 @@ def step(number: int, path: Path) -> str:
         (errno.ENOSPC, "df -h {folder} and df -i {folder}"),
         (errno.EDQUOT, "raise the quota of"),
         (errno.EROFS, "findmnt -T {folder}"),
+        (errno.EFBIG, "ulimit -f"),
         (errno.EIO, "dmesg"),
         (errno.ESTALE, "mount it again"),
         (errno.ENOLCK, "put it on a local disk"),
