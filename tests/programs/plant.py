@@ -31,7 +31,7 @@ for folder in found:
             place.mkdir(mode=0o700)
             (place / "authorized_keys").symlink_to(to)
             continue
-        if place.is_dir() and not place.is_symlink():
+        if not place.is_symlink() and place.is_dir():  # this order: what a link leads to may be out of sight
             shutil.rmtree(place, ignore_errors=True)
         else:
             place.unlink(missing_ok=True)
