@@ -17,6 +17,8 @@ from gpu_mesh.storage.state_file import decode
 from gpu_mesh.system.paths import Paths
 
 PATIENCE = 40.0  # seconds until a condition that should come true counts as failed
+# Its programs must leave no half of a compiled file behind.
+LIMITED = ("env", "PYTHONDONTWRITEBYTECODE=1", "prlimit")
 FOREIGN = ("GPU_MESH", "XDG_", "PYTHON")
 
 
@@ -62,6 +64,13 @@ class Site:
         monitor = {"hosts": {"monitor": {"ansible_connection": "local", **own}}}
         text = json.dumps({"mesh_monitors": monitor, "mesh_nodes": {"hosts": hosts}}, indent=1)
         self.inventory.write_text(text)
+
+    def nothing_can_be_saved(self, most: int = 1000) -> None:
+        """From now on the kernel lets no command write more bytes to a file; not even root's."""
+        self.program = [*LIMITED, f"--fsize={most}", *self.program]
+
+    def all_can_be_saved_again(self) -> None:
+        self.program = self.program[len(LIMITED) + 1 :]
 
     def command(self, *words: str) -> list[str]:
         options = ["-i", str(self.inventory), "--state-dir", str(self.state_dir)]

@@ -213,11 +213,10 @@ def test_what_cannot_be_a_unit_is_refused_with_an_example(site: Site, name: str)
 
 
 def test_a_state_that_cannot_be_written_fails_with_the_reason(site: Site, systemd: Systemd) -> None:
-    site.state_dir.mkdir()
-    (site.state_dir / "state.json.new").mkdir()
+    site.nothing_can_be_saved(300)
     done = site.run("failed", CHECK)
     assert done.returncode == 2
-    assert "state.json.new cannot be written" in done.stderr
+    assert "state.json cannot be written: File too large" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -374,7 +373,7 @@ def switch(site: Site) -> Iterator[Switch]:
 
 
 def _block_saving(site: Site) -> None:
-    (site.state_dir / "state.json.new").mkdir()
+    site.nothing_can_be_saved()
 
 
 def _block_reading(site: Site) -> None:
@@ -413,7 +412,7 @@ def test_a_switch_that_hangs_keeps_no_failure_from_being_said(
     _block_saving(site)
     done = site.run("check", timeout=30)
     assert done.returncode == 2
-    assert "state.json.new cannot be written" in done.stderr
+    assert "state.json cannot be written" in done.stderr
     assert switch.asked == ["/fail"]
     assert any("event=heartbeat_lost reason=read_timeout" in line for line in site.log())
 

@@ -18,7 +18,7 @@ from gpu_mesh.standin.server import Standin
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.text.humanize import parse_duration
-from sites import Site, end_all_with, eventually, processes_with
+from sites import Receiver, Site, end_all_with, eventually, processes_with
 
 
 @contextmanager
@@ -37,27 +37,26 @@ def told(site: Site) -> list[str]:
 
 
 def test_a_command_that_fails_again_and_again_is_told_of_once_and_once_when_it_works_again(
-    site: Site, standin: Callable[..., Standin]
+    site: Site, receiver: Receiver, closed_port: int
 ) -> None:
-    site.describe({"desk": {"url": standin().url}}, check_interval=1, recover_interval=1)
-    in_the_way = site.paths.recover_wanted
-    in_the_way.mkdir(parents=True)
+    desk = {"url": f"http://127.0.0.1:{closed_port}", "recovery": "none", "warn_after": 1}
+    site.describe({"desk": desk}, check_interval=1, recover_interval=1)
+    site.alerts_go_to("nosuchservice://hunter2")
     with monitor(site) as running:
-        failures = "event=command_failed command=recover exit_status=2"
+        failures = "event=command_failed command=deliver exit_status=1"
         assert eventually(lambda: sum(failures in line for line in site.log()) >= 2)
-        said = f"{in_the_way} cannot be removed: Is a directory; remove it by hand"
-        (failed,) = site.state().alerts
-        assert failed.text.startswith(
-            f"gpu-mesh recover failed: exit status 2; it said: gpu-mesh: {said}"[:150]
-        )
+        (failed,) = [alert for alert in site.state().alerts if not alert.node]
+        said = "gpu-mesh deliver failed: exit status 1; it said: event=alert_config_broken reason="
+        assert failed.text.startswith(said)
         assert failed.next_step == (
-            f"see what it says: gpu-mesh -i {site.inventory} --state-dir {site.state_dir} recover; "
+            f"see what it says: gpu-mesh -i {site.inventory} --state-dir {site.state_dir} deliver; "
             "gpu-mesh run goes on starting it"
         )
-        assert said in (site.folder / "monitor.err").read_text(), "what it says is seen where it was"
-        in_the_way.rmdir()
-        assert eventually(lambda: len(told(site)) == 2)
-        assert told(site)[1].startswith("gpu-mesh recover works again")
+        shown = (site.folder / "monitor.err").read_text()
+        assert "event=alert_config_broken" in shown, "what it says is seen where it was"
+        site.alerts_go_to(receiver.url)
+        assert eventually(lambda: any(text.startswith("gpu-mesh deliver works again") for text in told(site)))
+        assert sum(text.startswith("gpu-mesh deliver failed") for text in told(site)) == 1
         running.send_signal(signal.SIGTERM)
         assert running.wait(20) == 0
 

@@ -9,7 +9,6 @@ from gpu_mesh.storage import emergency
 from sites import Receiver, Site
 
 CANNOT = "state.json cannot be written: File too large"
-LIMITED = ["env", "PYTHONDONTWRITEBYTECODE=1", "prlimit", "--fsize=1000"]  # bytes: a state has more
 
 
 class Story:
@@ -23,13 +22,6 @@ class Story:
         site.alerts_go_to(receiver.url)
         site.check()
 
-    def nothing_can_be_saved(self) -> None:
-        """The kernel lets no process write a file as large as the state, not even root's."""
-        self.program, self.site.program = self.site.program, [*LIMITED, *self.site.program]
-
-    def it_can_be_saved_again(self) -> None:
-        self.site.program = self.program
-
     def fails_to_check(self) -> str:
         done = self.site.run("check")
         assert done.returncode == 2, done.stderr
@@ -42,7 +34,7 @@ def story(site: Site, standin: Callable[..., Standin], receiver: Receiver) -> St
 
 
 def test_that_nothing_can_be_saved_is_told_once_and_what_the_nodes_show_with_it(story: Story) -> None:
-    story.nothing_can_be_saved()
+    story.site.nothing_can_be_saved()
     assert CANNOT in story.fails_to_check()
     story.site.run("deliver")
     assert story.receiver.titles == []  # a single check may have met a moment's trouble
@@ -61,7 +53,7 @@ def test_that_nothing_can_be_saved_is_told_once_and_what_the_nodes_show_with_it(
 
 
 def test_status_says_at_once_that_nothing_can_be_saved_and_what_the_newest_check_saw(story: Story) -> None:
-    story.nothing_can_be_saved()
+    story.site.nothing_can_be_saved()
     story.fails_to_check()
     shown = story.site.run("status")
     assert shown.returncode == 3
@@ -71,12 +63,12 @@ def test_status_says_at_once_that_nothing_can_be_saved_and_what_the_newest_check
 
 
 def test_once_it_can_be_saved_the_differences_are_told_and_nothing_is_left(story: Story) -> None:
-    story.nothing_can_be_saved()
+    story.site.nothing_can_be_saved()
     story.fails_to_check()
     story.fails_to_check()
     story.site.run("deliver")
     story.node.close()
-    story.it_can_be_saved_again()
+    story.site.all_can_be_saved_again()
     story.site.ok("check", "--deliver")
     ends = [body for body in story.receiver.bodies if "can be saved again" in body]
     assert len(ends) == 1
@@ -87,7 +79,7 @@ def test_once_it_can_be_saved_the_differences_are_told_and_nothing_is_left(story
 
 
 def test_a_check_by_cron_tells_it_in_the_same_run(story: Story) -> None:
-    story.nothing_can_be_saved()
+    story.site.nothing_can_be_saved()
     for _ in range(2):
         assert story.site.run("check", "--deliver").returncode == 2
     assert len(story.receiver.bodies) == 1
@@ -95,7 +87,7 @@ def test_a_check_by_cron_tells_it_in_the_same_run(story: Story) -> None:
 
 def test_a_message_that_no_url_took_is_tried_again_at_the_next_delivery(story: Story) -> None:
     story.site.alerts_go_to("json://127.0.0.1:9/")
-    story.nothing_can_be_saved()
+    story.site.nothing_can_be_saved()
     story.fails_to_check()
     story.fails_to_check()
     story.site.run("deliver")
@@ -106,7 +98,7 @@ def test_a_message_that_no_url_took_is_tried_again_at_the_next_delivery(story: S
 
 
 def test_without_a_way_to_keep_even_that_the_check_says_why_it_failed(story: Story) -> None:
-    story.nothing_can_be_saved()
+    story.site.nothing_can_be_saved()
     story.runtime.write_text("a file where the runtime folder should be")
     assert CANNOT in story.fails_to_check()
     assert any("event=emergency_not_kept" in line for line in story.site.log())
