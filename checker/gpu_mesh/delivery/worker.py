@@ -103,7 +103,13 @@ def _send_emergency(
         from gpu_mesh.delivery import emergency  # most runs find that all is saved
 
         log.write(triggers.clear_trigger(paths.deliver_wanted), clock())
-        emergency.send(paths, settings, log, clock, typed)
+        try:
+            emergency.send(paths, settings, log, clock, typed)
+        except OSError as error:  # what is saved is delivered all the same
+            log.write(
+                [event("emergency_not_delivered", Severity.ERROR, reason=error.strerror or str(error))],
+                clock(),
+            )
 
 
 class _Run:

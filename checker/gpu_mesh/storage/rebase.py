@@ -22,7 +22,8 @@ def rebase(state: State, now: float, newest_at: float | None = None) -> None:
     4. What is meant to lie ahead stays: the ends of claims and silences, and when a delivery is due.
     5. A claim stays as a whole. It tolerates that the clock is set back for less than it may last
        (planning/claims.py): its process may live.
-    6. The last check of the mesh stays, too: that it lies ahead is what ``status`` has to say.
+    6. The last check of the mesh stays, too: that it lies ahead is what ``status`` has to say. But how the
+       clocks stood then is forgotten: ``follow`` must not move once more what is moved here.
 
     Args:
         state: changed in place.
@@ -40,6 +41,7 @@ def rebase(state: State, now: float, newest_at: float | None = None) -> None:
         return max(at - ahead, past) if at > latest else at
 
     _move(state, moved)
+    state.tick = replace(state.tick, clock=ClockReading())
 
 
 FAR = 30 * 86400.0

@@ -3,6 +3,7 @@
 The file is opened for each batch of lines, so that a rotation by rename loses no line.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Iterable
@@ -89,8 +90,18 @@ class Log:
 
 
 def _no_link(path: str, flags: int) -> int:
-    """Open the log; a link there may lead to a file that another process may not write, but this one may."""
-    return without_waiting(path, flags | os.O_NOFOLLOW)
+    """Open the log; a link there is followed only if it is root's, as in a container.
+
+    Another one may lead to a file that the process which made it may not write, but this one may.
+    """
+    try:
+        return without_waiting(path, flags | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        if os.lstat(path).st_uid == 0:
+            return without_waiting(path, flags)
+        raise OSError(errno.ELOOP, "it is a link that is not root's, and is not followed", path) from None
 
 
 def _stderr_is_journal() -> bool:

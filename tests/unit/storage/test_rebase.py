@@ -210,3 +210,11 @@ def test_a_boot_with_the_year_2040_makes_no_gap_of_thousands_of_days() -> None:
     follow(state, ClockReading("two", later - 10), later)
     assert later - state.tick.at == state.tick.interval
     assert later - state.nodes["a"].since == 60 + state.tick.interval
+
+
+def test_what_another_process_has_moved_since_the_date_was_set_is_not_moved_again() -> None:
+    later = NOW + 14 * YEAR  # the wrong date
+    state = State(tick=last_checked(later, BOOTED + 14 * YEAR), nodes={"a": NodeState(since=later - 60)})
+    rebase(state, NOW)  # a delivery, say
+    follow(state, ClockReading("one", BOOTED), NOW + 5)
+    assert 0 <= NOW + 5 - state.nodes["a"].since <= 65
