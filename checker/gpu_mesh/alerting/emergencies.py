@@ -67,8 +67,9 @@ def is_due(emergency: Emergency, notified_at: float, now: float) -> bool:
         notified_at: when people were last told, in Unix seconds; 0.0: never.
         now: Unix seconds.
     """
-    # A time ahead of now: the clock was set back since.
-    return emergency.checks >= FIRST and not 0 <= now - notified_at < EVERY
+    # Where no check was made of late, nobody knows; the unit that makes them is told of. A time ahead of now:
+    # the clock was set back since.
+    return emergency.checks >= FIRST and now - emergency.at < EVERY and not 0 <= now - notified_at < EVERY
 
 
 def alert_of(emergency: Emergency, now: float) -> Alert:

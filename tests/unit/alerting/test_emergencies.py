@@ -45,6 +45,10 @@ def test_people_are_told_at_the_second_check_and_then_once_an_hour(
     assert emergencies.is_due(kept(checks), notified_at, NOW) is due
 
 
+def test_what_a_check_left_an_hour_ago_is_told_no_more() -> None:
+    assert not emergencies.is_due(kept(2), 0.0, NOW + 3600)
+
+
 def test_the_alert_says_why_what_does_not_happen_what_fails_and_what_to_do() -> None:
     alert = emergencies.alert_of(kept(2, "bob (Timeout (10 s))"), NOW)
     assert alert.level is Level.CRITICAL
