@@ -17,6 +17,7 @@ from gpu_mesh.delivery import apprise_config, http_guard, sender
 from gpu_mesh.delivery.render import Message
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.monitor import heartbeat
+from gpu_mesh.probe import sockets
 from gpu_mesh.system.paths import Paths
 
 Answer = bytes | Callable[[socket.socket], None]
@@ -103,6 +104,16 @@ def endless(begin: bytes, piece: bytes) -> Callable[[socket.socket], None]:
         client.sendall(begin)
         while True:
             client.sendall(piece)
+
+    return answer
+
+
+def dripping(begin: bytes, piece: bytes) -> Callable[[socket.socket], None]:
+    def answer(client: socket.socket) -> None:
+        client.sendall(begin)
+        while True:
+            client.sendall(piece)
+            time.sleep(0.05)  # the receiver's own pace
 
     return answer
 
@@ -229,13 +240,7 @@ def test_a_service_that_asks_for_a_pause_says_how_long(tmp_path: Path, receiver:
 def test_a_receiver_that_drips_holds_nobody_up_and_memory_stays_bounded(
     tmp_path: Path, receiver: Receiver
 ) -> None:
-    def drip(client: socket.socket) -> None:
-        client.sendall(OK + b"\r\n")
-        while True:
-            client.sendall(b"x")
-            time.sleep(0.05)  # the receiver's own pace
-
-    receiver.answer = drip
+    receiver.answer = dripping(OK + b"\r\n", b"x")
     assert sent(tmp_path, f"json://{receiver.address}", limit=1.0) == sender.Sent("no answer within 1 s")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     receiver.answer = endless(OK + b"\r\n", b"x" * 65536)
@@ -263,3 +268,42 @@ def test_a_heartbeat_that_is_redirected_has_not_arrived(
 ) -> None:
     receiver.answer = answer
     assert heartbeat.beat(f"http://{receiver.address}/secret", good=True, trust_env=False) == reason
+
+
+HELD_UP: dict[str, tuple[Answer, str]] = {
+    "nothing": (lambda client: client.recv(1), "read_timeout"),
+    "a body that drips": (dripping(OK + b"\r\n", b"x"), "read_timeout"),
+    "headers that drip": (dripping(OK, b"X-More: x\r\n"), "read_timeout"),
+    "a status line that drips": (dripping(b"HTTP/1.1 200 ", b"x"), "read_timeout"),
+    "an endless body": (endless(OK + b"\r\n", b"x" * 65536), "too_large"),
+    "endless chunks": (
+        endless(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"x" * 65536 + b"\r\n"),
+        "too_large",
+    ),
+    "endless tiny chunks": (
+        endless(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 10_000),
+        "too_large",
+    ),
+    "a body that says it is huge": (OK + b"Content-Length: 999999999999\r\n\r\n", "too_large"),
+    "endless headers": (endless(OK, b"X-More: x\r\n" * 1000), "too_large"),
+    "an endless header": (endless(OK + b"X-Long: ", b"x" * 65536), "too_large"),
+    "endless hints before the answer": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), "too_large"),
+    "a redirect to itself for ever": (http("302 Found", "Location: http://HERE/"), "HTTP 302, a redirect"),
+}
+
+
+@pytest.mark.parametrize("case", HELD_UP)
+def test_a_heartbeats_answer_holds_a_check_up_for_its_time_at_most_and_takes_bounded_memory(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    answer, reason = HELD_UP[case]
+    if isinstance(answer, bytes):
+        answer = answer.replace(b"HERE", receiver.address.encode())
+    receiver.answer = answer
+    monkeypatch.setattr(heartbeat, "PATIENCE", 0.5 if reason == "read_timeout" else 5.0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    came = heartbeat.beat(f"http://{receiver.address}/secret", good=True, trust_env=False)
+    assert came.startswith(reason)
+    assert len(receiver.requests) == 1
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 4 * sockets.MAX_BODY / 1024, "kilobytes"
