@@ -9,10 +9,13 @@
    cannot be saved. A URL that refuses an alert gets no other until that one is due again.
 5. Look for new alerts when a URL is finished, and every second while one is busy, until nothing is due. So a
    slow URL delays no other, not even for alerts that were raised meanwhile.
+6. Begin no attempt once the run has lasted for its budget, and leave deliver.wanted for the next run. The
+   unit kills a run that lasts too long, and what was on its way then is sent twice.
 """
 
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -44,6 +47,10 @@ LOOK_AGAIN = 1.0
 """Seconds between two looks for new alerts while a URL is busy."""
 
 
+BUDGET = 240.0
+"""Seconds after which no attempt begins. The unit ends a run after 300, and an attempt may take 20."""
+
+
 class Result(Struct, frozen=True):
     """What a run did."""
 
@@ -52,6 +59,7 @@ class Result(Struct, frozen=True):
     refused: int = 0
     given_up: int = 0
     busy: bool = False  # another process is delivering
+    handed_over: bool = False  # its time is used up; the next run goes on
 
 
 def deliver(
@@ -62,6 +70,8 @@ def deliver(
     *,
     at_once: bool = False,
     typed: Callable[[str], str] = str,
+    elapsed: Callable[[], float] = monotonic,
+    budget: float = BUDGET,
 ) -> Result:
     """Deliver what is due now.
 
@@ -72,8 +82,11 @@ def deliver(
         clock: returns Unix seconds.
         at_once: whether what waits for its next attempt is due, too.
         typed: returns a next step with its commands as people type them on this monitor.
+        elapsed: returns seconds of a clock that is never set.
+        budget: seconds of that clock after which no further attempt begins.
     """
-    run = _Run(paths, settings, log, clock, typed)
+    until = elapsed() + budget
+    run = _Run(paths, settings, log, clock, typed, lambda: elapsed() >= until)
     try:
         _send_emergency(paths, settings, log, clock, typed)
         if not paths.state.is_dir():
@@ -91,6 +104,9 @@ def deliver(
             # Another process may have ended at our lock, after our last look for alerts.
             if not run.has_work():
                 return run.result()
+            if run.is_over():
+                log.write(triggers.set_trigger(paths.deliver_wanted), clock())
+                return replace(run.result(), handed_over=True)
     except (StateError, OSError) as error:
         log.write([event("deliver_failed", Severity.ERROR, reason=str(error))], clock())
         return Result(exit_code=1)
@@ -122,8 +138,9 @@ class _Run:
         log: Log,
         clock: Callable[[], float],
         typed: Callable[[str], str],
+        is_over: Callable[[], bool],
     ) -> None:
-        self._typed = typed
+        self._typed, self.is_over = typed, is_over
         self._paths, self._settings, self._log, self._clock = paths, settings, log, clock
         self._file = StateFile(paths.state, log)
         self._configuration: Configuration | None = None
@@ -182,7 +199,7 @@ class _Run:
             while True:
                 triggers.clear_trigger(self._paths.deliver_wanted)
                 self._close_finished()
-                due = self._due(self._file.load().alerts, self._clock())
+                due = {} if self.is_over() else self._due(self._file.load().alerts, self._clock())
                 for key in due.keys() - busy.keys():
                     busy[key] = pool.submit(self._send, channels[key], due[key])
                 if not busy:
@@ -236,6 +253,8 @@ class _Run:
         assert self._templates is not None
         sent: tuple[Notification, Sent] | None = None
         for notification in notifications:
+            if self.is_over():
+                break
             if not self._record(channel, sent, notification):
                 sent = None
                 continue

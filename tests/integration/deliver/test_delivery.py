@@ -312,6 +312,31 @@ def test_a_hung_service_delays_no_other(site: Site, hook: Hook, other_hook: Hook
     assert results == [Result(delivered=6)]
 
 
+def test_a_run_whose_time_is_used_up_begins_no_attempt_and_hands_over_to_the_next(
+    site: Site, hook: Hook, other_hook: Hook
+) -> None:
+    site.settings = Settings(alert_digest=False)
+    site.configure(f"urls:\n  - json://{hook.address}\n  - json://{other_hook.address}\n")
+    site.queue(*[Level.WARNING] * 60)
+
+    def seconds() -> float:  # each message of the first service takes nearly its limit
+        return 19.0 * len(hook.arrived)
+
+    runs = 0
+    while site.paths.deliver_wanted.exists():
+        before, began = len(hook.arrived), seconds()
+        came = deliver(site.paths, site.settings, site.log, lambda: site.now, elapsed=seconds, budget=240.0)
+        runs += 1
+        assert (came.exit_code, came.refused, came.given_up) == (0, 0, 0)
+        assert came.handed_over == site.paths.deliver_wanted.exists()
+        assert len(hook.arrived) > before
+        assert seconds() - began <= 240 + sender.SEND_LIMIT
+    assert runs == 5
+    for each in (hook, other_hook):
+        assert each.answered == [site.title(Level.WARNING, number) for number in range(1, 61)]
+    assert all(alert.done for alert in site.state.alerts)
+
+
 def test_what_is_due_while_one_service_hangs_goes_to_the_others_at_once(
     site: Site, hook: Hook, other_hook: Hook
 ) -> None:
