@@ -25,7 +25,7 @@ from gpu_mesh.storage.state_file import encode
 from receivers import Hook
 from sites import Site, end_all_with, eventually, processes_with
 
-MOST = int(os.environ.get("GPU_MESH_CALLS", "8"))
+MOST = int(os.environ.get("GPU_MESH_CALLS", "4"))
 
 FILES = "openat,write,rename,renameat,renameat2,unlink,unlinkat,link,linkat,mkdir,mkdirat,fsync,fchmod,flock"
 SENDS = "connect,sendto,sendmsg"
