@@ -6,6 +6,8 @@ before it is sent (rule 2): it is sent from ``emergency.json``, which is in memo
 
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from gpu_mesh.alerting import alerts
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.emergency import Emergency
@@ -74,16 +76,25 @@ def is_due(emergency: Emergency, notified_at: float, now: float) -> bool:
 
 def alert_of(emergency: Emergency, now: float) -> Alert:
     """Return the alert that nothing can be saved, with what the newest check saw."""
-    serve = f"The newest check saw all {plural(emergency.nodes, 'node')} serve"
-    fail = f"{len(emergency.failing)} of {plural(emergency.nodes, 'node')} fail: {named(emergency.failing)}"
     text = (
         f"Nothing can be saved since {moment(emergency.since)}: {emergency.reason}. "
         f"So no node is repaired, and no other alert is sent ({emergency.waiting} wait). "
-        f"{fail if emergency.failing else serve}"
+        f"The newest check saw: {describe_seen(emergency)}"
     )
     return Alert(
         id=0, at=now, level=Level.CRITICAL, kind=AlertKind.MONITOR, text=text, next_step=emergency.next_step
     )
+
+
+def note_unsaved(state: State, over: Emergency) -> None:
+    """Note that checks were made since the state was last saved: the mesh was not unwatched.
+
+    Args:
+        state: as it was last saved; changed in place.
+        over: the checks that could not save.
+    """
+    if over.at > state.tick.at:
+        state.tick = replace(state.tick, at=over.at, seconds=0.0)
 
 
 def note_end(state: State, over: Emergency, before: Mapping[str, NodeState], mesh: Mesh, now: float) -> None:
@@ -103,7 +114,7 @@ def note_end(state: State, over: Emergency, before: Mapping[str, NodeState], mes
         for node in mesh.nodes
         if (said := _difference(node.name, before.get(node.key), state.nodes.get(node.key)))
     ]
-    since = f"Compared with the state before: {named(differences)}" if differences else "No node differs"
+    since = f"Compared with the state before: {_named(differences)}" if differences else "No node differs"
     alerts.raise_monitor_end(
         state,
         now,
@@ -113,17 +124,25 @@ def note_end(state: State, over: Emergency, before: Mapping[str, NodeState], mes
     )
 
 
-def named(texts: Sequence[str]) -> str:
+def describe_seen(emergency: Emergency) -> str:
+    """Say in words what the newest check saw of the nodes."""
+    number = len(emergency.failing)
+    if not number:
+        return "every node serves"
+    verb = "fails" if number == 1 else "fail"
+    return f"{number} of {plural(emergency.nodes, 'node')} {verb}: {_named(emergency.failing)}"
+
+
+def _named(texts: Sequence[str]) -> str:
     """Return the first of the texts, and how many more there are."""
     more = len(texts) - NAMED
     return "; ".join(texts[:NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _difference(name: str, before: NodeState | None, after: NodeState | None) -> str:
-    if after is None or after.verdict is None:
+    if before is None or before.verdict is None or after is None or after.verdict is None:
         return ""
-    served = before is not None and before.verdict in (Verdict.OK, Verdict.IMPAIRED)
-    serves = after.verdict is not Verdict.FAILED
-    if serves is served or before is None or before.verdict is None:
+    served, serves = before.verdict is not Verdict.FAILED, after.verdict is not Verdict.FAILED
+    if served is serves:
         return ""
     return f"{name} serves again" if serves else f"{name} fails ({after.detail})"

@@ -37,16 +37,14 @@ def alert_of(node: Node, settings: Settings, before: NodeState, result: Recovery
     cause = result.cause or before.cause
     next_step = step_after(node, result.finding, cause, result.words)
     if result.outcome is Outcome.DECLINED:
+        if not _is_news(before, attempt):
+            return None
         words = diagnose.describe_cause(cause, node) if cause else "asked for"
         what = "not rebuilt" if result.action is Action.REBUILD_TUNNEL else "not restarted"
         text, level = f"{what}: {_with_what_was_found(words, result.words)}", Level.ERROR
         if not before.failures:
             level = Level.WARNING  # it serves
-        return (
-            None
-            if not _is_news(before, attempt)
-            else _alert(node, before, result.at, level, cause, text, next_step)
-        )
+        return _alert(node, before, result.at, level, cause, text, next_step)
     if before.recovery.called_at:
         return None
     after = replace(

@@ -243,14 +243,11 @@ def tag_notes(configuration: "Configuration", nodes: tuple[Node, ...]) -> list[s
 def _try(channel: "Channel", alerts: tuple[Alert, ...], templates: "Templates") -> tuple[list[Level], str]:
     """Return the levels that were delivered, and why the next one was not ("": all were)."""
     from gpu_mesh.delivery import sender
-    from gpu_mesh.delivery.wording import OneAlert
 
     sent: list[Level] = []
     wanted = (alert for alert in alerts if outbox.wants(channel.target.tags, alert.level, alert.tags))
     for alert in wanted:
-        reason = sender.send(
-            channel, alert, sender.worded(channel, OneAlert(alert), templates).message
-        ).reason
+        reason = sender.send_alone(channel, alert, templates)
         if reason:
             return sent, f"{alert.level.value}: {reason}"
         sent.append(alert.level)

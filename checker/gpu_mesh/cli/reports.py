@@ -12,7 +12,7 @@ from gpu_mesh.domain.event import Event, event
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.state import State
 from gpu_mesh.reporting.report import Report, report
-from gpu_mesh.storage import emergency
+from gpu_mesh.storage import emergency_file
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
@@ -24,7 +24,7 @@ def read(arguments: argparse.Namespace, paths: Paths) -> tuple[Mesh, State, Repo
     mesh = mesh_of(arguments, paths)
     now = time.time()
     state = StateFile(paths.state, Log(paths.log_file)).load(now)
-    made = report(mesh, state, now, emergency.read(paths.runtime))
+    made = report(mesh, state, now, emergency_file.read(paths.runtime))
     return mesh, state, as_typed(made, shell(arguments, paths))
 
 

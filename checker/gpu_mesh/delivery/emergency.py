@@ -6,23 +6,19 @@ URL that gets critical alerts.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from gpu_mesh.alerting import emergencies
-from gpu_mesh.delivery import outbox
+from gpu_mesh.delivery import apprise_config, outbox, sender
+from gpu_mesh.delivery.render import Templates
 from gpu_mesh.domain.alert import Alert
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Settings
-from gpu_mesh.storage import emergency
+from gpu_mesh.storage import emergency_file
 from gpu_mesh.system import locks
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
-
-if TYPE_CHECKING:
-    from gpu_mesh.delivery.apprise_config import Channel
-    from gpu_mesh.delivery.render import Templates
 
 MOST_AT_ONCE = 32
 """URLs that it is sent to at the same time."""
@@ -47,30 +43,27 @@ def send(
     Raises:
         OSError: the runtime folder cannot be used.
     """
-    if emergency.read(paths.runtime) is None:
+    if emergency_file.read(paths.runtime) is None:
         return
-    with locks.only_one(paths.runtime / emergency.LOCK) as alone:
-        found, now = emergency.read(paths.runtime), clock()
-        notified_at = emergency.notified_at(paths.runtime)
+    with locks.only_one(paths.runtime / emergency_file.LOCK) as alone:
+        found, now = emergency_file.read(paths.runtime), clock()
+        notified_at = emergency_file.notified_at(paths.runtime)
         if not alone or found is None or not emergencies.is_due(found, notified_at, now):
             return
         # First, so that a kill in between repeats nothing for an hour: the next one says the same.
-        emergency.note_notified(paths.runtime, now)
+        emergency_file.note_notified(paths.runtime, now)
         alert = emergencies.alert_of(found, now)
         if not _send(replace(alert, next_step=typed(alert.next_step)), paths, settings, log, now):
-            emergency.note_notified(paths.runtime, notified_at)
+            emergency_file.note_notified(paths.runtime, notified_at)
 
 
 def _send(alert: Alert, paths: Paths, settings: Settings, log: Log, now: float) -> bool:
     """Send the alert to each URL that wants it; return whether one took it."""
-    from gpu_mesh.delivery import apprise_config
-    from gpu_mesh.delivery.render import Templates  # only in an emergency
-
     configuration = apprise_config.load(paths, settings)
     channels = [each for each in configuration.channels if outbox.wants(each.target.tags, alert.level, ())]
     templates = Templates(settings.alert_templates)
     with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
-        reasons = list(pool.map(lambda channel: _send_to(channel, alert, templates), channels))
+        reasons = list(pool.map(lambda channel: sender.send_alone(channel, alert, templates), channels))
     log.write(
         [
             event(
@@ -84,11 +77,3 @@ def _send(alert: Alert, paths: Paths, settings: Settings, log: Log, now: float) 
         now,
     )
     return "" in reasons
-
-
-def _send_to(channel: "Channel", alert: Alert, templates: "Templates") -> str:
-    """Return why the URL did not take it; "": it did."""
-    from gpu_mesh.delivery import sender
-    from gpu_mesh.delivery.wording import OneAlert
-
-    return sender.send(channel, alert, sender.worded(channel, OneAlert(alert), templates).message).reason

@@ -14,7 +14,7 @@ from gpu_mesh.delivery import http_guard
 from gpu_mesh.delivery.apprise_config import REASON_LIMIT, Channel, captured, masked
 from gpu_mesh.delivery.http_guard import Exchange
 from gpu_mesh.delivery.render import BODY_LIMIT, Message, Rendered, Templates
-from gpu_mesh.delivery.wording import Format, Subject
+from gpu_mesh.delivery.wording import Format, OneAlert, Subject
 from gpu_mesh.domain.alert import Alert, Level
 from gpu_mesh.domain.health import Status
 from gpu_mesh.text.sanitize import one_line
@@ -54,6 +54,11 @@ def format_for(service: apprise.NotifyBase) -> Format:
 def worded(channel: Channel, subject: Subject, templates: Templates) -> Rendered:
     """Render a message in the format, and if possible in the length, that the service of the URL takes."""
     return templates.render(subject, format_for(channel.service), channel.service.body_maxlen or BODY_LIMIT)
+
+
+def send_alone(channel: Channel, alert: Alert, templates: Templates) -> str:
+    """Send a message about one alert; return why it was not delivered ("": it was)."""
+    return send(channel, alert, worded(channel, OneAlert(alert), templates).message).reason
 
 
 class Sent(Struct, frozen=True):

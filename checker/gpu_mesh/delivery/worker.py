@@ -28,7 +28,7 @@ from gpu_mesh.delivery.place import expected_place, fingerprint
 from gpu_mesh.domain.alert import Alert, Delivery, Progress
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.mesh import Settings
-from gpu_mesh.storage import emergency as stored_emergency
+from gpu_mesh.storage import emergency_file
 from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system import locks, triggers
 from gpu_mesh.system.log import Log
@@ -115,7 +115,7 @@ def deliver(
 def _send_emergency(
     paths: Paths, settings: Settings, log: Log, clock: Callable[[], float], typed: Callable[[str], str]
 ) -> None:
-    if stored_emergency.read(paths.runtime):
+    if emergency_file.read(paths.runtime):
         from gpu_mesh.delivery import emergency  # most runs find that all is saved
 
         log.write(triggers.clear_trigger(paths.deliver_wanted), clock())

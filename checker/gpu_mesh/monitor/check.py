@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh.alerting import alerts, monitor_alerts
+from gpu_mesh.alerting import alerts, emergencies, monitor_alerts
 from gpu_mesh.alerting.monitor_alerts import note_inventory
 from gpu_mesh.diagnosis import deep_check
 from gpu_mesh.diagnosis.evaluate import Transition
 from gpu_mesh.domain.alert import Alert
 from gpu_mesh.domain.causes import Action
+from gpu_mesh.domain.emergency import Emergency
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
@@ -24,8 +25,7 @@ from gpu_mesh.monitor import emergency, tick
 from gpu_mesh.planning import plan
 from gpu_mesh.probe import pool
 from gpu_mesh.recovery import lifecycle
-from gpu_mesh.storage import emergency as stored_emergency
-from gpu_mesh.storage import mesh_file
+from gpu_mesh.storage import emergency_file, mesh_file
 from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system import host, triggers
 from gpu_mesh.system.log import Log
@@ -105,12 +105,12 @@ def _check(
     clock: Callable[[], float],
 ) -> CheckResult:
     """Do points 2 to 5 of ``check``."""
-    known = _known(file, began)
-    shown = _observe(loaded.mesh, known, began)
+    known, unsaved = _known(file, began), emergency_file.read(paths.runtime)
+    shown = _observe(loaded.mesh, known, began, deep=unsaved is None)
     now = clock()
     working = _working_units(known, now, good=not tick.unprobed_of(shown))
     try:
-        done, lines = _save(paths, loaded, file, shown, working, began, now)
+        done, lines = _save(paths, loaded, file, shown, working, unsaved, began, now)
     except StateError as error:
         emergency.note(paths, error, loaded.mesh, known, shown, began, now, log)
         raise
@@ -130,16 +130,24 @@ def _known(file: StateFile, began: float) -> State:
         return State()
 
 
-def _observe(mesh: Mesh, known: State, began: float) -> tick.MeshObservation:
+def _observe(mesh: Mesh, known: State, began: float, *, deep: bool) -> tick.MeshObservation:
+    """Probe every node, and ask the canaries.
+
+    Args:
+        mesh: the nodes.
+        known: what decides what each node is asked.
+        began: Unix seconds.
+        deep: whether models may be asked. While nothing can be saved they are not: each check would ask them
+            again, and so keep them loaded.
+    """
+    interval = mesh.settings.deep_interval if deep else 0.0
     nodes = tuple(node for node in mesh.nodes if node.enabled)
     seen = pool.observe_all(
         nodes,
         began,
         ask_version=lambda node: _version_is_old(known, node, began),
         trust_env=mesh.settings.proxy_from_environment,
-        choose=lambda node, loaded: deep_check.choose(
-            known.node(node.key), loaded, began, mesh.settings.deep_interval
-        ),
+        choose=lambda node, loaded: deep_check.choose(known.node(node.key), loaded, began, interval),
     )
     reachable, offline = _ask_canaries(mesh, nodes, known, seen)
     reads = _reads_good_answers() if any(it.tags.fault in tick.RAISED for it in seen.values()) else True
@@ -152,25 +160,29 @@ def _save(
     file: StateFile,
     shown: tick.MeshObservation,
     working: frozenset[str],
+    unsaved: Emergency | None,
     began: float,
     now: float,
 ) -> tuple[CheckResult, list[Event]]:
     """Apply what was seen to the state, save it, and set the triggers; return the log's lines, too."""
-    mesh, unsaved = loaded.mesh, stored_emergency.read(paths.runtime)
-    clock = host.clocks(os.environ, now)
+    mesh, clock = loaded.mesh, host.clocks(os.environ, now)
     with file.update(now, began, clock) as state:
         first_new = state.next_alert
         note_inventory(state, loaded.error, paths.inventory, now)
         monitor_alerts.note_working(state, working, now)
-        with emergency.ended(state, unsaved, mesh, now):
-            ticked = tick.apply(state, mesh, shown, began, now)
+        before = dict(state.nodes)
+        if unsaved:
+            emergencies.note_unsaved(state, unsaved)
+        ticked = tick.apply(state, mesh, shown, began, now)
+        if unsaved:
+            emergencies.note_end(state, unsaved, before, mesh, now)
         state.tick = replace(state.tick, clock=clock)
         raised = tuple(alert for alert in state.alerts if alert.id >= first_new)
         work = any(decision.action is not Action.NONE for decision in plan.plan(mesh, state, now))
         work = work or any(lifecycle.is_expired(node, now) for node in state.nodes.values())
         waiting = any(alerts.is_waiting(alert) for alert in state.alerts)
     if unsaved:
-        stored_emergency.end(paths.runtime)
+        emergency_file.end(paths.runtime)
     lines = [line for change in ticked.changes for line in _events(change)]
     if work:
         lines += triggers.set_trigger(paths.recover_wanted)

@@ -1,17 +1,11 @@
-"""Notes that a check could not save what it saw, and that it can again; for monitor/check.py."""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from msgspec.structs import replace
+"""Notes that a check could not save what it saw; for monitor/check.py."""
 
 from gpu_mesh.alerting import emergencies
-from gpu_mesh.domain.emergency import Emergency
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.state import State
 from gpu_mesh.monitor import tick
-from gpu_mesh.storage import emergency
+from gpu_mesh.storage import emergency_file
 from gpu_mesh.storage.state_file import StateError
 from gpu_mesh.system import triggers
 from gpu_mesh.system.log import Log
@@ -41,35 +35,15 @@ def note(
         log: the central log.
     """
     tick.apply(known, mesh, shown, began, now)
-    before = emergency.read(paths.runtime)
+    before = emergency_file.read(paths.runtime)
     found = emergencies.noted(before, error.reason, error.next_step, known, mesh, now)
     lines = [event("state_not_saved", Severity.ERROR, reason=error.reason, next=error.next_step)]
     try:
-        emergency.keep(paths.runtime, found)
+        emergency_file.keep(paths.runtime, found)
     except OSError as worse:
         lines.append(
             event("emergency_not_kept", Severity.ERROR, file=str(paths.runtime), reason=worse.strerror)
         )
-    if emergencies.is_due(found, emergency.notified_at(paths.runtime), now):
+    if emergencies.is_due(found, emergency_file.notified_at(paths.runtime), now):
         lines += triggers.set_trigger(paths.deliver_wanted)
     log.write(lines, now)
-
-
-@contextmanager
-def ended(state: State, over: Emergency | None, mesh: Mesh, now: float) -> Iterator[None]:
-    """Around what a check changes: say what differs from when the state was last saved.
-
-    Args:
-        state: changed in place; the caller holds the lock and saves it.
-        over: the checks that could not save; None: the last one could.
-        mesh: the nodes.
-        now: Unix seconds.
-    """
-    if over is None:
-        yield
-        return
-    before = dict(state.nodes)
-    if over.at > state.tick.at:  # the nodes were probed meanwhile: the mesh was not unwatched
-        state.tick = replace(state.tick, at=over.at, seconds=0.0)
-    yield
-    emergencies.note_end(state, over, before, mesh, now)

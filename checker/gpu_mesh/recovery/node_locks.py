@@ -6,12 +6,10 @@ ends, for whatever reason. The locks are taken and looked at only under the stat
 takes a lock for a moment, is never mistaken for a repair.
 """
 
-import os
-import time
 from pathlib import Path
 from typing import IO
 
-from gpu_mesh.system import locks
+from gpu_mesh.system import files, locks
 
 FOLDER = "recover.locks"
 """In the state folder: a file for each node that was ever repaired. An unlocked file means nothing."""
@@ -31,14 +29,10 @@ class AtWork:
             OSError: the folder cannot be written.
         """
         if not self._folder.is_dir():
-            self._make_folder()
+            files.remove(self._folder)  # a file or a link, which nobody needs
+        self._folder.mkdir(exist_ok=True, mode=0o700)
         self._held[node] = lock = locks.open_file(self._folder / node)
         locks.take(lock)
-
-    def _make_folder(self) -> None:
-        if os.path.lexists(self._folder):
-            self._folder.rename(self._folder.with_name(f"{FOLDER}.aside-{time.time_ns()}"))
-        self._folder.mkdir(exist_ok=True, mode=0o700)
 
     def end(self, node: str) -> None:
         """Release the node's lock."""

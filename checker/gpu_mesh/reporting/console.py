@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from gpu_mesh.alerting.alerts import one_line
-from gpu_mesh.alerting.emergencies import named
+from gpu_mesh.alerting.emergencies import describe_seen
 from gpu_mesh.domain.alert import Acknowledgement, Alert
 from gpu_mesh.domain.emergency import Emergency
 from gpu_mesh.domain.health import Status
@@ -63,14 +63,12 @@ def status_text(of: Report, log_tail: Sequence[str], start_command: str, where: 
 
 
 def _emergency(found: Emergency, now: float) -> list[str]:
-    what = f"of {plural(found.nodes, 'node')}, "
-    fail = f"{len(found.failing)} fail: {named(found.failing)}" if found.failing else "all serve"
     return [
         f"⚠️ Nothing can be saved{lasted(', for {}', found.since, now)}: {found.reason}",
         *_indented(
             [
                 f"next: {found.next_step}",
-                f"the newest check, {ago(found.at, now)}, saw: {what}{fail}",
+                f"the newest check, {ago(found.at, now)}, saw: {describe_seen(found)}",
                 "no node is repaired, and of alerts only this is sent; what follows is what was last saved",
             ]
         ),

@@ -217,7 +217,7 @@ class StateFile:
         whoever reads finds the copy, as after damage.
         """
         if self._path.exists():
-            files.clear_trigger(self._previous)
+            files.remove(self._previous)
             try:
                 os.link(self._path, self._previous)
             except OSError:

@@ -78,8 +78,8 @@ def _lock(folder: int, path: Path) -> None:
     raise OSError(errno.EBUSY, "its folder is locked by another process", str(path))
 
 
-def set_trigger(path: Path) -> None:
-    """Make the empty file whose appearance starts a service.
+def touch(path: Path) -> None:
+    """Make an empty file, unless there is a file; what else lies there is set aside.
 
     Raises:
         OSError: it cannot be made.
@@ -87,8 +87,8 @@ def set_trigger(path: Path) -> None:
     os.close(open_own(path, os.O_WRONLY, 0o666))
 
 
-def clear_trigger(path: Path) -> None:
-    """Remove the file whose appearance starts a service, and whatever else lies in its place.
+def remove(path: Path) -> None:
+    """Remove a file, if there is one; a folder in its place is set aside.
 
     Raises:
         OSError: it cannot be removed.

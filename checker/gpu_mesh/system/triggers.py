@@ -14,7 +14,7 @@ def set_trigger(file: Path) -> list[Event]:
     """Set a trigger; return what to log, if that failed."""
     try:
         file.parent.mkdir(mode=0o750, exist_ok=True)
-        files.set_trigger(file)
+        files.touch(file)
     except OSError as error:
         return _failed(file, error)
     return []
@@ -23,7 +23,7 @@ def set_trigger(file: Path) -> list[Event]:
 def clear_trigger(file: Path) -> list[Event]:
     """Clear a trigger; return what to log, if that failed."""
     try:
-        files.clear_trigger(file)
+        files.remove(file)
     except OSError as error:
         return _failed(file, error)
     return []

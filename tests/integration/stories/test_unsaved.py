@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from gpu_mesh.standin.server import Standin
-from gpu_mesh.storage import emergency
+from gpu_mesh.storage import emergency_file
 from sites import Receiver, Site
 
 CANNOT = "state.json cannot be written: File too large"
@@ -46,7 +46,7 @@ def test_that_nothing_can_be_saved_is_told_once_and_what_the_nodes_show_with_it(
     (body,) = story.receiver.bodies
     assert CANNOT in body
     assert "ulimit -f" in body
-    assert "1 of 1 node fail: iceland (" in body
+    assert "1 of 1 node fails: iceland (" in body
     story.fails_to_check()
     story.site.run("deliver")
     assert len(story.receiver.bodies) == 1
@@ -58,7 +58,7 @@ def test_status_says_at_once_that_nothing_can_be_saved_and_what_the_newest_check
     shown = story.site.run("status")
     assert shown.returncode == 3
     assert "⚠️ Nothing can be saved" in shown.stdout
-    assert "saw: of 1 node, all serve" in shown.stdout
+    assert "saw: every node serves" in shown.stdout
     assert CANNOT in story.site.status()["mesh"]["emergency"]["reason"]
 
 
@@ -74,7 +74,7 @@ def test_once_it_can_be_saved_the_differences_are_told_and_nothing_is_left(story
     assert len(ends) == 1
     assert "iceland fails (" in ends[0]
     assert not any("unwatched" in title for title in story.receiver.titles)
-    assert emergency.read(story.runtime) is None
+    assert emergency_file.read(story.runtime) is None
     assert "Nothing can be saved" not in story.site.run("status").stdout
 
 
@@ -102,3 +102,21 @@ def test_without_a_way_to_keep_even_that_the_check_says_why_it_failed(story: Sto
     story.runtime.write_text("a file where the runtime folder should be")
     assert CANNOT in story.fails_to_check()
     assert any("event=emergency_not_kept" in line for line in story.site.log())
+
+
+def test_while_nothing_can_be_saved_no_model_is_asked_by_each_check_anew(
+    site: Site, standin: Callable[..., Standin], receiver: Receiver
+) -> None:
+    """When it was asked last would be forgotten each time, and the model never unloaded."""
+    node = standin(models=("a",), loaded=("a",))
+    story = Story(site, node, receiver)  # its check has asked
+    site.describe({"iceland": {"url": node.url, "recovery": "none"}}, deep_interval=0.001)
+    site.check()
+    assert len(node.generated) == 2
+    site.nothing_can_be_saved()
+    for _ in range(3):
+        story.fails_to_check()
+    assert len(node.generated) == 3  # the first did not know yet
+    site.all_can_be_saved_again()
+    site.check(2)
+    assert len(node.generated) == 4
