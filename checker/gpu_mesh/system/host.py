@@ -20,7 +20,7 @@ def boot(environ: Mapping[str, str]) -> str:
     """
     given = environ.get("GPU_MESH_BOOT", "")
     try:
-        found = given or Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        found = given or Path("/proc/sys/kernel/random/boot_id").read_bytes().decode("ascii")
     except OSError:
         return "unknown"
     return found.strip().replace("-", "")  # systemd writes it without them

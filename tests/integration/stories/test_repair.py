@@ -62,21 +62,25 @@ def left_of_the_monitor(site: Site) -> list[bytes]:
 
 
 def is_healthy(site: Site) -> bool:
-    return site.paths.state_file.exists() and site.state().nodes["desk"].status is Status.HEALTHY
+    return site.paths.state_file.exists() and site.state().node("desk").status is Status.HEALTHY
 
 
 def test_a_killed_ollama_is_told_of_restarted_and_told_of_while_another_command_fails(
     site: Site, receiver: Receiver
 ):
     site.alerts_go_to(receiver.url)
-    site.state_dir.mkdir()
-    in_the_way = site.state_dir / "deliver.lock"
-    in_the_way.mkdir()
+    broken = site.folder / "broken"
+    broken.touch()
+    site.environment |= {
+        "PYTHONPATH": str(PROGRAMS / "broken"),
+        "BROKEN_COMMAND": "deliver",
+        "BROKEN_WHILE": str(broken),
+    }
     with monitor(site) as running:
         pid = served_by_a_command(site)
         assert eventually(lambda: any("command_failed command=deliver" in line for line in site.log()))
         assert eventually(lambda: is_healthy(site))
-        in_the_way.rmdir()
+        broken.unlink()
         assert eventually(lambda: receiver.titles)  # else what comes first waits, and is merged with the next
         assert eventually(pid.exists)
         killed = int(pid.read_text())
