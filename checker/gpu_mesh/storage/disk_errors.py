@@ -45,7 +45,8 @@ def next_step(error: OSError, path: Path) -> str:
 def as_owner(folder: Path) -> str:
     """Say how somebody who may not use the folder can."""
     if os.geteuid() == folder.stat().st_uid:
-        return f"not even its owner may: ls -ld {shlex.quote(str(folder))}; findmnt -T shows its disk"
+        place = shlex.quote(str(folder))
+        return f"not even its owner may write there: ls -ld {place}; lsattr -d {place}; findmnt -T {place}"
     owner = _owner(folder)
     become = "sudo" if owner == "root" else f"sudo -u {owner}"
     return f"run it as the owner of {folder}: {become} gpu-mesh …, or name a folder of yours with --state-dir"

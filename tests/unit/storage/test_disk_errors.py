@@ -40,7 +40,7 @@ def test_where_the_folder_itself_is_missing_the_one_above_it_is_named(tmp_path: 
 
 
 def test_an_owner_who_may_not_is_not_told_to_become_the_owner(tmp_path: Path) -> None:
-    assert disk_errors.as_owner(tmp_path).startswith(f"not even its owner may: ls -ld {tmp_path}")
+    assert disk_errors.as_owner(tmp_path).startswith(f"not even its owner may write there: ls -ld {tmp_path}")
 
 
 def test_nobody_is_told_to_become_root_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
