@@ -19,7 +19,7 @@ from gpu_mesh.text.commands import Shell, typed
 from gpu_mesh.text.humanize import plural
 from gpu_mesh.text.table import aligned
 
-SCHEMA = 1
+SCHEMA = 2
 _HTTP_PORT = 80
 _OF_THE_API = re.compile(r"/((?:api|v1)(?:/(?:tags|ps|version|generate|chat|models|chat/completions))?)$")
 

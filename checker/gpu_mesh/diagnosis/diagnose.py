@@ -8,7 +8,7 @@ import shlex
 
 from gpu_mesh.domain.causes import CAUSES, Cause, Diagnosis
 from gpu_mesh.domain.health import Verdict
-from gpu_mesh.domain.mesh import Node, RecoveryKind
+from gpu_mesh.domain.mesh import GpuRule, Node, RecoveryKind
 from gpu_mesh.domain.model_name import canonical
 from gpu_mesh.domain.observation import Fault, Observation, Reply
 from gpu_mesh.domain.state import NodeState
@@ -173,7 +173,8 @@ def cpu_fallback(node: Node, seen: Observation, before: NodeState) -> Diagnosis 
     """
     for model in seen.loaded:
         usual, share = before.vram.get(canonical(model.name), 0.0), model.vram_share
-        if node.expects_gpu and model.size and (not share or share < USUAL_VRAM * usual):
+        expected = node.expects_gpu.rule is not GpuRule.NONE
+        if expected and model.size and (not share or share < USUAL_VRAM * usual):
             number = f"{model.name}, {100 * share:.0f}% in VRAM"
             number += f", usually {100 * usual:.0f}%" if usual else ""
             return _because(Cause.CPU_FALLBACK, node, number)

@@ -27,6 +27,30 @@ class RecoveryKind(StrEnum):
     NONE = "none"
 
 
+class GpuRule(StrEnum):
+    """Whether a node should run its models on GPUs."""
+
+    AUTO = "auto"  # if it has shown that it can: a model was in VRAM before
+    EXPECTED = "expected"
+    NONE = "none"  # whatever its GPUs do is no fault
+
+
+class GpuExpectation(Struct, frozen=True, forbid_unknown_fields=True):
+    """What ``mesh_node_expects_gpu`` says."""
+
+    rule: GpuRule = GpuRule.AUTO
+    cards: int = 0  # as many must be there at least: 1 for ``true``, 0 for ``auto`` and ``false``
+
+
+class GpuRecovery(StrEnum):
+    """Which recovery of a node's GPUs the operator allows (``mesh_node_gpu_recovery``)."""
+
+    NONE = "none"
+    RELOAD = "reload"
+    RESET = "reset"
+    REBOOT = "reboot"
+
+
 class Scope(StrEnum):
     """Which systemd runs the monitor's units (``mesh_monitor_scope``)."""
 
@@ -79,7 +103,10 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool = True
     timeout: float = 10.0  # for the whole probe, name resolution included
     expected_models: tuple[str, ...] | None = None  # None: not given; (): no model is expected
-    expects_gpu: bool = True
+    expects_gpu: GpuExpectation = GpuExpectation()
+    gpu_interval: float = 600.0  # between two looks at its GPUs; 0: none
+    gpu_log: bool = False  # whether the login of recovery may read the kernel's log
+    gpu_recovery: GpuRecovery = GpuRecovery.NONE
     parent: str = ""
     headers: dict[str, str] = {}
     ca_file: str = ""

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.domain.mesh import GpuRecovery, GpuRule, Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.inventory.host_names import authority, host_with_port, is_host, without_brackets
 from gpu_mesh.inventory.mistakes import Mistake
 from gpu_mesh.inventory.value_types import TEXT, ShapeError, quoted
@@ -232,6 +232,7 @@ def _node(host: _Host, monitor: _Host | None, settings: Settings) -> Node:
     )
     _blame_thresholds(host, node)
     _blame_recovery(host, node)
+    _blame_gpu_recovery(host, node)
     _blame_late_warning(host, node, settings.check_interval)
     return node
 
@@ -296,6 +297,17 @@ def _blame_recovery(host: _Host, node: Node) -> None:
         host.blame(command, f"is missing: {how} is command", at=how)
     if node.recovery_command and not host.has(how):
         host.blame(how, f"is missing: set it to command, or {command} is never run", at=command)
+
+
+def _blame_gpu_recovery(host: _Host, node: Node) -> None:
+    """Report a recovery of GPUs that would never be made."""
+    name, expects = "mesh_node_gpu_recovery", "mesh_node_expects_gpu"
+    if node.gpu_recovery is GpuRecovery.NONE or not host.is_right(name, expects):
+        return
+    if node.expects_gpu.rule is GpuRule.NONE:
+        host.blame(name, f"must be none, not {node.gpu_recovery}: {expects} is false")
+    elif node.gpu_recovery is GpuRecovery.REBOOT and node.on_monitor:
+        host.blame(name, "must not be reboot: the monitor runs on this host")
 
 
 def _blame_shared(hosts: Sequence[_Host], nodes: Sequence[Node]) -> None:

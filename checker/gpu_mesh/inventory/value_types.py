@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from gpu_mesh.domain.causes import Cause
-from gpu_mesh.domain.mesh import LAST_RUNG
+from gpu_mesh.domain.mesh import LAST_RUNG, GpuExpectation, GpuRule
 from gpu_mesh.inventory.host_names import authority, host_with_port, is_host, without_brackets
 from gpu_mesh.text.suggest import did_you_mean
 
@@ -225,6 +225,16 @@ def _playbooks(value: object) -> dict[str, str]:
     return {str(name): path for name, path in value.items()}
 
 
+def _gpus(value: object) -> GpuExpectation:
+    """Read what the mesh expects of a node's GPUs: ``auto``, a truth, or a number of cards."""
+    if isinstance(value, str) and value.strip().lower() == GpuRule.AUTO:
+        return GpuExpectation()
+    try:
+        return GpuExpectation(GpuRule.EXPECTED, 1) if _boolean(value) else GpuExpectation(GpuRule.NONE)
+    except ShapeError:
+        return GpuExpectation(GpuRule.EXPECTED, _whole(1, 64)(value))
+
+
 def _one_of(enum: type[StrEnum]) -> Callable[[object], StrEnum]:
     def read(value: object) -> StrEnum:
         if (text := _text(value).lower()) not in set(enum):
@@ -259,6 +269,7 @@ def seconds_or_none(most: int) -> Shape:
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.@-]*"
 
 BOOLEAN = Shape("true or false", _boolean)
+GPUS = Shape("auto, true, false, or a number of cards from 1 to 64", _gpus)
 INTERVAL = Shape("a number of seconds from 1 to 86400", _seconds(86400, least=1))
 FEW = Shape("a whole number from 1 to 20", _whole(1, 20))
 COUNT = Shape("a whole number, 1 or more", _whole(1, 1_000_000))

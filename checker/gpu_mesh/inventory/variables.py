@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
-from gpu_mesh.domain.mesh import Node, RecoveryKind, Scope, Settings, Tunnel
+from gpu_mesh.domain.mesh import GpuRecovery, Node, RecoveryKind, Scope, Settings, Tunnel
 from gpu_mesh.inventory import value_types
 from gpu_mesh.inventory.maintenance import MAINTENANCE
 from gpu_mesh.inventory.value_types import Shape
@@ -62,7 +62,28 @@ _TABLE = (
         "Models that must be there; an empty list: none",
         "not checked",
     ),
-    Variable("mesh_node_expects_gpu", value_types.BOOLEAN, "Whether a model on the CPU is a fault"),
+    Variable(
+        "mesh_node_expects_gpu",
+        value_types.GPUS,
+        "Whether a model on the CPU is a fault, and how many cards the node has at least; `auto`: it is one "
+        "once a model was in the node's VRAM",
+        "`auto`",
+    ),
+    Variable(
+        "mesh_node_gpu_interval",
+        value_types.seconds_or_none(86400),
+        "Seconds between two looks at the node's GPUs; 0: never",
+    ),
+    Variable(
+        "mesh_node_gpu_log",
+        value_types.BOOLEAN,
+        "Whether the role mesh_node lets the login of recovery read the kernel's log",
+    ),
+    Variable(
+        "mesh_node_gpu_recovery",
+        value_types.choice(GpuRecovery),
+        "Which recovery of the node's GPUs is allowed; never a reboot of the monitor's own host",
+    ),
     Variable(
         "mesh_node_parent",
         value_types.TEXT,

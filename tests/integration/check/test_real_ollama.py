@@ -18,7 +18,7 @@ from gpu_mesh.diagnosis import deep_check, evaluate
 from gpu_mesh.diagnosis.diagnose import diagnose
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Verdict
-from gpu_mesh.domain.mesh import Node
+from gpu_mesh.domain.mesh import GpuExpectation, GpuRule, Node
 from gpu_mesh.domain.observation import Fault
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.probe.ollama import observe
@@ -115,7 +115,7 @@ def test_a_model_on_the_cpu_is_a_fault_only_where_a_gpu_is_expected(ollama, mode
     judged = diagnose(node, seen, NodeState())
     assert (judged.verdict, judged.cause) == (Verdict.IMPAIRED, Cause.CPU_FALLBACK)
     assert "tiny:latest, 0% in VRAM" in judged.detail
-    without_gpu = Node(key="alpha", name="Alpha", url=node.url, expects_gpu=False)
+    without_gpu = Node(key="alpha", name="Alpha", url=node.url, expects_gpu=GpuExpectation(GpuRule.NONE))
     assert diagnose(without_gpu, seen, NodeState()).verdict is Verdict.OK
 
 

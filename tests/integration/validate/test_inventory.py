@@ -291,7 +291,7 @@ def test_validate_gives_roles_the_resolved_mesh(write: Write, capsys: pytest.Cap
     source = write("mesh.ini", "[mesh_nodes]\niceland\n[mesh_monitors]\nhome\n")
     assert validate.validate(paths_of(source), None, as_json=True) == 0
     document = json.loads(capsys.readouterr().out)
-    assert (document["schema"], document["monitor"]) == (1, "home")
+    assert (document["schema"], document["monitor"]) == (2, "home")
     assert document["settings"]["check_interval"] == 30.0
     assert document["nodes"][0]["unit"] == "ollama.service"
     assert document["nodes"][0]["addresses"] == ["127.0.0.1:11434", "iceland:11434"]

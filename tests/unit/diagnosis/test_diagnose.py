@@ -7,7 +7,7 @@ from factories import NOW, OK, behind, plain
 from gpu_mesh.diagnosis.diagnose import describe_cause, diagnose, next_step
 from gpu_mesh.domain.causes import CAUSES, Cause
 from gpu_mesh.domain.health import Verdict
-from gpu_mesh.domain.mesh import Node, RecoveryKind
+from gpu_mesh.domain.mesh import GpuExpectation, GpuRule, Node, RecoveryKind
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.domain.state import NodeState, NodeStatistics
 
@@ -142,7 +142,7 @@ SERVING = {
         PLAIN, serving(LoadedModel("a", 100, 50)), NodeState(vram={"a:latest": 1.0}), None, "",
     ),
     "a model on the CPU of a node without a GPU": (
-        plain("v", expects_gpu=False),
+        plain("v", expects_gpu=GpuExpectation(GpuRule.NONE)),
         serving(LoadedModel("a", 100, 0)), FRESH, None, "",
     ),
     "an answer far slower than usual": (

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkout import ROOT
-from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.domain.mesh import GpuExpectation, GpuRecovery, GpuRule, Mesh, Node
 from gpu_mesh.inventory import ansible_reader
 from gpu_mesh.inventory.mistakes import Mistake, describe
 from gpu_mesh.inventory.resolve import RawHost, RawVariable, resolve
@@ -48,13 +48,46 @@ def test_text_and_typed_values_mean_the_same(name: str) -> None:
             url="http://192.0.2.7:11434",
             timeout=5.0,
             enabled=False,
-            expects_gpu=False,
+            expects_gpu=GpuExpectation(GpuRule.NONE),
             expected_models=("llama3:8b", "qwen3"),
             headers={"X-Site": "north"},
             groups=("mesh_nodes",),
             ssh_host="192.0.2.7",
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "rule", "cards"),
+    [
+        ("auto", GpuRule.AUTO, 0),
+        (None, GpuRule.AUTO, 0),
+        ("Auto ", GpuRule.AUTO, 0),
+        (True, GpuRule.EXPECTED, 1),
+        ("yes", GpuRule.EXPECTED, 1),
+        (1, GpuRule.EXPECTED, 1),
+        ("8", GpuRule.EXPECTED, 8),
+        (64, GpuRule.EXPECTED, 64),
+        (False, GpuRule.NONE, 0),
+    ],
+)
+def test_a_node_has_as_many_gpus_as_it_has_shown_or_as_the_inventory_says(
+    value: object, rule: GpuRule, cards: int
+) -> None:
+    mesh = resolve([RawHost("a", ("mesh_nodes",), {"mesh_node_expects_gpu": RawVariable(value)})])
+    assert isinstance(mesh, Mesh)
+    assert mesh.nodes[0].expects_gpu == GpuExpectation(rule, cards)
+
+
+def test_the_kernels_log_and_recoveries_of_gpus_must_be_allowed() -> None:
+    given = {"mesh_node_gpu_log": "yes", "mesh_node_gpu_recovery": "reboot", "mesh_node_gpu_interval": "60"}
+    variables = {name: RawVariable(value) for name, value in given.items()}
+    mesh = resolve([RawHost("a", ("mesh_nodes",)), RawHost("b", ("mesh_nodes",), variables)])
+    assert isinstance(mesh, Mesh)
+    assert [(node.gpu_interval, node.gpu_log, node.gpu_recovery) for node in mesh.nodes] == [
+        (600.0, False, GpuRecovery.NONE),
+        (60.0, True, GpuRecovery.REBOOT),
+    ]
 
 
 @pytest.mark.parametrize(
