@@ -11,7 +11,7 @@ from gpu_mesh.delivery.outbox import Target
 from gpu_mesh.domain.alert import Alert, AlertKind, Level, Silence
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
-from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.domain.mesh import GpuExpectation, GpuRule, Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.monitor import tick
@@ -24,14 +24,17 @@ EVERY = 30.0  # seconds between two checks of a story
 # Nodes.
 
 
+EXPECTS_GPU = GpuExpectation(GpuRule.EXPECTED, 1)
+
+
 def plain(key: str, **fields: Any) -> Node:
     """Return a node whose name is its key in capitals, at a host of that name.
 
-    Its first failed check is alerted, so that stories are short; what the default waits for is told in
-    tests/unit/stories/test_first_failure.py.
+    Its first failed check is alerted, and a model on the CPU is a fault from the first check on, so that
+    stories are short. What the default waits for is told in tests/unit/stories/test_first_failure.py.
     """
     named = {"key": key, "name": key.upper(), "url": f"http://{key}:11434"}
-    return Node(**{**named, "warn_after": 1, **fields})
+    return Node(**{**named, "warn_after": 1, "expects_gpu": EXPECTS_GPU, **fields})
 
 
 def behind(key: str, port: int, host: str = "pod.example.net", **fields: Any) -> Node:

@@ -169,12 +169,15 @@ def _loading(node: Node, seen: Observation, before: NodeState) -> Diagnosis | No
 def cpu_fallback(node: Node, seen: Observation, before: NodeState) -> Diagnosis | None:
     """Return CPU_FALLBACK if nothing of a model is in VRAM, or much less than is usual for it on this node.
 
-    A model that is too large for the VRAM runs partly on the CPU by design.
+    A model that is too large for the VRAM runs partly on the CPU by design. A node that the inventory says
+    nothing of may have no GPU, unless a model was seen in its VRAM.
     """
+    rule = node.expects_gpu.rule
+    if rule is GpuRule.NONE or (rule is GpuRule.AUTO and not before.vram):
+        return None
     for model in seen.loaded:
         usual, share = before.vram.get(canonical(model.name), 0.0), model.vram_share
-        expected = node.expects_gpu.rule is not GpuRule.NONE
-        if expected and model.size and (not share or share < USUAL_VRAM * usual):
+        if model.size and (not share or share < USUAL_VRAM * usual):
             number = f"{model.name}, {100 * share:.0f}% in VRAM"
             number += f", usually {100 * usual:.0f}%" if usual else ""
             return _because(Cause.CPU_FALLBACK, node, number)

@@ -153,6 +153,8 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
     """Return the state with what the node's answer says. After a failed check, the earlier answer is kept."""
     loading = is_loading(seen)
     served = deep_check.has_served(before, seen.loaded, seen.at)
+    vram = _usual_vram(before, seen.loaded)
+    on_cpu = any(model.size and not model.vram_share for model in seen.loaded)
     return replace(
         state,
         last_ok=seen.at if diagnosis.verdict is Verdict.OK else before.last_ok,
@@ -163,7 +165,8 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
         loaded=before.loaded if loading else tuple(model.name for model in seen.loaded),
         loading_since=(before.loading_since or seen.at) if loading else 0.0,
         expiries=before.expiries if loading else expiries(seen.loaded),
-        vram=_usual_vram(before, seen.loaded),
+        vram=vram,
+        cpu_only=not vram and (before.cpu_only or on_cpu),
         deep_at=seen.at if seen.deep or served else before.deep_at,
         deep_checked=before.deep_checked if loading else deep_check.checked(before, seen),
         deep_reloads=deep_check.reloads(before, seen),

@@ -80,6 +80,7 @@ class NodeState(Struct, frozen=True):
     loading_since: float = 0.0
     expiries: dict[str, float] = {}  # when each loaded model is unloaded, by the node's clock
     vram: dict[str, float] = {}  # of models by canonical name: the largest share seen in VRAM, 0 to 1
+    cpu_only: bool = False  # models were loaded, and none was ever seen in VRAM
     deep_checked: dict[str, DeepChecked] = {}  # of loaded models that nobody has used since, by name
     deep_reloads: dict[str, float] = {}  # by canonical name: when a deep check loaded it anew; 0.0: never
     deep_at: float = 0.0  # when a loaded model last answered a deep check or a request, or was asked

@@ -182,8 +182,9 @@ def _counts(of: Report) -> str:
 def _trouble(node: NodeReport, at: float) -> list[str]:
     if not node.enabled:
         return []
+    notes = [f"note: {note}" for note in node.notes]
     if node.cause is None:
-        return [f"last repair at {node.last_recovery}"] if node.unproved else []
+        return [*([f"last repair at {node.last_recovery}"] if node.unproved else []), *notes]
     failures = (
         f" ({plural(node.consecutive_failures, 'failure')} in a row)" if node.consecutive_failures else ""
     )
@@ -198,7 +199,7 @@ def _trouble(node: NodeReport, at: float) -> list[str]:
         lines.append(_acknowledged(node.acknowledged, at))
     if node.alerts_muted:
         lines.append(f"alerts muted: {node.alerts_muted}")
-    return [*lines, f"next: {node.next_step}"]
+    return [*lines, f"next: {node.next_step}", *notes]
 
 
 def _acknowledged(given: Acknowledgement, at: float) -> str:

@@ -9,7 +9,7 @@ from gpu_mesh.domain.alert import Acknowledgement, Alert, Level, Muted
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.emergency import Emergency
 from gpu_mesh.domain.health import Status, Verdict
-from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.domain.mesh import GpuRule, Mesh, Node
 from gpu_mesh.domain.recovery import Decision, Finding, Outcome
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import advice, ladder, plan
@@ -34,6 +34,7 @@ class NodeReport(Struct, frozen=True):
     cause: Cause | None
     detail: str
     next_step: str
+    notes: tuple[str, ...]  # what is no trouble, but perhaps not meant
     consecutive_failures: int
     answers: bool  # in the last check; if not, models, version and the like are from its last answer
     response_ms: float | None
@@ -173,6 +174,7 @@ def _node(
         cause=known.cause,
         detail=known.detail,
         next_step=_next_step(node, known),
+        notes=_notes(node, known),
         consecutive_failures=known.failures,
         answers=node.enabled and known.verdict in (Verdict.OK, Verdict.IMPAIRED),
         response_ms=known.response_ms,
@@ -201,6 +203,16 @@ def _next_step(node: Node, known: NodeState) -> str:
         return ""
     finding = Finding(known.recovery.attempts[-1].finding) if known.recovery.attempts else Finding.NONE
     return advice.step_after(node, finding, known.cause, ladder.last_words(node, known))
+
+
+def _notes(node: Node, known: NodeState) -> tuple[str, ...]:
+    if not known.cpu_only or node.expects_gpu.rule is not GpuRule.AUTO:
+        return ()
+    note = (
+        "its models run on the CPU, and none was ever seen in VRAM; if it has a GPU that Ollama should use, "
+        "set mesh_node_expects_gpu: true, else false"
+    )
+    return (note,)
 
 
 def _last_recovery(known: NodeState) -> str:

@@ -10,9 +10,9 @@ from html.parser import HTMLParser
 import pytest
 
 from checkout import PROGRAMS
+from factories import plain
 from gpu_mesh.diagnosis.diagnose import diagnose
 from gpu_mesh.domain.causes import Cause
-from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.model_name import LONGEST
 from gpu_mesh.domain.observation import Fault, Reply
 from gpu_mesh.domain.state import NodeState
@@ -23,7 +23,7 @@ from marks import soak
 from sites import Receiver, Site
 
 GENEROUS, SHORT = 20.0, 1.0  # seconds: the time of a node; of one that never answers wholly
-LIMITS = {"timeout": 30, "unhealthy_threshold": 1}
+LIMITS = {"timeout": 30, "expects_gpu": True, "unhealthy_threshold": 1}
 OUR_MARK = "\u200b"  # in an address, so that no chat service makes a link of it
 FORMATS = ("text", "html", "markdown")
 MEMORY = 100 * 2**10  # KiB that a check of all hostile nodes may take more than one of a good node
@@ -54,7 +54,7 @@ def test_every_hostile_answer_is_named_and_blamed_on_its_node(
 ) -> None:
     chosen = {str(number): case for number, case in enumerate(CASES) if case.heavy is heavy}
     nodes = {
-        key: Node(key, f"Node {key}", f"{url}/{key}", timeout=SHORT if case.slow else GENEROUS)
+        key: plain(key, url=f"{url}/{key}", timeout=SHORT if case.slow else GENEROUS)
         for key, case in chosen.items()
     }
     found = pool.observe_all(

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from checkout import PROGRAMS, ROOT
+from factories import EXPECTS_GPU
 from gpu_mesh.diagnosis import deep_check, evaluate
 from gpu_mesh.diagnosis.diagnose import diagnose
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Verdict
-from gpu_mesh.domain.mesh import GpuExpectation, GpuRule, Node
+from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.probe.ollama import observe
@@ -112,11 +113,11 @@ def test_a_model_on_the_cpu_is_a_fault_only_where_a_gpu_is_expected(ollama, mode
     assert (loaded.name, loaded.context_length) == (f"{model}:latest", CONTEXT)
     assert loaded.size > 100_000_000
     assert 0 < loaded.expires_at - time.time() < 330
-    judged = diagnose(node, seen, NodeState())
+    assert diagnose(node, seen, NodeState()).verdict is Verdict.OK
+    with_gpu = Node(key="alpha", name="Alpha", url=node.url, expects_gpu=EXPECTS_GPU)
+    judged = diagnose(with_gpu, seen, NodeState())
     assert (judged.verdict, judged.cause) == (Verdict.IMPAIRED, Cause.CPU_FALLBACK)
     assert "tiny:latest, 0% in VRAM" in judged.detail
-    without_gpu = Node(key="alpha", name="Alpha", url=node.url, expects_gpu=GpuExpectation(GpuRule.NONE))
-    assert diagnose(without_gpu, seen, NodeState()).verdict is Verdict.OK
 
 
 def test_a_real_ollama_that_was_killed_is_restarted_and_recovers(site, closed_port, tmp_path):

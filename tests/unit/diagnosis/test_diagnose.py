@@ -12,6 +12,7 @@ from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.domain.state import NodeState, NodeStatistics
 
 PLAIN = plain("vengeance", name="Vengeance")
+UNTOLD = replace(PLAIN, expects_gpu=GpuExpectation())  # whether it has a GPU
 TUNNELLED = behind("iceland", 8080, "gpu.example.net", name="Iceland")
 
 FRESH = NodeState()
@@ -124,8 +125,15 @@ SERVING = {
         PLAIN, serving(ps=PS_HANGS), NodeState(loading_since=NOW - 420), Cause.LOADING,
         "A model keeps loading (7 min)",
     ),
-    "a model on the CPU": (
+    "a model on the CPU of a node that should have a GPU": (
         PLAIN, serving(LoadedModel("a", 100, 0)), FRESH, Cause.CPU_FALLBACK,
+        "A model runs on the CPU (a, 0% in VRAM)",
+    ),
+    "a model on the CPU of a node that may have no GPU": (
+        UNTOLD, serving(LoadedModel("a", 100, 0)), FRESH, None, "",
+    ),
+    "a model on the CPU of a node that had another one in VRAM": (
+        UNTOLD, serving(LoadedModel("a", 100, 0)), NodeState(vram={"b:latest": 0.4}), Cause.CPU_FALLBACK,
         "A model runs on the CPU (a, 0% in VRAM)",
     ),
     "a model that is too large for the VRAM of its node": (

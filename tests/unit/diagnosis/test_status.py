@@ -175,8 +175,8 @@ def test_the_alert_names_cause_next_step_and_the_nodes_own_tags() -> None:
 
 checks = st.lists(st.sampled_from([OK, FAIL, CPU]), max_size=60).map(" ".join)
 thresholds = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3)).map(
-    lambda t: Node(
-        key="iceland",
+    lambda t: plain(
+        "iceland",
         name="Iceland",
         url="http://10.0.0.7:11434",
         unhealthy_threshold=t[0],
@@ -256,6 +256,15 @@ def test_the_largest_share_of_vram_is_remembered_for_the_models_that_were_loaded
     many = after(*others)
     assert len(many) == status.VRAM_REMEMBERED
     assert "a:latest" not in many
+
+
+def test_a_node_runs_on_its_cpu_only_until_a_model_is_seen_in_vram() -> None:
+    mesh_state, said = state.State(), []
+    for loaded in ((), ("cpu",), (), ("gpu",), ("gpu",), ("cpu",)):
+        models = (LoadedModel(name, 100, 100 if name == "gpu" else 0) for name in loaded)
+        evaluate.apply_observation(mesh_state, NODE, answers("iceland", NOW, *models))
+        said.append(mesh_state.nodes["iceland"].cpu_only)
+    assert said == [False, True, True, True, False, False]
 
 
 def test_the_sizes_that_ollama_gives_before_it_knows_them_are_not_usual() -> None:

@@ -7,7 +7,7 @@ from factories import NOW, behind, plain
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.health import Status, Verdict
-from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.domain.mesh import GpuExpectation, GpuRule, Mesh
 from gpu_mesh.domain.recovery import Attempt, Claim, Outcome
 from gpu_mesh.domain.state import NodeState, NodeStatistics, State, Tick
 from gpu_mesh.reporting import console
@@ -88,6 +88,28 @@ def test_the_status_has_one_line_a_node_then_cause_and_next_step_of_those_in_tro
         "Recent log:",
         "   ts=… event=check",
     ]
+
+
+def test_that_models_run_on_the_cpu_is_a_note_where_the_inventory_says_nothing_of_a_gpu() -> None:
+    on_cpu, untold = replace(WELL, cpu_only=True), replace(LOCAL, expects_gpu=GpuExpectation())
+    told = report(Mesh((untold, ICELAND)), state(on_cpu, WELL), NOW)
+    (note,) = told.nodes[0].notes
+    assert note == (
+        "its models run on the CPU, and none was ever seen in VRAM; if it has a GPU that Ollama should use, "
+        "set mesh_node_expects_gpu: true, else false"
+    )
+    lines = console.status_text(told, [], "").splitlines()
+    assert [line for line in lines if "note" in line] == [lines[2]] == [f"   note: {note}"]
+    for rule in (GpuRule.EXPECTED, GpuRule.NONE):
+        mesh = Mesh((replace(LOCAL, expects_gpu=GpuExpectation(rule)), ICELAND))
+        assert [node.notes for node in report(mesh, state(on_cpu, WELL), NOW).nodes] == [(), ()]
+
+
+def test_a_note_stands_beside_what_is_wrong() -> None:
+    mesh = Mesh((LOCAL, replace(ICELAND, expects_gpu=GpuExpectation())))
+    text = console.status_text(report(mesh, state(WELL, replace(DOWN, cpu_only=True)), NOW), [], "")
+    assert text.splitlines()[-2].startswith("   next: ")
+    assert text.splitlines()[-1].startswith("   note: its models run on the CPU")
 
 
 def test_the_status_of_a_monitor_that_does_not_run_says_how_to_start_it() -> None:

@@ -8,7 +8,8 @@ from gpu_mesh.alerting import monitor_alerts
 from gpu_mesh.alerting.node_alerts import NAMED
 from gpu_mesh.diagnosis import flapping
 from gpu_mesh.domain.alert import Level, Silence
-from gpu_mesh.domain.mesh import Day, Node, Window
+from gpu_mesh.domain.health import Status
+from gpu_mesh.domain.mesh import Day, GpuExpectation, Node, Window
 from gpu_mesh.silences import silences
 
 
@@ -255,12 +256,20 @@ def test_a_window_after_which_a_node_is_worse_is_told_of_even_without_reminders(
     ]
 
 
-def test_that_a_node_never_had_a_model_in_vram_is_told_once_for_all() -> None:
+def test_that_a_node_never_had_a_model_in_vram_is_told_once_for_all_where_a_gpu_is_expected() -> None:
     story = Story(plain("a"))
     assert levels(story.goes(a=".cccc.")) == ["4 [WARNING] A", "6 [INFO] A"]
     assert story.goes(a="cccc." * 400) == []
     story.state.nodes["a"] = replace(story.state.nodes["a"], vram={"a:latest": 1.0})
     assert levels(story.goes(a="ccc")) == ["2009 [WARNING] A"]
+
+
+def test_that_a_node_never_had_a_model_in_vram_is_told_to_nobody_where_no_gpu_is_expected() -> None:
+    story = Story(plain("a", expects_gpu=GpuExpectation()))
+    assert story.goes(a=".cccc.") == []
+    assert story.state.nodes["a"].status is Status.HEALTHY
+    story.state.nodes["a"] = replace(story.state.nodes["a"], vram={"a:latest": 1.0})
+    assert levels(story.goes(a="ccc")) == ["9 [WARNING] A"]
 
 
 def test_of_a_node_without_a_gpu_everything_else_is_told_as_ever() -> None:
