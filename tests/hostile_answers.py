@@ -421,7 +421,7 @@ def _of_the_list() -> Iterator[_Answer]:
     for name, endless in ENDLESS.items():
         yield f"endless: {name}", endless, NOT_OLLAMA
     for wrong in WRONG:
-        for field in ("name", "model", "remote_host"):
+        for field in ("name", "model", "remote_host", "remote_model"):
             yield f"list: {field} is {wrong!r}", as_json({"models": [{field: wrong}]}), NOT_OLLAMA
     for odd in (7, "completion", {"a": 1}, [7], [None], [[]]):
         yield (

@@ -31,5 +31,5 @@ with StateFile(STATE, Log(Path("/dev/null"))).update(now) as state:
             failing_since=now - 7200,
             incident_since=now - 7200,
             deep_at=now,
-            vram=dict.fromkeys((f"{name}:latest" for name in known.loaded), 1.0),
+            vram=dict.fromkeys((f"{model.name}:latest" for model in known.loaded), 1.0),
         )

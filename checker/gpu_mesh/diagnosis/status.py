@@ -10,7 +10,7 @@ from gpu_mesh.domain.causes import Cause, Diagnosis
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.model_name import canonical
-from gpu_mesh.domain.observation import LoadedModel, Observation, expiries
+from gpu_mesh.domain.observation import LoadedModel, Observation
 from gpu_mesh.domain.recovery import Outcome
 from gpu_mesh.domain.state import NodeAlerting, NodeRecovery, NodeState
 
@@ -118,7 +118,8 @@ def _proved(node: Node, before: NodeState, seen: Observation) -> NodeRecovery:
     attempts = before.recovery.attempts
     if all(each.outcome is not Outcome.UNPROVED for each in attempts):
         return before.recovery
-    if not any(model.size and model.name in before.expiries for model in seen.loaded):
+    listed = before.expiries
+    if not any(model.size and model.name in listed for model in seen.loaded):
         return before.recovery
     outcome = Outcome.NOT_RECOVERED if cpu_fallback(node, seen, before) else Outcome.RECOVERED
     settled = (
@@ -162,9 +163,9 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
         statistics=uptime.count_response(state.statistics, seen.tags.ms, slow=diagnosis.cause is Cause.SLOW),
         models=seen.models,
         had_models=len(seen.models) or before.had_models,
-        loaded=before.loaded if loading else tuple(model.name for model in seen.loaded),
+        cloud_models=seen.cloud_models,
+        loaded=before.loaded if loading else seen.loaded,
         loading_since=(before.loading_since or seen.at) if loading else 0.0,
-        expiries=before.expiries if loading else expiries(seen.loaded),
         vram=vram,
         cpu_only=not vram and (before.cpu_only or on_cpu),
         deep_at=seen.at if seen.deep or served else before.deep_at,
@@ -181,9 +182,9 @@ def _usual_vram(before: NodeState, loaded: Sequence[LoadedModel]) -> dict[str, f
     A model counts from the second check in a row that lists it: until Ollama knows its sizes, it gives the
     size of the file for both (``MemorySize`` in llm/llama_server.go, 0.32.15), which would be a share of 1.
     """
-    usual = dict(before.vram)
+    usual, listed = dict(before.vram), before.expiries
     for model in loaded:
-        if model.name not in before.expiries:
+        if model.name not in listed:
             continue
         name = canonical(model.name)
         share = max(usual.pop(name, 0.0), model.vram_share)

@@ -71,6 +71,7 @@ class Observation(Struct, frozen=True):
     deep_loads: bool = False  # it was not answered, and the model was gone: it was being loaded anew
     deep_excused: bool = False  # it was not answered, but /api/ps showed that the node works or loads
     models_cut: bool = False  # there are more models than were read
+    cloud_models: tuple[str, ...] = ()  # the names of models that run elsewhere
 
 
 MOVED = 1.0

@@ -8,6 +8,7 @@ from msgspec import Struct, field
 from gpu_mesh.domain.alert import Acknowledgement, Alert, Muted, Notified, Silence
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
+from gpu_mesh.domain.observation import LoadedModel, expiries
 from gpu_mesh.domain.recovery import Attempt, Brake, Claim
 
 SCHEMA = 1
@@ -76,9 +77,9 @@ class NodeState(Struct, frozen=True):
     response_ms: float | None = None  # of the last answered check
     models: tuple[str, ...] = ()
     had_models: int = 0  # the last count that was not 0
-    loaded: tuple[str, ...] = ()
+    cloud_models: tuple[str, ...] = ()  # run elsewhere: none of ``models``
+    loaded: tuple[LoadedModel, ...] = ()
     loading_since: float = 0.0
-    expiries: dict[str, float] = {}  # when each loaded model is unloaded, by the node's clock
     vram: dict[str, float] = {}  # of models by canonical name: the largest share seen in VRAM, 0 to 1
     cpu_only: bool = False  # models were loaded, and none was ever seen in VRAM
     deep_checked: dict[str, DeepChecked] = {}  # of loaded models that nobody has used since, by name
@@ -94,6 +95,11 @@ class NodeState(Struct, frozen=True):
     def probed_cause(self) -> Cause | None:
         """The cause as the probe named it, even if a look has refined it."""
         return self.refined_from or self.cause
+
+    @property
+    def expiries(self) -> dict[str, float]:
+        """When each loaded model is unloaded, by the node's clock; made anew at each use."""
+        return expiries(self.loaded)
 
 
 class ClockReading(Struct, frozen=True):

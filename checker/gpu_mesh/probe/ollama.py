@@ -47,11 +47,22 @@ class _Tag(Struct):
     name: str | None = None
     model: str | None = None
     remote_host: str | None = None  # of a cloud model: a stub that runs elsewhere
+    remote_model: str | None = None  # its name there
     capabilities: object = None  # a list of words; older versions of Ollama do not say
+
+    @property
+    def is_cloud(self) -> bool:
+        """Whether it runs elsewhere."""
+        return bool(self.remote_host or self.remote_model)
 
 
 class _Tags(Struct):
     models: list[_Tag] | None
+
+    @property
+    def read(self) -> list[_Tag]:
+        """As many of them as are read."""
+        return (self.models or [])[:MAX_MODELS]
 
 
 class _Running(Struct):
@@ -162,7 +173,8 @@ def _asked(session: Session, node: Node, at: float, *, ask_version: bool, choose
         node.key,
         at,
         reply,
-        models=_names(tags),
+        models=_names(tags, cloud=False),
+        cloud_models=_names(tags, cloud=True),
         models_cut=len(tags.models or ()) > MAX_MODELS,
         ps=ps_reply,
         loaded=loaded,
@@ -267,10 +279,10 @@ def plain(text: str, limit: int) -> str:
     return text if len(text) <= limit and text.isprintable() else one_line(text, limit)
 
 
-def _names(tags: _Tags) -> tuple[str, ...]:
-    """Return the names of the models that the node itself runs."""
-    own = (tag for tag in (tags.models or ())[:MAX_MODELS] if not tag.remote_host)
-    return tuple(filter(None, (plain(tag.name or tag.model or "", LONGEST) for tag in own)))
+def _names(tags: _Tags, *, cloud: bool) -> tuple[str, ...]:
+    """Return the names of the cloud models, or of those that the node itself runs."""
+    listed = (tag for tag in tags.read if tag.is_cloud is cloud)
+    return tuple(filter(None, (plain(tag.name or tag.model or "", LONGEST) for tag in listed)))
 
 
 def _generating(loaded: tuple[LoadedModel, ...], tags: _Tags) -> tuple[LoadedModel, ...]:
@@ -279,8 +291,8 @@ def _generating(loaded: tuple[LoadedModel, ...], tags: _Tags) -> tuple[LoadedMod
         return loaded
     others = {
         canonical(tag.name or tag.model or "")
-        for tag in (tags.models or ())[:MAX_MODELS]
-        if tag.remote_host or (isinstance(tag.capabilities, list) and "completion" not in tag.capabilities)
+        for tag in tags.read
+        if tag.is_cloud or (isinstance(tag.capabilities, list) and "completion" not in tag.capabilities)
     }
     return tuple(model for model in loaded if canonical(model.name) not in others)
 

@@ -10,6 +10,7 @@ from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.emergency import Emergency
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import GpuRule, Mesh, Node
+from gpu_mesh.domain.observation import LoadedModel
 from gpu_mesh.domain.recovery import Decision, Finding, Outcome
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import advice, ladder, plan
@@ -18,6 +19,16 @@ from gpu_mesh.silences.silences import InForce
 from gpu_mesh.text.humanize import format_clock
 
 SCHEMA = 2
+
+
+class LoadedModelReport(Struct, frozen=True):
+    """One loaded model. Sizes are bytes, the context length is tokens; None: Ollama did not say."""
+
+    name: str
+    size: int | None
+    size_vram: int | None
+    context_length: int | None
+    expires_at: float | None  # Unix seconds by the node's own clock
 
 
 class NodeReport(Struct, frozen=True):
@@ -43,7 +54,9 @@ class NodeReport(Struct, frozen=True):
     success_rate_24h: float | None
     score: float | None
     models: tuple[str, ...]
+    cloud_models: tuple[str, ...]
     loaded: tuple[str, ...]
+    loaded_models: tuple[LoadedModelReport, ...]
     version: str
     last_check: float | None
     recovering: bool
@@ -183,7 +196,9 @@ def _node(
         success_rate_24h=uptime.success_rate_24h(known, now),
         score=uptime.score(known),
         models=known.models,
-        loaded=known.loaded,
+        cloud_models=known.cloud_models,
+        loaded=tuple(model.name for model in known.loaded),
+        loaded_models=tuple(map(_loaded, known.loaded)),
         version=known.version,
         last_check=known.last_check or None,
         recovering=known.recovery.claim is not None and known.recovery.claim.until > now,
@@ -195,6 +210,16 @@ def _node(
         alerts_muted=_why_muted(known, silenced, now),
         silenced_until=silenced.until if silenced else None,
         acknowledged=known.alerting.acknowledged,
+    )
+
+
+def _loaded(model: LoadedModel) -> LoadedModelReport:
+    return LoadedModelReport(
+        name=model.name,
+        size=model.size or None,
+        size_vram=model.size_vram if model.size else None,
+        context_length=model.context_length or None,
+        expires_at=model.expires_at or None,
     )
 
 

@@ -1,6 +1,7 @@
 """The shape of state.json (schema 1): a node is one flat object, its three parts beside its own fields.
 
-In memory the parts are structs of their own. A nested shape on disk would not be worth a migration.
+In memory the parts are structs of their own, and so is each loaded model. A nested shape on disk would not be
+worth a migration.
 """
 
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import FieldInfo, fields
 
+from gpu_mesh.domain.observation import LoadedModel
 from gpu_mesh.domain.state import NodeAlerting, NodeRecovery, NodeState, NodeStatistics, State
 
 _PARTS: dict[str, type[Struct]] = {
@@ -29,12 +31,20 @@ def _defined(known: Iterable[FieldInfo]) -> list[tuple[str, Any, Any]]:
     ]
 
 
-_OWN = [each for each in fields(NodeState) if each.name not in _PARTS]
+_OWN = [each for each in fields(NodeState) if each.name not in (*_PARTS, "loaded")]
 _OF_PART = {part: [each.name for each in fields(kind)] for part, kind in _PARTS.items()}
 
+# The loaded models are names, and beside them for each of these: size, size in VRAM, expiry, context length.
+# An older version reads the names, and leaves out the numbers when it writes. It writes the expiries by name.
+_Numbers = tuple[int, int, float, int]
+_LOADED: list[tuple[str, Any, Any]] = [
+    ("loaded", tuple[str, ...], ()),
+    ("loaded_numbers", tuple[_Numbers, ...], ()),
+    ("expiries", dict[str, float], field(default_factory=dict)),
+]
 StoredNode = msgspec.defstruct(
     "StoredNode",
-    _defined([*_OWN, *(each for kind in _PARTS.values() for each in fields(kind))]),
+    [*_defined([*_OWN, *(each for kind in _PARTS.values() for each in fields(kind))]), *_LOADED],
     frozen=True,
     omit_defaults=True,
 )
@@ -70,11 +80,24 @@ def _flat(node: NodeState) -> Struct:
     for part, names in _OF_PART.items():
         of = getattr(node, part)
         values.update((name, getattr(of, name)) for name in names)
-    return StoredNode(**values)
+    return StoredNode(
+        **values,
+        loaded=tuple(model.name for model in node.loaded),
+        loaded_numbers=tuple(
+            (model.size, model.size_vram, model.expires_at, model.context_length) for model in node.loaded
+        ),
+    )
 
 
 def _node(stored: Any) -> NodeState:  # as above
     parts: dict[str, Any] = {
         part: kind(*(getattr(stored, name) for name in _OF_PART[part])) for part, kind in _PARTS.items()
     }
-    return NodeState(**{name: getattr(stored, name) for name in _OWN_NAMES}, **parts)
+    return NodeState(**{name: getattr(stored, name) for name in _OWN_NAMES}, loaded=_loaded(stored), **parts)
+
+
+def _loaded(stored: Any) -> tuple[LoadedModel, ...]:  # as above
+    if len(stored.loaded_numbers) == len(stored.loaded):
+        pairs = zip(stored.loaded, stored.loaded_numbers, strict=True)
+        return tuple(LoadedModel(name, *numbers) for name, numbers in pairs)
+    return tuple(LoadedModel(name, expires_at=stored.expiries.get(name, 0.0)) for name in stored.loaded)

@@ -90,6 +90,11 @@ def test_reports_name_the_documented_fields_and_print_nothing_that_acts_on_a_ter
     assert set(desk) >= DOCUMENTED
     assert desk["models"] == ["llama3.2:latest", "qwen3:8b"]
     assert (desk["status"], desk["loaded"], desk["success_rate"]) == ("healthy", ["qwen3:8b"], 100.0)
+    (loaded,) = desk["loaded_models"]
+    assert (loaded["name"], loaded["size_vram"]) == ("qwen3:8b", loaded["size"])
+    assert loaded["context_length"] > 0
+    assert loaded["expires_at"] > time.time()
+    assert (desk["cloud_models"], iceland["loaded_models"]) == ([], [])
     assert (iceland["status"], iceland["cause"], iceland["consecutive_failures"]) == (
         "degraded",
         "refused",

@@ -13,28 +13,35 @@ from gpu_mesh.domain.state import DeepChecked, NodeState, State
 
 EVERY = 600.0
 MODEL = LoadedModel("a", size=100, size_vram=100, expires_at=NOW + 300, context_length=4096)
-SEEN_BEFORE = {"a": NOW + 300}
+
+
+def listed(**ends: float) -> tuple[LoadedModel, ...]:
+    """Return the loaded models of the check before, by the time at which each is unloaded."""
+    return tuple(LoadedModel(name, expires_at=end) for name, end in ends.items())
+
+
+SEEN_BEFORE = listed(a=NOW + 300)
 
 DUE = {
     "a model that was never asked is": (NodeState(), (MODEL,), True),
     "one that was asked an interval ago is": (
-        NodeState(deep_at=NOW - EVERY, expiries=SEEN_BEFORE), (MODEL,), True,
+        NodeState(deep_at=NOW - EVERY, loaded=SEEN_BEFORE), (MODEL,), True,
     ),
     "one that was asked lately is not": (
-        NodeState(deep_at=NOW - EVERY + 1, expiries=SEEN_BEFORE), (MODEL,), False,
+        NodeState(deep_at=NOW - EVERY + 1, loaded=SEEN_BEFORE), (MODEL,), False,
     ),
     "one whose end was put off has just served somebody": (
-        NodeState(last_check=NOW - 30, expiries={"a": NOW + 280}), (MODEL,), False,
+        NodeState(last_check=NOW - 30, loaded=listed(a=NOW + 280)), (MODEL,), False,
     ),
     "one whose end keeps in step with the clock has not finished its first request": (
-        NodeState(last_check=NOW - 30, expiries={"a": NOW + 271}), (MODEL,), True,
+        NodeState(last_check=NOW - 30, loaded=listed(a=NOW + 271)), (MODEL,), True,
     ),
-    "one that is new in the list proves nothing yet": (NodeState(expiries={"b": NOW}), (MODEL,), True),
+    "one that is new in the list proves nothing yet": (NodeState(loaded=listed(b=NOW)), (MODEL,), True),
     "one that did not answer is asked again at once": (
         NodeState(cause=Cause.RUNNER_HUNG, deep_at=NOW - 30), (MODEL,), True,
     ),
     "one that did not answer is asked again although a sister served": (
-        NodeState(cause=Cause.RUNNER_HUNG, expiries={"a": NOW}), (MODEL,), True,
+        NodeState(cause=Cause.RUNNER_HUNG, loaded=listed(a=NOW)), (MODEL,), True,
     ),
     "one whose context length is not known could be loaded anew, and is not": (
         NodeState(), (LoadedModel("a", 100, 100, NOW + 300),), False,

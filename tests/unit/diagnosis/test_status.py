@@ -14,7 +14,7 @@ from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh, Node, Settings
-from gpu_mesh.domain.observation import LoadedModel, Observation, Reply
+from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.domain.recovery import Attempt, Outcome
 
 NODE = plain("iceland", name="Iceland")
@@ -256,6 +256,21 @@ def test_the_largest_share_of_vram_is_remembered_for_the_models_that_were_loaded
     many = after(*others)
     assert len(many) == status.VRAM_REMEMBERED
     assert "a:latest" not in many
+
+
+def test_what_a_node_said_of_its_models_stays_while_it_fails_and_while_one_loads() -> None:
+    mesh_state = state.State()
+    model = LoadedModel("a", 100, 40, NOW + 300, 4096)
+    hangs = Reply(Fault.READ_TIMEOUT)
+    for sight, loaded, cloud in (
+        (answers("iceland", NOW, model, cloud_models=("c",)), (model,), ("c",)),
+        (fails("iceland", NOW + 30), (model,), ("c",)),
+        (answers("iceland", NOW + 60, ps=hangs), (model,), ()),
+        (answers("iceland", NOW + 90), (), ()),
+    ):
+        evaluate.apply_observation(mesh_state, NODE, sight)
+        known = mesh_state.nodes["iceland"]
+        assert (known.loaded, known.cloud_models) == (loaded, cloud)
 
 
 def test_a_node_runs_on_its_cpu_only_until_a_model_is_seen_in_vram() -> None:

@@ -1,9 +1,22 @@
 """The pure parts of a probe: times, text, JSON."""
 
+import json
+
 import pytest
 
+from gpu_mesh.domain.model_name import LONGEST
 from gpu_mesh.domain.observation import LoadedModel
-from gpu_mesh.probe.ollama import _generating, _names, _Tags, decode, plain, unix_seconds
+from gpu_mesh.probe.ollama import (
+    MAX_MODELS,
+    _generating,
+    _loaded,
+    _names,
+    _Ps,
+    _Tags,
+    decode,
+    plain,
+    unix_seconds,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +64,32 @@ def test_brackets_within_strings_are_no_nesting():
 
 
 def test_a_cloud_model_is_none_of_the_nodes_own():
-    body = b'{"models": [{"name": "a"}, {"name": "b:cloud", "remote_host": "https://ollama.com:443"}]}'
-    assert _names(decode(body, _Tags)) == ("a",)
+    body = (
+        b'{"models": [{"name": "a"}, {"name": "b:cloud", "remote_host": "https://ollama.com:443"},'
+        b' {"name": "c", "remote_host": "", "remote_model": ""},'
+        b' {"name": "d", "remote_model": "gpt-oss:120b"}]}'
+    )
+    tags = decode(body, _Tags)
+    assert _names(tags, cloud=False) == ("a", "c")
+    assert _names(tags, cloud=True) == ("b:cloud", "d")
+
+
+@pytest.mark.parametrize("more", [{}, {"remote_host": "https://ollama.com"}], ids=["own", "cloud"])
+def test_of_no_kind_of_models_more_or_longer_names_are_kept_than_ollama_can_have(more):
+    listed = [{"name": "\u202e" + "x" * (LONGEST + 9), **more}] * (MAX_MODELS + 1)
+    names = _names(decode(json.dumps({"models": listed}).encode(), _Tags), cloud=bool(more))
+    assert len(names) == MAX_MODELS
+    assert {len(name) for name in names} == {LONGEST}
+    assert "\u202e" not in names[0]
+
+
+def test_of_loaded_models_no_more_and_no_longer_names_are_kept_than_ollama_can_have():
+    entry = {"name": "x" * (LONGEST + 9), "size": 1e300, "size_vram": -5, "context_length": 2**63}
+    ps = decode(json.dumps({"models": [entry] * (MAX_MODELS + 1)}).encode(), _Ps)
+    loaded = _loaded(ps)
+    assert len(loaded) == MAX_MODELS
+    assert {len(model.name) for model in loaded} == {LONGEST}
+    assert (loaded[0].size, loaded[0].size_vram, loaded[0].context_length) == (2**62, 0, 2**62)
 
 
 def test_a_deep_check_asks_neither_a_cloud_model_nor_one_that_only_makes_embeddings():

@@ -1,13 +1,14 @@
 """The reports: exit status, status, statistics and dashboard as people read them."""
 
 import pytest
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from factories import NOW, behind, plain
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import GpuExpectation, GpuRule, Mesh
+from gpu_mesh.domain.observation import LoadedModel
 from gpu_mesh.domain.recovery import Attempt, Claim, Outcome
 from gpu_mesh.domain.state import NodeState, NodeStatistics, State, Tick
 from gpu_mesh.reporting import console
@@ -23,7 +24,7 @@ WELL = NodeState(
     response_ms=45.2,
     statistics=NodeStatistics(usual_ms=40, checks=4, successes=3, score_weight=1, score_value=0.9),
     models=("a", "b"),
-    loaded=("a",),
+    loaded=(LoadedModel("a", 100, 40, NOW + 300, 4096),),
     last_check=NOW - 12,
 )
 DOWN = NodeState(
@@ -103,6 +104,19 @@ def test_that_models_run_on_the_cpu_is_a_note_where_the_inventory_says_nothing_o
     for rule in (GpuRule.EXPECTED, GpuRule.NONE):
         mesh = Mesh((replace(LOCAL, expects_gpu=GpuExpectation(rule)), ICELAND))
         assert [node.notes for node in report(mesh, state(on_cpu, WELL), NOW).nodes] == [(), ()]
+
+
+def test_of_loaded_models_the_report_says_what_is_known() -> None:
+    some = replace(
+        WELL, loaded=(*WELL.loaded, LoadedModel("b", 100), LoadedModel("old")), cloud_models=("c",)
+    )
+    node = report(MESH, state(some, WELL), NOW).nodes[0]
+    assert (node.models, node.cloud_models, node.loaded) == (("a", "b"), ("c",), ("a", "b", "old"))
+    assert [astuple(model) for model in node.loaded_models] == [
+        ("a", 100, 40, 4096, NOW + 300),
+        ("b", 100, 0, None, None),
+        ("old", None, None, None, None),
+    ]
 
 
 def test_a_note_stands_beside_what_is_wrong() -> None:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from gpu_mesh.domain.alert import Notified
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.health import Status, Verdict
+from gpu_mesh.domain.observation import LoadedModel
 from gpu_mesh.domain.recovery import Attempt, Brake, Claim, Outcome
 from gpu_mesh.domain.state import (
     ClockReading,
@@ -146,7 +147,13 @@ def test_what_is_meant_to_lie_ahead_stays_and_so_does_a_claim() -> None:
     claim = Claim(NOW, NOW + 300, 4711, Action.RESTART_OLLAMA)
     state = State(
         tick=Tick(at=NOW),
-        nodes={"a": NodeState(last_check=NOW, expiries={"m": NOW + 300}, recovery=NodeRecovery(claim=claim))},
+        nodes={
+            "a": NodeState(
+                last_check=NOW,
+                loaded=(LoadedModel("m", expires_at=NOW + 300),),
+                recovery=NodeRecovery(claim=claim),
+            )
+        },
     )
     rebase(state, NOW - DAY)
     known = state.nodes["a"]

@@ -293,8 +293,12 @@ observations = st.builds(
     models=st.lists(texts, max_size=5).map(tuple),
     ps=st.none() | replies,
     loaded=st.lists(
-        st.builds(LoadedModel, texts, st.integers(1, 2**40), st.integers(0, 2**40), numbers), max_size=3
+        st.builds(
+            LoadedModel, texts, st.integers(0, 2**62), st.integers(0, 2**62), numbers, st.integers(0, 2**62)
+        ),
+        max_size=3,
     ).map(tuple),
+    cloud_models=st.lists(texts, max_size=2).map(tuple),
     node_clock=numbers,
     version=st.none() | texts,
 )
@@ -321,6 +325,25 @@ def test_a_node_takes_at_most_2_kib(tmp_path: Path) -> None:
         apply_observation(state, node, seen)
     state.alerts = ()
     assert len(encode(state)) - len(encode(State())) <= 2048
+
+
+def test_of_the_models_in_an_older_file_only_the_sizes_are_unknown() -> None:
+    older = b'{"schema":1,"nodes":{"a":{"loaded":["m","n"],"expiries":{"m":1800000300.5,"n":0.0}}}}'
+    known = decode(older).node("a")
+    assert known.loaded == (LoadedModel("m", expires_at=1800000300.5), LoadedModel("n"))
+    assert known.expiries == {"m": 1800000300.5, "n": 0.0}
+
+
+def test_an_older_version_finds_the_names_of_the_loaded_models_where_it_looks_for_them() -> None:
+    loaded = (LoadedModel("m", 100, 40, NOW + 300, 4096), LoadedModel("n"))
+    state = State(nodes={"a": NodeState(loaded=loaded)})
+    on_disk = msgspec.json.decode(encode(state))["nodes"]["a"]
+    assert on_disk["loaded"] == ["m", "n"]
+    assert "expiries" not in on_disk
+    assert decode(encode(state)) == state
+    on_disk["loaded"] = ["n"]  # as it would write it, if it kept what it does not know
+    again = decode(msgspec.json.encode({"schema": 1, "nodes": {"a": on_disk}}))
+    assert again.node("a").loaded == (LoadedModel("n"),)
 
 
 def test_the_file_can_be_read_by_eye() -> None:
