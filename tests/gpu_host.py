@@ -73,19 +73,17 @@ class GpuHost:
             f"proc/{number}/stat", STAT.format(number=number, name=name, state=state, start=start).rstrip()
         )
 
-    def command(
-        self, *shell: str, seconds: int, end: str = "", real: bool = False
-    ) -> "subprocess.Popen[str]":
-        """Begin a look; ``end`` is for the shell to do after it; ``real``: processes are the machine's."""
-        look = f"look_at_gpus {seconds} system ollama.service\n{end}"
-        alone = "" if real else "ollama_runners() { echo '4242 7'; }\nunit_processes() { echo 4343; }\n"
+    def command(self, *shell: str, seconds: int, instead: str = "") -> "subprocess.Popen[str]":
+        """Begin a look; ``instead`` are functions that stand in the place of the script's own."""
+        runners = "ollama_runners() { echo '4242 7'; }\nunit_processes() { echo 4343; }"
+        look = f"look_at_gpus {seconds} system ollama.service"
         environment = {
             **os.environ,
             "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}",
-            "GPU_MESH_GPU_ROOT": "" if real else str(self.root),
+            "GPU_MESH_GPU_ROOT": str(self.root),
         }
         return subprocess.Popen(
-            [*(shell or ("sh",)), "-c", f"{FUNCTIONS}\n{alone}\n{look}"],
+            [*(shell or ("sh",)), "-c", f"{FUNCTIONS}\n{runners}\n{instead}\n{look}"],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -93,9 +91,9 @@ class GpuHost:
             text=True,
         )
 
-    def look(self, *shell: str, seconds: int = 15, end: str = "") -> list[str]:
+    def look(self, *shell: str, seconds: int = 15, instead: str = "") -> list[str]:
         """The facts that a look prints, without their beginning; fails when a line is no fact."""
-        with self.command(*shell, seconds=seconds, end=end) as process:
+        with self.command(*shell, seconds=seconds, instead=instead) as process:
             output, _ = process.communicate(timeout=60)
         return facts(output)
 

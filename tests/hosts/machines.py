@@ -158,6 +158,12 @@ class Machine:
         """Whether it has been started and has not ended."""
         return self._nspawn is not None and self._nspawn.poll() is None
 
+    @property
+    def leader(self) -> int:
+        """The number, outside, of its first process."""
+        assert self._nspawn is not None
+        return _children(self._nspawn.pid)[0]
+
     def await_ssh(self) -> None:
         """Wait until it answers by ssh."""
         await_that(self._answers, BOOT, f"{self.name} answers by ssh; it wrote: {self.console()}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_host import BOOT, GpuHost, facts
+from gpu_host import BOOT, FUNCTIONS, GpuHost, facts
 from gpu_mesh.standin import nvidia_smi
 from marks import soak
 from sites import eventually
@@ -183,8 +183,8 @@ def test_a_card_that_needs_a_reset_is_told_whole_however_long_the_line(host: Gpu
 def test_the_linux_below_windows_has_another_device_and_no_pci_bus(host: GpuHost) -> None:
     host.write("proc/version", "Linux version 5.15.167.4-microsoft-standard-WSL2")
     host.write("dev/dxg", "")
-    program = nvidia_smi.put(host.root / "usr/lib/wsl/lib", "one")
-    lines = host.look(end=f"command -v nvidia-smi && echo {program} is not the only one")
+    nvidia_smi.put(host.root / "usr/lib/wsl/lib", "one")
+    lines = host.look()
     assert of(lines, "place", "devices", "smi", "driver") == ["place wsl", "devices seen", "smi ok"]
     assert len(of(lines, "card")) == 1
 
@@ -256,11 +256,10 @@ def test_what_a_host_prints_cannot_make_a_look_long_or_a_line_unprintable(host: 
 
 
 @contextmanager
-def stuck(host: GpuHost, folder: Path) -> Iterator[Path]:
-    """An nvidia-smi that reads something that never ends, until the context ends."""
+def never(folder: Path) -> Iterator[Path]:
+    """A file that cannot be read to its end, until the context ends."""
     pipe = folder / "never"
     os.mkfifo(pipe)
-    host.nvidia(f"stuck:{pipe}")
     yield pipe
     os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK))  # whoever waits for a writer meets its end
 
@@ -275,7 +274,9 @@ def ours(host: GpuHost) -> list[int]:
 def test_a_look_ends_and_lets_go_of_the_connection_while_its_nvidia_smi_still_runs(
     host: GpuHost, tmp_path: Path, shell: list[str]
 ) -> None:
-    with stuck(host, tmp_path), host.command(*shell, seconds=1) as process:
+    with never(tmp_path) as pipe:
+        host.nvidia(f"stuck:{pipe}")
+        process = host.command(*shell, seconds=1)
         output, _ = process.communicate(timeout=60)  # until nobody has the pipe any more
         (number,) = ours(host)
         try:
@@ -286,7 +287,9 @@ def test_a_look_ends_and_lets_go_of_the_connection_while_its_nvidia_smi_still_ru
 
 
 def test_an_nvidia_smi_that_waits_in_the_kernel_is_stuck_and_named(host: GpuHost, tmp_path: Path) -> None:
-    with stuck(host, tmp_path), host.command(seconds=6) as process:
+    with never(tmp_path) as pipe:
+        host.nvidia(f"stuck:{pipe}")
+        process = host.command(seconds=6)
         assert eventually(lambda: ours(host))
         (number,) = ours(host)
         host.process(number, "nvidia-smi", "D", start=4711)
@@ -299,6 +302,25 @@ def test_an_nvidia_smi_that_waits_in_the_kernel_is_stuck_and_named(host: GpuHost
         "smi stuck",
         f"waits {number} 4711 nvidia-smi",
     ]
+
+
+@pytest.mark.parametrize("part", ["hardware", soak("runners"), soak("amd"), "kernel", soak("ollama_log")])
+def test_a_look_ends_although_a_part_of_it_hangs(host: GpuHost, tmp_path: Path, part: str) -> None:
+    host.nvidia()
+    with never(tmp_path) as pipe:
+        lines = host.look(seconds=2, instead=f"gpu_{part}() {{ cat {pipe}; }}")
+    # Without the hardware the look is not whole, and that can be seen.
+    assert (lines[-1] == "end") == (part != "hardware")
+
+
+def test_an_nvidia_smi_that_hangs_outside_the_kernel_is_ended_later(
+    host: GpuHost, tmp_path: Path, shell: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpu_host.FUNCTIONS", FUNCTIONS.replace("sleep 60", "sleep 1"))
+    with never(tmp_path) as pipe:
+        host.nvidia(f"stuck:{pipe}")
+        assert of(host.look(*shell, seconds=1), "smi") == ["smi slow"]
+        assert eventually(lambda: not ours(host))
 
 
 def test_while_one_is_stuck_no_other_one_is_started(host: GpuHost, shell: list[str]) -> None:
