@@ -49,6 +49,8 @@ gpu_sample() {
       gpu_waiting="$gpu_waiting$key:$since "
     done
   done
+  gpu_clock
+  gpu_next=$((gpu_time + 20 + 3 * (gpu_time - gpu_sampled)))
 }
 
 # gpu_waits PATTERN LEAST [MOST]: does one that matches wait since LEAST, and fewer than MOST, hundredths of a second?
@@ -75,7 +77,7 @@ gpu_pause() {
   [ "$gpu_time" -lt "$gpu_until" ] || return 1
   sleep 0.1 2>/dev/null || sleep 1
   gpu_clock
-  [ $((gpu_time - gpu_sampled)) -lt 20 ] || gpu_sample
+  [ "$gpu_time" -lt "$gpu_next" ] || gpu_sample
 }
 
 # gpu_await FILE: 0 as soon as something is in the file of the folder, 1 when it is not in time.
@@ -382,15 +384,19 @@ gpu_aged() {
   done
 }
 
-# gpu_ollama_log SCOPE UNIT: what the unit's log says since its start about the GPUs that Ollama has found.
+# gpu_ollama_log SCOPE UNIT: what the unit's processes have logged since its start about the GPUs that Ollama has found.
+# What systemd says of the unit is left out: it quotes command lines.
 gpu_ollama_log() {
   [ -n "$1" ] || return 0
   export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"
-  since=$(TZ=UTC LC_ALL=C gpu_bounded systemctl "--$1" show -p ExecMainStartTimestamp -- "$2")
-  case $since in *=?*) ;; *) return 0 ;; esac
-  unit=--unit
-  [ "$1" = system ] || unit=--user-unit
-  gpu_bounded journalctl -q --no-pager -o cat "$unit" "$2" --since "${since#*=}" |
+  of=_SYSTEMD_UNIT name='' since=''
+  [ "$1" = system ] || of=_SYSTEMD_USER_UNIT
+  TZ=UTC LC_ALL=C gpu_bounded systemctl "--$1" show -p Id -p ExecMainStartTimestamp -- "$2" >"$gpu_folder/unit"
+  while IFS='=' read -r fact value; do
+    case $fact in Id) name=$value ;; ExecMainStartTimestamp) since=$value ;; esac
+  done <"$gpu_folder/unit"
+  [ -n "$name" ] && [ -n "$since" ] || return 0
+  gpu_bounded journalctl -q --no-pager -o cat --since "$since" "$of=$name" |
     grep -iE 'no compatible GPUs were discovered|inference compute|discovery.*(fail|tim|err)|fail.*discover|NVML: Unknown' |
     gpu_text | tail -n 5 | sed 's/^/gpu-mesh: gpu ollama_log /'
 }
@@ -434,7 +440,7 @@ gpu_facts() {
 look_at_gpus() (
   gpu_folder=$(mktemp -d "${TMPDIR:-/tmp}/gpu-mesh.XXXXXX" 2>/dev/null) ||
     gpu_folder=$(mktemp -d /dev/shm/gpu-mesh.XXXXXX) || exit
-  gpu_waiting=' ' gpu_ollama='' gpu_sampled=0
+  gpu_waiting=' ' gpu_ollama='' gpu_sampled=0 gpu_next=0
   gpu_clock
   gpu_until=$((gpu_time + $1 * 100))
   gpu_part hardware gpu_hardware
@@ -450,5 +456,5 @@ look_at_gpus() (
   fi
   gpu_facts 2>/dev/null | LC_ALL=C tr -cd '[:print:]\n' | sed -E '/^gpu-mesh: gpu (card|fields) /!s/^(.{240}).*/\1/' | head -n 119
   [ ! -s "$gpu_folder/hardware.end" ] || echo "gpu-mesh: gpu end"
-  rm -rf "$gpu_folder"
+  rm -rf "$gpu_folder" 2>/dev/null || rm -rf "$gpu_folder" # a part that is late may have written meanwhile
 )

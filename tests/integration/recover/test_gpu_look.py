@@ -230,10 +230,12 @@ def test_where_the_journal_is_closed_dmesg_is_read_by_the_kernels_own_clock(host
 
 def test_ollamas_log_tells_what_it_has_found_and_no_users_name(host: GpuHost) -> None:
     host.nvidia()
-    host.program("systemctl", "echo 'ExecMainStartTimestamp=Thu 2026-11-26 23:20:24 UTC'")
+    host.program(
+        "systemctl", "echo Id=ollama.service; echo 'ExecMainStartTimestamp=Thu 2026-11-26 23:20:24 UTC'"
+    )
     host.program(
         "journalctl",
-        """case " $* " in *" --unit ollama.service --since Thu 2026-11-26 23:20:24 UTC ") ;; *) exit ;; esac
+        """case $* in *"--since Thu 2026-11-26 23:20:24 UTC _SYSTEMD_UNIT=ollama.service") ;; *) exit ;; esac
         echo 'level=INFO msg="no compatible GPUs were discovered" library_path=/home/anna/lib'
         echo 'level=INFO msg="Listening on [::]:11434"'""",
     )
@@ -347,8 +349,11 @@ def test_a_runner_one_of_whose_threads_waits_is_told(host: GpuHost) -> None:
 
 def test_an_nvidia_smi_that_only_waits_for_a_moment_does_not_hinder_the_question(host: GpuHost) -> None:
     host.nvidia("one")
-    host.process(33, "nvidia-smi", "S")
-    assert of(host.look(), "smi", "waits") == ["smi ok"]
+    host.process(33, "nvidia-smi", "D")
+    seen = f"[ \"$gpu_waiting\" = ' ' ] || rm -rf {host.root}/proc/33"
+    lines = host.look(instead=f'sleep() {{ {seen}; command sleep "$1"; }}')
+    assert of(lines, "smi", "waits") == ["smi ok"]
+    assert not (host.root / "proc/33").exists()
 
 
 def test_a_look_leaves_no_file_behind(host: GpuHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
