@@ -1,5 +1,6 @@
 """Runs one recovery playbook for one node. Only this module uses ansible-runner."""
 
+import configparser
 import contextlib
 import json
 import math
@@ -18,7 +19,7 @@ import msgspec
 
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Node, Settings
-from gpu_mesh.hosts import playbook_result, reaper
+from gpu_mesh.hosts import bounded_ssh, playbook_result, reaper
 from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.inventory import cache
 
@@ -160,10 +161,15 @@ def _environment(folder: Path, mark: str) -> dict[str, str]:
     directory. The control path is a Unix socket, so its folder's name must be short.
     """
     config = cache.ansible_config(os.environ)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return {
         reaper.MARK: mark,
+        # What a host prints is counted before Ansible reads it; piped: also where a module is transferred.
+        bounded_ssh.PROGRAM: _ssh(config),
+        "ANSIBLE_SSH_EXECUTABLE": _counting(path),
+        "ANSIBLE_SSH_TRANSFER_METHOD": "piped",
         **({"ANSIBLE_CONFIG": config} if config else {}),
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "PATH": path,
         "ANSIBLE_HOST_KEY_CHECKING": "True",  # ansible-runner switches it off otherwise
         "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "cp"),
@@ -174,6 +180,28 @@ def _environment(folder: Path, mark: str) -> dict[str, str]:
         "ANSIBLE_LOCALHOST_WARNING": "False",
         "ANSIBLE_DEPRECATION_WARNINGS": "False",
     }
+
+
+def _counting(path: str) -> str:
+    """Return the program that runs ssh and counts what it prints: as ansible-playbook, beside this Python.
+
+    Raises:
+        FileNotFoundError: there is none; the installation is broken.
+    """
+    if program := shutil.which(bounded_ssh.COMMAND, path=path):
+        return program
+    raise FileNotFoundError(
+        f"no program {bounded_ssh.COMMAND} beside {sys.executable}; install gpu-mesh again"
+    )
+
+
+def _ssh(config: str) -> str:
+    """Return the ssh that the operator has chosen for Ansible, by environment or in ansible.cfg."""
+    chosen = configparser.ConfigParser(interpolation=None, strict=False, inline_comment_prefixes=(";",))
+    with contextlib.suppress(OSError, ValueError, configparser.Error):  # Ansible itself reports what is wrong
+        chosen.read(config, encoding="utf-8")
+    of_file = chosen.get("ssh_connection", "ssh_executable", fallback="ssh")
+    return os.environ.get("ANSIBLE_SSH_EXECUTABLE", of_file)
 
 
 _PARTS = ("env", "tmp", "cp")
@@ -204,7 +232,9 @@ def _sweep(now: float) -> None:
 def _tail(folder: Path) -> str:
     """Return the last lines of ansible-playbook: an error before the first task is shown nowhere else."""
     for path in folder.glob("artifacts/*/stdout"):
-        text = path.read_text(encoding="utf-8", errors="replace")[-4000:]
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 4000))
+            text = file.read(4000).decode(errors="replace")
         lines = [line for line in text.splitlines() if line.strip()]
         at = next((i for i, line in enumerate(lines) if "ERROR" in line), max(0, len(lines) - 2))
         return " ".join(lines[at : at + 2])

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gpu_mesh.domain.recovery import Finding
+from gpu_mesh.hosts.bounded_ssh import TOO_MUCH
 from gpu_mesh.text.sanitize import plain
 
 _HOST_DOWN = re.compile(
@@ -140,6 +141,8 @@ def _words(data: dict[str, Any]) -> str:
 
 def _unreachable(words: str, reason: str) -> Finding:
     """Return why ssh could not be used: all that it said, and the line of it that matters."""
+    if reason == TOO_MUCH:  # whatever the words before it are
+        return Finding.NO_ACCESS
     if _NO_SSH.search(reason):
         return Finding.NO_SSH
     return Finding.HOST_DOWN if _HOST_DOWN.search(words) else Finding.NO_ACCESS
@@ -148,6 +151,8 @@ def _unreachable(words: str, reason: str) -> Finding:
 def _ssh_reason(words: str) -> str:
     """Pick the line that matters: ssh prints warnings and banners before it."""
     lines = [line for line in words.splitlines() if line.strip()] or [words]
+    if lines[-1] == TOO_MUCH:
+        return TOO_MUCH
     telling = [line for line in lines if _HOST_DOWN.search(line) or _TELLING.search(line)]
     line = (telling or lines)[-1]
     return plain(re.sub(r"^.*?via ssh: ", "", line))

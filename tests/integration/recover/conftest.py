@@ -2,12 +2,18 @@
 
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+import yaml
 
 from checkout import PROGRAMS
+
+SSHD = Path("/usr/sbin/sshd")
 
 
 @pytest.fixture
@@ -28,3 +34,61 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         return program.with_suffix(".asked")
 
     return put
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
+    """A function that writes an inventory of nodes with these connection variables."""
+
+    def write(**nodes: dict[str, Any]) -> tuple[str, ...]:
+        path = tmp_path / "inventory.yml"
+        monitors = {"hosts": {"monitor": {"ansible_connection": "local"}}}
+        path.write_text(yaml.safe_dump({"mesh_monitors": monitors, "mesh_nodes": {"hosts": nodes}}))
+        return (str(path),)
+
+    return write
+
+
+class Sshd(msgspec.Struct):
+    """A private sshd on loopback, and the connection variables that reach it."""
+
+    variables: dict[str, Any]
+    folder: Path
+
+
+@pytest.fixture
+def sshd(tmp_path: Path, closed_port: int) -> Iterator[Sshd]:
+    if not SSHD.exists():
+        pytest.skip("no sshd here")
+    folder = tmp_path / "ssh"
+    folder.mkdir(mode=0o700)
+    for name in ("host", "user", "stranger"):
+        subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", folder / name], check=True)
+    (folder / "authorized").write_bytes((folder / "user.pub").read_bytes())
+    host_key = (folder / "host.pub").read_text().split()[:2]
+    (folder / "known").write_text(f"[127.0.0.1]:{closed_port} {' '.join(host_key)}\n")
+    (folder / "config").write_text(
+        f"ListenAddress 127.0.0.1:{closed_port}\nHostKey {folder}/host\nPidFile none\n"
+        f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
+        "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+    )
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "config"], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "Server listening" in line:
+            break
+    yield Sshd(
+        {
+            "ansible_host": "127.0.0.1",
+            "ansible_port": closed_port,
+            "ansible_ssh_private_key_file": str(folder / "user"),
+            "ansible_ssh_use_tty": False,  # an sshd that is not root's has none to give
+            "ansible_ssh_common_args": f"-F none -o IdentitiesOnly=yes -o UserKnownHostsFile={folder}/known",
+        },
+        folder,
+    )
+    process.terminate()
+    process.wait(10)
+    process.stderr.close()

@@ -33,20 +33,6 @@ from marks import soak
 
 RESTART = playbook.find(Action.RESTART_OLLAMA)
 REBUILD = playbook.find(Action.REBUILD_TUNNEL)
-SSHD = Path("/usr/sbin/sshd")
-
-
-@pytest.fixture
-def inventory(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
-    """A function that writes an inventory of nodes with these connection variables."""
-
-    def write(**nodes: dict[str, Any]) -> tuple[str, ...]:
-        path = tmp_path / "inventory.yml"
-        monitors = {"hosts": {"monitor": {"ansible_connection": "local"}}}
-        path.write_text(yaml.safe_dump({"mesh_monitors": monitors, "mesh_nodes": {"hosts": nodes}}))
-        return (str(path),)
-
-    return write
 
 
 @pytest.fixture
@@ -372,53 +358,8 @@ def test_a_host_whose_ssh_port_refuses_is_up_but_has_no_ssh_server(
     assert report.contacted == "gpu1"
 
 
-class Sshd(msgspec.Struct):
-    """A private sshd on loopback, and the connection variables that reach it."""
-
-    variables: dict[str, Any]
-    folder: Path
-
-
-@pytest.fixture
-def sshd(tmp_path: Path, closed_port: int) -> Iterator[Sshd]:
-    if not SSHD.exists():
-        pytest.skip("no sshd here")
-    folder = tmp_path / "ssh"
-    folder.mkdir(mode=0o700)
-    for name in ("host", "user", "stranger"):
-        subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", folder / name], check=True)
-    (folder / "authorized").write_bytes((folder / "user.pub").read_bytes())
-    host_key = (folder / "host.pub").read_text().split()[:2]
-    (folder / "known").write_text(f"[127.0.0.1]:{closed_port} {' '.join(host_key)}\n")
-    (folder / "config").write_text(
-        f"ListenAddress 127.0.0.1:{closed_port}\nHostKey {folder}/host\nPidFile none\n"
-        f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
-        "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-    )
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)
-    process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "config"], stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "Server listening" in line:
-            break
-    yield Sshd(
-        {
-            "ansible_host": "127.0.0.1",
-            "ansible_port": closed_port,
-            "ansible_ssh_private_key_file": str(folder / "user"),
-            "ansible_ssh_use_tty": False,  # an sshd that is not root's has none to give
-            "ansible_ssh_common_args": f"-F none -o IdentitiesOnly=yes -o UserKnownHostsFile={folder}/known",
-        },
-        folder,
-    )
-    process.terminate()
-    process.wait(10)
-    process.stderr.close()
-
-
 def test_over_ssh_a_command_starts_an_ollama_that_outlives_the_connection(
-    inventory: Callable[..., tuple[str, ...]], sshd: Sshd, server: Callable[[int], str]
+    inventory: Callable[..., tuple[str, ...]], sshd: Any, server: Callable[[int], str]
 ) -> None:
     port = free_port()
     there = replace(served_here(port, recovery_command=server(port)), on_monitor=False)
@@ -430,7 +371,7 @@ def test_over_ssh_a_command_starts_an_ollama_that_outlives_the_connection(
 
 @pytest.mark.parametrize("fault", ["a stranger's key", "a changed host key"])
 def test_a_login_that_fails_is_told_apart_from_a_host_that_is_down(
-    inventory: Callable[..., tuple[str, ...]], sshd: Sshd, fault: str
+    inventory: Callable[..., tuple[str, ...]], sshd: Any, fault: str
 ) -> None:
     if fault == "a stranger's key":
         sshd.variables["ansible_ssh_private_key_file"] = str(sshd.folder / "stranger")
@@ -559,7 +500,7 @@ def test_a_tunnel_is_rebuilt_by_its_command(
 
 
 def test_over_ssh_a_tunnel_is_rebuilt_and_carries_requests(
-    here: tuple[str, ...], sshd: Sshd, standin: Callable[..., Standin], tmp_path: Path
+    here: tuple[str, ...], sshd: Any, standin: Callable[..., Standin], tmp_path: Path
 ) -> None:
     local = free_port()
     remote, pid, see = standin(), tmp_path / "pid", sshd.variables

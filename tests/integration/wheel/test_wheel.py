@@ -21,6 +21,7 @@ SOURCES = ("checker", "playbooks", "pyproject.toml", "README.md", "LICENSE")
 def installed(tmp_path_factory) -> Path:
     """Build the wheel, install it alone into an empty environment, and return the command.
 
+    It is built of files without modes, as the role packs them.
     What it depends on comes from the environment of the tests, by a .pth file. That is left to its own .pth
     files there, so the checkout's package, which stands in one of them, is not found.
     """
@@ -28,8 +29,10 @@ def installed(tmp_path_factory) -> Path:
     source = folder / "source"
     source.mkdir()
     for name in SOURCES:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, source / name)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, copy_function=shutil.copyfile)
+        else:
+            shutil.copyfile(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     offline = ["--no-deps", "--no-index"]
     subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", folder, source], check=True)
@@ -62,6 +65,14 @@ def test_the_wheel_brings_its_playbooks_and_templates_and_not_the_tests(installe
         path.relative_to(ours) for path in ours.rglob("*")
     }
     assert not (package.parent / "tests").exists()
+
+
+def test_the_wheel_brings_the_program_that_counts_what_ssh_prints_with_its_own_python(installed):
+    program = installed.with_name("gpu-mesh-ssh")
+    assert program.read_text().startswith(f"#!{program.parent}/python")
+    elsewhere = {"PATH": "/usr/bin:/bin", "GPU_MESH_SSH": "/bin/echo"}
+    said = subprocess.run([program, "-p", "22"], capture_output=True, text=True, check=True, env=elsewhere)
+    assert said.stdout == "-p 22\n"
 
 
 def test_the_installed_command_checks_alerts_and_recovers_from_any_working_directory(
