@@ -74,29 +74,27 @@ def replaced_with_old_times(folder: Path) -> None:
     new.replace(folder / "mesh.ini")
 
 
+# In this order each one counts: of two files of settings, the nearer one makes the other meaningless.
+CHANGES = {
+    "replaced": replaced_with_old_times,
+    "edit": write("mesh.ini", GOOD + "norway\n"),
+    "group_vars": write("group_vars/all.yml", "mesh_node_timeout: 4\n"),
+    "host_vars": write("host_vars/iceland.yml", "mesh_node_timeout: 4\n"),
+    "own ansible.cfg": write("../.ansible.cfg", "[defaults]\n"),
+    "nearer ansible.cfg": write("../elsewhere/ansible.cfg", "[defaults]\n"),
+}
+
+
 @pytest.mark.parametrize("as_folder", [pytest.param(False, id="file"), soak(True, name="folder")])
-@pytest.mark.parametrize(
-    "change",
-    [
-        write("mesh.ini", GOOD + "norway\n"),
-        replaced_with_old_times,
-        write("group_vars/all.yml", "mesh_node_timeout: 4\n"),
-        write("host_vars/iceland.yml", "mesh_node_timeout: 4\n"),
-        write("../elsewhere/ansible.cfg", "[defaults]\n"),
-        write("../.ansible.cfg", "[defaults]\n"),
-    ],
-    ids=["edit", "replaced", "group_vars", "host_vars", "nearer ansible.cfg", "own ansible.cfg"],
-)
-def test_a_change_that_could_matter_is_read(
-    change: Callable[[Path], None], as_folder: bool, paths: Paths
-) -> None:
-    if as_folder:
-        paths = Paths((str(source_of(paths).parent),), paths.config, paths.state, paths.log)
+def test_each_change_that_could_matter_is_read(as_folder: bool, paths: Paths) -> None:
     folder = paths.config / "inventory"
+    if as_folder:
+        paths = Paths((str(folder),), paths.config, paths.state, paths.log)
     cache.load(paths, None, NOW)
-    change(folder)
-    assert cache.load(paths, None, NOW + 30).fresh
-    assert not cache.load(paths, None, NOW + 60).fresh
+    for name, change in CHANGES.items():
+        change(folder)
+        assert cache.load(paths, None, NOW + 30).fresh, name
+        assert not cache.load(paths, None, NOW + 60).fresh, name
 
 
 @pytest.mark.parametrize(
@@ -202,15 +200,13 @@ def test_a_command_on_another_inventory_leaves_the_last_good_mesh_alone(paths: P
     assert cache.load(paths, None, NOW).mesh == good
 
 
-@pytest.mark.parametrize(
-    "spelling", ["{}/inventory/./mesh.ini", "../inventory//mesh.ini", "{}/state/../inventory/mesh.ini"]
-)
-def test_another_spelling_of_the_same_path_is_the_same_question(spelling: str, paths: Paths) -> None:
+def test_another_spelling_of_the_same_path_is_the_same_question(paths: Paths) -> None:
     good = cache.load(paths, None, NOW).mesh
     source_of(paths).write_text(BROKEN, encoding="utf-8")
-    spelt = asked_with(paths, spelling.format(paths.config))
-    assert cache.load(spelt, None, NOW).mesh == good
-    assert len(list((paths.cache).iterdir())) == 1
+    for spelling in ("{}/inventory/./mesh.ini", "../inventory//mesh.ini", "{}/state/../inventory/mesh.ini"):
+        spelt = asked_with(paths, spelling.format(paths.config))
+        assert cache.load(spelt, None, NOW).mesh == good, spelling
+        assert len(list((paths.cache).iterdir())) == 1, spelling
 
 
 def test_a_link_that_a_deployment_swaps_stays_the_same_question(paths: Paths) -> None:
@@ -280,12 +276,12 @@ def test_a_cache_that_somebody_else_put_there_is_not_trusted(paths: Paths) -> No
     assert not cache.load(paths, None, NOW).fresh, "and it is replaced by one of our own"
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"mesh": 1}'])
-def test_a_spoilt_cache_is_read_over(content: bytes, paths: Paths) -> None:
+def test_a_spoilt_cache_is_read_over(paths: Paths) -> None:
     cache.load(paths, None, NOW)
-    cache_of(paths).write_bytes(content)
-    assert cache.load(paths, None, NOW).fresh
-    assert not cache.load(paths, None, NOW).fresh
+    for content in (b"", b"{", b'{"mesh": 1}'):
+        cache_of(paths).write_bytes(content)
+        assert cache.load(paths, None, NOW).fresh, content
+        assert not cache.load(paths, None, NOW).fresh, content
 
 
 def test_the_cache_is_for_its_owner_alone(paths: Paths) -> None:

@@ -219,59 +219,50 @@ def test_a_state_that_cannot_be_written_fails_with_the_reason(site: Site, system
     assert "state.json cannot be written: File too large" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("active", "result", "ago", "works"),
-    [
-        pytest.param("inactive", "success", 1, True, id="ran well since"),
-        pytest.param("inactive", "success", 500, False, id="was only reset since"),
-        pytest.param("inactive", "success", -1, False, id="has not run since the machine started"),
-        pytest.param("activating", "success", 1, False, id="runs, and nobody knows yet"),
-        pytest.param("failed", "exit-code", 1, False, id="failed again"),
-    ],
-)
+def good_news(site: Site) -> list[str]:
+    """Return what is told at level INFO, up to how long it took: all failures here are two minutes old."""
+    told = [alert.text for alert in site.state().alerts if alert.level is Level.INFO]
+    return [text.partition(" 2 min")[0] for text in told]
+
+
 def test_a_check_tells_that_a_failed_unit_works_again_once_it_has_run_well_since(
-    site: Site,
-    standin: Callable[..., Standin],
-    systemd: Systemd,
-    active: str,
-    result: str,
-    ago: float,
-    works: bool,
+    site: Site, standin: Callable[..., Standin], systemd: Systemd
 ) -> None:
     site.describe({"desk": {"url": standin().url}})
+    for what, active, result, ago in (
+        ("was only reset since", "inactive", "success", 500),
+        ("has not run since the machine started", "inactive", "success", -1),
+        ("runs, and nobody knows yet", "activating", "success", 1),
+        ("failed again", "failed", "exit-code", 1),
+    ):
+        failed_at(site, 120)
+        systemd.shows(("other.service", "inactive", "success", 1), (DELIVER, active, result, ago))
+        site.check()
+        assert good_news(site) == [], what
+    asked = len(systemd.asked)
+    assert asked == 4
     failed_at(site, 120)
-    systemd.shows(("other.service", "inactive", "success", 1), (DELIVER, active, result, ago))
+    systemd.shows(("other.service", "inactive", "success", 1), (DELIVER, "inactive", "success", 1))
     site.check(2)
-    told = [alert.text for alert in site.state().alerts if alert.level is Level.INFO]
-    assert [text.partition(" 2 min")[0] for text in told] == [f"{DELIVER} works again,"] * works
-    assert len(systemd.asked) == (1 if works else 2)  # nothing failing is known any more: nothing is asked
+    assert good_news(site) == [f"{DELIVER} works again,"]
+    assert len(systemd.asked) == asked + 1, "nothing failing is known any more: nothing is asked"
 
 
-@pytest.mark.parametrize(
-    ("active", "result", "ago", "works"),
-    [
-        ("active", "success", 10, True),
-        ("active", "success", 500, False),  # so it was before it failed
-        ("failed", "trigger-limit-hit", 10, False),
-        ("inactive", "success", 10, False),  # stopped by a person
-    ],
-)
 def test_a_path_unit_works_again_once_it_is_active_since(
-    site: Site,
-    standin: Callable[..., Standin],
-    systemd: Systemd,
-    active: str,
-    result: str,
-    ago: float,
-    works: bool,
+    site: Site, standin: Callable[..., Standin], systemd: Systemd
 ) -> None:
     path = "gpu-mesh-deliver.path"
     site.describe({"desk": {"url": standin().url}})
-    failed_at(site, 120, path)
-    systemd.shows((path, active, result, ago))
-    site.check()
-    told = [alert.text for alert in site.state().alerts if alert.level is Level.INFO]
-    assert [text.partition(" 2 min")[0] for text in told] == [f"{path} works again,"] * works
+    for active, result, ago, works in (
+        ("active", "success", 500, False),  # so it was before it failed
+        ("failed", "trigger-limit-hit", 10, False),
+        ("inactive", "success", 10, False),  # stopped by a person
+        ("active", "success", 10, True),
+    ):
+        failed_at(site, 120, path)
+        systemd.shows((path, active, result, ago))
+        site.check()
+        assert good_news(site) == [f"{path} works again,"] * works, (active, result, ago)
 
 
 def test_while_no_unit_failed_a_check_asks_nobody_and_loads_nothing_for_it(
