@@ -32,18 +32,19 @@ def at_a_terminal(site, *words):
     return running.returncode, said.decode().replace("\r\n", "\n").splitlines()
 
 
-def mesh(site, standin, failing=1, **settings):
-    """Describe a healthy node, and some that refuse and have a command that does not help."""
+def mesh(site, standin, failing=1, threshold=1, **settings):
+    """Describe a healthy node, and unhealthy ones that refuse and have a command that does not help."""
     down = {
         f"gpu{number}": {
             "url": f"http://127.0.0.1:{free_port()}",
             "recovery": "command",
             "recovery_command": "echo no such model store; exit 7",
+            "unhealthy_threshold": threshold,
         }
         for number in range(1, failing + 1)
     }
     site.describe({"desk": {"url": standin().url}, **down}, **settings)
-    site.check(3)
+    site.check(threshold)
 
 
 # Recovery that is held back.
@@ -113,7 +114,7 @@ def nobody_there(site, standin):
     """Make alerts go to a web hook that refuses them; return its host, which is no secret."""
     address = f"127.0.0.1:{free_port()}"
     site.alerts_go_to(f"json://anna:password99@{address}/pathtoken99")
-    mesh(site, standin)
+    mesh(site, standin, threshold=3)  # a warning, and then an error
     return address
 
 

@@ -22,6 +22,7 @@ from gpu_mesh.domain.observation import Observation, Reply
 from gpu_mesh.standin.server import free_port
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
+from marks import soak
 from sites import eventually
 
 SAMPLE = ROOT / "inventory"
@@ -390,7 +391,9 @@ def test_ctrl_c_ends_a_command_without_a_word(site, standin, command):
     assert (running.returncode, said) == (130, "")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), soak(signal.SIGTERM, -signal.SIGTERM, name="SIGTERM")]
+)
 def test_a_recovery_that_is_told_to_stop_ends_its_playbook_and_says_so(site, standin, number, code):
     pid = site.folder / "pid"
     command = f"{PROGRAMS}/with_pid.sh {pid} sleep 60"

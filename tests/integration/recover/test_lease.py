@@ -35,6 +35,7 @@ FREE = "gpu-mesh: lease free"
 CLOCK = r"\d\d:\d\d:\d\d UTC"
 SHELLS = {"sh": ["/bin/sh"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
 ME = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+BEFORE = ("no folder", "an expired lease", "a killed taker")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's folder")
 
 
@@ -73,7 +74,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture(params=list(SHELLS))
+@pytest.fixture(params=["sh", soak("bash", name="bash"), "busybox"])  # of these, bash forgives most
 def shell(request: pytest.FixtureRequest) -> str:
     if shutil.which(SHELLS[request.param][0]) is None:
         pytest.skip(f"no {request.param} here")
@@ -88,6 +89,7 @@ def open_folder() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.mark.parametrize("shell", SHELLS, indirect=True)
 def test_a_lease_keeps_others_out_while_its_owner_acts_and_cools_down(leases: Path, shell: str) -> None:
     one, two = "'monitor-1 aaaa1111'", "'monitor-2 bbbb2222'"
     assert sh(leases, f"take_lease gpu1 100 restart {one}", shell=shell) == TAKEN
@@ -111,7 +113,18 @@ def test_a_lease_keeps_others_out_while_its_owner_acts_and_cools_down(leases: Pa
     assert [path.name for path in leases.glob("gpu1.*")] == ["gpu1.3"], "old ones are removed"
 
 
-@pytest.mark.parametrize("before", ["no folder", "an expired lease", "a killed taker"])
+@pytest.mark.parametrize(
+    ("shell", "before"),
+    [
+        ("sh", "an expired lease"),
+        ("busybox", "no folder"),
+        ("sh", "a killed taker"),
+        *(soak("bash", before, name=f"bash-{before}") for before in BEFORE),
+        *(soak("busybox", before, name=f"busybox-{before}") for before in BEFORE[1:]),
+        soak("sh", "no folder", name="sh-no folder"),
+    ],
+    indirect=["shell"],
+)
 def test_of_many_that_want_a_lease_at_once_exactly_one_gets_it(
     leases: Path, tmp_path: Path, shell: str, before: str
 ) -> None:
@@ -279,6 +292,7 @@ def test_where_nothing_can_be_written_the_lease_is_refused_with_the_reason(open_
 
 
 MONITOR, TWIN, VANDAL = 60001, 60002, 60003
+IN_THE_WAY = ("an empty folder", "the highest numbers", "the next numbers", "a file")
 
 
 @pytest.fixture
@@ -309,7 +323,20 @@ def test_where_it_is_known_who_repairs_two_monitors_keep_each_other_out_and_a_va
 
 
 @as_root
-@pytest.mark.parametrize("what", ["an empty folder", "the highest numbers", "the next numbers", "a file"])
+@pytest.mark.parametrize(
+    ("shell", "what"),
+    [
+        *(("sh", what) for what in IN_THE_WAY),
+        ("busybox", "the highest numbers"),
+        *(
+            soak(shell, what, name=f"{shell}-{what}")
+            for shell in ("bash", "busybox")
+            for what in IN_THE_WAY
+            if (shell, what) != ("busybox", "the highest numbers")
+        ),
+    ],
+    indirect=["shell"],
+)
 def test_a_vandal_who_was_there_first_blocks_no_repair(known: Path, shell: str, what: str) -> None:
     numbers = {
         "an empty folder": [1],
@@ -418,9 +445,9 @@ def test_a_second_monitor_is_told_who_has_just_repaired_the_node_and_touches_not
 def test_restart_and_tunnel_have_leases_of_their_own(
     here: tuple[str, ...], closed_port: int, touched: Path, leases: Path
 ) -> None:
-    what = node(closed_port, touched, tunnelled=True)
-    run(RESTART, what, here, "monitor-1 a")
-    run(REBUILD, what, here, "monitor-2 b")
+    put(leases, 1, lease(-5, 100, "monitor-1 a"))
+    report = run(REBUILD, node(closed_port, touched, tunnelled=True), here, "monitor-2 b")
+    assert (report.finding, touched.read_text()) == (Finding.PORT_WAS_SILENT, "x\n")
     assert {path.name for path in leases.iterdir()} == {"gpu1.1", "gpu1@tunnel.1"}
 
 

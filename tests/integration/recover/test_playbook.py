@@ -76,22 +76,15 @@ def answers(port: int) -> bool:
 
 @pytest.mark.usefixtures("no_runners")
 def test_a_command_starts_an_ollama_that_outlives_the_run(
-    here: tuple[str, ...], closed_port: int, server: Callable[[int], str]
-) -> None:
-    report = run(RESTART, served_here(closed_port, recovery_command=server(closed_port)), here)
-    assert (report.success, report.done, report.finding, report.reason) == (True, True, Finding.SILENT, "")
-    assert report.said == "ran mesh_node_recovery_command, and Ollama answers on its own host"
-    assert answers(closed_port)
-
-
-def test_braces_in_a_command_are_the_commands_own(
     here: tuple[str, ...], closed_port: int, server: Callable[[int], str], tmp_path: Path
 ) -> None:
     said = tmp_path / "said"
     command = f"echo '{{{{.State.Status}}}} {{% x %}}' >{said}; {server(closed_port)}"
     report = run(RESTART, served_here(closed_port, recovery_command=command), here)
-    assert (report.reason, report.done) == ("", True)
-    assert said.read_text() == "{{.State.Status}} {% x %}\n"
+    assert (report.success, report.done, report.finding, report.reason) == (True, True, Finding.SILENT, "")
+    assert report.said == "ran mesh_node_recovery_command, and Ollama answers on its own host"
+    assert answers(closed_port)
+    assert said.read_text() == "{{.State.Status}} {% x %}\n", "braces in a command are its own"
 
 
 def test_the_ansible_cfg_of_the_working_directory_holds_for_the_repair_too(
@@ -123,11 +116,11 @@ def test_an_ollama_that_answers_on_its_own_host_is_not_restarted(
 @pytest.mark.parametrize(
     ("on_monitor", "sister", "found"),
     [
-        (False, False, Finding.ANSWERS),  # a rented pod, whose port is mapped
-        (False, True, Finding.SILENT),  # two Ollamas on one host
-        (True, False, Finding.SILENT),  # the monitor's own host, where a port is what it says
+        pytest.param(False, False, Finding.ANSWERS, id="a rented pod, whose port is mapped"),
+        # Which addresses are asked is for the unit tests of planning/addresses.py.
+        soak(False, True, Finding.SILENT, name="a sister of the same address"),
+        soak(True, False, Finding.SILENT, name="on the monitor, where a port is what it says"),
     ],
-    ids=["a mapped port", "a sister of the same address", "on the monitor"],
 )
 def test_behind_a_mapped_port_ollama_is_asked_at_its_own(
     here: tuple[str, ...], closed_port: int, tmp_path: Path, on_monitor: bool, sister: bool, found: Finding
@@ -255,9 +248,10 @@ def test_a_server_whose_model_store_fails_is_restarted_although_it_tells_its_ver
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        (
+        soak(
             "echo 'no space left'; exit 3",
             "mesh_node_recovery_command was run: the command ended with status 3: no space left",
+            name="plain",
         ),
         (
             "printf 'a\\033[31mb\\007c\\n'; exit 1",
@@ -320,7 +314,7 @@ def test_a_node_that_the_inventory_lacks_is_a_failure(here: tuple[str, ...]) -> 
     assert report.reason == "no host matched: nobody is not in the group mesh_nodes of the inventory"
 
 
-@pytest.mark.parametrize("path", [RESTART, REBUILD], ids=["restart", "rebuild"])
+@pytest.mark.parametrize("path", [pytest.param(RESTART, id="restart"), soak(REBUILD, name="rebuild")])
 def test_a_name_that_leads_to_another_host_stops_before_anything_is_touched(
     tmp_path: Path, closed_port: int, path: Path
 ) -> None:
@@ -391,7 +385,7 @@ def test_a_login_that_fails_is_told_apart_from_a_host_that_is_down(
         (RecoveryKind.SYSTEMD, "loaded", "enabled", Finding.SILENT, True),
         soak(RecoveryKind.SYSTEMD_USER, "loaded", "enabled", Finding.SILENT, True),
         (RecoveryKind.SYSTEMD_USER, "loaded", "disabled", Finding.UNIT_DISABLED, False),
-        (RecoveryKind.SYSTEMD, "masked", "masked", Finding.UNIT_DISABLED, False),
+        soak(RecoveryKind.SYSTEMD, "masked", "masked", Finding.UNIT_DISABLED, False),
         (RecoveryKind.SYSTEMD, "not-found", "", Finding.UNIT_MISSING, False),
     ],
 )
@@ -430,8 +424,10 @@ def test_a_unit_that_systemd_has_given_up_is_started_again(
 
 @pytest.mark.parametrize(
     ("invocation", "given_up"),
-    [("1a", True), ("2b", False)],
-    ids=["systemd did not even try", "it was started, and failed"],
+    [
+        pytest.param("1a", True, id="systemd did not even try"),
+        soak("2b", False, name="it was started, and failed"),
+    ],
 )
 def test_a_start_limit_that_the_login_may_not_lift_is_what_stands_in_the_way(
     here: tuple[str, ...],
@@ -457,7 +453,7 @@ def test_a_start_limit_that_the_login_may_not_lift_is_what_stands_in_the_way(
         assert "Job for the unit failed" in report.reason
 
 
-@pytest.mark.parametrize("permitted", [True, False])
+@pytest.mark.parametrize("permitted", [soak(True), False])
 def test_a_container_is_restarted_directly_or_with_the_one_line_in_sudoers(
     here: tuple[str, ...],
     closed_port: int,
@@ -485,8 +481,10 @@ def test_a_container_is_restarted_directly_or_with_the_one_line_in_sudoers(
 
 @pytest.mark.parametrize(
     "command",
-    ["{forward}", "({forward}) </dev/null >/dev/null 2>&1 &"],
-    ids=["stays", "goes to the background"],
+    [
+        pytest.param("{forward}", id="stays"),
+        soak("({forward}) </dev/null >/dev/null 2>&1 &", name="goes to the background"),
+    ],
 )
 def test_a_tunnel_is_rebuilt_by_its_command(
     here: tuple[str, ...], closed_port: int, server: Callable[[int], str], command: str
@@ -537,8 +535,11 @@ def test_a_tunnel_without_a_command_is_its_unit(
 
 @pytest.mark.parametrize(
     ("path", "limit"),
-    [(RESTART, ()), (RESTART, ("-l", "gpu1,gpu2")), (REBUILD, ())],
-    ids=["restart, no limit", "restart, two nodes", "rebuild, no limit"],
+    [
+        pytest.param(RESTART, (), id="restart, no limit"),
+        soak(RESTART, ("-l", "gpu1,gpu2"), name="restart, two nodes"),
+        soak(REBUILD, (), name="rebuild, no limit"),
+    ],
 )
 def test_by_hand_a_playbook_refuses_anything_but_one_node_before_it_touches_any(
     inventory: Callable[..., tuple[str, ...]], path: Path, limit: tuple[str, ...]

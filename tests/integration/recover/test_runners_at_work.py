@@ -12,6 +12,7 @@ import pytest
 
 from checkout import ROOT
 from gpu_mesh.standin.server import Standin
+from marks import soak
 from sites import eventually
 
 pytestmark = pytest.mark.usefixtures("runners")
@@ -19,7 +20,7 @@ FUNCTIONS = (ROOT / "playbooks/recovery/files/gpu_mesh.sh").read_text()
 SHELLS = {"sh": ["/bin/sh"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
 
 
-@pytest.fixture(params=SHELLS)
+@pytest.fixture(params=["sh", soak("bash", name="bash"), "busybox"])  # of these, bash forgives most
 def shell(request: pytest.FixtureRequest) -> list[str]:
     found: list[str] = SHELLS[request.param]
     if shutil.which(found[0]) is None:
@@ -80,7 +81,9 @@ def runner(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
         process.kill()
 
 
-@pytest.fixture(params=TREES)
+@pytest.fixture(
+    params=["0.30", "behind a wrapper", *(soak(name, name=name) for name in ("0.1", "0.12", "one to come"))]
+)
 def generation(request: pytest.FixtureRequest) -> str:
     return TREES[request.param]
 
@@ -89,6 +92,20 @@ def said(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout.strip()
 
 
+@pytest.mark.parametrize(
+    ("shell", "generation"),
+    [
+        *(("sh", name) for name in TREES),
+        *((shell, "0.30") for shell in ("bash", "busybox")),
+        *(
+            soak(shell, name, name=f"{shell}-{name}")
+            for shell in ("bash", "busybox")
+            for name in TREES
+            if name != "0.30"
+        ),
+    ],
+    indirect=True,
+)
 def test_the_runner_of_each_generation_of_ollama_is_seen_to_generate(
     tmp_path: Path, shell: list[str], generation: str, loaded: str
 ) -> None:

@@ -39,7 +39,7 @@ def run(
 @pytest.mark.usefixtures("no_runners")
 @pytest.mark.parametrize(
     "cause",
-    ["runner_hung", soak("stuck_stopping"), soak("cpu_fallback"), "http_error", soak("")],
+    [soak("runner_hung"), soak("stuck_stopping"), soak("cpu_fallback"), "http_error", soak("")],
 )
 def test_an_ollama_that_answers_is_restarted_only_for_a_cause_that_an_answering_one_has(
     here: tuple[str, ...], standin: Callable[..., Standin], tmp_path: Path, cause: str
@@ -51,7 +51,7 @@ def test_an_ollama_that_answers_is_restarted_only_for_a_cause_that_an_answering_
     assert touched.exists() is helps
 
 
-@pytest.mark.parametrize("switched_off", [False, True])
+@pytest.mark.parametrize("switched_off", [False, soak(True)])
 def test_what_systemd_knows_is_told_and_a_unit_that_is_switched_off_stays_so_for_any_cause(
     here: tuple[str, ...],
     standin: Callable[..., Standin],
@@ -87,7 +87,7 @@ def test_an_operators_own_playbook_is_given_node_cause_and_attempt_and_is_done_o
 ) -> None:
     path, given = tmp_path / "mend.yml", tmp_path / "given"
     content = "{{ gpu_mesh_node.url }} {{ gpu_mesh_cause }} {{ gpu_mesh_attempt }}"
-    task = {"ansible.builtin.copy": {"content": content, "dest": str(given), "mode": "0600"}}
+    task = {"ansible.builtin.raw": f"printf %s '{content}' >{given}"}
     path.write_text(yaml.safe_dump([{"hosts": "mesh_nodes", "gather_facts": False, "tasks": [task]}]))
     extra = {"gpu_mesh_cause": "cpu_fallback", "gpu_mesh_attempt": 4}
     report = run(path, served_here(1234), here, own=True, extra=extra)
