@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from checkout import ROOT
@@ -73,9 +74,32 @@ def told(
     )
 
 
-def test_the_end_names_what_is_watched_who_is_told_and_what_comes_next(tmp_path: Path) -> None:
+KEY = "/etc/gpu-mesh/ssh/id_ed25519"
+GONE = {
+    "plain": {"ansible_host": "10.0.0.7", "ansible_user": "gpu-mesh", "ansible_ssh_private_key_file": KEY},
+    "owned": {
+        "ansible_host": "10.0.0.8",
+        "ansible_port": 2222,
+        "ansible_user": "keeper",
+        "mesh_node_recovery": "systemd-user",
+        "ansible_ssh_common_args": '-o A=b -o ProxyCommand="ssh -W [%h]:%p -o A=b ssh://ops@jump:22"',
+    },
+    "here": {"ansible_connection": "local", "mesh_node_unit": "other.service"},
+    "pod": {"mesh_node_recovery": "none", "mesh_tunnel_host": "pod.example.net"},
+    "lent": {"ansible_user": "keeper", "ansible_ssh_private_key_file": "/etc/gpu-mesh/ssh/lent.key"},
+    "own": {"mesh_node_recovery": "command"},
+}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the end says where all is well and some nodes have left: one play for two tests."""
     urls = "urls:\n  - json://127.0.0.1:1/\n  - json://127.0.0.1:2/: {tag: critical}\n"
-    said = told(tmp_path, node("desk"), node("old", enabled=False), apprise=urls)
+    nodes = (node("desk"), node("old", enabled=False))
+    return told(tmp_path_factory.mktemp("end"), *nodes, apprise=urls, were={"desk": {}, **GONE})
+
+
+def test_the_end_names_what_is_watched_who_is_told_and_what_comes_next(said: str) -> None:
     assert "monitor watches 1 node, every 30 s: desk; not enabled: old" in said
     assert "Alerts go to 2 URLs: critical to 2, error to 1, warning to 1, info to 0" in said
     assert "Nothing is checked yet. Next: ansible-playbook site.yml --tags configure,run" in said
@@ -95,27 +119,11 @@ def test_the_end_names_what_is_missing(tmp_path: Path) -> None:
     assert "desk, monitor" not in said
 
 
-KEY = "/etc/gpu-mesh/ssh/id_ed25519"
-GONE = {
-    "plain": {"ansible_host": "10.0.0.7", "ansible_user": "gpu-mesh", "ansible_ssh_private_key_file": KEY},
-    "owned": {
-        "ansible_host": "10.0.0.8",
-        "ansible_port": 2222,
-        "ansible_user": "keeper",
-        "mesh_node_recovery": "systemd-user",
-        "ansible_ssh_common_args": '-o A=b -o ProxyCommand="ssh -W [%h]:%p -o A=b ssh://ops@jump:22"',
-    },
-    "here": {"ansible_connection": "local", "mesh_node_unit": "other.service"},
-    "pod": {"mesh_node_recovery": "none", "mesh_tunnel_host": "pod.example.net"},
-    "lent": {"ansible_user": "keeper", "ansible_ssh_private_key_file": "/etc/gpu-mesh/ssh/lent.key"},
-    "own": {"mesh_node_recovery": "command"},
-}
 LOGIN = "the user gpu-mesh with the key of the monitor"
 RUN = "ansible-playbook playbooks/uninstall.yml -e gpu_mesh_gone="
 
 
-def test_a_node_that_has_left_is_named_with_what_takes_away_what_stays_on_it(tmp_path: Path) -> None:
-    said = told(tmp_path, node("desk"), were={"desk": {}, **GONE})
+def test_a_node_that_has_left_is_named_with_what_takes_away_what_stays_on_it(said: str) -> None:
     left, its_login = "has left the inventory.", "-e gpu_mesh_recovery_user=keeper"
     for line in (
         f"plain {left} On 10.0.0.7 stay: {LOGIN}, the right to restart ollama.service. ",
