@@ -10,6 +10,8 @@ RESOLVE := $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform
   --emit-build-options --annotation-style line --custom-compile-command 'make constraints' $(UPGRADE) --group install pyproject.toml
 READY := $(VENV)/.ready
 SHELL := /bin/sh
+# Where it is set, each process of pytest rewrites the asserts of all tests anew: more than half of its time to start.
+unexport PYTHONDONTWRITEBYTECODE
 SCRIPTS := .ci bench checker playbooks roles tests # where shell files may lie; shfmt finds them by name or first line
 
 .PHONY: help setup demo test soak test-hosts lint format stories bench constraints audit clean
