@@ -75,6 +75,7 @@ def test_a_file_that_is_not_the_one_that_is_listed_is_refused_and_nothing_is_lef
     assert not (program / "venv.a").exists()
 
 
+@pytest.mark.soak
 def test_a_program_that_needs_what_is_not_listed_is_refused(listed, tmp_path):
     needed, constraints = listed
     done = _install(tmp_path / "program", constraints, needed, _wheel("gpu_mesh", "needed", "unheard-of"))

@@ -223,6 +223,7 @@ def test_a_demo_that_is_interrupted_in_the_middle_of_a_repair_leaves_nothing_beh
     assert running.left_behind() == []
 
 
+@pytest.mark.soak
 def test_a_demo_without_ssh_says_so_and_terminated_leaves_nothing_behind(demo, path_without_ssh):
     running = demo(path=path_without_ssh)
     running.until("a plain forwarder (no sshd here, so no real ssh tunnel)")
