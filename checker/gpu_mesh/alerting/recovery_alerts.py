@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from gpu_mesh.alerting import alerts
 from gpu_mesh.diagnosis import diagnose
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
-from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.causes import CAUSES, Action, Cause
 from gpu_mesh.domain.mesh import Node, Settings
 from gpu_mesh.domain.recovery import HELPED, Attempt, Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeState
@@ -21,9 +21,11 @@ def alert_of(node: Node, settings: Settings, before: NodeState, result: Recovery
     """Return the alert about a recovery that did not help; None: no alert.
 
     1. A repair that was declined is alerted once in an incident, because another look would find the same.
-       While somebody else is repairing the node there is no alert, until that has lasted too long.
-    2. A repair that failed or did not help is a warning while attempts remain.
-    3. The last attempt calls a person, once in an incident. The slow retries after it raise no alert.
+       While somebody else is repairing the node there is no alert, until that has lasted too long; nor is
+       there one for a look that must be made twice.
+    2. Where the GPU is at fault, no attempt is left to wait for: a person is called at once.
+    3. A repair that failed or did not help is a warning while attempts remain.
+    4. The last attempt calls a person, once in an incident. The slow retries after it raise no alert.
 
     Args:
         node: the node.
@@ -31,7 +33,7 @@ def alert_of(node: Node, settings: Settings, before: NodeState, result: Recovery
         before: the node's state before the attempt was added to it.
         result: how the attempt ended.
     """
-    if result.outcome in HELPED:
+    if result.outcome in HELPED or result.finding is Finding.GPU_UNCLEAR:
         return None
     attempt = result.attempt()
     cause = result.cause or before.cause
@@ -42,6 +44,9 @@ def alert_of(node: Node, settings: Settings, before: NodeState, result: Recovery
         words = diagnose.describe_cause(cause, node) if cause else "asked for"
         what = "not rebuilt" if result.action is Action.REBUILD_TUNNEL else "not restarted"
         text, level = f"{what}: {_with_what_was_found(words, result.words)}", Level.ERROR
+        if before.failures and cause and CAUSES[cause].calls:
+            called = replace(before, cause=cause, refined_from=before.probed_cause)
+            return call(node, settings, called, result.at, text, next_step)
         if not before.failures:
             level = Level.WARNING  # it serves
         return _alert(node, before, result.at, level, cause, text, next_step)
@@ -93,7 +98,7 @@ def call(
     step = ladder.step(node, settings, known)
     again = (
         ""
-        if step.over
+        if step.over or step.rung.action is Action.NONE
         else f"; tried again every {humanize.format_duration(settings.recovery_slow_retry)} meanwhile"
     )
     text = text or f"{_what_remains(known, step.made, now)}: {known.detail}"
@@ -107,7 +112,9 @@ def _what_remains(known: NodeState, repairs: int, now: float) -> str:
     counting = ladder.counting(known)
     if any(each.helped or each.at < known.incident_since for each in counting):
         return f"failed again after {humanize.plural(repairs, 'recent repair')}"
-    return f"still {known.status}{humanize.lasted(', for {}', known.incident_since, now)}"
+    # With a GPU at fault the incident may have begun long before the node failed.
+    since = known.failing_since if known.cause and known.cause.is_of_gpu else known.incident_since
+    return f"still {known.status}{humanize.lasted(', for {}', since, now)}"
 
 
 def is_call(alert: Alert) -> bool:

@@ -59,6 +59,11 @@ COMMANDS = {
             2: f"{_UNUSABLE}, or there is no such node",
         },
     ),
+    "look": Command(
+        "look",
+        "look at the GPUs of the nodes' hosts",
+        {0: _DONE, 1: "a host could not be looked at", 2: f"{_UNUSABLE}, or there is no such node"},
+    ),
     "status": Command(
         "status",
         "say what is going on, with the exit status of a monitoring plugin",

@@ -39,7 +39,12 @@ def apply_observation(state: State, node: Node, seen: Observation) -> Transition
 
 def _judged(node: Node, seen: Observation, before: NodeState) -> Diagnosis:
     try:
-        return diagnose(node, seen, before)
+        judged = diagnose(node, seen, before)
+        if before.gpu is None:
+            return judged
+        from gpu_mesh.diagnosis import gpu  # only where somebody has looked: a check must start fast
+
+        return gpu.explain(node, before, judged, seen.at)
     except Exception as error:  # noqa: BLE001 - one node must never end the check of the others
         facts = CAUSES[Cause.MISCONFIGURED]
         return Diagnosis(facts.verdict, Cause.MISCONFIGURED, f"{facts.words} ({type(error).__name__})")

@@ -35,6 +35,7 @@ def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Dia
     4. Without failures, an impaired check makes the node degraded, an ok one healthy. An impairment alone
        never makes it unhealthy.
     5. A cause that a look on the host has refined stays refined while the probe names the same cause as then.
+       One that the GPUs explain is judged anew by each check.
     6. An incident opens when the status leaves healthy (or unknown), and closes when it is healthy.
     """
     failed = diagnosis.verdict is Verdict.FAILED
@@ -43,7 +44,8 @@ def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Dia
     impaired = before.impaired + 1 if diagnosis.verdict is Verdict.IMPAIRED else 0
     status = _status(node, failures, impaired)
     healthy = status is Status.HEALTHY
-    refined = diagnosis.cause is not None and diagnosis.cause is before.refined_from
+    probed = diagnosis.explains or diagnosis.cause
+    refined = _stays_refined(before, diagnosis)
     turned = before.statistics.checks > 0 and failed is not (before.verdict is Verdict.FAILED)
     turns = flapping.add(before.alerting.turns, turned=turned)
     recovery = before.recovery if failed else _proved(node, before, seen)
@@ -53,9 +55,9 @@ def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Dia
         since=before.since if status is before.status else seen.at,
         verdict=diagnosis.verdict,
         cause=before.cause if refined else diagnosis.cause,
-        refined_from=before.refined_from if refined else None,
+        refined_from=before.refined_from if refined else diagnosis.explains,
         detail=before.detail if refined else diagnosis.detail,
-        cause_since=_cause_since(before, diagnosis.cause, seen.at),
+        cause_since=_cause_since(before, probed, seen.at),
         failures=failures,
         failing_since=(before.failing_since or seen.at) if failures else 0.0,
         served=served,
@@ -101,6 +103,16 @@ def anew(known: NodeState) -> NodeState:
         alerting=NodeAlerting(without_gpu=known.alerting.without_gpu),
         recovery=replace(known.recovery, called_at=0.0),
     )
+
+
+def _stays_refined(before: NodeState, diagnosis: Diagnosis) -> bool:
+    """Return whether the cause stays as a look on the host has refined it.
+
+    What the GPUs explain is judged anew by each check, since that holds only as long as the look is fresh.
+    """
+    if diagnosis.explains or (before.cause is not None and before.cause.is_of_gpu):
+        return False
+    return diagnosis.cause is not None and diagnosis.cause is before.refined_from
 
 
 def _cause_since(before: NodeState, probed: Cause | None, now: float) -> float:
@@ -160,7 +172,9 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
         state,
         last_ok=seen.at if diagnosis.verdict is Verdict.OK else before.last_ok,
         response_ms=seen.tags.ms,
-        statistics=uptime.count_response(state.statistics, seen.tags.ms, slow=diagnosis.cause is Cause.SLOW),
+        statistics=uptime.count_response(
+            state.statistics, seen.tags.ms, slow=Cause.SLOW in (diagnosis.cause, diagnosis.explains)
+        ),
         models=seen.models,
         had_models=len(seen.models) or before.had_models,
         cloud_models=seen.cloud_models,
@@ -173,7 +187,15 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
         deep_reloads=deep_check.reloads(before, seen),
         version=seen.version or before.version,
         version_at=seen.at if seen.version else before.version_at,
+        **_gpu_to_look_at(before),
     )
+
+
+def _gpu_to_look_at(before: NodeState) -> dict[str, object]:
+    """Return what changes about the GPUs of a node that answers: after it was down they must be seen anew."""
+    if before.gpu is None or before.status not in (Status.UNHEALTHY, Status.OFFLINE):
+        return {}
+    return {"gpu": replace(before.gpu, outdated=True), "gpu_looked_at": 0.0}
 
 
 def _usual_vram(before: NodeState, loaded: Sequence[LoadedModel]) -> dict[str, float]:

@@ -48,6 +48,28 @@ class Cause(StrEnum):
     CPU_FALLBACK = "cpu_fallback"
     MODELS_MISSING = "models_missing"
     SLOW = "slow"
+    GPU_LOST = "gpu_lost"
+    GPU_DRIVER_STUCK = "gpu_driver_stuck"
+    GPU_DRIVER_MISMATCH = "gpu_driver_mismatch"
+    GPU_DRIVER_ABSENT = "gpu_driver_absent"
+    GPU_INIT_FAILED = "gpu_init_failed"
+    GPU_RESET_NEEDED = "gpu_reset_needed"
+    GPU_MEMORY_ERRORS = "gpu_memory_errors"
+    GPU_UVM_MISSING = "gpu_uvm_missing"
+    GPU_SUSPENDED = "gpu_suspended"
+    GPU_CONTAINER_LOST = "gpu_container_lost"
+    GPU_ABSENT = "gpu_absent"
+    GPU_UNDISCOVERED = "gpu_undiscovered"
+    GPU_POWER_BRAKE = "gpu_power_brake"
+    GPU_HOT = "gpu_hot"
+    GPU_VRAM_HELD = "gpu_vram_held"
+    GPU_VRAM_TAKEN = "gpu_vram_taken"
+    GPU_UNUSED = "gpu_unused"
+
+    @property
+    def is_of_gpu(self) -> bool:
+        """Whether a look at the GPUs shows it, not a probe."""
+        return self.value.startswith("gpu_")
 
 
 class CauseFacts(Struct, frozen=True):
@@ -60,6 +82,9 @@ class CauseFacts(Struct, frozen=True):
     # {any_address}: all addresses of the host; {known_host}: the name under which ssh has the host's key.
     next_step: str
     tries: int = 0  # attempts within a day; 0: as many as the settings say
+    # The state of a GPU in which a restart of Ollama does not help, or does harm, whatever a probe shows.
+    rules_out_restart: bool = False
+    calls: bool = False  # if the node fails, a person is called at once
 
 
 _RESTART, _REBUILD, _NOTHING = Action.RESTART_OLLAMA, Action.REBUILD_TUNNEL, Action.NONE
@@ -213,6 +238,131 @@ CAUSES: dict[Cause, CauseFacts] = {
         "Far slower than usual",
         "see what else runs on {host}, and the network to it",
     ),
+    Cause.GPU_LOST: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "A GPU has fallen off the bus",
+        "reboot {host}; if it is lost again, see its power cables, its seat and its temperature, "
+        "or replace the card",
+        rules_out_restart=True,
+        calls=True,
+    ),
+    Cause.GPU_DRIVER_STUCK: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "The GPU's driver hangs",
+        "reboot {host}: a process that waits for the driver cannot be ended, so a restart of Ollama would "
+        "hang as well",
+        rules_out_restart=True,
+        calls=True,
+    ),
+    Cause.GPU_DRIVER_MISMATCH: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "The GPU's driver was updated, but the old one is still loaded",
+        "reboot {host}, and do not restart {unit} before: models that are loaded go on working, "
+        "but new ones cannot reach the GPU",
+        rules_out_restart=True,
+        calls=True,
+    ),
+    Cause.GPU_DRIVER_ABSENT: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "The GPU's driver is not loaded",
+        "see why on {host}: sudo modprobe nvidia; after an update of the kernel, "
+        "install the driver's module for it, then reboot",
+        rules_out_restart=True,
+    ),
+    Cause.GPU_INIT_FAILED: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "The GPU's driver cannot start the card",
+        "reboot {host}; if it still cannot, see what the driver says: sudo journalctl -k -g NVRM",
+        rules_out_restart=True,
+    ),
+    Cause.GPU_RESET_NEEDED: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "A GPU needs a reset",
+        "reboot {host}; or stop all that uses the card, and run there: sudo nvidia-smi --gpu-reset -i NUMBER",
+        rules_out_restart=True,
+        calls=True,
+    ),
+    Cause.GPU_MEMORY_ERRORS: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "A GPU has errors in its memory",
+        "see on {host}: nvidia-smi -q -d ECC,ROW_REMAPPER; reset the card or reboot, "
+        "and replace it if a row cannot be remapped",
+    ),
+    Cause.GPU_UVM_MISSING: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "A model runs on the CPU, since the module nvidia_uvm is not loaded",
+        "on {host}: stop {unit}, then sudo modprobe nvidia_uvm, and start it again",
+        rules_out_restart=True,
+    ),
+    Cause.GPU_SUSPENDED: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "A model runs on the CPU since the host was suspended",
+        "on {host}: stop {unit}, then sudo rmmod nvidia_uvm, sudo modprobe nvidia_uvm, and start it again",
+        rules_out_restart=True,
+    ),
+    Cause.GPU_CONTAINER_LOST: CauseFacts(
+        Verdict.IMPAIRED,
+        _RESTART,
+        "A container has lost its GPU",
+        "restart {unit} on {host}; if it comes back: set native.cgroupdriver=cgroupfs for Docker there",
+        tries=1,
+    ),
+    Cause.GPU_ABSENT: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "A GPU is missing",
+        "see on {host}: lspci; then its seat and its power cables; if it was removed on purpose: "
+        "gpu-mesh ack {node}, or correct mesh_node_expects_gpu",
+        rules_out_restart=True,
+    ),
+    Cause.GPU_UNDISCOVERED: CauseFacts(
+        Verdict.IMPAIRED,
+        _RESTART,
+        "Ollama found no GPU when it started, though the card is well",
+        "see what it says of the GPU: {log} on {host}",
+        tries=1,
+    ),
+    Cause.GPU_POWER_BRAKE: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "A GPU is slowed down, since its power supply asks for it",
+        "see the power supply and the power cables of {host}",
+    ),
+    Cause.GPU_HOT: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "A GPU is slowed down, since it is too hot",
+        "see the fans, the dust and the air of {host}",
+    ),
+    Cause.GPU_VRAM_HELD: CauseFacts(
+        Verdict.IMPAIRED,
+        _RESTART,
+        "A runner of Ollama holds GPU memory, though no model is loaded",
+        "restart {unit} on {host}",
+        tries=1,
+    ),
+    Cause.GPU_VRAM_TAKEN: CauseFacts(
+        Verdict.IMPAIRED,
+        _NOTHING,
+        "GPU memory is in use, though no model is loaded",
+        "see who uses it: nvidia-smi on {host}; end that, or let it share the card on purpose",
+    ),
+    Cause.GPU_UNUSED: CauseFacts(
+        Verdict.IMPAIRED,
+        _RESTART,
+        "Ollama counts a model as in GPU memory, but it is not there",
+        "restart {unit} on {host}",
+        tries=1,
+    ),
 }
 
 
@@ -222,3 +372,4 @@ class Diagnosis(Struct, frozen=True):
     verdict: Verdict
     cause: Cause | None = None  # None: nothing is wrong
     detail: str = ""  # the cause in words, with its number: "Timeout (10s)"
+    explains: Cause | None = None  # what the probe named, if the GPU's state is the reason for it

@@ -5,6 +5,7 @@ from enum import StrEnum
 from msgspec import Struct, field
 
 from gpu_mesh.domain.causes import CAUSES, Action, Cause
+from gpu_mesh.domain.gpu import GpuFacts
 from gpu_mesh.domain.health import Verdict
 
 
@@ -19,6 +20,9 @@ class Finding(StrEnum):
     UNIT_GIVEN_UP = "unit_given_up"  # it ended too often for systemd, and the login may not clear that
     CANNOT_LOOK = "cannot_look"  # no program on the host can make an HTTP request
     AT_WORK = "at_work"  # a model generates, and a restart would cut that off
+    GPU_AT_FAULT = "gpu_at_fault"  # a restart does not help against what is wrong with the GPU
+    GPU_WELL = "gpu_well"  # the reason for the restart, seen by an earlier look, is gone
+    GPU_UNCLEAR = "gpu_unclear"  # whether its driver hangs shows at the next look
     PORT_WAS_LISTENING = "port_was_listening"  # the tunnel's local port, before the rebuild
     PORT_WAS_SILENT = "port_was_silent"
     PORT_IS_OURS = "port_is_ours"  # the tunnel itself holds its local port: a rebuild would not help
@@ -108,6 +112,7 @@ class RecoveryResult(Struct, frozen=True):
     words: str = ""  # what was done or found, or why it did not work
     asked_for: Cause | None = None  # the probed cause
     playbook: str = ""  # the operator's own playbook, an absolute path
+    gpu: GpuFacts | None = None  # what the look saw of the host's GPUs
 
     def attempt(self) -> Attempt:
         """Return the result as it is kept in the state."""

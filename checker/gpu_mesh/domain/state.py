@@ -7,6 +7,7 @@ from msgspec import Struct, field
 
 from gpu_mesh.domain.alert import Acknowledgement, Alert, Muted, Notified, Silence
 from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.gpu import NodeGpu
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.observation import LoadedModel, expiries
 from gpu_mesh.domain.recovery import Attempt, Brake, Claim
@@ -87,6 +88,8 @@ class NodeState(Struct, frozen=True):
     deep_at: float = 0.0  # when a loaded model last answered a deep check or a request, or was asked
     version: str = ""
     version_at: float = 0.0
+    gpu: NodeGpu | None = None  # None: nobody has looked at its GPUs
+    gpu_looked_at: float = 0.0  # when somebody last looked, or tried to
     statistics: NodeStatistics = NodeStatistics()
     alerting: NodeAlerting = NodeAlerting()
     recovery: NodeRecovery = NodeRecovery()

@@ -5,12 +5,13 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,25 @@ import ansible_runner
 import msgspec
 
 from gpu_mesh.domain.causes import Action
-from gpu_mesh.domain.mesh import Node, Settings
+from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings
 from gpu_mesh.hosts import bounded_ssh, playbook_result, reaper
-from gpu_mesh.hosts.playbook_result import PlaybookResult
+from gpu_mesh.hosts.playbook_result import Looked, PlaybookResult
 from gpu_mesh.inventory import cache
 
 HOLD_MARGIN = 30
 """Seconds that a lease lasts beyond the time limit of the playbook that takes it."""
+
+LONGEST_LOOK = 60.0
+"""Seconds that a look at GPUs may take in all, besides one for each host: a host may be slow to log in to."""
+
+LOOKS_AT_ONCE = 25
+"""Hosts that are logged in to at the same time."""
+
+_PLAIN_NAME = re.compile(r"[\w.-]+", re.ASCII)
+"""A name that Ansible takes for a host's, not for a pattern."""
+
+_SYSTEMD_OF = {RecoveryKind.SYSTEMD: "system", RecoveryKind.SYSTEMD_USER: "user"}
+"""The systemd that has the node's unit, whose log says what Ollama found when it started."""
 
 _DAY = 86400.0
 
@@ -42,14 +55,18 @@ def find(action: Action, folder: str = "") -> Path:
     Raises:
         FileNotFoundError: there is none; the installation is broken.
     """
+    return _find(action.value, folder)
+
+
+def _find(name: str, folder: str) -> Path:
     package = Path(__file__).resolve().parents[1]
     folders = [Path(folder)] if folder else []
     folders += [package / "playbooks", package.parents[1] / "playbooks" / "recovery"]
     for candidate in folders:
-        path = candidate / f"{action.value}.yml"
+        path = candidate / f"{name}.yml"
         if path.is_file():
             return path.absolute()
-    raise FileNotFoundError(f"no playbook {action.value}.yml in {', '.join(map(str, folders))}")
+    raise FileNotFoundError(f"no playbook {name}.yml in {', '.join(map(str, folders))}")
 
 
 def run(
@@ -81,43 +98,96 @@ def run(
     """
     limit = settings.recovery_timeout if timeout is None else timeout
     began = time.monotonic()
+    events: list[dict[str, Any]] = []
+
+    def keep(event: dict[str, Any]) -> None:
+        if playbook_result.counts(event):
+            events.append(event)
+
     with _private_folder() as folder:
-        values = _values(node, settings, limit)
         local = _here(folder) if on_monitor or node.on_monitor else {}
-        # In a file, because ansible-runner puts its arguments into the process list.
-        (folder / "env/extravars").write_text(
-            json.dumps(_literal({**values, **local, **(extra or {})})), encoding="utf-8"
-        )
-        (folder / "env/settings").write_text(json.dumps({"pexpect_timeout": 0.5}), encoding="utf-8")
-        mark = uuid.uuid4().hex
-        events: list[dict[str, Any]] = []
-
-        def keep(event: dict[str, Any]) -> bool:
-            if playbook_result.counts(event):
-                events.append(event)
-            return False  # not written to disk
-
-        with reaper.tied(mark, folder):
-            runner = ansible_runner.run(
-                private_data_dir=str(folder),
-                project_dir=str(playbook.parent),
-                playbook=str(playbook),
-                inventory=[_absolute(source) for source in inventory],
-                limit=node.key,
-                envvars=_environment(folder, mark),
-                event_handler=keep,
-                quiet=True,
-                timeout=max(1, round(limit)),
-                cancel_callback=stop,
-            )
-            printed = _tail(folder)
-    contacted = "the monitor" if on_monitor else node.key
-    result = playbook_result.read_result(playbook, node.key, events, runner.rc, printed, contacted)
+        values = {**_values(node, settings, limit), **local, **(extra or {})}
+        runner = _start(folder, playbook, node.key, inventory, values, keep, limit, stop)
+        printed = _tail(folder)
+    contacted, now = "the monitor" if on_monitor else node.key, time.time()
+    result = playbook_result.read_result(playbook, node.key, events, runner.rc, printed, contacted, now)
     if own:
         result = playbook_result.of_own_playbook(result)
     if runner.status in ("timeout", "canceled"):
         result = playbook_result.cut_off(result, limit, stopped=runner.status == "canceled")
     return msgspec.structs.replace(result, seconds=time.monotonic() - began)
+
+
+def look_at_gpus(
+    nodes: Sequence[Node],
+    inventory: tuple[str, ...],
+    folder: str = "",
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Looked]:
+    """Look at the GPUs of several nodes' hosts at once; return what each has shown, by the node's key.
+
+    Args:
+        nodes: the nodes. One whose name is a pattern is not looked at.
+        inventory: the sources in Ansible's sense.
+        folder: the setting ``mesh_monitor_recovery_playbooks``.
+        stop: asked twice a second; once it is true, all is ended.
+    """
+    plain = [node for node in nodes if _PLAIN_NAME.fullmatch(node.key)]
+    if not plain:
+        return {}
+    looked: dict[str, Looked] = {}
+
+    def keep(event: dict[str, Any]) -> None:
+        looked.update(playbook_result.read_look(event, time.time()))
+
+    looks = {
+        node.key: [scope, node.unit] if (scope := _SYSTEMD_OF.get(node.recovery)) else [] for node in plain
+    }
+    with _private_folder() as private:
+        local = _here(private) if all(node.on_monitor for node in plain) else {}
+        limit, seconds = ",".join(looks), LONGEST_LOOK + len(plain)
+        values = {"gpu_mesh_looks": looks, **local}
+        path = _find("look_at_gpus", folder)
+        _start(private, path, limit, inventory, values, keep, seconds, stop, forks=LOOKS_AT_ONCE)
+    return looked
+
+
+def _start(
+    folder: Path,
+    playbook: Path,
+    limit: str,
+    inventory: tuple[str, ...],
+    values: Mapping[str, Any],
+    keep: Callable[[dict[str, Any]], None],
+    seconds: float,
+    stop: Callable[[], bool],
+    forks: int | None = None,
+) -> Any:
+    """Run ansible-playbook in a private folder; return ansible-runner's own result."""
+    # In a file, because ansible-runner puts its arguments into the process list.
+    (folder / "env/extravars").write_text(json.dumps(_literal(values)), encoding="utf-8")
+    (folder / "env/settings").write_text(json.dumps({"pexpect_timeout": 0.5}), encoding="utf-8")
+    mark = uuid.uuid4().hex
+
+    def handle(event: dict[str, Any]) -> bool:
+        keep(event)
+        return False  # not written to disk
+
+    with reaper.tied(mark, folder):
+        return ansible_runner.run(
+            private_data_dir=str(folder),
+            project_dir=str(playbook.parent),
+            playbook=str(playbook),
+            inventory=[_absolute(source) for source in inventory],
+            limit=limit,
+            forks=forks,
+            envvars=_environment(folder, mark),
+            event_handler=handle,
+            quiet=True,
+            timeout=max(1, round(seconds)),
+            cancel_callback=stop,
+        )
 
 
 def _values(node: Node, settings: Settings, limit: float) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gpu_mesh.domain.gpu import GpuFacts
 from gpu_mesh.domain.recovery import Finding
+from gpu_mesh.hosts import gpu_look
 from gpu_mesh.hosts.bounded_ssh import TOO_MUCH
 from gpu_mesh.text.sanitize import plain
 
@@ -47,6 +49,26 @@ class PlaybookResult(Struct, frozen=True):
     done: bool = False  # something was restarted and seen to answer
     said: str = ""  # what was found and done, in words
     seconds: float = 0.0
+    gpu: GpuFacts | None = None  # what the look saw of the host's GPUs
+
+
+class Looked(Struct, frozen=True):
+    """What came of a look at one host's GPUs."""
+
+    facts: GpuFacts | None = None
+    reason: str = ""  # why there are none
+
+
+def read_look(event: dict[str, Any], at: float) -> dict[str, Looked]:
+    """Return what an event of ansible-runner's says of a look at a host's GPUs, by the host; {}: nothing."""
+    data = event.get("event_data") or {}
+    host, result = str(data.get("host") or ""), data.get("res") or {}
+    if event.get("event") == "runner_on_unreachable":
+        return {host: Looked(reason=_ssh_reason(_words(data)))}
+    if event.get("event") not in ("runner_on_ok", "runner_on_failed"):
+        return {}
+    facts = gpu_look.read(str(result.get("stdout") or ""), at)
+    return {host: Looked(facts, "" if facts else plain(_words(data)))}
 
 
 def took_too_long(limit: float) -> str:
@@ -66,7 +88,13 @@ def _shows_progress(event: dict[str, Any]) -> bool:
 
 
 def read_result(
-    playbook: Path, key: str, events: list[dict[str, Any]], rc: int | None, printed: str, contacted: str
+    playbook: Path,
+    key: str,
+    events: list[dict[str, Any]],
+    rc: int | None,
+    printed: str,
+    contacted: str,
+    at: float = 0.0,
 ) -> PlaybookResult:
     """Return the result of a run.
 
@@ -77,6 +105,7 @@ def read_result(
         rc: ansible-playbook's exit status.
         printed: the last lines that it printed.
         contacted: the host that it should act on.
+        at: Unix seconds at which it ended.
     """
     stats: dict[str, Any] = {}
     artifacts: dict[str, Any] = {}
@@ -118,6 +147,7 @@ def read_result(
         finding=finding,
         done=success and artifacts.get("gpu_mesh_done") in (True, "True", "true"),
         said=plain(str(artifacts.get("gpu_mesh_said") or "")),
+        gpu=gpu_look.read(str(artifacts.get("gpu_mesh_gpu") or ""), at),
     )
 
 

@@ -17,6 +17,7 @@ from types import FrameType
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.monitor import tick, unit_failures
+from gpu_mesh.planning import gpu_looks
 from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system import locks, systemd
 from gpu_mesh.system.log import Log
@@ -29,8 +30,18 @@ POLL = 0.1
 PATIENCE = 10.0
 """Seconds that the commands have to end after SIGTERM."""
 
-LIMITS = {"check": 300.0, "deliver": 300.0, "recover": 1800.0, "dashboard": 60.0, "stats": 60.0}
+LIMITS = {
+    "check": 300.0,
+    "deliver": 300.0,
+    "recover": 1800.0,
+    "look": 1800.0,
+    "dashboard": 60.0,
+    "stats": 60.0,
+}
 """Seconds that each command may take, as the units have it (TimeoutStartSec=); one that hangs is ended."""
+
+_WORDS = {"look": ("--due",)}
+"""What a command is given that a timer starts otherwise than a person."""
 
 _KEPT = 4096  # bytes of a command's standard error that are kept, for the alert that it failed
 _CHUNK, _CHUNKS = 65536, 16  # bytes (the size of a pipe), and how many such reads in one look
@@ -190,7 +201,7 @@ def run(
                 elif status == 0 and job.may_have_failed:
                     _notify(job, "", paths, log, by_hand)
                 if job.is_due(now):
-                    why = _start(job, [*command, job.name], environment)
+                    why = _start(job, [*command, job.name, *_WORDS.get(job.name, ())], environment)
                     if why:
                         lost = event("command_not_started", Severity.ERROR, command=job.name, reason=why)
                         log.write([lost], time.time())
@@ -223,6 +234,7 @@ def _jobs(paths: Paths, settings: Settings) -> tuple[_Job, ...]:
         _Job("check", settings.check_interval),
         _Job("deliver", settings.recover_interval, paths.deliver_wanted, first=settings.recover_interval),
         _Job("recover", settings.recover_interval, paths.recover_wanted, first=settings.recover_interval),
+        _Job("look", gpu_looks.EVERY, first=gpu_looks.EVERY),
         _Job("dashboard", settings.dashboard_interval, first=min(5.0, settings.dashboard_interval)),
         _Job("stats", settings.stats_interval, first=settings.stats_interval),
     )

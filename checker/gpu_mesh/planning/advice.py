@@ -74,6 +74,8 @@ _NEXT_STEP = {
     "no repair is possible without an ssh server",
     Finding.CANNOT_LOOK: "install curl on the host of {node}",
     Finding.AT_WORK: "wait: recovery tries again later; or restart {unit} by hand now",
+    Finding.GPU_UNCLEAR: "wait: recovery looks again; "
+    "or see whether nvidia-smi answers on the host of {node}",
     Finding.LEASED: "wait, and see whether that helps: gpu-mesh status; if nobody works on it any more: "
     "sudo rm -r /var/tmp/gpu-mesh-lease.d/{node}[.@]* there",
     Finding.CANNOT_LEASE: "create the folder anew on the host that is named: "

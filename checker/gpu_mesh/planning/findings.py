@@ -9,8 +9,8 @@ from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.recovery import Finding
 
 
-def refine(node: Node, cause: Cause | None, finding: Finding) -> Cause | None:
-    """Return the probe's cause, refined by what the look found.
+def refine(node: Node, cause: Cause | None, finding: Finding, gpu: Cause | None = None) -> Cause | None:
+    """Return the probe's cause, refined by what the look found; ``gpu`` is what it found wrong with a GPU.
 
     An HTTP status that came back through the tunnel proves that the tunnel works. No answer proves nothing.
     """
@@ -18,6 +18,8 @@ def refine(node: Node, cause: Cause | None, finding: Finding) -> Cause | None:
         return Cause.HOST_DOWN
     if finding is Finding.NO_ACCESS:
         return Cause.NO_ACCESS
+    if finding is Finding.GPU_AT_FAULT:
+        return gpu
     if finding is Finding.PORT_TAKEN:
         return Cause.TUNNEL_PORT_TAKEN
     if finding is Finding.SILENT and cause is Cause.TUNNEL_STUCK:
@@ -56,7 +58,16 @@ REBUILD_HELPS = frozenset(
 )
 """The probed causes for which a tunnel is rebuilt. For others the look only finds out who holds the port."""
 
-RESTARTED_THOUGH_IT_ANSWERS = frozenset({Cause.RUNNER_HUNG, Cause.STUCK_STOPPING, Cause.CPU_FALLBACK})
+RESTARTED_THOUGH_IT_ANSWERS = frozenset(
+    {
+        Cause.RUNNER_HUNG,
+        Cause.STUCK_STOPPING,
+        Cause.CPU_FALLBACK,
+        Cause.GPU_VRAM_HELD,
+        Cause.GPU_UNUSED,
+        Cause.GPU_CONTAINER_LOST,
+    }
+)
 """The probed causes for which Ollama is restarted even if it answers on its host; see restart_ollama.yml."""
 
 
@@ -67,7 +78,7 @@ def spares_work(cause: Cause | None, lasted: float) -> bool:
         cause: what is wrong.
         lasted: seconds since it began.
     """
-    served = cause in (Cause.STUCK_STOPPING, Cause.CPU_FALLBACK)
+    served = cause in RESTARTED_THOUGH_IT_ANSWERS and cause is not Cause.RUNNER_HUNG
     return served or (cause is Cause.RUNNER_HUNG and lasted < HUNG_AT_WORK)
 
 

@@ -52,13 +52,16 @@ def first_rung(node: Node, known: NodeState) -> Rung:
        playbook can tell, so a restart is planned. With ``mesh_node_recovery: none`` the tunnel is rebuilt.
     3. If another process holds the tunnel's local port, anything may answer there. So a rebuild is planned
        for such answers: its look finds out who holds the port.
-    4. Otherwise the action in the cause's row of CAUSES.
+    4. While the state of a GPU rules a restart out, nothing is done.
+    5. Otherwise the action in the probed cause's row of CAUSES.
     """
     probed = known.probed_cause
     for cause in (known.cause, probed):
         if cause is not None and cause.value in node.recovery_playbooks:
             return Rung(Action.OWN_PLAYBOOK, node.recovery_playbooks[cause.value])
     if probed is None:
+        return Rung(Action.NONE)
+    if known.cause is not None and CAUSES[known.cause].rules_out_restart:
         return Rung(Action.NONE)
     if probed is Cause.TUNNEL_STUCK and node.recovery is not RecoveryKind.NONE:
         return Rung(Action.RESTART_OLLAMA)

@@ -125,7 +125,7 @@ def decide(
     blocked = (
         _under_way(known)
         or ("" if force else _not_failing(node, settings, known, now))
-        or _not_helped(node, probed, rung)
+        or _not_helped(node, _reason_to_act(known), rung)
     )
     wait = "" if blocked or force else _not_now(node, known, step, now)
     if blocked or wait:
@@ -138,12 +138,19 @@ def decide(
 
 
 def needs_a_person(node: Node, settings: Settings, before: NodeState, now: float) -> bool:
-    """Return whether the node fails and its ladder is exhausted."""
+    """Return whether the node fails, and nothing that is left to be tried is likely to help."""
     known = claims.expire(before, now)
     step = ladder.step(node, settings, known)
-    probed = known.probed_cause
     fails = not (_under_way(known) or _not_failing(node, settings, known, now))
-    return fails and step.exhausted and not _not_helped(node, probed, step.rung)
+    if fails and known.failures and known.cause is not None and CAUSES[known.cause].calls:
+        return True
+    return fails and step.exhausted and not _not_helped(node, _reason_to_act(known), step.rung)
+
+
+def _reason_to_act(known: NodeState) -> Cause | None:
+    """Return the cause that decides whether anything helps: the GPU's own if it rules out a restart."""
+    rules_out = known.cause is not None and CAUSES[known.cause].rules_out_restart
+    return known.cause if rules_out else known.probed_cause
 
 
 def describe(decisions: tuple[Decision, ...], mesh: Mesh) -> str:

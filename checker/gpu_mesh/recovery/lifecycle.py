@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from gpu_mesh.alerting import acknowledging, alerts, recovery_alerts
 from gpu_mesh.alerting.holds import recovery_muted_by
 from gpu_mesh.alerting.node_alerts import also_notified, announce
+from gpu_mesh.diagnosis import gpu_history
 from gpu_mesh.diagnosis.diagnose import describe_cause
 from gpu_mesh.diagnosis.evaluate import apply_observation
 from gpu_mesh.domain.alert import Level, Muted
@@ -226,7 +227,7 @@ def _called(known: NodeState, now: float) -> NodeState:
 
 def _with_result(node: Node, before: NodeState, claim: Claim, result: RecoveryResult) -> NodeState:
     """Release the node, remember the attempt, and keep the cause as the look refined it."""
-    after = claims.released(before, claim, result.attempt())
+    after = _looked_at(claims.released(before, claim, result.attempt()), result)
     refined = result.cause
     if refined is None or refined is before.cause or not before.failures:
         return after
@@ -238,10 +239,22 @@ def _with_result(node: Node, before: NodeState, claim: Claim, result: RecoveryRe
     )
 
 
+def _looked_at(known: NodeState, result: RecoveryResult) -> NodeState:
+    """Remember what the look saw of the GPUs; what was so before a restart must show anew."""
+    seen, at = known.gpu, known.gpu_looked_at
+    if result.gpu is not None:
+        seen, at = gpu_history.remember(seen, result.gpu, None), result.gpu.at
+    if seen is not None and result.outcome is not Outcome.DECLINED:
+        seen = gpu_history.after_restart(seen)
+    return replace(known, gpu=seen, gpu_looked_at=at)
+
+
 def _detail(node: Node, before: NodeState, cause: Cause, result: RecoveryResult) -> str:
     words = describe_cause(cause, node)
     if result.finding not in (Finding.HOST_DOWN, Finding.NO_ACCESS):
         return words
+    if cause.is_of_gpu:
+        return f"{before.detail}: {advice.LEFT_ALONE.sub('', result.words)}"
     found = f"{words} ({result.words})" if result.words else words
     # A login that fails is not the node's own fault: what the probe found comes first.
     return f"{before.detail}; {found}" if cause is Cause.NO_ACCESS and not before.refined_from else found

@@ -8,7 +8,7 @@ from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.observation import Fault, Observation
 from gpu_mesh.domain.recovery import Finding, Outcome, RecoveryResult
 from gpu_mesh.hosts.playbook_result import PlaybookResult
-from gpu_mesh.planning import findings
+from gpu_mesh.planning import findings, gpu_restart
 from gpu_mesh.recovery.values import Job, Verification
 
 
@@ -39,6 +39,7 @@ def result_of(
         verification: what the probes after it showed.
         at: Unix seconds.
     """
+    judged = gpu_restart.judge(job.node, job.before.gpu, report.gpu, job.cause)
     own = job.claim.playbook if action is Action.OWN_PLAYBOOK else ""
     said = report.said or (f"ran {own}" if own and report.done else "")
     words = f"{said}; but {verification.detail}" if report.done and verification.detail else report.reason
@@ -47,10 +48,11 @@ def result_of(
         action=action,
         outcome=_outcome(job, report, verification),
         finding=report.finding,
-        cause=findings.refine(job.node, job.cause, report.finding),
+        cause=findings.refine(job.node, job.cause, report.finding, judged.cause),
         words=words or said,
         asked_for=job.cause,
         playbook=own,
+        gpu=report.gpu,
     )
 
 

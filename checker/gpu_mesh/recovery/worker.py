@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 
+from msgspec import json
 from msgspec.structs import replace
 
 from gpu_mesh.diagnosis import deep_check
@@ -148,7 +149,8 @@ def _do(context: Context, job: Job, *, asked_for: bool) -> bool:
     written by the process that reads what nodes send, so that what it says is no reason to act by itself.
     """
     action = job.claim.action
-    if not asked_for:
+    # What a look at the GPUs has shown, only a look can show to be gone: the playbook begins with one.
+    if not asked_for and not (job.cause and job.cause.is_of_gpu):
         verified = _verify(context, _as_probed_first(job), 0.0)
         if verified.repaired:
             nothing = PlaybookResult(success=True, contacted=job.node.key, said="it serves again by itself")
@@ -221,6 +223,7 @@ def _values(context: Context, job: Job) -> dict[str, object]:
         "gpu_mesh_addresses": addresses.of_ollama(job.node, context.mesh),
         "gpu_mesh_cause": job.cause or "",
         "gpu_mesh_attempt": _number(job),
+        "gpu_mesh_gpu_known": json.encode(job.before.gpu).decode() if job.before.gpu else "",
         "gpu_mesh_spares_work": findings.spares_work(job.cause, job.claim.at - job.before.cause_since),
         "gpu_mesh_look_only": job.cause not in findings.REBUILD_HELPS,
     }

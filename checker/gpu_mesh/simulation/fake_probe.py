@@ -12,6 +12,7 @@ from msgspec import Struct
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
 from gpu_mesh.domain.recovery import Finding
+from gpu_mesh.simulation.fake_gpu import Gpu
 
 
 class Scenario(StrEnum):
@@ -116,6 +117,7 @@ class Facts(Struct, frozen=True):
     detail: str = ""  # "": the usual words
     models: tuple[str, ...] | None = None  # None: those that are expected, or one
     look: Finding | None = None  # None: what follows from ``shows``
+    gpu: Gpu | None = None  # None: the host has none that a look would see
     restart: Effect = Effect.HELPS
     rebuild: Effect = Effect.HELPS
     own_playbook: Effect = Effect.HELPS

@@ -10,8 +10,10 @@ from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts.playbook_result import PlaybookResult, took_too_long
-from gpu_mesh.planning import addresses, findings
+from gpu_mesh.planning import addresses, findings, gpu_restart
 from gpu_mesh.recovery.values import Job
+from gpu_mesh.simulation import fake_gpu
+from gpu_mesh.simulation.fake_gpu import Gpu
 from gpu_mesh.simulation.fake_probe import Effect, Facts, Scenario
 from gpu_mesh.text.humanize import format_clock
 
@@ -51,8 +53,19 @@ def act(job: Job, action: Action, facts: Facts, mesh: Mesh, at: float) -> tuple[
     else:
         finding, said, may = _on_the_host(node, facts, job.cause, mesh, at)
         effect, contacted = facts.restart, node.key
+    gpu = fake_gpu.look(facts.gpu, at) if facts.gpu and action is Action.RESTART_OLLAMA else None
+    if may and gpu:
+        judged = gpu_restart.judge(node, job.before.gpu, gpu, job.cause)
+        if judged.finding is not Finding.NONE:
+            finding, said, may = judged.finding, f"{judged.words}; nothing was restarted", False
     report = PlaybookResult(
-        success=True, contacted=contacted, looked=True, finding=finding, said=said, seconds=facts.takes
+        success=True,
+        contacted=contacted,
+        looked=True,
+        finding=finding,
+        said=said,
+        seconds=facts.takes,
+        gpu=gpu,
     )
     if finding in _UNREACHABLE:
         why = _UNREACHABLE[finding].format(node=node.key)
@@ -67,7 +80,11 @@ def act(job: Job, action: Action, facts: Facts, mesh: Mesh, at: float) -> tuple[
         return replace(report, success=False, reason=_failed(node, action), seconds=waited), facts
     report = replace(report, done=True, said=_went_through(node, action, finding))
     after = {Effect.HELPS: Scenario.OK, Effect.NO_MODELS: Scenario.NO_MODELS}.get(effect)
-    return report, facts if after is None else replace(facts, shows=after, detail="", look=None)
+    if after is None:
+        return report, facts
+    # A restart ends the runner that holds the memory.
+    card = Gpu.WELL if facts.gpu is Gpu.HELD else facts.gpu
+    return report, replace(facts, shows=after, detail="", look=None, gpu=card)
 
 
 def awaited(node: Node, action: Action) -> float:

@@ -25,13 +25,13 @@ from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import Observation
 from gpu_mesh.domain.state import NodeState, State
-from gpu_mesh.hosts.playbook_result import PlaybookResult
+from gpu_mesh.hosts.playbook_result import Looked, PlaybookResult
 from gpu_mesh.monitor import connectivity, tick
-from gpu_mesh.planning import advice, plan
-from gpu_mesh.recovery import brake, lifecycle, verification
+from gpu_mesh.planning import advice, gpu_looks, plan
+from gpu_mesh.recovery import brake, gpu_watch, lifecycle, verification
 from gpu_mesh.recovery.values import BETWEEN_PROBES, Job, Verification
 from gpu_mesh.silences import silences
-from gpu_mesh.simulation import fake_probe, fake_recovery
+from gpu_mesh.simulation import fake_gpu, fake_probe, fake_recovery
 from gpu_mesh.simulation.recorder import Recorder
 from gpu_mesh.simulation.story import Event, Kind, Story, of_attempt
 from gpu_mesh.simulation.trace import (
@@ -94,6 +94,7 @@ class _Run:
         self._enter(START, self._check)
         self._enter(START + self.mesh.settings.recover_interval, self._keepalive)
         self._enter(START + DELIVER_INTERVAL, self._deliver_again)
+        self._enter(START + gpu_looks.EVERY, self._look_at_gpus)
         while self._queue and self._queue[0][0] <= START + self.trace.until:
             self._now, _, _, what = heapq.heappop(self._queue)
             what()
@@ -218,6 +219,15 @@ class _Run:
         return connectivity.ask_canaries(
             canaries, self.state.canaries, nodes, seen, BOOT, lambda asked: asked if answer else ()
         )
+
+    def _look_at_gpus(self) -> None:
+        if self._running:
+            results = {}
+            for node in gpu_looks.due(self.mesh, self.state, self._now):
+                gpu = self._facts[node.key].gpu
+                results[node.key] = Looked(fake_gpu.look(gpu, self._now) if gpu else None)
+            gpu_watch.remember(self.state, self.mesh, results, self._now)
+        self._enter(self._now + gpu_looks.EVERY, self._look_at_gpus)
 
     def _keepalive(self) -> None:
         if self._running:

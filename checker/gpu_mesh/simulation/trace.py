@@ -15,6 +15,7 @@ from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.simulation import fake_probe
+from gpu_mesh.simulation.fake_gpu import Gpu
 from gpu_mesh.simulation.fake_probe import Effect, Scenario
 
 EVERYBODY = "all"
@@ -32,6 +33,7 @@ class Facts(Struct, frozen=True, forbid_unknown_fields=True):
     detail: str | None = None
     models: tuple[str, ...] | None = None
     look: Finding | None = None
+    gpu: Gpu | None = None
     restart: Effect | None = None
     rebuild: Effect | None = None
     own_playbook: Effect | None = None

@@ -18,6 +18,7 @@ from gpu_mesh.inventory.mistakes import Mistake
 from gpu_mesh.inventory.resolve import NODES, RawHost, RawVariable, resolve
 from gpu_mesh.inventory.value_types import ShapeError
 from gpu_mesh.inventory.variables import VARIABLES
+from gpu_mesh.simulation.fake_gpu import Gpu
 from gpu_mesh.simulation.fake_probe import Effect, Scenario
 from gpu_mesh.simulation.trace import (
     EVERYBODY,
@@ -235,7 +236,7 @@ class _Apart(Struct, frozen=True):
 
 
 _APART = _Apart.__struct_fields__
-_WORDS = [*Scenario, *Effect, *Finding, *Status, *Cause, *Level, *Link, *Canaries, *Power, *Process]
+_WORDS = [*Scenario, *Effect, *Gpu, *Finding, *Status, *Cause, *Level, *Link, *Canaries, *Power, *Process]
 _FIELDS = [name for of in (Facts, Moment, SilenceSpec, Expected) for name in of.__struct_encode_fields__]
 
 

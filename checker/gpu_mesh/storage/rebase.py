@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from msgspec.structs import replace
 
 from gpu_mesh.domain.alert import Notified
+from gpu_mesh.domain.gpu import NodeGpu
 from gpu_mesh.domain.state import ClockReading, FailedUnit, NodeState, State
 
 
@@ -100,6 +101,9 @@ def _times(state: State) -> Iterator[float]:
         yield from (known.loading_since, known.deep_at, known.version_at, known.recovery.called_at)
         yield from (attempt.at for attempt in known.recovery.attempts)
         yield from known.deep_reloads.values()
+        yield known.gpu_looked_at
+        if known.gpu:
+            yield from (known.gpu.facts.at, *known.gpu.waiting_since.values())
         if known.alerting.notified:
             yield from (known.alerting.notified.at, known.alerting.notified.since)
         if known.alerting.acknowledged:
@@ -128,6 +132,8 @@ def _node(known: NodeState, moved: Callable[[float], float]) -> NodeState:
         deep_at=moved(known.deep_at),
         deep_reloads={name: moved(at) for name, at in known.deep_reloads.items()},
         version_at=moved(known.version_at),
+        gpu_looked_at=moved(known.gpu_looked_at),
+        gpu=_gpu(known.gpu, moved) if known.gpu else None,
         alerting=replace(
             alerting,
             notified=_notified(notified, moved) if notified else None,
@@ -138,6 +144,13 @@ def _node(known: NodeState, moved: Callable[[float], float]) -> NodeState:
             attempts=tuple(replace(each, at=moved(each.at)) for each in recovery.attempts),
             called_at=moved(recovery.called_at),
         ),
+    )
+
+
+def _gpu(known: NodeGpu, moved: Callable[[float], float]) -> NodeGpu:
+    facts = replace(known.facts, at=moved(known.facts.at))
+    return replace(
+        known, facts=facts, waiting_since={key: moved(at) for key, at in known.waiting_since.items()}
     )
 
 

@@ -17,6 +17,7 @@ WORDS = {
     "check": ["check", "--deliver"],
     "deliver": ["deliver"],
     "recover": ["recover", "--dry-run"],
+    "look": ["look", "box"],
     "status": ["status"],
     "dashboard": ["dashboard"],
     "stats": ["stats", "--json"],

@@ -228,4 +228,5 @@ def test_only_failed_and_lasting_troubles_that_a_restart_helps_have_an_action() 
         Cause.REFUSED, Cause.TIMEOUT, Cause.HTTP_ERROR, Cause.RUNNER_HUNG, Cause.TUNNEL_DOWN,
         Cause.TUNNEL_STUCK,
         Cause.TUNNEL_PORT_TAKEN, Cause.REMOTE_OLLAMA_DOWN, Cause.STUCK_STOPPING, Cause.CPU_FALLBACK,
+        Cause.GPU_CONTAINER_LOST, Cause.GPU_UNDISCOVERED, Cause.GPU_VRAM_HELD, Cause.GPU_UNUSED,
     }  # fmt: skip

@@ -19,10 +19,12 @@ from gpu_mesh.domain.recovery import Claim, Finding
 from gpu_mesh.domain.state import NodeState
 from gpu_mesh.hosts.playbook import HOLD_MARGIN
 from gpu_mesh.hosts.playbook_result import PlaybookResult
+from gpu_mesh.planning import gpu_restart
 from gpu_mesh.planning.addresses import of_ollama
 from gpu_mesh.recovery import values, worker
 from gpu_mesh.recovery.values import Job
-from gpu_mesh.simulation import fake_recovery, simulator
+from gpu_mesh.simulation import fake_gpu, fake_recovery, simulator
+from gpu_mesh.simulation.fake_gpu import Gpu
 from gpu_mesh.simulation.fake_probe import Effect, Facts, Scenario
 
 PLAYBOOKS = ROOT / "playbooks/recovery"
@@ -90,7 +92,12 @@ def words(file: str) -> dict[str, str]:
     return said
 
 
-@pytest.mark.parametrize("finding", [Finding(word) for word in words("restart_ollama.yml")])
+OF_GPU = {Finding.GPU_AT_FAULT: Gpu.LOST, Finding.GPU_UNCLEAR: Gpu.STUCK, Finding.GPU_WELL: Gpu.WELL}
+
+
+@pytest.mark.parametrize(
+    "finding", [Finding(word) for word in words("restart_ollama.yml") if word not in OF_GPU]
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_look_on_the_host_found_is_said_in_the_playbooks_words(
     kind: RecoveryKind, finding: Finding
@@ -100,6 +107,16 @@ def test_what_a_look_on_the_host_found_is_said_in_the_playbooks_words(
     said = rendered(words("restart_ollama.yml")[finding], node, gpu_mesh_though_it_answers=False, **seen)
     effect = Effect.HANGS  # what was found is said until something was done
     assert restart(node, look=finding, restart=effect).said == said
+
+
+@pytest.mark.parametrize("finding", OF_GPU)
+def test_what_a_look_found_wrong_with_a_gpu_is_said_in_the_playbooks_words(finding: Finding) -> None:
+    cause = Cause.GPU_VRAM_HELD if finding is Finding.GPU_WELL else Cause.TIMEOUT
+    shows = Scenario.OK if finding is Finding.GPU_WELL else Scenario.HANG
+    judged = gpu_restart.judge(NODE, None, fake_gpu.look(OF_GPU[finding], NOW), cause)
+    said = rendered(words("restart_ollama.yml")[finding], NODE, gpu_mesh_gpu={"said": judged.words})
+    report = restart(cause=cause, shows=shows, gpu=OF_GPU[finding])
+    assert (report.said, report.finding, report.done) == (said, finding, False)
 
 
 def test_that_an_ollama_answers_which_is_restarted_all_the_same_is_said_in_the_playbooks_words() -> None:

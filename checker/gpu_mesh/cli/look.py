@@ -1,0 +1,73 @@
+"""``gpu-mesh look``: look at the GPUs of the nodes' hosts."""
+
+import argparse
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from gpu_mesh.cli.common import STOPPED, UsageError, at_home, mesh_of
+from gpu_mesh.planning import gpu_looks
+from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.system.log import Log
+from gpu_mesh.system.paths import Paths
+
+if TYPE_CHECKING:
+    from gpu_mesh.recovery.context import Context
+
+EXAMPLES = "gpu-mesh look\n  gpu-mesh look iceland"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what only this command takes."""
+    parser.add_argument("node", nargs="*", help="these nodes, now; without names: all")
+    parser.add_argument(
+        "--due", action="store_true", help="only those whose mesh_node_gpu_interval is over; print nothing"
+    )
+
+
+def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    """Look, and print what the GPUs show."""
+    from gpu_mesh.recovery import gpu_watch
+    from gpu_mesh.recovery.context import Context
+
+    paths = at_home(paths.of_recovery())
+    mesh = mesh_of(arguments, paths)
+    context = Context(paths, mesh, StateFile(paths.state, log), log)
+    signals: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        signals.append(number)
+        context.stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    code = 0
+    if arguments.due:
+        gpu_watch.look_at_due(context)
+    else:
+        code = _look_now(context, arguments.node)
+    if signal.SIGTERM in signals:  # systemd counts only a death by that signal as a clean stop
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+    return STOPPED if signals else code
+
+
+def _look_now(context: "Context", names: list[str]) -> int:
+    from gpu_mesh.recovery import gpu_watch
+    from gpu_mesh.reporting import gpus
+
+    mesh = context.mesh
+    for name in names:
+        if mesh.node(name) is None:
+            known = ", ".join(node.key for node in mesh.nodes)
+            raise UsageError(f"there is no node {name!r} in the inventory; there are: {known}")
+    chosen = [node for node in mesh.nodes if (node.key in names if names else node.enabled)]
+    asked = [node for node in chosen if gpu_looks.may_look(node, mesh.settings.scope)]
+    looked = gpu_watch.look(context, gpu_looks.one_of_each_host(asked))
+    now, state = context.clock(), context.statefile.load()
+    for node in chosen:
+        came = looked.get(node.key)
+        reason = came.reason if came else "" if node in asked else "it may not be looked at: see docs/gpu.md"
+        sys.stdout.write(gpus.text(node, state.node(node.key), reason, now) + "\n")
+    return 0 if all(each.facts for each in looked.values()) else 1

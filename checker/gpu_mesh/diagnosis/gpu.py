@@ -1,0 +1,328 @@
+"""Decides what the GPUs of a node's host show, and what of its trouble they explain. Pure.
+
+Each rule looks for one cause and returns what is to be added to its words. The first that finds something is
+the verdict on all cards: what stops the driver as a whole comes before a single card, and that before a card
+that only works badly. Where the rules come from stands in docs/gpu.md.
+"""
+
+import re
+from collections.abc import Callable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gpu_mesh.diagnosis.diagnose import describe_cause
+from gpu_mesh.domain.causes import CAUSES, Cause, Diagnosis
+from gpu_mesh.domain.gpu import LOOKED_EVERY, Card, GpuFacts, NodeGpu, OnBus, Place, Smi, Vendor
+from gpu_mesh.domain.health import Status, Verdict
+from gpu_mesh.domain.mesh import GpuRule, Node
+from gpu_mesh.domain.state import NodeState
+
+STUCK_AFTER = 20.0
+"""Seconds between two looks that see the same process in state D: by then it hangs, and is not only slow."""
+
+SLOWED_LOOKS = 3
+"""Looks in a row that must see a card slowed down: a summer's afternoon is no fault."""
+
+LOOKS_OF_MEMORY = 2
+"""Looks in a row that must see memory held or unused: a model may be loaded between a look and a probe."""
+
+_THERMAL, _POWER_BRAKE = 0x20 | 0x40, 0x80
+"""The driver's bits (NVML, nvmlClocksEventReasons) for clocks held down by heat, and by the power supply."""
+
+_XID_LOST = frozenset({79})
+_XID_RESET = frozenset({46, 48, 62, 64, 74, 95, 109, 110, 119, 120, 136, 140, 143, 155, 156, 158})
+"""The driver's errors after which a card is gone, or needs a reset (NVIDIA's Xid catalog)."""
+
+_FAILING = frozenset(
+    {Cause.REFUSED, Cause.TIMEOUT, Cause.HTTP_ERROR, Cause.REMOTE_OLLAMA_DOWN, Cause.RUNNER_HUNG}
+)
+_SERVING = frozenset({Cause.CPU_FALLBACK, Cause.SLOW})
+_ON_CPU = frozenset({Cause.CPU_FALLBACK})
+
+
+class Case(Struct, frozen=True):
+    """What the rules look at."""
+
+    node: Node
+    known: NodeGpu
+    probed: Cause | None  # what is wrong as the probe names it
+    in_vram: bool = False  # models were seen in VRAM, so it has a GPU, even if none is on a bus
+
+    @property
+    def facts(self) -> GpuFacts:
+        """The newest look."""
+        return self.known.facts
+
+    @property
+    def told(self) -> str:
+        """What nvidia-smi printed in the place of values; "" where the driver's devices are out of reach.
+
+        A service that sees no devices, as in a hardened unit or a container, learns nothing from it.
+        """
+        return "\n".join(self.facts.said) if self.facts.devices else ""
+
+
+class Rule(Struct, frozen=True):
+    """How one cause is recognised, and which causes of a probe it explains."""
+
+    cause: Cause
+    finds: Callable[[Case], str | None]  # what to add to the cause's words; None: it is not so
+    explains: frozenset[Cause]
+
+
+def explain(node: Node, before: NodeState, judged: Diagnosis, now: float) -> Diagnosis:
+    """Return the diagnosis of a probe, with the GPU as its cause where that is the reason.
+
+    A node that serves without any trouble of its own is impaired by it. One cause that the GPU does not
+    explain stays as it is.
+
+    Args:
+        node: the node as the inventory describes it.
+        before: the node's state; its GPUs may not have been looked at.
+        judged: what the probe showed.
+        now: Unix seconds.
+    """
+    known = before.gpu
+    if known is None or node.expects_gpu.rule is GpuRule.NONE or not is_fresh(node, known, now):
+        return judged
+    if judged.verdict is not Verdict.FAILED and before.status in (Status.UNHEALTHY, Status.OFFLINE):
+        return judged  # it answers again, perhaps after a reboot: the next look will tell
+    found = find(Case(node, known, judged.cause, in_vram=bool(before.vram)))
+    if found is None:
+        return judged
+    if judged.cause is None:
+        return replace(found, verdict=Verdict.IMPAIRED)
+    detail = found.detail if judged.verdict is Verdict.IMPAIRED else f"{judged.detail}: {found.detail}"
+    return replace(found, verdict=judged.verdict, detail=detail, explains=judged.cause)
+
+
+def find(case: Case) -> Diagnosis | None:
+    """Return the first cause that the facts show and that explains what the probe named, if it named any."""
+    for rule in RULES:
+        if case.probed is not None and case.probed not in rule.explains:
+            continue
+        number = rule.finds(case)
+        if number is not None:
+            words = describe_cause(rule.cause, case.node)
+            detail = f"{words} ({number})" if number else words
+            return Diagnosis(CAUSES[rule.cause].verdict, rule.cause, detail)
+    return None
+
+
+def is_fresh(node: Node, known: NodeGpu, now: float) -> bool:
+    """Return whether the newest look may still explain something: for two looks' time, and in its boot."""
+    return not known.outdated and now - known.facts.at <= 2 * (node.gpu_interval or LOOKED_EVERY)
+
+
+def is_unclear(known: NodeGpu) -> bool:
+    """Return whether a tool such as nvidia-smi waits for the driver, perhaps only for a while."""
+    return bool(known.facts.waiting) or known.facts.smi is Smi.STUCK
+
+
+def name(card: Card) -> str:
+    """Return how people are told of a card: its number, its place on the bus, its model."""
+    number = "" if card.index is None else f"GPU {card.index}"
+    return ", ".join(filter(None, (number, card.bus, card.name))) or "the GPU"
+
+
+def _stuck(case: Case) -> str | None:
+    facts = case.facts
+    for process in facts.waiting:
+        since = case.known.waiting_since.get(f"{process.pid}:{process.start}", facts.at)
+        if facts.at - since >= STUCK_AFTER:
+            return f"{process.name or 'nvidia-smi'}, process {process.pid}, waits for it"
+    if facts.ollama_waits and facts.smi in (Smi.SLOW, Smi.STUCK):
+        return "nvidia-smi and Ollama wait for it"
+    return None
+
+
+def _lost(case: Case) -> str | None:
+    lost = [card for card in case.facts.cards if card.on_bus is OnBus.LOST]
+    xid = _card_of_xid(case, _XID_LOST)
+    said = re.search(r"GPU is lost|fallen off the bus|determine the device handle", case.told, re.IGNORECASE)
+    if lost:
+        return "; ".join(map(name, lost[:4]))
+    if xid:
+        return xid
+    return _named_in(case, case.told) if said else None
+
+
+def _mismatch(case: Case) -> str | None:
+    if re.search(r"Driver/library version mismatch", case.told, re.IGNORECASE):
+        library = re.search(r"NVML library version: ([\d.]+)", case.told)
+        on_disk = library[1] if library else case.facts.library
+        return f"loaded {case.facts.driver}, on disk {on_disk}" if on_disk else f"loaded {case.facts.driver}"
+    return None
+
+
+def _driver_absent(case: Case) -> str | None:
+    facts = case.facts
+    said = "couldn't communicate with the NVIDIA driver" in "\n".join(facts.said)
+    cards = _of_nvidia(case)
+    if said and not facts.driver and cards and facts.place is Place.HOST:
+        return "; ".join(map(name, cards[:4]))
+    return None
+
+
+def _init_failed(case: Case) -> str | None:
+    if not re.search(r"No devices were found", case.told, re.IGNORECASE):
+        return None
+    failed = next((line for line in case.facts.kernel if "RmInitAdapter failed" in line), "")
+    on_bus = [card for card in _of_nvidia(case) if card.on_bus is OnBus.OK]
+    if failed:
+        return _named_in(case, failed)
+    # Without the kernel's log: the driver is loaded, a card answers on the bus, and yet there is none for it.
+    return "; ".join(map(name, on_bus[:4])) if on_bus and not case.facts.kernel_read else None
+
+
+def _reset_needed(case: Case) -> str | None:
+    asking = [card for card in case.facts.cards if card.reset_required or _asks(card)]
+    if asking:
+        action = next((card.recovery_action for card in asking if _asks(card)), "reset")
+        return f"{'; '.join(map(name, asking[:4]))}: the driver asks for {action}"
+    if re.search(r"GPU requires reset", case.told, re.IGNORECASE):
+        return _named_in(case, case.told)
+    if any(card.recovery_action for card in case.facts.cards):
+        return None  # the driver tells what it needs, and needs nothing
+    return _card_of_xid(case, _XID_RESET)
+
+
+def _asks(card: Card) -> bool:
+    return card.recovery_action not in ("", "none")
+
+
+def _memory_errors(case: Case) -> str | None:
+    for card in case.facts.cards:
+        if card.remap_failed:
+            return f"{name(card)}: a row could not be remapped"
+        if card.remap_pending:
+            return f"{name(card)}: a row is remapped with the next reset"
+        if card.ecc:
+            return f"{name(card)}: {card.ecc} uncorrected"
+    return None
+
+
+def _uvm_missing(case: Case) -> str | None:
+    facts = case.facts
+    on_host = facts.place is Place.HOST and "nvidia" in facts.modules
+    return "" if case.probed is Cause.CPU_FALLBACK and on_host and "nvidia_uvm" not in facts.modules else None
+
+
+def _suspended(case: Case) -> str | None:
+    woken = case.facts.resumed is not None and case.facts.place is Place.HOST
+    return "" if case.probed is Cause.CPU_FALLBACK and woken and _of_nvidia(case) else None
+
+
+def _container_lost(case: Case) -> str | None:
+    said = "\n".join((*case.facts.said, *case.facts.ollama_log))
+    in_container = case.facts.place is Place.CONTAINER
+    if "NVML: Unknown Error" in said and (in_container or case.facts.smi is Smi.OK):
+        return "NVML: Unknown Error"
+    return None
+
+
+def _absent(case: Case) -> str | None:
+    facts, most = case.facts, case.known.most
+    if facts.place is not Place.HOST or (case.in_vram and not most):
+        return None
+    there = sum(card.vendor is not Vendor.OTHER for card in facts.present)
+    lost = len(facts.cards) - len(facts.present)
+    wanted = case.node.expects_gpu.cards or most
+    return f"{there} of {wanted} are on the bus" if there + lost < wanted else None
+
+
+def _undiscovered(case: Case) -> str | None:
+    if case.facts.smi is not Smi.OK or case.probed is not Cause.CPU_FALLBACK:
+        return None
+    return next((line for line in case.facts.ollama_log if _NOT_DISCOVERED.search(line)), None)
+
+
+_NOT_DISCOVERED = re.compile(
+    r"no compatible GPUs|library=cpu|discovery (?:failed|timed out)|failure during GPU discovery",
+    re.IGNORECASE,
+)
+
+
+def _slowed(bits: int) -> Callable[[Case], str | None]:
+    def finds(case: Case) -> str | None:
+        for card in case.facts.cards:
+            looks = case.known.throttled.get(card.bus or str(card.index), 0)
+            if card.throttle & bits and looks >= SLOWED_LOOKS:
+                heat = "" if card.temperature is None else f" at {card.temperature} °C"
+                return f"{name(card)}{heat}, in {looks} looks"
+        return None
+
+    return finds
+
+
+def _vram_held(case: Case) -> str | None:
+    runner = next((holder for holder in case.facts.holders if holder.runner), None)
+    if runner is None or case.known.held < LOOKS_OF_MEMORY:
+        return None
+    return f"process {runner.pid}{_size(runner.size)}"
+
+
+def _vram_taken(case: Case) -> str | None:
+    if case.known.held < LOOKS_OF_MEMORY or any(holder.runner for holder in case.facts.holders):
+        return None
+    holders = sorted(case.facts.holders, key=lambda each: -(each.size or 0))[:3]
+    named = "; ".join(f"{each.name or 'a process'} {each.pid}{_size(each.size)}" for each in holders)
+    return named or "whose it is cannot be seen"
+
+
+def _unused(case: Case) -> str | None:
+    if case.known.unused < LOOKS_OF_MEMORY:
+        return None
+    used = sum(card.used or 0 for card in case.facts.cards)
+    return f"{_size(used).lstrip(', ')} in use"
+
+
+def _size(size: int | None) -> str:
+    return "" if size is None else f", {size / 2**30:.1f} GiB"
+
+
+def _of_nvidia(case: Case) -> list[Card]:
+    return [card for card in case.facts.present if card.vendor is Vendor.NVIDIA]
+
+
+def _card_of_xid(case: Case, numbers: frozenset[int]) -> str | None:
+    """Return the card and the number of the newest such error in the kernel's log."""
+    for line in reversed(case.facts.kernel):
+        found = re.search(r"Xid \(PCI:([0-9a-fA-F:.]+)\): (\d+)", line)
+        if found and int(found[2]) in numbers:
+            return f"{_at(case, found[1])}, Xid {found[2]}"
+    return None
+
+
+def _named_in(case: Case, text: str) -> str:
+    """Return the card that a message of the driver names by its place on the bus."""
+    found = re.search(r"(?:0{4})?([0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2})", text, re.IGNORECASE)
+    return _at(case, found[1]) if found else ""
+
+
+def _at(case: Case, bus: str) -> str:
+    where = bus.lower()
+    return next((name(card) for card in case.facts.cards if card.bus.startswith(where)), where)
+
+
+RULES = (
+    Rule(Cause.GPU_DRIVER_STUCK, _stuck, _FAILING | _SERVING | {Cause.LOADING, Cause.STUCK_STOPPING}),
+    Rule(Cause.GPU_LOST, _lost, _FAILING | _SERVING | {Cause.STUCK_STOPPING}),
+    Rule(Cause.GPU_DRIVER_MISMATCH, _mismatch, _FAILING | _SERVING | {Cause.STUCK_STOPPING}),
+    Rule(Cause.GPU_DRIVER_ABSENT, _driver_absent, _SERVING),
+    Rule(Cause.GPU_INIT_FAILED, _init_failed, _SERVING),
+    Rule(Cause.GPU_RESET_NEEDED, _reset_needed, _FAILING | _SERVING | {Cause.STUCK_STOPPING}),
+    Rule(Cause.GPU_MEMORY_ERRORS, _memory_errors, _FAILING | {Cause.SLOW}),
+    Rule(Cause.GPU_CONTAINER_LOST, _container_lost, _ON_CPU),
+    Rule(Cause.GPU_SUSPENDED, _suspended, _ON_CPU),
+    Rule(Cause.GPU_UVM_MISSING, _uvm_missing, _ON_CPU),
+    Rule(Cause.GPU_ABSENT, _absent, _SERVING),
+    Rule(Cause.GPU_UNDISCOVERED, _undiscovered, _ON_CPU),
+    Rule(Cause.GPU_POWER_BRAKE, _slowed(_POWER_BRAKE), frozenset({Cause.SLOW})),
+    Rule(Cause.GPU_HOT, _slowed(_THERMAL), frozenset({Cause.SLOW})),
+    Rule(Cause.GPU_VRAM_HELD, _vram_held, _SERVING),
+    Rule(Cause.GPU_VRAM_TAKEN, _vram_taken, _SERVING),
+    Rule(Cause.GPU_UNUSED, _unused, frozenset({Cause.SLOW})),
+)
+"""In the order in which they are asked."""

@@ -1,0 +1,80 @@
+"""Decides what is remembered of a node's GPUs after one more look. Pure.
+
+Some causes show only in several looks: a process that waits for the driver in two of them, a card that is
+slowed down in three.
+"""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from gpu_mesh.domain.gpu import GpuFacts, NodeGpu, Vendor
+from gpu_mesh.domain.observation import LoadedModel
+
+_SLOWED = 0x20 | 0x40 | 0x80
+"""The driver's bits for clocks that are held down by heat or by the power supply (diagnosis/gpu.py)."""
+
+MUCH = 0.25
+"""The part of a card's memory that is in use from which on it counts as held."""
+
+LEAST = 2**29
+"""Bytes that Ollama must say it has in GPU memory before that is compared with what the cards have in use."""
+
+
+def remember(before: NodeGpu | None, facts: GpuFacts, loaded: Sequence[LoadedModel] | None) -> NodeGpu:
+    """Return what is remembered after a look.
+
+    What earlier looks saw counts only in the same boot of the host; how many cards it had counts for ever.
+
+    Args:
+        before: what was remembered; None: nothing.
+        facts: the look.
+        loaded: the models that Ollama says it has loaded; None: not known, and what depends on them stays.
+    """
+    same_boot = before is not None and before.facts.boot == facts.boot
+    earlier = before if before is not None and same_boot else NodeGpu(facts)
+    waiting = {f"{each.pid}:{each.start}": each for each in facts.waiting}
+    here = sum(card.vendor is not Vendor.OTHER for card in facts.present)
+    return NodeGpu(
+        facts,
+        waiting_since={key: earlier.waiting_since.get(key, facts.at) for key in waiting},
+        throttled={
+            key: earlier.throttled.get(key, 0) + 1
+            for card in facts.cards
+            if card.throttle & _SLOWED and (key := card.bus or str(card.index))
+        },
+        most=max(before.most if before else 0, here),
+        held=_counted(earlier.held, _is_held(facts, loaded)),
+        unused=_counted(earlier.unused, _is_unused(facts, loaded)),
+    )
+
+
+def after_restart(known: NodeGpu) -> NodeGpu:
+    """Return what is remembered after Ollama was restarted: what it held, or did not use, must show anew."""
+    return replace(known, held=0, unused=0)
+
+
+def _counted(looks: int, seen: bool | None) -> int:  # noqa: FBT001 - it reads well where it is called
+    """Return the number of looks in a row; None: this one cannot tell, and changes nothing."""
+    return looks if seen is None else looks + 1 if seen else 0
+
+
+def _is_held(facts: GpuFacts, loaded: Sequence[LoadedModel] | None) -> bool | None:
+    if loaded is None:
+        return None
+    if loaded:
+        return False
+    return any(card.total and (card.used or 0) >= MUCH * card.total for card in facts.present)
+
+
+def _is_unused(facts: GpuFacts, loaded: Sequence[LoadedModel] | None) -> bool | None:
+    """Return whether the cards have less than half of what Ollama says in use.
+
+    Where a card shares the memory of the host, the driver tells nothing.
+    """
+    if loaded is None:
+        return None
+    said = sum(model.size_vram for model in loaded)
+    used = [card.used for card in facts.present]
+    known = [size for size in used if size is not None]
+    return said >= LEAST and bool(used) and len(known) == len(used) and sum(known) < said / 2

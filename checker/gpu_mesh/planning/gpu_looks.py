@@ -1,0 +1,65 @@
+"""Decides at which nodes' GPUs the monitor looks now. Pure."""
+
+from collections.abc import Iterable
+from math import ceil
+
+from gpu_mesh.domain.mesh import GpuRule, Mesh, Node, RecoveryKind, Scope
+from gpu_mesh.domain.state import State
+
+EVERY = 120.0
+"""Seconds between two runs of ``gpu-mesh look`` by its timer."""
+
+LEAST = 10
+"""How many hosts a run looks at, if so many are due, however few the mesh has."""
+
+
+def may_look(node: Node, scope: Scope) -> bool:
+    """Return whether the monitor looks at the GPUs of the node's host.
+
+    It must be able to log in there, as recovery does. The monitor's own units see no devices of its own host:
+    what they would find says nothing.
+    """
+    return (
+        node.enabled
+        and node.recovery is not RecoveryKind.NONE
+        and node.expects_gpu.rule is not GpuRule.NONE
+        and not (node.on_monitor and scope is Scope.SYSTEM)
+    )
+
+
+def due(mesh: Mesh, state: State, now: float) -> tuple[Node, ...]:
+    """Return the nodes whose hosts are looked at now, those first that have waited longest; each host once.
+
+    A run takes no more than its share, so that the looks are spread over the interval.
+
+    Args:
+        mesh: the nodes and the monitor's settings.
+        state: the monitor's state.
+        now: Unix seconds.
+    """
+    if state.offline_since:
+        return ()
+    watched = [node for node in mesh.nodes if node.gpu_interval and may_look(node, mesh.settings.scope)]
+    if not watched:
+        return ()
+    hosts = one_of_each_host(sorted(watched, key=lambda node: state.node(node.key).gpu_looked_at))
+    waited = [node for node in hosts if _waited(state, node, now) >= node.gpu_interval]
+    shortest = min(node.gpu_interval for node in watched)
+    return tuple(waited[: max(LEAST, ceil(len(hosts) * EVERY / shortest))])
+
+
+def one_of_each_host(nodes: Iterable[Node]) -> list[Node]:
+    """Return the first node of each host."""
+    first: dict[str, Node] = {}
+    for node in nodes:
+        first.setdefault(node.machine, node)
+    return list(first.values())
+
+
+def _waited(state: State, node: Node, now: float) -> float:
+    """Return for how long nobody has looked.
+
+    A time that lies ahead was noted before the clock was set back.
+    """
+    at = state.node(node.key).gpu_looked_at
+    return now - at if at <= now else node.gpu_interval

@@ -1,0 +1,99 @@
+"""Looks at the GPUs of the nodes' hosts for ``gpu-mesh look``, and remembers what they show.
+
+It has the key to the hosts, and so runs beside the recoveries; the check, which reads what nodes send, only
+judges what is remembered.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
+from gpu_mesh.diagnosis import gpu_history
+from gpu_mesh.domain.event import Severity
+from gpu_mesh.domain.health import Verdict
+from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.hosts.playbook_result import Looked
+from gpu_mesh.planning import gpu_looks
+from gpu_mesh.recovery.context import Context
+from gpu_mesh.system import locks
+
+BATCH = 100
+"""Hosts of one run of Ansible: its start costs more than a login."""
+
+
+def look(context: Context, nodes: Sequence[Node]) -> dict[str, Looked]:
+    """Look at the hosts of these nodes, remember what they show, and return it, by the node's key.
+
+    Raises:
+        StateError: the state folder cannot be used.
+    """
+    from gpu_mesh.hosts import playbook
+
+    looked: dict[str, Looked] = {}
+    for begin in range(0, len(nodes), BATCH):
+        if context.stopping.is_set():
+            break
+        batch = nodes[begin : begin + BATCH]
+        found = playbook.look_at_gpus(
+            batch,
+            context.paths.inventory,
+            context.mesh.settings.recovery_playbooks,
+            stop=context.stopping.is_set,
+        )
+        if context.stopping.is_set():
+            break
+        missing = Looked(reason="Ansible did not come to it")
+        results = {node.key: found.get(node.key, missing) for node in batch}
+        now = context.clock()
+        with context.statefile.update(now) as state:
+            remember(state, context.mesh, results, now)
+        looked.update(results)
+    for key, each in looked.items():
+        if each.facts is None:
+            context.note("gpu_not_seen", Severity.INFO, node=key, reason=each.reason)
+    return looked
+
+
+def look_at_due(context: Context) -> int:
+    """Look at the hosts that are due; return how many. While another process does so, none.
+
+    Raises:
+        StateError: the state folder cannot be used.
+    """
+    with locks.only_one(context.paths.state / "look.lock") as mine:
+        if not mine:
+            return 0
+        now = context.clock()
+        nodes = gpu_looks.due(context.mesh, context.statefile.load(now), now)
+        return len(look(context, nodes)) if nodes else 0
+
+
+def remember(state: State, mesh: Mesh, results: Mapping[str, Looked], now: float) -> None:
+    """Note in the state what the looks have shown, for each node of the hosts, or that they showed nothing.
+
+    Args:
+        state: changed in place.
+        mesh: the nodes.
+        results: of the looks, by the key of one node of each host.
+        now: Unix seconds.
+    """
+    machines = {node.machine: results[node.key] for node in mesh.nodes if node.key in results}
+    for node in mesh.nodes:
+        known, looked = state.nodes.get(node.key), machines.get(node.machine)
+        if known is None or looked is None:
+            continue
+        shared = sum(other.machine == node.machine for other in mesh.nodes) > 1
+        state.nodes[node.key] = _with_look(known, looked, now, shared=shared)
+
+
+def _with_look(known: NodeState, looked: Looked, now: float, *, shared: bool) -> NodeState:
+    """Return the node's state after a look.
+
+    What is loaded says nothing of the cards where the node does not answer, or another Ollama shares them.
+    """
+    known = replace(known, gpu_looked_at=now)
+    if looked.facts is None:
+        return known
+    loaded = None if known.verdict is Verdict.FAILED or shared else known.loaded
+    return replace(known, gpu=gpu_history.remember(known.gpu, looked.facts, loaded))

@@ -1,0 +1,58 @@
+"""Describes in text what a look at a host's GPUs showed. Pure."""
+
+from gpu_mesh.diagnosis import gpu
+from gpu_mesh.domain.causes import Diagnosis
+from gpu_mesh.domain.gpu import Card, GpuFacts, OnBus
+from gpu_mesh.domain.health import Verdict
+from gpu_mesh.domain.mesh import Node
+from gpu_mesh.domain.state import NodeState
+from gpu_mesh.text.humanize import format_duration
+
+_GIB = 2**30
+
+
+def text(node: Node, known: NodeState, reason: str, now: float) -> str:
+    """Return the node's GPUs, a line each, with what is wrong with them.
+
+    Args:
+        node: the node.
+        known: its state.
+        reason: why the newest look showed nothing; "": it did, or there was none.
+        now: Unix seconds.
+    """
+    if known.gpu is None:
+        return f"{node.key}: {reason or 'nobody has looked at its GPUs'}"
+    facts = known.gpu.facts
+    age = f" (seen {format_duration(now - facts.at)} ago)" if now - facts.at >= 1 else ""
+    lines = [f"{node.key}: {reason or _driver(facts)}{age}"]
+    lines += [f"  {_card(card)}" for card in facts.cards]
+    lines += [f"  {each.name or 'process'} {each.pid} holds {_size(each.size)}" for each in facts.holders]
+    shown = gpu.explain(node, known, Diagnosis(Verdict.OK), now)
+    if shown.cause:
+        lines.append(f"  {shown.detail}")
+    return "\n".join(lines)
+
+
+def _driver(facts: GpuFacts) -> str:
+    if not facts.cards and not facts.driver:
+        return "no GPU is seen"
+    return f"driver {facts.driver}" if facts.driver else "no driver of NVIDIA is loaded"
+
+
+def _card(card: Card) -> str:
+    """Return one card in a line; what is not told is left out."""
+    parts = [gpu.name(card)]
+    if card.on_bus in (OnBus.LOST, OnBus.ASLEEP):
+        parts.append(card.on_bus.value)
+    if card.total:
+        parts.append(f"{_size(card.used)} of {_size(card.total)}")
+    parts += [f"{value:.0f}{unit}" for value, unit in _numbers(card) if value is not None]
+    return ", ".join(parts)
+
+
+def _numbers(card: Card) -> tuple[tuple[float | None, str], ...]:
+    return (card.busy, " %"), (card.temperature, " °C"), (card.power, " W")
+
+
+def _size(size: int | None) -> str:
+    return "an unknown size" if size is None else f"{size / _GIB:.1f} GiB"

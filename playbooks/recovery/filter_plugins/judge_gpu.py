@@ -1,0 +1,46 @@
+"""A filter for restart_ollama.yml: does what the look saw of the GPUs rule out a restart?
+
+The decision is the checker's own (gpu_mesh/planning/gpu_restart.py), so that there is one. Where the playbook
+is run by hand with an Ansible that does not know the checker, the GPUs are not judged, and that is said.
+"""
+
+import json
+import time
+
+UNJUDGED = {"finding": "", "said": "", "printed": ""}
+
+
+def gpu_verdict(printed, node, known="", cause=""):
+    """Return the finding (gpu_at_fault, gpu_unclear or nothing), its words, and the lines of the look.
+
+    Args:
+        printed: what the look printed.
+        node: the node's resolved values.
+        known: what is remembered of its GPUs, as JSON; "": nothing.
+        cause: what is wrong as the probe names it; "": not known.
+    """
+    try:
+        import msgspec
+
+        from gpu_mesh.domain.causes import Cause
+        from gpu_mesh.domain.gpu import NodeGpu
+        from gpu_mesh.domain.mesh import Node
+        from gpu_mesh.hosts import gpu_look
+        from gpu_mesh.planning import gpu_restart
+    except ImportError:
+        return UNJUDGED | {"said": "gpu-mesh is not installed for this Ansible, so the GPUs were not judged"}
+    facts = gpu_look.read(printed, time.time())
+    before = msgspec.json.decode(known, type=NodeGpu) if known else None
+    values = json.loads(json.dumps(node, default=str))  # Ansible's strings are of types of its own
+    described = msgspec.convert({k: values[k] for k in values if k in Node.__struct_fields__}, Node)
+    probed = Cause(cause) if cause in set(Cause) else None
+    judged = gpu_restart.judge(described, before, facts, probed)
+    return {"finding": judged.finding.value, "said": judged.words, "printed": gpu_look.lines_of(printed)}
+
+
+class FilterModule:
+    """What Ansible asks for."""
+
+    def filters(self):
+        """Return the filters by name."""
+        return {"gpu_mesh_verdict": gpu_verdict}
