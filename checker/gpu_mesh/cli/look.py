@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gpu_mesh.cli.common import STOPPED, UsageError, at_home, mesh_of
+from gpu_mesh.domain.causes import Action
 from gpu_mesh.planning import gpu_looks
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
@@ -22,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what only this command takes."""
     parser.add_argument("node", nargs="*", help="these nodes, now; without names: all")
     parser.add_argument(
+        "--here",
+        action="store_true",
+        help="this host alone, without the state; gpu-mesh-look-here.service calls it",
+    )
+    parser.add_argument(
         "--due", action="store_true", help="only those whose mesh_node_gpu_interval is over; print nothing"
     )
 
@@ -31,6 +37,8 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     from gpu_mesh.recovery import gpu_watch
     from gpu_mesh.recovery.context import Context
 
+    if arguments.here:
+        return _look_here(arguments, paths)
     paths = at_home(paths.of_recovery())
     mesh = mesh_of(arguments, paths)
     context = Context(paths, mesh, StateFile(paths.state, log), log)
@@ -53,6 +61,15 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     return STOPPED if signals else code
 
 
+def _look_here(arguments: argparse.Namespace, paths: Paths) -> int:
+    from gpu_mesh.hosts import playbook
+    from gpu_mesh.recovery import gpu_here
+
+    mesh = mesh_of(arguments, paths)
+    scripts = playbook.find(Action.RESTART_OLLAMA, mesh.settings.recovery_playbooks).parent / "files"
+    return gpu_here.look(paths, mesh, scripts)
+
+
 def _look_now(context: "Context", names: list[str]) -> int:
     from gpu_mesh.recovery import gpu_watch
     from gpu_mesh.reporting import gpus
@@ -63,7 +80,7 @@ def _look_now(context: "Context", names: list[str]) -> int:
             known = ", ".join(node.key for node in mesh.nodes)
             raise UsageError(f"there is no node {name!r} in the inventory; there are: {known}")
     chosen = [node for node in mesh.nodes if (node.key in names if names else node.enabled)]
-    asked = [node for node in chosen if gpu_looks.may_look(node, mesh.settings.scope)]
+    asked = [node for node in chosen if gpu_looks.may_look(node)]
     looked = gpu_watch.look(context, gpu_looks.one_of_each_host(asked))
     now, state = context.clock(), context.statefile.load()
     for node in chosen:

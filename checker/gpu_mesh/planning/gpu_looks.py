@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from math import ceil
 
-from gpu_mesh.domain.mesh import GpuRule, Mesh, Node, RecoveryKind, Scope
+from gpu_mesh.domain.mesh import GpuRule, Mesh, Node, RecoveryKind
 from gpu_mesh.domain.state import State
 
 EVERY = 120.0
@@ -13,17 +13,10 @@ LEAST = 10
 """How many hosts a run looks at, if so many are due, however few the mesh has."""
 
 
-def may_look(node: Node, scope: Scope) -> bool:
-    """Return whether the monitor looks at the GPUs of the node's host.
-
-    It must be able to log in there, as recovery does. The monitor's own units see no devices of its own host:
-    what they would find says nothing.
-    """
+def may_look(node: Node) -> bool:
+    """Return whether the monitor looks at the GPUs of the node's host: it must be able to log in there."""
     return (
-        node.enabled
-        and node.recovery is not RecoveryKind.NONE
-        and node.expects_gpu.rule is not GpuRule.NONE
-        and not (node.on_monitor and scope is Scope.SYSTEM)
+        node.enabled and node.recovery is not RecoveryKind.NONE and node.expects_gpu.rule is not GpuRule.NONE
     )
 
 
@@ -39,7 +32,7 @@ def due(mesh: Mesh, state: State, now: float) -> tuple[Node, ...]:
     """
     if state.offline_since:
         return ()
-    watched = [node for node in mesh.nodes if node.gpu_interval and may_look(node, mesh.settings.scope)]
+    watched = [node for node in mesh.nodes if node.gpu_interval and may_look(node)]
     if not watched:
         return ()
     hosts = one_of_each_host(sorted(watched, key=lambda node: state.node(node.key).gpu_looked_at))

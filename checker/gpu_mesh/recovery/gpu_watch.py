@@ -13,8 +13,10 @@ from gpu_mesh.domain.event import Severity
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.hosts import gpu_look
 from gpu_mesh.hosts.playbook_result import Looked
 from gpu_mesh.planning import gpu_looks
+from gpu_mesh.recovery import gpu_here
 from gpu_mesh.recovery.context import Context
 from gpu_mesh.system import locks
 
@@ -35,8 +37,10 @@ def look(context: Context, nodes: Sequence[Node]) -> dict[str, Looked]:
         if context.stopping.is_set():
             break
         batch = nodes[begin : begin + BATCH]
-        found = playbook.look_at_gpus(
-            batch,
+        apart = [node for node in batch if gpu_here.is_apart(node, context.paths)]
+        found = {node.key: _look_here(context) for node in apart}
+        found |= playbook.look_at_gpus(
+            [node for node in batch if node not in apart],
             context.paths.inventory,
             context.mesh.settings.recovery_playbooks,
             stop=context.stopping.is_set,
@@ -53,6 +57,12 @@ def look(context: Context, nodes: Sequence[Node]) -> dict[str, Looked]:
         if each.facts is None:
             context.note("gpu_not_seen", Severity.INFO, node=key, reason=each.reason)
     return looked
+
+
+def _look_here(context: Context) -> Looked:
+    """Look at the monitor's own host through the unit that sees its devices."""
+    facts = gpu_look.read(gpu_here.ask(context.paths, gpu_here.REGULAR), context.clock())
+    return Looked(facts, "" if facts else "gpu-mesh-look-here.service did not answer")
 
 
 def look_at_due(context: Context) -> int:

@@ -21,7 +21,7 @@ from gpu_mesh.domain.event import Severity
 from gpu_mesh.domain.recovery import Decision, RecoveryResult
 from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.planning import addresses, findings, ladder, plan
-from gpu_mesh.recovery import brake, lifecycle, node_locks, verification
+from gpu_mesh.recovery import brake, gpu_here, lifecycle, node_locks, verification
 from gpu_mesh.recovery.context import Context
 from gpu_mesh.recovery.values import BETWEEN_PROBES, Job, Verification
 from gpu_mesh.system import triggers
@@ -223,6 +223,11 @@ def _values(context: Context, job: Job) -> dict[str, object]:
         "gpu_mesh_addresses": addresses.of_ollama(job.node, context.mesh),
         "gpu_mesh_cause": job.cause or "",
         "gpu_mesh_attempt": _number(job),
+        "gpu_mesh_gpu_printed": (
+            gpu_here.ask(context.paths, gpu_here.BEFORE_A_RESTART)
+            if gpu_here.is_apart(job.node, context.paths)
+            else ""
+        ),
         "gpu_mesh_gpu_known": json.encode(job.before.gpu).decode() if job.before.gpu else "",
         "gpu_mesh_spares_work": findings.spares_work(job.cause, job.claim.at - job.before.cause_since),
         "gpu_mesh_look_only": job.cause not in findings.REBUILD_HELPS,

@@ -10,6 +10,9 @@ from gpu_mesh.text.humanize import format_duration
 
 _GIB = 2**30
 
+JUST_NOW = 60.0
+"""Seconds: what is younger is told without its age."""
+
 
 def text(node: Node, known: NodeState, reason: str, now: float) -> str:
     """Return the node's GPUs, a line each, with what is wrong with them.
@@ -23,7 +26,7 @@ def text(node: Node, known: NodeState, reason: str, now: float) -> str:
     if known.gpu is None:
         return f"{node.key}: {reason or 'nobody has looked at its GPUs'}"
     facts = known.gpu.facts
-    age = f" (seen {format_duration(now - facts.at)} ago)" if now - facts.at >= 1 else ""
+    age = f" (seen {format_duration(now - facts.at)} ago)" if now - facts.at >= JUST_NOW else ""
     lines = [f"{node.key}: {reason or _driver(facts)}{age}"]
     lines += [f"  {_card(card)}" for card in facts.cards]
     lines += [f"  {each.name or 'process'} {each.pid} holds {_size(each.size)}" for each in facts.holders]

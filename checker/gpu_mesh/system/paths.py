@@ -61,6 +61,11 @@ class Paths(Struct, frozen=True):
         """Its appearance starts a delivery."""
         return self.runtime / "deliver.wanted"
 
+    @property
+    def look_here_wanted(self) -> Path:
+        """Its appearance starts a look at the GPUs of the monitor's own host."""
+        return self.runtime / "look-here.wanted"
+
     def of_delivery(self) -> "Paths":
         """Return the folders for a command that reads the alerts' credentials.
 

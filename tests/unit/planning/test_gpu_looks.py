@@ -3,15 +3,15 @@
 from msgspec.structs import replace
 
 from factories import GPU1, NOW, plain
-from gpu_mesh.domain.mesh import GpuExpectation, GpuRule, Mesh, RecoveryKind, Scope, Settings
+from gpu_mesh.domain.mesh import GpuExpectation, GpuRule, Mesh, RecoveryKind
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import gpu_looks
 
 
-def looked(*nodes, scope: Scope = Scope.SYSTEM, **ages: float) -> list[str]:
+def looked(*nodes, **ages: float) -> list[str]:
     """Return the nodes whose hosts are looked at now; ``ages``: how long ago somebody last looked."""
     known = {key: NodeState(gpu_looked_at=NOW - age) for key, age in ages.items()}
-    return [node.key for node in gpu_looks.due(Mesh(nodes, Settings(scope=scope)), State(nodes=known), NOW)]
+    return [node.key for node in gpu_looks.due(Mesh(nodes), State(nodes=known), NOW)]
 
 
 def test_a_host_is_looked_at_when_its_interval_is_over_and_the_one_that_waited_longest_first() -> None:
@@ -30,13 +30,8 @@ def test_no_look_where_none_is_wanted_or_possible() -> None:
         plain("a", enabled=False),
         plain("a", recovery=RecoveryKind.NONE),
         plain("a", expects_gpu=GpuExpectation(GpuRule.NONE)),
-        plain("a", on_monitor=True),
     ):
         assert looked(node) == []
-
-
-def test_the_monitors_own_host_is_looked_at_where_the_units_see_devices() -> None:
-    assert looked(plain("a", on_monitor=True), scope=Scope.USER) == ["a"]
 
 
 def test_two_nodes_of_one_host_are_one_look() -> None:
