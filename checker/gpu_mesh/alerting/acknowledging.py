@@ -8,7 +8,9 @@ needed, and the end. Checks and repairs go on.
 from msgspec.structs import replace
 
 from gpu_mesh.alerting.holds import level_of
+from gpu_mesh.diagnosis import gpu_history
 from gpu_mesh.domain.alert import Acknowledgement, Level, Notified
+from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.state import NodeState
 
@@ -31,7 +33,10 @@ def acknowledged(known: NodeState, author: str, reason: str, now: float) -> Node
         now, known.status, known.verdict or Verdict.OK, known.incident_since, levels=(level,)
     )
     given = Acknowledgement(now, author, level, reason, unheard=before is None)
-    return replace(known, alerting=replace(known.alerting, notified=notified, acknowledged=given))
+    alerting = replace(known.alerting, notified=notified, acknowledged=given)
+    # Whoever knows that a card is missing has taken it out on purpose, or will put it back: it is counted anew.
+    gpu = gpu_history.forget_cards(known.gpu) if known.gpu and known.cause is Cause.GPU_ABSENT else known.gpu
+    return replace(known, alerting=alerting, gpu=gpu)
 
 
 def ended(known: NodeState) -> NodeState:

@@ -34,7 +34,6 @@ def remember(before: NodeGpu | None, facts: GpuFacts, loaded: Sequence[LoadedMod
     same_boot = before is not None and before.facts.boot == facts.boot
     earlier = before if before is not None and same_boot else NodeGpu(facts)
     waiting = {f"{each.pid}:{each.start}": each for each in facts.waiting}
-    here = sum(card.vendor is not Vendor.OTHER for card in facts.present)
     return NodeGpu(
         facts,
         waiting_since={key: earlier.waiting_since.get(key, facts.at) for key in waiting},
@@ -43,15 +42,24 @@ def remember(before: NodeGpu | None, facts: GpuFacts, loaded: Sequence[LoadedMod
             for card in facts.cards
             if card.throttle & _SLOWED and (key := card.bus or str(card.index))
         },
-        most=max(before.most if before else 0, here),
+        most=max(before.most if before else 0, _count(facts)),
         held=_counted(earlier.held, _is_held(facts, loaded)),
         unused=_counted(earlier.unused, _is_unused(facts, loaded)),
     )
 
 
+def forget_cards(known: NodeGpu) -> NodeGpu:
+    """Return what is remembered once the cards that are there now are all that are expected."""
+    return replace(known, most=_count(known.facts))
+
+
 def after_restart(known: NodeGpu) -> NodeGpu:
     """Return what is remembered after Ollama was restarted: what it held, or did not use, must show anew."""
     return replace(known, held=0, unused=0)
+
+
+def _count(facts: GpuFacts) -> int:
+    return sum(card.vendor is not Vendor.OTHER for card in facts.present)
 
 
 def _counted(looks: int, seen: bool | None) -> int:  # noqa: FBT001 - it reads well where it is called

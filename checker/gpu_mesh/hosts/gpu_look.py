@@ -161,7 +161,9 @@ def _amd(reading: _Reading, rest: str) -> None:
 def _holds(reading: _Reading, rest: str) -> None:
     pid, size, uuid, name, runner = _words(rest, 5)
     if pid.isdecimal():
-        holder = Holder(int(pid[:10]), plain(name.lstrip("-"))[:32], _bytes(size), plain(uuid)[:64], runner == "yes")
+        holder = Holder(
+            int(pid[:10]), plain(name.lstrip("-"))[:32], _bytes(size), plain(uuid)[:64], runner == "yes"
+        )
         reading.add("holders", holder, _MOST_HOLDERS)
 
 

@@ -1,8 +1,10 @@
-"""Describes in text what a look at a host's GPUs showed. Pure."""
+"""Describes what a look at a host's GPUs showed: as text, and for the JSON output. Pure."""
+
+from msgspec import Struct
 
 from gpu_mesh.diagnosis import gpu
 from gpu_mesh.domain.causes import Diagnosis
-from gpu_mesh.domain.gpu import Card, GpuFacts, OnBus
+from gpu_mesh.domain.gpu import Card, GpuFacts, OnBus, Vendor
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.state import NodeState
@@ -12,6 +14,63 @@ _GIB = 2**30
 
 JUST_NOW = 60.0
 """Seconds: what is younger is told without its age."""
+
+
+class CardReport(Struct, frozen=True):
+    """One card. Sizes are bytes; None: it is not told."""
+
+    vendor: Vendor
+    bus: str  # its place on the PCI bus; "": it is seen on none
+    lost: bool  # it no longer answers on the bus
+    index: int | None  # the driver's number
+    uuid: str
+    name: str
+    memory_used: int | None
+    memory_total: int | None
+    utilization: int | None  # per cent
+    temperature: int | None  # degrees Celsius
+    power: float | None  # watts
+
+
+class GpuReport(Struct, frozen=True):
+    """What the newest look at the host's GPUs has shown."""
+
+    seen: float  # Unix seconds
+    outdated: bool  # it is too old to explain anything
+    driver: str  # version of NVIDIA's; "": none is loaded
+    cards: tuple[CardReport, ...]
+
+
+def report(node: Node, known: NodeState, now: float) -> GpuReport | None:
+    """Return what is known of the GPUs of the node's host; None: nobody has looked.
+
+    Args:
+        node: the node.
+        known: its state.
+        now: Unix seconds.
+    """
+    if known.gpu is None:
+        return None
+    facts = known.gpu.facts
+    return GpuReport(
+        facts.at, not gpu.is_fresh(node, known.gpu, now), facts.driver, tuple(map(_card_report, facts.cards))
+    )
+
+
+def _card_report(card: Card) -> CardReport:
+    return CardReport(
+        vendor=card.vendor,
+        bus=card.bus,
+        lost=card.on_bus is OnBus.LOST,
+        index=card.index,
+        uuid=card.uuid,
+        name=card.name,
+        memory_used=card.used,
+        memory_total=card.total,
+        utilization=card.busy,
+        temperature=card.temperature,
+        power=card.power,
+    )
 
 
 def text(node: Node, known: NodeState, reason: str, now: float) -> str:

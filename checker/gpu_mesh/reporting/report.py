@@ -14,6 +14,7 @@ from gpu_mesh.domain.observation import LoadedModel
 from gpu_mesh.domain.recovery import Decision, Finding, Outcome
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import advice, ladder, plan
+from gpu_mesh.reporting import gpus
 from gpu_mesh.silences import silences
 from gpu_mesh.silences.silences import InForce
 from gpu_mesh.text.humanize import format_clock
@@ -57,6 +58,7 @@ class NodeReport(Struct, frozen=True):
     cloud_models: tuple[str, ...]
     loaded: tuple[str, ...]
     loaded_models: tuple[LoadedModelReport, ...]
+    gpu: gpus.GpuReport | None  # None: nobody has looked
     version: str
     last_check: float | None
     recovering: bool
@@ -199,6 +201,7 @@ def _node(
         cloud_models=known.cloud_models,
         loaded=tuple(model.name for model in known.loaded),
         loaded_models=tuple(map(_loaded, known.loaded)),
+        gpu=gpus.report(node, known, now),
         version=known.version,
         last_check=known.last_check or None,
         recovering=known.recovery.claim is not None and known.recovery.claim.until > now,

@@ -72,6 +72,7 @@ def test_a_lost_card_makes_a_node_that_serves_degraded(mesh: Site, host: GpuHost
     mesh.check(3)
     node = mesh.status()["nodes"][0]
     assert (node["status"], node["cause"]) == ("degraded", "gpu_lost")
+    assert [(card["bus"], card["lost"]) for card in node["gpu"]["cards"]] == [("0000:01:00.0", True)]
 
 
 def test_what_sees_no_devices_asks_the_unit_that_does(
