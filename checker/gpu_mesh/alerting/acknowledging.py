@@ -34,8 +34,10 @@ def acknowledged(known: NodeState, author: str, reason: str, now: float) -> Node
     )
     given = Acknowledgement(now, author, level, reason, unheard=before is None)
     alerting = replace(known.alerting, notified=notified, acknowledged=given)
-    # Whoever knows that a card is missing has taken it out on purpose, or will put it back: it is counted anew.
-    gpu = gpu_history.forget_cards(known.gpu) if known.gpu and known.cause is Cause.GPU_ABSENT else known.gpu
+    gpu = known.gpu
+    if gpu and known.cause is Cause.GPU_ABSENT:
+        # Whoever knows of it has taken the card out on purpose, or will put it back: they are counted anew.
+        gpu = gpu_history.forget_cards(gpu)
     return replace(known, alerting=alerting, gpu=gpu)
 
 

@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from gpu_mesh.cli.common import STOPPED, UsageError, at_home, mesh_of
-from gpu_mesh.domain.causes import Action
 from gpu_mesh.planning import gpu_looks
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
@@ -62,12 +61,10 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
 
 
 def _look_here(arguments: argparse.Namespace, paths: Paths) -> int:
-    from gpu_mesh.hosts import playbook
     from gpu_mesh.recovery import gpu_here
 
     mesh = mesh_of(arguments, paths)
-    scripts = playbook.find(Action.RESTART_OLLAMA, mesh.settings.recovery_playbooks).parent / "files"
-    return gpu_here.look(paths, mesh, scripts)
+    return gpu_here.look(paths, mesh, gpu_here.scripts_of(mesh))
 
 
 def _look_now(context: "Context", names: list[str]) -> int:

@@ -94,6 +94,14 @@ class Tunnel(Struct, frozen=True, forbid_unknown_fields=True):
     recovery_command: str = ""  # "": the unit gpu-mesh-tunnel@NODE is restarted
 
 
+class Login(Struct, frozen=True, forbid_unknown_fields=True):
+    """How ssh logs in to a node's host, where the inventory says no more than ssh's own options."""
+
+    user: str = ""  # "": as ssh has it
+    key_file: str = ""  # the same
+    args: str = ""  # further options, as a shell would split them
+
+
 class Node(Struct, frozen=True, forbid_unknown_fields=True):
     """One Ollama server (``mesh_node_*``). Times are seconds."""
 
@@ -125,6 +133,7 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     tunnel: Tunnel | None = None
     ssh_host: str = ""  # the address with which recovery logs in; "": its key
     ssh_port: int = 22
+    login: Login | None = None  # None: only Ansible can connect to it
     on_monitor: bool = False  # reached over loopback and recovered over a local connection
 
     def warned_in_time(self, interval: float) -> int:

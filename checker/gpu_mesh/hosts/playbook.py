@@ -41,7 +41,7 @@ _SYSTEMD_OF = {RecoveryKind.SYSTEMD: "system", RecoveryKind.SYSTEMD_USER: "user"
 
 _DAY = 86400.0
 
-_BULKY = ("headers", "expected_models", "alert_tags", "groups")
+_BULKY = ("login", "headers", "expected_models", "alert_tags", "groups")
 """Fields of a node that no playbook needs; headers may contain a token."""
 
 

@@ -35,14 +35,24 @@ from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.inventory import yaml_shape
 from gpu_mesh.inventory.mistakes import Mistake
 from gpu_mesh.inventory.reader import Reading
-from gpu_mesh.inventory.resolve import MONITORS, NODES, RawHost, RawVariable, meant_by, near_names, resolve
+from gpu_mesh.inventory.resolve import (
+    LOGIN,
+    MONITORS,
+    MORE_THAN_LOGIN,
+    NODES,
+    RawHost,
+    RawVariable,
+    meant_by,
+    near_names,
+    resolve,
+)
 
 try:
     from ansible._internal._datatag._tags import Origin
 except ImportError:  # before ansible-core 2.19 a value does not know its file and line
     Origin = None
 
-_OF_CONNECTION = frozenset({"ansible_host", "ansible_connection", "ansible_port"})
+_OF_CONNECTION = frozenset({"ansible_host", "ansible_connection", "ansible_port"}) | LOGIN | MORE_THAN_LOGIN
 # Warnings that a part of the inventory is not used, or counts for another host.
 _IGNORED = re.compile("skipping|duplicate|same name", re.IGNORECASE)
 _PART = re.compile(r"'(?:mesh_nodes|mesh_monitors|hosts)'")  # what holds hosts in a YAML inventory

@@ -1,12 +1,13 @@
 """Decides which Mesh an inventory describes, or finds every mistake in it; for ansible_reader.py. Pure."""
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
 
-from gpu_mesh.domain.mesh import GpuRecovery, GpuRule, Mesh, Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.domain.mesh import GpuRecovery, GpuRule, Login, Mesh, Node, RecoveryKind, Settings, Tunnel
 from gpu_mesh.inventory.host_names import authority, host_with_port, is_host, without_brackets
 from gpu_mesh.inventory.mistakes import Mistake
 from gpu_mesh.inventory.value_types import TEXT, ShapeError, quoted
@@ -227,6 +228,7 @@ def _node(host: _Host, monitor: _Host | None, settings: Settings) -> Node:
         tunnel=tunnel,
         ssh_host=host.address() if host.address() != host.key else "",
         ssh_port=host.ssh_port(),
+        login=_login(host),
         on_monitor=on_monitor,
         **given,
     )
@@ -308,6 +310,42 @@ def _blame_gpu_recovery(host: _Host, node: Node) -> None:
         host.blame(name, f"must be none, not {node.gpu_recovery}: {expects} is false")
     elif node.gpu_recovery is GpuRecovery.REBOOT and node.on_monitor:
         host.blame(name, "must not be reboot: the monitor runs on this host")
+
+
+LOGIN = frozenset(
+    {"ansible_user", "ansible_ssh_private_key_file", "ansible_ssh_common_args", "ansible_ssh_extra_args"}
+)
+"""Ansible's variables that ssh alone can obey."""
+
+MORE_THAN_LOGIN = frozenset(
+    {
+        "ansible_password",
+        "ansible_ssh_pass",
+        "ansible_ssh_password",
+        "ansible_ssh_executable",
+        "ansible_ssh_args",
+        "ansible_ssh_user",
+        "ansible_ssh_host",
+        "ansible_ssh_port",
+        "ansible_private_key_file",
+        "ansible_ssh_private_key",
+        "ansible_control_path",
+    }
+)
+"""Those that it cannot. The list need not be whole: what ssh cannot log in to is left to Ansible."""
+
+
+def _login(host: _Host) -> Login | None:
+    """Return how ssh alone logs in; None: only Ansible can."""
+    connection = host.plain("ansible_connection").removeprefix("ansible.builtin.")
+    if connection not in ("", "ssh", "smart") or any(map(host.has, MORE_THAN_LOGIN)):
+        return None
+    args = f"{host.plain('ansible_ssh_common_args')} {host.plain('ansible_ssh_extra_args')}".strip()
+    try:
+        shlex.split(args)
+    except ValueError:
+        return None
+    return Login(host.plain("ansible_user"), host.plain("ansible_ssh_private_key_file"), args)
 
 
 def _blame_shared(hosts: Sequence[_Host], nodes: Sequence[Node]) -> None:

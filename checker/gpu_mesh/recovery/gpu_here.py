@@ -6,11 +6,13 @@ in a second file. Both lie in the runtime folder, which is in memory.
 """
 
 import os
+import shlex
 import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind
 from gpu_mesh.system import atomic, files
 from gpu_mesh.system.paths import Paths
@@ -52,6 +54,28 @@ def ask(paths: Paths, seconds: int) -> str:
     return ""
 
 
+def scripts_of(mesh: Mesh) -> Path:
+    """Return the folder of gpu.sh.
+
+    Raises:
+        FileNotFoundError: there is none; the installation is broken.
+    """
+    from gpu_mesh.hosts import playbook
+
+    found = playbook.find(Action.RESTART_OLLAMA, mesh.settings.recovery_playbooks).parent / "files"
+    if not (found / "gpu.sh").is_file():  # a folder of the operator's own, from an older version
+        found = playbook.find(Action.RESTART_OLLAMA).parent / "files"
+    return found
+
+
+def call(node: Node | None, seconds: int) -> str:
+    """Return the shell's call of the look; the log of the node's unit says what Ollama has found."""
+    scopes = {RecoveryKind.SYSTEMD: "system", RecoveryKind.SYSTEMD_USER: "user"}
+    scope = scopes.get(node.recovery) if node else None
+    unit = f" {scope} {shlex.quote(node.unit)}" if node and scope else ""
+    return f"look_at_gpus {seconds}{unit}"
+
+
 def look(paths: Paths, mesh: Mesh, scripts: Path) -> int:
     """Look, as the unit does; return 0.
 
@@ -72,12 +96,11 @@ def look(paths: Paths, mesh: Mesh, scripts: Path) -> int:
     node = next(
         (each for each in mesh.nodes if each.on_monitor and each.recovery is RecoveryKind.SYSTEMD), None
     )
-    words = [str(seconds), *(("system", node.unit) if node else ())]
-    command = '. "$0/gpu_mesh.sh" && . "$0/gpu.sh" && look_at_gpus "$@"'
+    command = f'. "$0/gpu_mesh.sh" && . "$0/gpu.sh" && {call(node, seconds)}'
     # The look itself leaves what hangs; should it hang all the same, it is left.
     try:
         done = subprocess.run(
-            ["/bin/sh", "-c", command, str(scripts), *words],
+            ["/bin/sh", "-c", command, str(scripts)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             check=False,

@@ -13,7 +13,7 @@ from gpu_mesh.domain.event import Severity
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.state import NodeState, State
-from gpu_mesh.hosts import gpu_look
+from gpu_mesh.hosts import gpu_look, plain_ssh
 from gpu_mesh.hosts.playbook_result import Looked
 from gpu_mesh.planning import gpu_looks
 from gpu_mesh.recovery import gpu_here
@@ -39,8 +39,9 @@ def look(context: Context, nodes: Sequence[Node]) -> dict[str, Looked]:
         batch = nodes[begin : begin + BATCH]
         apart = [node for node in batch if gpu_here.is_apart(node, context.paths)]
         found = {node.key: _look_here(context) for node in apart}
+        found |= _look_by_ssh(context, [node for node in batch if node.login and not node.on_monitor])
         found |= playbook.look_at_gpus(
-            [node for node in batch if node not in apart],
+            [node for node in batch if node.key not in found],
             context.paths.inventory,
             context.mesh.settings.recovery_playbooks,
             stop=context.stopping.is_set,
@@ -57,6 +58,23 @@ def look(context: Context, nodes: Sequence[Node]) -> dict[str, Looked]:
         if each.facts is None:
             context.note("gpu_not_seen", Severity.INFO, node=key, reason=each.reason)
     return looked
+
+
+def _look_by_ssh(context: Context, nodes: Sequence[Node]) -> dict[str, Looked]:
+    """Look at these nodes' hosts; return what was seen, without those that ssh could not log in to."""
+    if not nodes:
+        return {}
+    scripts = gpu_here.scripts_of(context.mesh)
+    functions = b"".join((scripts / name).read_bytes() for name in ("gpu_mesh.sh", "gpu.sh"))
+    calls = {node.key: f"\n{gpu_here.call(node, gpu_here.REGULAR)}\n".encode() for node in nodes}
+    printed = plain_ssh.run(
+        nodes,
+        {key: functions + call for key, call in calls.items()},
+        gpu_here.REGULAR + 1,
+        context.stopping.is_set,
+    )
+    looked = {key: gpu_look.read(text, context.clock()) for key, text in printed.items()}
+    return {key: Looked(facts, "" if facts else "the look was cut off") for key, facts in looked.items()}
 
 
 def _look_here(context: Context) -> Looked:

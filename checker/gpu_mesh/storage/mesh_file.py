@@ -63,4 +63,4 @@ def _node(node: Node) -> Node:
         tunnel = replace(
             tunnel, identity_file="", recovery_command=_HIDDEN if tunnel.recovery_command else ""
         )
-    return replace(node, headers={}, ca_file="", tunnel=tunnel, recovery_command="")
+    return replace(node, headers={}, ca_file="", login=None, tunnel=tunnel, recovery_command="")
