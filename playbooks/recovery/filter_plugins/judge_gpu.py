@@ -7,8 +7,6 @@ is run by hand with an Ansible that does not know the checker, the GPUs are not 
 import json
 import time
 
-UNJUDGED = {"finding": "", "said": "", "printed": ""}
-
 
 def gpu_verdict(printed, node, known="", cause=""):
     """Return the finding (gpu_at_fault, gpu_unclear or nothing), its words, and the lines of the look.
@@ -20,21 +18,30 @@ def gpu_verdict(printed, node, known="", cause=""):
         cause: what is wrong as the probe names it; "": not known.
     """
     try:
-        import msgspec
-
-        from gpu_mesh.domain.causes import Cause
-        from gpu_mesh.domain.gpu import NodeGpu
-        from gpu_mesh.domain.mesh import Node
-        from gpu_mesh.hosts import gpu_look
-        from gpu_mesh.planning import gpu_restart
+        return _judged(printed, node, known, cause)
     except ImportError:
-        return UNJUDGED | {"said": "gpu-mesh is not installed for this Ansible, so the GPUs were not judged"}
-    facts = gpu_look.read(printed, time.time())
-    before = msgspec.json.decode(known, type=NodeGpu) if known else None
-    values = json.loads(json.dumps(node, default=str))  # Ansible's strings are of types of its own
+        reason = "gpu-mesh is not installed for this Ansible"
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong here must not keep a node down
+        reason = f"{type(error).__name__}: {error}"
+    return {"finding": "", "said": f"the GPUs were not judged: {reason}", "printed": ""}
+
+
+def _judged(printed, node, known, cause):
+    import msgspec
+
+    from gpu_mesh.domain.causes import Cause
+    from gpu_mesh.domain.gpu import NodeGpu
+    from gpu_mesh.domain.mesh import Node
+    from gpu_mesh.hosts import gpu_look
+    from gpu_mesh.planning import gpu_restart
+
+    # Ansible's strings are of types of their own, which msgspec does not take for strings.
+    printed, known, cause = "".join(printed), "".join(known), "".join(cause)
+    values = json.loads(json.dumps(node, default=str))
     described = msgspec.convert({k: values[k] for k in values if k in Node.__struct_fields__}, Node)
+    before = msgspec.json.decode(known, type=NodeGpu) if known else None
     probed = Cause(cause) if cause in set(Cause) else None
-    judged = gpu_restart.judge(described, before, facts, probed)
+    judged = gpu_restart.judge(described, before, gpu_look.read(printed, time.time()), probed)
     return {"finding": judged.finding.value, "said": judged.words, "printed": gpu_look.lines_of(printed)}
 
 

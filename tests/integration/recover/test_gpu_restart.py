@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 from msgspec.structs import replace
 
 from factories import served_here
 from gpu_host import GpuHost
+from gpu_mesh.diagnosis import gpu_history
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.gpu import OnBus, Smi
 from gpu_mesh.domain.mesh import Mesh, Settings
@@ -27,11 +29,14 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GpuHost:
     return made
 
 
-def restart(port: int, here: tuple[str, ...], tmp_path: Path, cause: Cause) -> tuple[PlaybookResult, bool]:
+def restart(
+    port: int, here: tuple[str, ...], tmp_path: Path, cause: Cause, known: str = ""
+) -> tuple[PlaybookResult, bool]:
     """Return what came of the recovery, and whether Ollama was restarted."""
     done = tmp_path / "restarted"
     node = served_here(port, recovery_command=f"touch {done}")
     extra = {"gpu_mesh_addresses": of_ollama(node, Mesh((node,))), "gpu_mesh_cause": cause.value}
+    extra["gpu_mesh_gpu_known"] = known
     path = playbook.find(Action.RESTART_OLLAMA)
     report = playbook.run(path, node, replace(Settings(), recovery_timeout=60.0), here, extra=extra)
     return report, done.exists()
@@ -62,6 +67,30 @@ def test_a_card_that_is_well_lets_the_restart_go_on_and_its_facts_are_kept(
     assert report.gpu is not None
     assert report.gpu.smi is Smi.OK
     assert [card.total for card in report.gpu.cards] == [8192 * 2**20]
+
+
+@pytest.mark.usefixtures("no_runners")
+def test_what_earlier_looks_have_left_counts_too(
+    host: GpuHost, here: tuple[str, ...], closed_port: int, tmp_path: Path
+) -> None:
+    host.nvidia()
+    host.process(4711, "nvidia-smi", "D")
+    first, restarted = restart(closed_port, here, tmp_path, Cause.REFUSED)
+    assert (restarted, first.finding) == (False, Finding.GPU_UNCLEAR)
+    assert first.gpu is not None
+    earlier = replace(first.gpu, at=first.gpu.at - 60)
+    known = msgspec.json.encode(gpu_history.remember(None, earlier, None)).decode()
+    second, restarted = restart(closed_port, here, tmp_path, Cause.REFUSED, known)
+    assert (restarted, second.finding) == (False, Finding.GPU_AT_FAULT)
+    assert "nvidia-smi, process 4711, waits for it" in second.said
+
+
+@pytest.mark.usefixtures("no_runners")
+def test_what_cannot_be_judged_keeps_no_node_down(
+    host: GpuHost, here: tuple[str, ...], closed_port: int, tmp_path: Path
+) -> None:
+    _, restarted = restart(closed_port, here, tmp_path, Cause.REFUSED, "nonsense")
+    assert restarted
 
 
 def test_many_hosts_are_looked_at_in_one_run_and_each_has_its_own_facts(
