@@ -8,6 +8,7 @@ from gpu_mesh.inventory.variables import VARIABLES, markdown
 
 DERIVED = {
     "key",
+    "login",
     "groups",
     "tunnel",
     "ssh_host",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkout import ROOT
-from gpu_mesh.domain.mesh import GpuExpectation, GpuRecovery, GpuRule, Mesh, Node
+from gpu_mesh.domain.mesh import GpuExpectation, GpuRecovery, GpuRule, Login, Mesh, Node
 from gpu_mesh.inventory import ansible_reader
 from gpu_mesh.inventory.mistakes import Mistake, describe
 from gpu_mesh.inventory.resolve import RawHost, RawVariable, resolve
@@ -53,6 +53,7 @@ def test_text_and_typed_values_mean_the_same(name: str) -> None:
             headers={"X-Site": "north"},
             groups=("mesh_nodes",),
             ssh_host="192.0.2.7",
+            login=Login(),
         ),
     )
 
