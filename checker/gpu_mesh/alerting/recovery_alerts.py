@@ -141,4 +141,6 @@ def _alert(
 def _with_what_was_found(words: str, found: str) -> str:
     """Add what the look found to the words for a cause, without repeating what they already say."""
     more, start = LEFT_ALONE.sub("", found), words.partition(",")[0]
+    if more.startswith(words):
+        return more
     return words + more.removeprefix(start) if more.startswith(start) else f"{words}: {more}"

@@ -44,7 +44,7 @@ def _judged(node: Node, seen: Observation, before: NodeState) -> Diagnosis:
             return judged
         from gpu_mesh.diagnosis import gpu  # only where somebody has looked: a check must start fast
 
-        return gpu.explain(node, before, judged, seen.at)
+        return gpu.explain(node, before, judged, seen.at, idle=not seen.loaded)
     except Exception as error:  # noqa: BLE001 - one node must never end the check of the others
         facts = CAUSES[Cause.MISCONFIGURED]
         return Diagnosis(facts.verdict, Cause.MISCONFIGURED, f"{facts.words} ({type(error).__name__})")

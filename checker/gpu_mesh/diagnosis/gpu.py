@@ -15,7 +15,7 @@ from gpu_mesh.diagnosis.diagnose import describe_cause
 from gpu_mesh.domain.causes import CAUSES, Cause, Diagnosis
 from gpu_mesh.domain.gpu import LOOKED_EVERY, Card, GpuFacts, NodeGpu, OnBus, Place, Smi, Vendor
 from gpu_mesh.domain.health import Status, Verdict
-from gpu_mesh.domain.mesh import GpuRule, Node
+from gpu_mesh.domain.mesh import GpuRule, Node, RecoveryKind
 from gpu_mesh.domain.state import NodeState
 
 STUCK_AFTER = 20.0
@@ -26,6 +26,11 @@ SLOWED_LOOKS = 3
 
 LOOKS_OF_MEMORY = 2
 """Looks in a row that must see memory held or unused: a model may be loaded between a look and a probe."""
+
+LOST_XID_COUNTS, RESET_XID_COUNTS = 3600.0, 900.0
+"""Seconds for which the kernel's log of such an error counts; a reset in between leaves no trace in it."""
+
+A_DAY = 86400.0
 
 _THERMAL, _POWER_BRAKE = 0x20 | 0x40, 0x80
 """The driver's bits (NVML, nvmlClocksEventReasons) for clocks held down by heat, and by the power supply."""
@@ -48,11 +53,19 @@ class Case(Struct, frozen=True):
     known: NodeGpu
     probed: Cause | None  # what is wrong as the probe names it
     in_vram: bool = False  # models were seen in VRAM, so it has a GPU, even if none is on a bus
+    idle: bool = True  # no model is loaded now
 
     @property
     def facts(self) -> GpuFacts:
         """The newest look."""
         return self.known.facts
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        """The cards that count: in a container, whose bus may show those of others, the ones it was given."""
+        if self.facts.place is not Place.CONTAINER:
+            return self.facts.cards
+        return tuple(card for card in self.facts.cards if card.index is not None)
 
     @property
     def told(self) -> str:
@@ -71,7 +84,7 @@ class Rule(Struct, frozen=True):
     explains: frozenset[Cause]
 
 
-def explain(node: Node, before: NodeState, judged: Diagnosis, now: float) -> Diagnosis:
+def explain(node: Node, before: NodeState, judged: Diagnosis, now: float, *, idle: bool = True) -> Diagnosis:
     """Return the diagnosis of a probe, with the GPU as its cause where that is the reason.
 
     A node that serves without any trouble of its own is impaired by it. One cause that the GPU does not
@@ -82,13 +95,18 @@ def explain(node: Node, before: NodeState, judged: Diagnosis, now: float) -> Dia
         before: the node's state; its GPUs may not have been looked at.
         judged: what the probe showed.
         now: Unix seconds.
+        idle: whether no model is loaded now.
     """
-    known = before.gpu
-    if known is None or node.expects_gpu.rule is GpuRule.NONE or not is_fresh(node, known, now):
+    known, failed, rule = before.gpu, judged.verdict is Verdict.FAILED, node.expects_gpu.rule
+    if known is None or rule is GpuRule.NONE or not is_fresh(node, known, now, failed=failed):
         return judged
-    if judged.verdict is not Verdict.FAILED and before.status in (Status.UNHEALTHY, Status.OFFLINE):
+    if failed and not 0.0 < before.failing_since <= known.facts.at:
+        return judged  # that was seen before it failed: the look of a recovery will tell
+    if not failed and before.status in (Status.UNHEALTHY, Status.OFFLINE):
         return judged  # it answers again, perhaps after a reboot: the next look will tell
-    found = find(Case(node, known, judged.cause, in_vram=bool(before.vram)))
+    if judged.cause is None and rule is GpuRule.AUTO and not before.vram:
+        return judged  # it has never used a GPU, and need not
+    found = find(Case(node, known, _itself(before, judged.cause), in_vram=bool(before.vram), idle=idle))
     if found is None:
         return judged
     if judged.cause is None:
@@ -110,9 +128,20 @@ def find(case: Case) -> Diagnosis | None:
     return None
 
 
-def is_fresh(node: Node, known: NodeGpu, now: float) -> bool:
-    """Return whether the newest look may still explain something: for two looks' time, and in its boot."""
-    return not known.outdated and now - known.facts.at <= 2 * (node.gpu_interval or LOOKED_EVERY)
+def is_fresh(node: Node, known: NodeGpu, now: float, *, failed: bool = False) -> bool:
+    """Return whether the newest look may still explain something: for two looks' time, and in its boot.
+
+    Of a node that fails no longer than by default, however seldom it is looked at: a recovery looks, too.
+    """
+    interval = node.gpu_interval or LOOKED_EVERY
+    longest = 2 * (min(interval, LOOKED_EVERY) if failed else interval)
+    return not known.outdated and now - known.facts.at <= longest
+
+
+def _itself(before: NodeState, probed: Cause | None) -> Cause | None:
+    """Return what is wrong with Ollama itself, where a look has already seen past a silent tunnel."""
+    seen_past = before.refined_from is Cause.TUNNEL_STUCK and before.cause and before.cause.is_of_gpu
+    return Cause.TIMEOUT if probed is Cause.TUNNEL_STUCK and seen_past else probed
 
 
 def is_unclear(known: NodeGpu) -> bool:
@@ -132,14 +161,14 @@ def _stuck(case: Case) -> str | None:
         since = case.known.waiting_since.get(f"{process.pid}:{process.start}", facts.at)
         if facts.at - since >= STUCK_AFTER:
             return f"{process.name or 'nvidia-smi'}, process {process.pid}, waits for it"
-    if facts.ollama_waits and facts.smi in (Smi.SLOW, Smi.STUCK):
+    if facts.ollama_waits and facts.smi is Smi.STUCK:
         return "nvidia-smi and Ollama wait for it"
     return None
 
 
 def _lost(case: Case) -> str | None:
-    lost = [card for card in case.facts.cards if card.on_bus is OnBus.LOST]
-    xid = _card_of_xid(case, _XID_LOST)
+    lost = [card for card in case.cards if card.on_bus is OnBus.LOST]
+    xid = _card_of_xid(case, _XID_LOST, LOST_XID_COUNTS)
     said = re.search(r"GPU is lost|fallen off the bus|determine the device handle", case.told, re.IGNORECASE)
     if lost:
         return "; ".join(map(name, lost[:4]))
@@ -177,23 +206,23 @@ def _init_failed(case: Case) -> str | None:
 
 
 def _reset_needed(case: Case) -> str | None:
-    asking = [card for card in case.facts.cards if card.reset_required or _asks(card)]
+    asking = [card for card in case.cards if card.reset_required or _asks(card)]
     if asking:
         action = next((card.recovery_action for card in asking if _asks(card)), "reset")
         return f"{'; '.join(map(name, asking[:4]))}: the driver asks for {action}"
     if re.search(r"GPU requires reset", case.told, re.IGNORECASE):
         return _named_in(case, case.told)
-    if any(card.recovery_action for card in case.facts.cards):
+    if any(card.recovery_action for card in case.cards):
         return None  # the driver tells what it needs, and needs nothing
-    return _card_of_xid(case, _XID_RESET)
+    return _card_of_xid(case, _XID_RESET, RESET_XID_COUNTS)
 
 
 def _asks(card: Card) -> bool:
-    return card.recovery_action not in ("", "none")
+    return card.recovery_action not in ("", "none", "unknown")
 
 
 def _memory_errors(case: Case) -> str | None:
-    for card in case.facts.cards:
+    for card in case.cards:
         if card.remap_failed:
             return f"{name(card)}: a row could not be remapped"
         if card.remap_pending:
@@ -205,21 +234,22 @@ def _memory_errors(case: Case) -> str | None:
 
 def _uvm_missing(case: Case) -> str | None:
     facts = case.facts
-    on_host = facts.place is Place.HOST and "nvidia" in facts.modules
+    on_host = facts.place is Place.HOST and "nvidia" in facts.modules and _of_nvidia(case)
     return "" if case.probed is Cause.CPU_FALLBACK and on_host and "nvidia_uvm" not in facts.modules else None
 
 
 def _suspended(case: Case) -> str | None:
-    woken = case.facts.resumed is not None and case.facts.place is Place.HOST
+    resumed = case.facts.resumed
+    woken = resumed is not None and resumed < A_DAY and case.facts.place is Place.HOST
     return "" if case.probed is Cause.CPU_FALLBACK and woken and _of_nvidia(case) else None
 
 
 def _container_lost(case: Case) -> str | None:
-    said = "\n".join((*case.facts.said, *case.facts.ollama_log))
-    in_container = case.facts.place is Place.CONTAINER
-    if "NVML: Unknown Error" in said and (in_container or case.facts.smi is Smi.OK):
-        return "NVML: Unknown Error"
-    return None
+    """Look at what nvidia-smi says within a container, or what an Ollama says that Docker runs."""
+    facts = case.facts
+    said = facts.said if facts.place is Place.CONTAINER else ()
+    logged = facts.ollama_log if case.node.recovery is RecoveryKind.DOCKER and facts.smi is Smi.OK else ()
+    return "NVML: Unknown Error" if "NVML: Unknown Error" in "\n".join((*said, *logged)) else None
 
 
 def _absent(case: Case) -> str | None:
@@ -258,13 +288,17 @@ def _slowed(bits: int) -> Callable[[Case], str | None]:
 
 def _vram_held(case: Case) -> str | None:
     runner = next((holder for holder in case.facts.holders if holder.runner), None)
-    if runner is None or case.known.held < LOOKS_OF_MEMORY:
+    if runner is None or not case.idle or case.known.held < LOOKS_OF_MEMORY:
         return None
     return f"process {runner.pid}{_size(runner.size)}"
 
 
 def _vram_taken(case: Case) -> str | None:
-    if case.known.held < LOOKS_OF_MEMORY or any(holder.runner for holder in case.facts.holders):
+    if (
+        not case.idle
+        or case.known.held < LOOKS_OF_MEMORY
+        or any(holder.runner for holder in case.facts.holders)
+    ):
         return None
     holders = sorted(case.facts.holders, key=lambda each: -(each.size or 0))[:3]
     named = "; ".join(f"{each.name or 'a process'} {each.pid}{_size(each.size)}" for each in holders)
@@ -286,12 +320,19 @@ def _of_nvidia(case: Case) -> list[Card]:
     return [card for card in case.facts.present if card.vendor is Vendor.NVIDIA]
 
 
-def _card_of_xid(case: Case, numbers: frozenset[int]) -> str | None:
-    """Return the card and the number of the newest such error in the kernel's log."""
-    for line in reversed(case.facts.kernel):
-        found = re.search(r"Xid \(PCI:([0-9a-fA-F:.]+)\): (\d+)", line)
-        if found and int(found[2]) in numbers:
-            return f"{_at(case, found[1])}, Xid {found[2]}"
+def _card_of_xid(case: Case, numbers: frozenset[int], most: float) -> str | None:
+    """Return the card and the number of the newest such error in the kernel's log of so many seconds.
+
+    In a container that log is the whole host's, and may be about the cards of others. A lost card that
+    answers nvidia-smi is there again.
+    """
+    for line in reversed(case.facts.kernel if case.facts.place is not Place.CONTAINER else ()):
+        found = re.match(r"(\d+) .*Xid \(PCI:([0-9a-fA-F:.]+)\): (\d+)", line)
+        if found and int(found[3]) in numbers and int(found[1]) <= most:
+            card = next((card for card in case.cards if card.bus.startswith(found[2].lower())), None)
+            if numbers is _XID_LOST and card and card.index is not None:
+                continue
+            return f"{_at(case, found[2])}, Xid {found[3]}"
     return None
 
 

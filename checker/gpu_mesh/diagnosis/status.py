@@ -193,9 +193,10 @@ def _with_answer(state: NodeState, before: NodeState, seen: Observation, diagnos
 
 def _gpu_to_look_at(before: NodeState) -> dict[str, object]:
     """Return what changes about the GPUs of a node that answers: after it was down they must be seen anew."""
-    if before.gpu is None or before.status not in (Status.UNHEALTHY, Status.OFFLINE):
+    if before.gpu is None or not before.failures:
         return {}
-    return {"gpu": replace(before.gpu, outdated=True), "gpu_looked_at": 0.0}
+    down = before.status in (Status.UNHEALTHY, Status.OFFLINE)
+    return {"gpu": replace(before.gpu, outdated=before.gpu.outdated or down), "gpu_looked_at": 0.0}
 
 
 def _usual_vram(before: NodeState, loaded: Sequence[LoadedModel]) -> dict[str, float]:

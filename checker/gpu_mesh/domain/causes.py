@@ -307,7 +307,6 @@ CAUSES: dict[Cause, CauseFacts] = {
         _NOTHING,
         "A model runs on the CPU since the host was suspended",
         "on {host}: stop {unit}, then sudo rmmod nvidia_uvm, sudo modprobe nvidia_uvm, and start it again",
-        rules_out_restart=True,
     ),
     Cause.GPU_CONTAINER_LOST: CauseFacts(
         Verdict.IMPAIRED,
@@ -355,6 +354,7 @@ CAUSES: dict[Cause, CauseFacts] = {
         _NOTHING,
         "GPU memory is in use, though no model is loaded",
         "see who uses it: nvidia-smi on {host}; end that, or let it share the card on purpose",
+        rules_out_restart=True,
     ),
     Cause.GPU_UNUSED: CauseFacts(
         Verdict.IMPAIRED,

@@ -106,7 +106,7 @@ class GpuFacts(Struct, frozen=True, omit_defaults=True):
     holders: tuple[Holder, ...] = ()
     waiting: tuple[Process, ...] = ()  # tools such as nvidia-smi that were in state D all the time
     ollama_waits: bool = False  # so was Ollama or a runner of it
-    kernel: tuple[str, ...] = ()  # lines of the kernel's log that matter, of the last hour
+    kernel: tuple[str, ...] = ()  # lines of the kernel's log that matter, each after its age in seconds
     kernel_read: bool = False  # whether that log may be read
     resumed: float | None = None  # seconds since the host last woke from suspend
     loaded: int | None = None  # how many models Ollama said it has loaded, where that was asked on the host

@@ -67,9 +67,9 @@ class _Reading:
         self.facts = replace(self.facts, **facts)
 
     def add(self, name: str, value: object, most: int) -> None:
+        """Add a value; of too many, the last ones are kept."""
         known = getattr(self.facts, name)
-        if len(known) < most:
-            self.facts = replace(self.facts, **{name: (*known, value)})
+        self.facts = replace(self.facts, **{name: (*known, value)[-most:]})
 
 
 def _boot(reading: _Reading, rest: str) -> None:
@@ -168,7 +168,7 @@ def _holds(reading: _Reading, rest: str) -> None:
 
 
 def _kernel(reading: _Reading, rest: str) -> None:
-    reading.add("kernel", plain(rest.partition(" ")[2])[:_MOST_TEXT], _MOST_LINES)
+    reading.add("kernel", plain(rest)[:_MOST_TEXT], _MOST_LINES)
 
 
 def _text(name: str) -> Callable[[_Reading, str], None]:

@@ -45,8 +45,16 @@ def one_of_each_host(nodes: Iterable[Node]) -> list[Node]:
     """Return the first node of each host."""
     first: dict[str, Node] = {}
     for node in nodes:
-        first.setdefault(node.machine, node)
+        first.setdefault(host_of(node), node)
     return list(first.values())
+
+
+def host_of(node: Node) -> str:
+    """Return the host at which the GPUs of the node are looked at: where its login leads.
+
+    Behind one address there may be several, at different ports.
+    """
+    return "localhost" if node.on_monitor else node.known_host
 
 
 def _waited(state: State, node: Node, now: float) -> float:

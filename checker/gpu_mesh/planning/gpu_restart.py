@@ -47,7 +47,9 @@ def judge(node: Node, before: NodeGpu | None, facts: GpuFacts | None, probed: Ca
     probed_there = _BY_ITSELF.get(probed, probed) if probed else None
     # in_vram: not here known, so that a host whose bus never had a card is not said to miss one.
     found = gpu.find(gpu.Case(node, known, probed_there, in_vram=True))
-    if found and found.cause and CAUSES[found.cause].rules_out_restart:
+    row = CAUSES[found.cause] if found and found.cause else None
+    # Where a person asks, only what would make the restart hang or do harm stands against it.
+    if found and row and (row.rules_out_restart if probed else row.calls):
         return GpuJudgement(Finding.GPU_AT_FAULT, found.cause, found.detail)
     if probed in _MUST_SHOW and not _MUST_SHOW[probed](facts):
         return GpuJudgement(Finding.GPU_WELL, probed, "this look no longer shows what an earlier one did")

@@ -217,7 +217,8 @@ def _not_yet(settings: Settings, known: NodeState, now: float) -> str:
     A restart cuts off running requests, so the impairment must have lasted a while.
     """
     lasted, needed = now - known.cause_since, settings.recovery_patience
-    if known.cause is None or CAUSES[known.cause].action is Action.NONE:
+    cause = _reason_to_act(known)
+    if cause is None or CAUSES[cause].action is Action.NONE:
         return ""
     if known.probed_cause is Cause.CPU_FALLBACK and not known.vram:
         return (

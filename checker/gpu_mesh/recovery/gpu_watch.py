@@ -4,6 +4,7 @@ It has the key to the hosts, and so runs beside the recoveries; the check, which
 judges what is remembered.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
@@ -40,12 +41,13 @@ def look(context: Context, nodes: Sequence[Node]) -> dict[str, Looked]:
         apart = [node for node in batch if gpu_here.is_apart(node, context.paths)]
         found = {node.key: _look_here(context) for node in apart}
         found |= _look_by_ssh(context, [node for node in batch if node.login and not node.on_monitor])
-        found |= playbook.look_at_gpus(
-            [node for node in batch if node.key not in found],
-            context.paths.inventory,
-            context.mesh.settings.recovery_playbooks,
-            stop=context.stopping.is_set,
-        )
+        for local in (True, False):  # this host needs other connection variables than the others
+            found |= playbook.look_at_gpus(
+                [node for node in batch if node.key not in found and node.on_monitor is local],
+                context.paths.inventory,
+                context.mesh.settings.recovery_playbooks,
+                stop=context.stopping.is_set,
+            )
         if context.stopping.is_set():
             break
         missing = Looked(reason="Ansible did not come to it")
@@ -106,13 +108,13 @@ def remember(state: State, mesh: Mesh, results: Mapping[str, Looked], now: float
         results: of the looks, by the key of one node of each host.
         now: Unix seconds.
     """
-    machines = {node.machine: results[node.key] for node in mesh.nodes if node.key in results}
-    for node in mesh.nodes:
-        known, looked = state.nodes.get(node.key), machines.get(node.machine)
-        if known is None or looked is None:
-            continue
-        shared = sum(other.machine == node.machine for other in mesh.nodes) > 1
-        state.nodes[node.key] = _with_look(known, looked, now, shared=shared)
+    hosts = {gpu_looks.host_of(node): results[node.key] for node in mesh.nodes if node.key in results}
+    nodes = [(node, host) for node in mesh.nodes if (host := gpu_looks.host_of(node)) in hosts]
+    of_host = Counter(host for _, host in nodes)
+    for node, host in nodes:
+        known = state.nodes.get(node.key)
+        if known is not None:
+            state.nodes[node.key] = _with_look(known, hosts[host], now, shared=of_host[host] > 1)
 
 
 def _with_look(known: NodeState, looked: Looked, now: float, *, shared: bool) -> NodeState:

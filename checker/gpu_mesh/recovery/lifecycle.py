@@ -245,7 +245,7 @@ def _looked_at(known: NodeState, result: RecoveryResult) -> NodeState:
     if result.gpu is not None:
         seen, at = gpu_history.remember(seen, result.gpu, None), result.gpu.at
     if seen is not None and result.outcome is not Outcome.DECLINED:
-        seen = gpu_history.after_restart(seen)
+        seen, at = gpu_history.after_restart(seen), 0.0  # to be looked at anew
     return replace(known, gpu=seen, gpu_looked_at=at)
 
 

@@ -75,7 +75,8 @@ def _outcome(job: Job, report: PlaybookResult, verification: Verification) -> Ou
         return Outcome.DECLINED
     if verification.repaired:
         seen = verification.seen
-        unseen = job.cause is Cause.CPU_FALLBACK and not (seen and any(model.size for model in seen.loaded))
+        in_vram = job.cause is Cause.CPU_FALLBACK or (job.cause is not None and job.cause.is_of_gpu)
+        unseen = in_vram and not (seen and any(model.size for model in seen.loaded))
         return Outcome.UNPROVED if unseen else Outcome.RECOVERED
     if report.stopped or (report.done and verification.seen is None):
         return Outcome.LOST  # nobody knows what it did, and the node is not to blame

@@ -75,7 +75,7 @@ _SHOWN = {
     Gpu.HELD: replace(
         _WELL,
         cards=(replace(_CARD, used=8 * 2**30),),
-        holders=(Holder(5120, "ollama", 5 * 2**30, "GPU-0", runner=True),),
+        holders=(Holder(5120, "ollama", 8 * 2**30, "GPU-0", runner=True),),
         loaded=0,
     ),
 }

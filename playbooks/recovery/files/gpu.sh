@@ -298,6 +298,11 @@ gpu_query() {
   return "$status"
 }
 
+# gpu_asleep: do all cards of NVIDIA sleep? The question would wake them.
+gpu_asleep() {
+  grep -q ' nvidia .* asleep ' "$gpu_folder/bus" && ! grep -q ' nvidia .* \(ok\|lost\) ' "$gpu_folder/bus"
+}
+
 # gpu_nvidia: ask nvidia-smi; the file "smi" says how that went. gpu_late is why an answer is missing.
 gpu_nvidia() {
   gpu_smi=$(cat "$gpu_folder/nvidia") gpu_late='' gpu_asked=''
@@ -344,7 +349,6 @@ gpu_holds() {
     case $memory in *[!0-9]* | '') memory=- ;; esac
     name='' runner=no
     read -r name 2>/dev/null <"$gpu_root/proc/$number/comm"
-    case $name in llama-server | ollama_llama_se) runner=yes ;; esac
     case $gpu_ollama in *" $number "*) runner=yes ;; esac
     name=$(printf %s "${name:--}" | LC_ALL=C tr -c 'A-Za-z0-9._-' _)
     echo "gpu-mesh: gpu holds $number $memory ${card:--} $name $runner"
@@ -396,7 +400,8 @@ gpu_ollama_log() {
     case $fact in Id) name=$value ;; ExecMainStartTimestamp) since=$value ;; esac
   done <"$gpu_folder/unit"
   [ -n "$name" ] && [ -n "$since" ] || return 0
-  gpu_bounded journalctl -q --no-pager -o cat --since "$since" "$of=$name" |
+  # Lines of requests say whatever somebody asks for.
+  gpu_bounded journalctl -q --no-pager -o cat --since "$since" "$of=$name" | grep -vF '[GIN]' |
     grep -iE 'no compatible GPUs were discovered|inference compute|discovery.*(fail|tim|err)|fail.*discover|NVML: Unknown' |
     gpu_text | tail -n 5 | sed 's/^/gpu-mesh: gpu ollama_log /'
 }
@@ -450,7 +455,7 @@ look_at_gpus() (
     gpu_part amd gpu_amd
     gpu_part kernel gpu_kernel
     gpu_part ollama_log gpu_ollama_log "${2:-}" "${3:-}"
-    [ ! -s "$gpu_folder/nvidia" ] || gpu_nvidia
+    [ ! -s "$gpu_folder/nvidia" ] || gpu_asleep || gpu_nvidia
     for part in runners amd kernel ollama_log; do gpu_await "$part.end"; done
     gpu_settle '*'
   fi

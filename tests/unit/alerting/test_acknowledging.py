@@ -15,7 +15,9 @@ NODE = plain("gpu1", expects_gpu=GpuExpectation())
 
 def cause_after(ack_of: Cause) -> Cause | None:
     """Return what is wrong after a person has acknowledged that cause, while one card of two is gone."""
-    known = NodeState(status=Status.DEGRADED, verdict=Verdict.IMPAIRED, cause=ack_of, gpu=ONE_OF_TWO)
+    known = NodeState(
+        status=Status.DEGRADED, verdict=Verdict.IMPAIRED, cause=ack_of, gpu=ONE_OF_TWO, vram={"m": 1.0}
+    )
     known = acknowledging.acknowledged(known, "ann", "", NOW)
     return gpu.explain(NODE, known, Diagnosis(Verdict.OK), NOW).cause
 

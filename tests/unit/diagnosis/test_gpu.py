@@ -16,7 +16,7 @@ from gpu_mesh.diagnosis import gpu, gpu_history
 from gpu_mesh.diagnosis.diagnose import describe_cause
 from gpu_mesh.domain.causes import CAUSES, Cause, Diagnosis
 from gpu_mesh.domain.health import Verdict
-from gpu_mesh.domain.mesh import GpuExpectation
+from gpu_mesh.domain.mesh import GpuExpectation, RecoveryKind
 from gpu_mesh.domain.observation import LoadedModel
 from gpu_mesh.domain.state import NodeState
 from gpu_mesh.hosts import gpu_look
@@ -35,7 +35,8 @@ def read(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("path", SITUATIONS, ids=lambda path: path.stem)
 def test_a_situation_has_its_cause_its_words_and_its_decision(path: Path) -> None:
     told = read(path)
-    given = msgspec.convert(told.get("node", {}), dict[str, GpuExpectation])
+    kinds = {"expects_gpu": GpuExpectation, "recovery": RecoveryKind}
+    given = {name: msgspec.convert(value, kinds[name]) for name, value in told.get("node", {}).items()}
     node = plain("gpu1", **{"expects_gpu": GpuExpectation(), **given})
     probed = Cause(told["probe"]) if "probe" in told else None
     known: NodeGpu | None = None
@@ -50,7 +51,10 @@ def test_a_situation_has_its_cause_its_words_and_its_decision(path: Path) -> Non
 
     words = describe_cause(probed, node) if probed else ""
     judged = Diagnosis(CAUSES[probed].verdict if probed else Verdict.OK, probed, words)
-    seen = NodeState(gpu=known, vram={"m": 1.0} if told.get("in_vram") else {})
+    failing_since = told.get("failing_since", NOW if judged.verdict is Verdict.FAILED else 0.0)
+    seen = NodeState(
+        gpu=known, failing_since=failing_since, vram={"m": 1.0} if told.get("in_vram", True) else {}
+    )
     at = known.facts.at + told.get("checked_after", 30)
     shown = gpu.explain(node, seen, judged, at)
     expect = told["expect"]

@@ -35,8 +35,13 @@ def test_no_look_where_none_is_wanted_or_possible() -> None:
 
 
 def test_two_nodes_of_one_host_are_one_look() -> None:
-    twins = [plain(key, url=f"http://host:{port}") for key, port in (("a", 1), ("b", 2))]
+    twins = [plain(key, ssh_host="192.0.2.7") for key in ("a", "b")]
     assert looked(*twins) == ["a"]
+
+
+def test_two_hosts_behind_one_address_are_two_looks() -> None:
+    pods = [plain(key, ssh_host="192.0.2.7", ssh_port=port) for key, port in (("a", 2201), ("b", 2202))]
+    assert looked(*pods) == ["a", "b"]
 
 
 def test_no_look_while_the_monitor_is_offline() -> None:

@@ -1,7 +1,7 @@
 """What looks at GPUs leave in the state."""
 
 from factories import NOW, plain
-from gpu_mesh.domain.gpu import Card, GpuFacts
+from gpu_mesh.domain.gpu import Card, GpuFacts, Holder
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.observation import LoadedModel
@@ -9,7 +9,12 @@ from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.hosts.playbook_result import Looked
 from gpu_mesh.recovery import gpu_watch
 
-FACTS = GpuFacts(at=NOW, boot="b", cards=(Card(bus="0000:0b:00.0", used=9 * 2**30, total=24 * 2**30),))
+FACTS = GpuFacts(
+    at=NOW,
+    boot="b",
+    cards=(Card(bus="0000:0b:00.0", used=9 * 2**30, total=24 * 2**30),),
+    holders=(Holder(5120, "python3", 9 * 2**30),),
+)
 
 
 def remembered(state: State, *nodes, **results: Looked) -> State:
@@ -32,7 +37,7 @@ def test_a_node_that_was_never_checked_gets_no_state_by_a_look() -> None:
 
 
 def test_one_look_is_for_all_nodes_of_its_host_and_memory_in_use_then_says_nothing() -> None:
-    twins = [plain(key, url=f"http://host:{port}") for key, port in (("a", 1), ("b", 2))]
+    twins = [plain(key, ssh_host="192.0.2.7") for key in ("a", "b")]
     idle = NodeState(verdict=Verdict.OK)
     state = remembered(State(nodes={"a": idle, "b": idle}), *twins, a=Looked(FACTS))
     for known in state.nodes.values():
