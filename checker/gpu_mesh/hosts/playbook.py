@@ -107,8 +107,7 @@ def run(
     with _private_folder() as folder:
         local = _here(folder) if on_monitor or node.on_monitor else {}
         values = {**_values(node, settings, limit), **local, **(extra or {})}
-        runner = _start(folder, playbook, node.key, inventory, values, keep, limit, stop)
-        printed = _tail(folder)
+        runner, printed = _start(folder, playbook, node.key, inventory, values, keep, limit, stop)
     contacted, now = "the monitor" if on_monitor else node.key, time.time()
     result = playbook_result.read_result(playbook, node.key, events, runner.rc, printed, contacted, now)
     if own:
@@ -163,8 +162,8 @@ def _start(
     seconds: float,
     stop: Callable[[], bool],
     forks: int | None = None,
-) -> Any:
-    """Run ansible-playbook in a private folder; return ansible-runner's own result."""
+) -> tuple[Any, str]:
+    """Run ansible-playbook in a private folder; return ansible-runner's own result, and the last lines."""
     # In a file, because ansible-runner puts its arguments into the process list.
     (folder / "env/extravars").write_text(json.dumps(_literal(values)), encoding="utf-8")
     (folder / "env/settings").write_text(json.dumps({"pexpect_timeout": 0.5}), encoding="utf-8")
@@ -175,7 +174,7 @@ def _start(
         return False  # not written to disk
 
     with reaper.tied(mark, folder):
-        return ansible_runner.run(
+        runner = ansible_runner.run(
             private_data_dir=str(folder),
             project_dir=str(playbook.parent),
             playbook=str(playbook),
@@ -188,6 +187,7 @@ def _start(
             timeout=max(1, round(seconds)),
             cancel_callback=stop,
         )
+        return runner, _tail(folder)  # the folder goes with the tie
 
 
 def _values(node: Node, settings: Settings, limit: float) -> dict[str, Any]:

@@ -4,20 +4,14 @@ It has the key to the hosts, and so runs beside the recoveries; the check, which
 judges what is remembered.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from msgspec.structs import replace
-
-from gpu_mesh.diagnosis import gpu_history
 from gpu_mesh.domain.event import Severity
-from gpu_mesh.domain.health import Verdict
-from gpu_mesh.domain.mesh import Mesh, Node
-from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.domain.mesh import Node
 from gpu_mesh.hosts import gpu_look, plain_ssh
 from gpu_mesh.hosts.playbook_result import Looked
 from gpu_mesh.planning import gpu_looks
-from gpu_mesh.recovery import gpu_here
+from gpu_mesh.recovery import gpu_here, gpu_results
 from gpu_mesh.recovery.context import Context
 from gpu_mesh.system import locks
 
@@ -54,7 +48,7 @@ def look(context: Context, nodes: Sequence[Node]) -> dict[str, Looked]:
         results = {node.key: found.get(node.key, missing) for node in batch}
         now = context.clock()
         with context.statefile.update(now) as state:
-            remember(state, context.mesh, results, now)
+            gpu_results.remember(state, context.mesh, results, now)
         looked.update(results)
     for key, each in looked.items():
         if each.facts is None:
@@ -97,33 +91,3 @@ def look_at_due(context: Context) -> int:
         now = context.clock()
         nodes = gpu_looks.due(context.mesh, context.statefile.load(now), now)
         return len(look(context, nodes)) if nodes else 0
-
-
-def remember(state: State, mesh: Mesh, results: Mapping[str, Looked], now: float) -> None:
-    """Note in the state what the looks have shown, for each node of the hosts, or that they showed nothing.
-
-    Args:
-        state: changed in place.
-        mesh: the nodes.
-        results: of the looks, by the key of one node of each host.
-        now: Unix seconds.
-    """
-    hosts = {gpu_looks.host_of(node): results[node.key] for node in mesh.nodes if node.key in results}
-    nodes = [(node, host) for node in mesh.nodes if (host := gpu_looks.host_of(node)) in hosts]
-    of_host = Counter(host for _, host in nodes)
-    for node, host in nodes:
-        known = state.nodes.get(node.key)
-        if known is not None:
-            state.nodes[node.key] = _with_look(known, hosts[host], now, shared=of_host[host] > 1)
-
-
-def _with_look(known: NodeState, looked: Looked, now: float, *, shared: bool) -> NodeState:
-    """Return the node's state after a look.
-
-    What is loaded says nothing of the cards where the node does not answer, or another Ollama shares them.
-    """
-    known = replace(known, gpu_looked_at=now)
-    if looked.facts is None:
-        return known
-    loaded = None if known.verdict is Verdict.FAILED or shared else known.loaded
-    return replace(known, gpu=gpu_history.remember(known.gpu, looked.facts, loaded))

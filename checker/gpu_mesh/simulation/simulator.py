@@ -28,7 +28,7 @@ from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.hosts.playbook_result import Looked, PlaybookResult
 from gpu_mesh.monitor import connectivity, tick
 from gpu_mesh.planning import advice, gpu_looks, plan
-from gpu_mesh.recovery import brake, gpu_watch, lifecycle, verification
+from gpu_mesh.recovery import brake, gpu_results, lifecycle, verification
 from gpu_mesh.recovery.values import BETWEEN_PROBES, Job, Verification
 from gpu_mesh.silences import silences
 from gpu_mesh.simulation import fake_gpu, fake_probe, fake_recovery
@@ -226,7 +226,7 @@ class _Run:
             for node in gpu_looks.due(self.mesh, self.state, self._now):
                 gpu = self._facts[node.key].gpu
                 results[node.key] = Looked(fake_gpu.look(gpu, self._now) if gpu else None)
-            gpu_watch.remember(self.state, self.mesh, results, self._now)
+            gpu_results.remember(self.state, self.mesh, results, self._now)
         self._enter(self._now + gpu_looks.EVERY, self._look_at_gpus)
 
     def _keepalive(self) -> None:

@@ -148,7 +148,7 @@ def read(whole: bytes) -> tuple[Fault | None, str, tuple[str, ...]]:
         return (
             (fault, detail, ())
             if fault
-            else (None, "", ollama._names(ollama.decode(answer.body, ollama._Tags)))
+            else (None, "", ollama._names(ollama.decode(answer.body, ollama._Tags), cloud=False))
         )
     except ValueError as error:
         return Fault.NOT_JSON, str(error), ()

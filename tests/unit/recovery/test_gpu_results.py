@@ -7,7 +7,7 @@ from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.observation import LoadedModel
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.hosts.playbook_result import Looked
-from gpu_mesh.recovery import gpu_watch
+from gpu_mesh.recovery import gpu_results
 
 FACTS = GpuFacts(
     at=NOW,
@@ -18,7 +18,7 @@ FACTS = GpuFacts(
 
 
 def remembered(state: State, *nodes, **results: Looked) -> State:
-    gpu_watch.remember(state, Mesh(nodes), results, NOW)
+    gpu_results.remember(state, Mesh(nodes), results, NOW)
     return state
 
 
