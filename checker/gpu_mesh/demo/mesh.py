@@ -21,6 +21,7 @@ from types import TracebackType
 
 import msgspec
 
+from gpu_mesh.demo.card import DemoCard
 from gpu_mesh.demo.receiver import Message, receiver
 from gpu_mesh.standin.server import free_port
 from gpu_mesh.system.paths import Paths
@@ -47,7 +48,12 @@ class DemoMesh:
         # Every process that is started here inherits this, recoveries included. So their temporary files are
         # in the folder, and a process with this TMPDIR is one of the demo's.
         own = {"TMPDIR": str(folder), "GPU_MESH_LEASE_DIR": str(folder / "leases")}
-        self.environment = {**os.environ, **self.paths.environment(), **own}
+        self.card = DemoCard(folder)  # made up: what recoveries on this machine see of GPUs
+        seen = {
+            "GPU_MESH_GPU_ROOT": str(self.card.root),
+            "PATH": f"{self.card.programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        }
+        self.environment = {**os.environ, **self.paths.environment(), **own, **seen}
         self._children: list[subprocess.Popen[bytes]] = []
         self._cleanup = ExitStack()
 
@@ -76,6 +82,17 @@ class DemoMesh:
         number = self.pid(name)
         os.kill(number, signal.SIGKILL)
         return number
+
+    def lose_card(self) -> int:
+        """Let Desk's card fall off the bus, and its Ollama end with it; return the number of that process."""
+        self.card.be(well=False)
+        return self.kill("desk")
+
+    def reboot_desk(self) -> None:
+        """Do what a person does then: the card is back, and Ollama is started."""
+        self.card.be(well=True)
+        (self.folder / "desk.pid").unlink()
+        self._start("desk")
 
     def _build(self) -> None:
         self._cleanup.callback(self._end_all)
@@ -106,6 +123,7 @@ class DemoMesh:
         monitor = {
             "ansible_connection": "local",
             "mesh_monitor_check_interval": 1,
+            "mesh_monitor_recovery_backoff": 1,  # Desk fails a second time within the minute
             "mesh_monitor_apprise_config": str(self.paths.config / "apprise.yml"),
         }
         # Checked every second, a node is offline before a slow machine has repaired it.

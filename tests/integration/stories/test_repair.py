@@ -198,18 +198,21 @@ def path_without_ssh(tmp_path) -> str:
 
 
 @pytest.mark.soak
-def test_the_demo_tells_of_two_incidents_and_leaves_nothing_behind(demo):
+def test_the_demo_tells_of_three_incidents_and_leaves_nothing_behind(demo):
     running = demo()
     running.until("2. Desk's Ollama crashes")
     has_ssh = bool(shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin"))
     assert ("a real ssh tunnel" in running.told) == has_ssh
     assert running.end() == (0, ""), running.told
-    incidents = running.told.partition("2. Desk")[2].split("3. Iceland's tunnel dies")
+    two, _, card = running.told.partition("2. Desk")[2].partition("4. Desk's GPU")
+    assert "needs you: not restarted: A GPU has fallen off the bus" in card
+    assert "reboot the monitor" in card
+    incidents = two.split("3. Iceland's tunnel dies")
     for name, incident in zip(("Desk", "Iceland"), incidents, strict=True):
         alerts = [line for line in incident.splitlines() if f"] {name}: " in line]
         levels = [line.partition("[")[2].partition("]")[0] for line in alerts]
         assert levels == ["WARNING", "ERROR", "INFO"]
-    assert "2 of 2 nodes healthy" in running.told.partition("4. All is well again")[2] or (
+    assert "2 of 2 nodes healthy" in running.told.partition("5. All is well again")[2] or (
         "Your Ollama" in running.told
     )
     assert running.left_behind() == []
