@@ -211,7 +211,8 @@ def test_the_demo_tells_of_three_incidents_and_leaves_nothing_behind(demo):
     for name, incident in zip(("Desk", "Iceland"), incidents, strict=True):
         alerts = [line for line in incident.splitlines() if f"] {name}: " in line]
         levels = [line.partition("[")[2].partition("]")[0] for line in alerts]
-        assert levels == ["WARNING", "ERROR", "INFO"]
+        # On a slow machine the first is replaced by the second before it is sent.
+        assert levels in (["WARNING", "ERROR", "INFO"], ["ERROR", "INFO"])
     assert "2 of 2 nodes healthy" in running.told.partition("5. All is well again")[2] or (
         "Your Ollama" in running.told
     )
