@@ -14,7 +14,18 @@ import pytest
 from failing import fail_and_mend
 
 SCHEDULES = {"check": 2, "recover": 5, "stats": 5, "dashboard": 5}
-UNITS = ("check", "deliver", "recover", "stats", "dashboard", "logrotate", "failure@x", "tunnel@rented")
+UNITS = (
+    "check",
+    "deliver",
+    "recover",
+    "look",
+    "look-here",
+    "stats",
+    "dashboard",
+    "logrotate",
+    "failure@x",
+    "tunnel@rented",
+)
 EXPOSURE = 1.5  # the most that `systemd-analyze security` may say of a unit
 
 
@@ -480,12 +491,12 @@ def test_one_command_stops_disables_enables_and_starts_everything_but_the_tunnel
     active = (
         "systemctl list-units --no-legend --plain --state=active 'gpu-mesh-*.timer' 'gpu-mesh-*.path' | wc -l"
     )
-    assert watched.monitor.out(active) == "8"
+    assert watched.monitor.out(active) == "10"
     watched.monitor.ssh("systemctl disable --now gpu-mesh.target")
     assert watched.monitor.out(active) == "0"
     assert _listens(watched.monitor, 8080)
     watched.monitor.ssh("systemctl enable --now gpu-mesh.target")
-    assert watched.monitor.out(active) == "8"
+    assert watched.monitor.out(active) == "10"
 
 
 def test_the_roles_alone_start_their_units(watched: Mesh) -> None:
