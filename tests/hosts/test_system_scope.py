@@ -285,6 +285,8 @@ def test_the_units_are_sound_and_have_hardly_any_rights(watched: Mesh, measured:
         ("stats", ("apprise.yml", "ssh/id_ed25519")),
         ("deliver", ("ssh/id_ed25519",)),
         ("recover", ("apprise.yml",)),
+        ("look", ("apprise.yml",)),
+        ("look-here", ("apprise.yml", "ssh/id_ed25519")),
         ("tunnel@rented", ("apprise.yml",)),
     ],
 )
