@@ -30,6 +30,7 @@ PROGRAM = "GPU_MESH_SSH"
 _FAILED = 255  # ssh's own exit status for a connection that failed
 _LINGER = 0.2  # seconds: a master connection in the background may keep an output open for ever
 _PIECE = 65536
+_PATIENCE = 5.0  # seconds that it has to end when nobody reads it any more
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -65,6 +66,10 @@ def run(command: list[str]) -> int:
         within = _pass_on(child)
     except BrokenPipeError:
         child.terminate()
+        try:
+            child.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:  # no ssh, but a program around it
+            child.kill()
     else:
         if not within:
             child.kill()

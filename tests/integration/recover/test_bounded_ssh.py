@@ -111,6 +111,15 @@ def test_when_nobody_reads_any_more_ssh_ends_too(start: Start, tmp_path: Path) -
     process.stderr.close()
 
 
+def test_a_program_around_ssh_that_does_not_obey_is_ended_all_the_same(start: Start, tmp_path: Path) -> None:
+    process = start("trap '' TERM; echo $$ >pid; while :; do echo more; sleep 0.1; done")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    process.wait(30)
+    assert not is_alive(tmp_path / "pid")
+
+
 def test_a_master_connection_that_stays_in_the_background_holds_nothing_up(
     start: Start, tmp_path: Path
 ) -> None:
