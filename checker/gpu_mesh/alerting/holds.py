@@ -6,6 +6,7 @@ from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Node, Settings
 from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.planning import reboots
 from gpu_mesh.silences import silences
 
 
@@ -32,6 +33,8 @@ def muted_by(
         return silenced
     if healthy:
         return None
+    if known.verdict is Verdict.FAILED and reboots.is_under_way(known, now):
+        return Muted.REBOOT
     if inhibited_by:
         return Muted.DEPENDENCY
     if state.brake and state.brake.notified_at:
@@ -54,7 +57,7 @@ def recovery_muted_by(state: State, node: Node, level: Level, now: float) -> Mut
     if silenced := _silenced(state, node, level, now):
         return silenced
     why = state.node(node.key).alerting.muted_for
-    return why if why in (Muted.DEPENDENCY, Muted.MESH, Muted.GRACE) else None
+    return why if why in (Muted.DEPENDENCY, Muted.MESH, Muted.GRACE, Muted.REBOOT) else None
 
 
 def lacks_gpu(known: NodeState) -> bool:

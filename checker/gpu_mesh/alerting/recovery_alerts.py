@@ -9,7 +9,7 @@ from gpu_mesh.domain.causes import CAUSES, Action, Cause
 from gpu_mesh.domain.mesh import Node, Settings
 from gpu_mesh.domain.recovery import HELPED, Attempt, Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeState
-from gpu_mesh.planning import advice, ladder
+from gpu_mesh.planning import advice, ladder, reboots
 from gpu_mesh.planning.advice import LEFT_ALONE, step_after, step_now, tried
 from gpu_mesh.text import humanize
 
@@ -18,7 +18,7 @@ LEASED_LONG = 900.0
 
 
 def alert_of(node: Node, settings: Settings, before: NodeState, result: RecoveryResult) -> Alert | None:
-    """Return the alert about a recovery that did not help; None: no alert.
+    """Return the alert about a recovery that did not help, or that reboots the host; None: no alert.
 
     1. A repair that was declined is alerted once in an incident, because another look would find the same.
        While somebody else is repairing the node there is no alert, until that has lasted too long; nor is
@@ -33,6 +33,8 @@ def alert_of(node: Node, settings: Settings, before: NodeState, result: Recovery
         before: the node's state before the attempt was added to it.
         result: how the attempt ended.
     """
+    if result.action is Action.REBOOT_HOST and result.outcome is Outcome.UNPROVED:
+        return _outage(node, before, result)
     if result.outcome in HELPED or result.finding is Finding.GPU_UNCLEAR:
         return None
     attempt = result.attempt()
@@ -42,9 +44,9 @@ def alert_of(node: Node, settings: Settings, before: NodeState, result: Recovery
         if not _is_news(before, attempt):
             return None
         words = diagnose.describe_cause(cause, node) if cause else "asked for"
-        what = "not rebuilt" if result.action is Action.REBUILD_TUNNEL else "not restarted"
+        what = _NOT_DONE.get(result.action, "not restarted")
         text, level = f"{what}: {_with_what_was_found(words, result.words)}", Level.ERROR
-        if before.failures and cause and CAUSES[cause].calls:
+        if before.failures and cause and _calls(cause, result):
             called = replace(before, cause=cause, refined_from=before.probed_cause)
             return call(node, settings, called, result.at, text, next_step)
         if not before.failures:
@@ -59,10 +61,32 @@ def alert_of(node: Node, settings: Settings, before: NodeState, result: Recovery
     what = advice.describe_action(result.action, node, result.playbook)
     came = advice.describe_outcome(result.outcome)
     text = f"{what} {came} (attempt {step.made} of {max(step.made, step.allowed)}): {result.words}"
-    if step.exhausted:
+    if step.exhausted or result.action is Action.REBOOT_HOST:
         return call(node, settings, after, result.at, text, next_step)
     next_step = f"nothing yet: the next attempt is due at {humanize.format_clock(step.due)}; or {next_step}"
     return _alert(node, before, result.at, Level.WARNING, cause, text, next_step)
+
+
+def _calls(cause: Cause, result: RecoveryResult) -> bool:
+    """Return whether a declined repair of a failing node calls a person at once.
+
+    A host that refuses its reboot will not be rebooted. One that is at work is asked again.
+    """
+    if result.action is Action.REBOOT_HOST and result.finding is Finding.AT_WORK:
+        return False
+    return CAUSES[cause].calls or result.finding is Finding.REBOOT_REFUSED
+
+
+_NOT_DONE = {Action.REBUILD_TUNNEL: "not rebuilt", Action.REBOOT_HOST: "not rebooted"}
+
+
+def _outage(node: Node, before: NodeState, result: RecoveryResult) -> Alert:
+    """Return the alert that announces the planned outage of a reboot."""
+    back = humanize.format_clock(result.at + reboots.EXPECTED_BACK)
+    what = advice.describe_action(result.action, node)
+    text = f"{what} has begun, expected back by {back}: {result.words}"
+    step = "nothing yet: if it does not come back in time, you are called"
+    return _alert(node, before, result.at, Level.INFO, result.cause or before.cause, text, step)
 
 
 def _is_news(before: NodeState, declined: Attempt) -> bool:
@@ -109,9 +133,13 @@ def call(
 
 def _what_remains(known: NodeState, repairs: int, now: float) -> str:
     """Say that a node failed again after repairs that had helped, or that it has failed all the while."""
+    if known.recovery.reboot:
+        return f"did not come back after the reboot at {humanize.format_clock(known.recovery.reboot.at)}"
     counting = ladder.counting(known)
     if any(each.helped or each.at < known.incident_since for each in counting):
-        return f"failed again after {humanize.plural(repairs, 'recent repair')}"
+        # Where nothing is left to be tried, those that helped are not among the attempts made.
+        number = repairs or ladder.acted(counting)
+        return f"failed again after {humanize.plural(number, 'recent repair')}"
     # With a GPU at fault the incident may have begun long before the node failed.
     since = known.failing_since if known.cause and known.cause.is_of_gpu else known.incident_since
     return f"still {known.status}{humanize.lasted(', for {}', since, now)}"

@@ -199,6 +199,7 @@ _NOT_SENT = {
     Muted.GRACE: "the node was new",
     Muted.ACKNOWLEDGED: "acknowledged, and no worse than that",
     Muted.WITHOUT_GPU: "alerted once that it has no GPU",
+    Muted.REBOOT: "recovery had rebooted its host",
     Muted.FIRST_FAILURE: "first failure",
 }
 

@@ -6,12 +6,12 @@ from msgspec.structs import replace
 
 from gpu_mesh.diagnosis import deep_check, flapping, uptime
 from gpu_mesh.diagnosis.diagnose import cpu_fallback, is_loading
-from gpu_mesh.domain.causes import Cause, Diagnosis
+from gpu_mesh.domain.causes import Action, Cause, Diagnosis
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.model_name import canonical
 from gpu_mesh.domain.observation import LoadedModel, Observation
-from gpu_mesh.domain.recovery import Outcome
+from gpu_mesh.domain.recovery import Attempt, Outcome
 from gpu_mesh.domain.state import NodeAlerting, NodeRecovery, NodeState
 
 VRAM_REMEMBERED = 100
@@ -20,8 +20,9 @@ VRAM_REMEMBERED = 100
 ATTEMPTS_REMEMBERED = 3600.0
 """Seconds for which the recoveries of a closed incident still count."""
 
-REPAIRS_OF_IMPAIRMENTS_REMEMBERED = 86400.0
-"""The same for recoveries of an impaired node: an impairment comes and goes with the loaded models."""
+_A_DAY = 86400.0
+"""The same for recoveries of an impaired node, since an impairment comes and goes with the loaded models; and
+for reboots, of which there is one a day."""
 
 
 def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Diagnosis) -> NodeState:
@@ -101,7 +102,7 @@ def anew(known: NodeState) -> NodeState:
         last_incident=0.0,
         loading_since=0.0,
         alerting=NodeAlerting(without_gpu=known.alerting.without_gpu),
-        recovery=replace(known.recovery, called_at=0.0),
+        recovery=replace(known.recovery, called_at=0.0, reboot=None),
     )
 
 
@@ -127,17 +128,24 @@ def _proved(node: Node, before: NodeState, seen: Observation) -> NodeRecovery:
 
     As for the usual share of VRAM, a model counts from the second check in a row that lists it.
     """
-    attempts = before.recovery.attempts
-    if all(each.outcome is not Outcome.UNPROVED for each in attempts):
-        return before.recovery
+    recovery = before.recovery
+    if recovery.reboot and seen.at >= recovery.reboot.until:
+        recovery = replace(recovery, reboot=None)  # no look has shown another boot, but it serves
+    unproved = [each for each in recovery.attempts if _is_unproved(each, recovery)]
+    if not unproved:
+        return recovery
     listed = before.expiries
     if not any(model.size and model.name in listed for model in seen.loaded):
-        return before.recovery
+        return recovery
     outcome = Outcome.NOT_RECOVERED if cpu_fallback(node, seen, before) else Outcome.RECOVERED
-    settled = (
-        replace(each, outcome=outcome) if each.outcome is Outcome.UNPROVED else each for each in attempts
-    )
-    return replace(before.recovery, attempts=tuple(settled))
+    settled = (replace(each, outcome=outcome) if each in unproved else each for each in recovery.attempts)
+    return replace(recovery, attempts=tuple(settled))
+
+
+def _is_unproved(attempt: Attempt, recovery: NodeRecovery) -> bool:
+    """Return whether a loaded model can prove the attempt: while a reboot is under way it proves nothing."""
+    waits = attempt.action is Action.REBOOT_HOST and recovery.reboot is not None
+    return attempt.outcome is Outcome.UNPROVED and not waits
 
 
 def _after_check(before: NodeRecovery, now: float) -> NodeRecovery:
@@ -148,10 +156,13 @@ def _after_check(before: NodeRecovery, now: float) -> NodeRecovery:
     kept = tuple(
         attempt
         for attempt in before.attempts
-        if now - attempt.at
-        < (REPAIRS_OF_IMPAIRMENTS_REMEMBERED if attempt.for_impairment else ATTEMPTS_REMEMBERED)
+        if now - attempt.at < (_A_DAY if _counts_for_a_day(attempt) else ATTEMPTS_REMEMBERED)
     )
     return replace(before, attempts=kept, called_at=0.0)
+
+
+def _counts_for_a_day(attempt: Attempt) -> bool:
+    return attempt.for_impairment or attempt.action is Action.REBOOT_HOST
 
 
 def _status(node: Node, failures: int, impaired: int) -> Status:

@@ -64,6 +64,7 @@ class Muted(StrEnum):
     GRACE = "grace"  # the node is new, and was never healthy yet
     ACKNOWLEDGED = "acknowledged"  # a person knows of the incident
     WITHOUT_GPU = "without_gpu"  # it never had a model in VRAM, which was alerted once
+    REBOOT = "reboot"  # recovery has rebooted its host, which is not expected back yet
     FIRST_FAILURE = "first_failure"  # so few checks in a row have failed that it may be a lost probe
 
 

@@ -15,6 +15,7 @@ class Action(StrEnum):
 
     RESTART_OLLAMA = "restart_ollama"
     REBUILD_TUNNEL = "rebuild_tunnel"
+    REBOOT_HOST = "reboot_host"  # of the node, where the operator allows it for a cause of its GPUs
     OWN_PLAYBOOK = "own_playbook"  # a playbook of the operator's
     NONE = "none"
 

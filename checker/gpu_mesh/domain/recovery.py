@@ -23,6 +23,7 @@ class Finding(StrEnum):
     GPU_AT_FAULT = "gpu_at_fault"  # a restart does not help against what is wrong with the GPU
     GPU_WELL = "gpu_well"  # the reason for the restart, seen by an earlier look, is gone
     GPU_UNCLEAR = "gpu_unclear"  # whether its driver hangs shows at the next look
+    REBOOT_REFUSED = "reboot_refused"  # the host itself says that it must not be rebooted now
     PORT_WAS_LISTENING = "port_was_listening"  # the tunnel's local port, before the rebuild
     PORT_WAS_SILENT = "port_was_silent"
     PORT_IS_OURS = "port_is_ours"  # the tunnel itself holds its local port: a rebuild would not help
@@ -91,6 +92,14 @@ class Claim(Struct, frozen=True):
     action: Action
     playbook: str = ""  # the operator's own playbook
     in_incident: bool = False  # whether an incident was open when it was made
+
+
+class Reboot(Struct, frozen=True):
+    """A reboot of the node's host, until a look finds the host in another boot."""
+
+    at: float  # Unix seconds
+    until: float  # when the host is expected back
+    boot: str = ""  # the boot in which the reboot was begun
 
 
 class Brake(Struct, frozen=True):

@@ -10,7 +10,7 @@ from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.gpu import NodeGpu
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.observation import LoadedModel, expiries
-from gpu_mesh.domain.recovery import Attempt, Brake, Claim
+from gpu_mesh.domain.recovery import Attempt, Brake, Claim, Reboot
 
 SCHEMA = 1
 
@@ -46,6 +46,7 @@ class NodeRecovery(Struct, frozen=True):
     claim: Claim | None = None
     attempts: tuple[Attempt, ...] = ()  # of the current incident, and recent ones (diagnosis/status.py)
     called_at: float = 0.0  # when a person was called in this incident; 0.0: not yet
+    reboot: Reboot | None = None  # of the node's host, for this node or another one there
 
 
 class DeepChecked(Struct, frozen=True):

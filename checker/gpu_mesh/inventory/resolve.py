@@ -308,6 +308,8 @@ def _blame_gpu_recovery(host: _Host, node: Node) -> None:
         return
     if node.expects_gpu.rule is GpuRule.NONE:
         host.blame(name, f"must be none, not {node.gpu_recovery}: {expects} is false")
+    elif node.recovery is RecoveryKind.NONE:
+        host.blame(name, f"must be none, not {node.gpu_recovery}: mesh_node_recovery is none")
     elif node.gpu_recovery is GpuRecovery.REBOOT and node.on_monitor:
         host.blame(name, "must not be reboot: the monitor runs on this host")
 
@@ -352,12 +354,17 @@ def _blame_shared(hosts: Sequence[_Host], nodes: Sequence[Node]) -> None:
     ports: dict[int, str] = {}
     direct = {_origin(node.url): node for node in nodes if not node.tunnel}
     names: dict[str, str] = {}
+    rebooted = {node.machine: node for node in nodes if node.gpu_recovery is GpuRecovery.REBOOT}
     for host, node in zip(hosts, nodes, strict=True):
         if node.tunnel and ports.setdefault(port := node.tunnel.local_port, node.key) != node.key:
             host.blame("mesh_tunnel_local_port", f"must not be {port}: {ports[port]} has that port")
         if node.tunnel and (other := direct.get(_origin(node.url))):
             port = node.tunnel.local_port
             host.blame("mesh_tunnel_local_port", f"must not be {port}: {other.key} answers at {other.url}")
+        other = rebooted.get(node.machine)
+        if other and node.enabled and node.gpu_recovery is not GpuRecovery.REBOOT:
+            both = f"must be reboot, as for {other.key} on the same host; or set both to none"
+            host.blame("mesh_node_gpu_recovery", both)
         if names.setdefault(node.name, node.key) != node.key:
             host.blame(
                 "mesh_node_name", f"must differ from the name of {names[node.name]}: {quoted(node.name)}"

@@ -7,7 +7,7 @@ owner's command comes from its host: so a next step never repeats that output.
 import re
 
 from gpu_mesh.diagnosis import diagnose
-from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.causes import CAUSES, Action, Cause
 from gpu_mesh.domain.mesh import Node, RecoveryKind
 from gpu_mesh.domain.recovery import Finding, Outcome
 from gpu_mesh.domain.state import NodeState
@@ -42,6 +42,8 @@ def describe_action_under_way(action: Action, node: Node, playbook: str = "") ->
         return f"while {playbook} was running"
     if action is Action.REBUILD_TUNNEL:
         return "while the tunnel was being rebuilt"
+    if action is Action.REBOOT_HOST:
+        return "while its host was being rebooted"
     what = {
         RecoveryKind.SYSTEMD: node.unit,
         RecoveryKind.SYSTEMD_USER: node.unit,
@@ -56,6 +58,8 @@ def describe_action(action: Action, node: Node, playbook: str = "") -> str:
         return f"run of {playbook}"
     if action is Action.REBUILD_TUNNEL:
         return "rebuild of the tunnel"
+    if action is Action.REBOOT_HOST:
+        return f"reboot of {node.machine}"
     if node.recovery in (RecoveryKind.SYSTEMD, RecoveryKind.SYSTEMD_USER):
         return f"restart of {node.unit}"
     if node.recovery is RecoveryKind.DOCKER:
@@ -135,6 +139,8 @@ def step_after(node: Node, finding: Finding, cause: Cause | None, words: str = "
     """
     if finding is Finding.CANNOT_LEASE and "No space left" in words:
         return f"make room on the host of {node.key}: df -h /var/tmp"
+    if finding is Finding.AT_WORK and cause and CAUSES[cause].rules_out_restart:
+        return f"wait: recovery tries again later; or {diagnose.next_step(cause, node)}"
     if finding in _NEXT_STEP:
         own = node.recovery is RecoveryKind.SYSTEMD_USER
         systemctl = "systemctl --user" if own else "sudo systemctl"
@@ -148,5 +154,5 @@ def step_now(node: Node, known: NodeState) -> str:
     return step_after(node, Finding.NONE, known.cause, ladder.last_words(node, known))
 
 
-LEFT_ALONE = re.compile(r"; nothing was (?:restarted|touched)\b")
+LEFT_ALONE = re.compile(r"; nothing was (?:restarted|touched|rebooted)\b")
 """What the playbooks add for a person who runs them by hand; alerts leave it out."""

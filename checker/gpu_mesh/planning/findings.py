@@ -18,7 +18,7 @@ def refine(node: Node, cause: Cause | None, finding: Finding, gpu: Cause | None 
         return Cause.HOST_DOWN
     if finding is Finding.NO_ACCESS:
         return Cause.NO_ACCESS
-    if finding is Finding.GPU_AT_FAULT:
+    if finding in (Finding.GPU_AT_FAULT, Finding.REBOOT_REFUSED):
         return gpu
     if finding is Finding.PORT_TAKEN:
         return Cause.TUNNEL_PORT_TAKEN
@@ -71,13 +71,18 @@ RESTARTED_THOUGH_IT_ANSWERS = frozenset(
 """The probed causes for which Ollama is restarted even if it answers on its host; see restart_ollama.yml."""
 
 
-def spares_work(cause: Cause | None, lasted: float) -> bool:
-    """Return whether a restart must wait while a model generates.
+def spares_work(action: Action, cause: Cause | None, lasted: float) -> bool:
+    """Return whether a repair must wait while a model generates.
+
+    A reboot always must, but for a runner that has hung for long: it ends all that the host does.
 
     Args:
-        cause: what is wrong.
+        action: the repair.
+        cause: what is wrong, as the probe names it.
         lasted: seconds since it began.
     """
+    if action is Action.REBOOT_HOST and cause is not Cause.RUNNER_HUNG:
+        return True
     served = cause in RESTARTED_THOUGH_IT_ANSWERS and cause is not Cause.RUNNER_HUNG
     return served or (cause is Cause.RUNNER_HUNG and lasted < HUNG_AT_WORK)
 

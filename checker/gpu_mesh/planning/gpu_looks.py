@@ -60,7 +60,10 @@ def host_of(node: Node) -> str:
 def _waited(state: State, node: Node, now: float) -> float:
     """Return for how long nobody has looked.
 
-    A time that lies ahead was noted before the clock was set back.
+    A time that lies ahead was noted before the clock was set back. While the host is being rebooted every run
+    looks: only a look shows that it is over.
     """
     at = state.node(node.key).gpu_looked_at
+    if state.node(node.key).recovery.reboot:
+        return max(node.gpu_interval, now - at)
     return now - at if at <= now else node.gpu_interval

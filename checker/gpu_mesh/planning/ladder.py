@@ -15,6 +15,7 @@ from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import LAST_RUNG, Node, RecoveryKind, Settings
 from gpu_mesh.domain.recovery import Attempt, Outcome
 from gpu_mesh.domain.state import NodeState
+from gpu_mesh.planning import reboots
 
 LONGEST_BACKOFF = 3600.0
 """Seconds that a doubled wait lasts at most; a longer ``recovery_backoff`` is kept as it is."""
@@ -52,7 +53,8 @@ def first_rung(node: Node, known: NodeState) -> Rung:
        playbook can tell, so a restart is planned. With ``mesh_node_recovery: none`` the tunnel is rebuilt.
     3. If another process holds the tunnel's local port, anything may answer there. So a rebuild is planned
        for such answers: its look finds out who holds the port.
-    4. While the state of a GPU rules a restart out, nothing is done.
+    4. While the state of a GPU rules a restart out, the host is rebooted where that is allowed; else nothing
+       is done.
     5. Otherwise the action in the probed cause's row of CAUSES.
     """
     probed = known.probed_cause
@@ -62,7 +64,7 @@ def first_rung(node: Node, known: NodeState) -> Rung:
     if probed is None:
         return Rung(Action.NONE)
     if known.cause is not None and CAUSES[known.cause].rules_out_restart:
-        return Rung(Action.NONE)
+        return Rung(Action.REBOOT_HOST if reboots.is_allowed(node, known) else Action.NONE)
     if probed is Cause.TUNNEL_STUCK and node.recovery is not RecoveryKind.NONE:
         return Rung(Action.RESTART_OLLAMA)
     if node.tunnel and probed in _ANOTHER_PROCESS_MAY_ANSWER:
@@ -80,6 +82,7 @@ def step(node: Node, settings: Settings, known: NodeState) -> Step:
     2. A declined attempt changed nothing: it is not counted, but the wait after it is kept.
     3. A node that failed again after FLAPS successful repairs goes to its last rung. Otherwise a repair that
        helped leaves the next incident all its attempts, unless the cause has a limit of its own.
+    4. A reboot of the host is made once.
 
     Args:
         node: the node as the inventory describes it.
@@ -94,6 +97,9 @@ def step(node: Node, settings: Settings, known: NodeState) -> Step:
     if rung.action is Action.OWN_PLAYBOOK:
         # A declined look only named the cause that this playbook is for: no wait after it.
         attempts = tuple(each for each in attempts if each.outcome is not Outcome.DECLINED)
+    if rung.action is Action.REBOOT_HOST:
+        put_off = tuple(each for each in attempts if each.action is Action.REBOOT_HOST)
+        return Step(rung, due_after(node, settings, put_off), 0, 1)
     waits = due_after(node, settings, attempts)
     used = made if tries else made - repaired
     if used < allowed and repaired < FLAPS:

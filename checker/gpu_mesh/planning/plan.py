@@ -10,7 +10,7 @@ from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings
 from gpu_mesh.domain.recovery import Decision
 from gpu_mesh.domain.state import NodeState, State
-from gpu_mesh.planning import advice, claims, findings, ladder
+from gpu_mesh.planning import advice, claims, findings, ladder, reboots
 from gpu_mesh.planning.advice import describe_action
 from gpu_mesh.planning.ladder import Rung, Step
 from gpu_mesh.silences import silences
@@ -50,11 +50,20 @@ def plan(
             decision = _decided(node, mesh.settings, known, now, force=force and bool(only))
         blocked = _blocked_by_mesh(node, state, at_work.get(node.machine, node.key), force=force)
         if not blocked and not (force and only):
-            blocked = silences.against_recovery(state.silences, node, now)
+            blocked = _silenced(mesh, state, node, decision.action, now)
         if blocked and (decision.action is not Action.NONE or decision.due):  # it only waits
             decision = Decision(node.key, Action.NONE, blocked, known.cause)
         decisions.append(decision)
     return tuple(decisions)
+
+
+def _silenced(mesh: Mesh, state: State, node: Node, action: Action, now: float) -> str:
+    """Return in words which silence stops recovery of the node; for a reboot, of any node of its host."""
+    whole = action is Action.REBOOT_HOST
+    concerned = [each for each in mesh.nodes if whole and each.machine == node.machine] or [node]
+    return next(
+        filter(None, (silences.against_recovery(state.silences, each, now) for each in concerned)), ""
+    )
 
 
 def _decided(node: Node, settings: Settings, known: NodeState, now: float, *, force: bool) -> Decision:
@@ -102,7 +111,7 @@ def decide(
 ) -> Decision:
     """Decide for one node.
 
-    1. While a recovery is under way, no other one starts.
+    1. While a recovery is under way, no other one starts. Nor while the host is being rebooted.
     2. A node gets a recovery if it is unhealthy or offline, or if it has been impaired for as long as the
        settings say; and only if a recovery helps its cause.
     3. The next step of the incident's ladder says what is done, and when.
@@ -124,6 +133,7 @@ def decide(
         rung = Rung(Action.RESTART_OLLAMA)
     blocked = (
         _under_way(known)
+        or (reboots.describe(known) if reboots.is_under_way(known, now) else "")
         or ("" if force else _not_failing(node, settings, known, now))
         or _not_helped(node, _reason_to_act(known), rung)
     )
@@ -141,9 +151,13 @@ def needs_a_person(node: Node, settings: Settings, before: NodeState, now: float
     """Return whether the node fails, and nothing that is left to be tried is likely to help."""
     known = claims.expire(before, now)
     step = ladder.step(node, settings, known)
+    if reboots.is_under_way(known, now):
+        return False
     fails = not (_under_way(known) or _not_failing(node, settings, known, now))
+    if fails and known.failures and known.recovery.reboot:
+        return True  # it is not back in time, whatever the reason may be now
     if fails and known.failures and known.cause is not None and CAUSES[known.cause].calls:
-        return True
+        return step.rung.action is not Action.REBOOT_HOST
     return fails and step.exhausted and not _not_helped(node, _reason_to_act(known), step.rung)
 
 
@@ -203,7 +217,7 @@ def _not_failing(node: Node, settings: Settings, known: NodeState, now: float) -
     if known.status is Status.HEALTHY:
         return HEALTHY
     if known.status is Status.DEGRADED and known.verdict is Verdict.IMPAIRED and not known.failures:
-        return _not_yet(settings, known, now)
+        return _not_yet(node, settings, known, now)
     if known.status is Status.DEGRADED:
         return f"below the threshold: {known.failures} of {node.unhealthy_threshold} consecutive failures"
     if known.served:
@@ -211,14 +225,14 @@ def _not_failing(node: Node, settings: Settings, known: NodeState, now: float) -
     return ""
 
 
-def _not_yet(settings: Settings, known: NodeState, now: float) -> str:
-    """Return why an impairment is not repaired yet; "": it is due, or no restart helps.
+def _not_yet(node: Node, settings: Settings, known: NodeState, now: float) -> str:
+    """Return why an impairment is not repaired yet; "": it is due, or nothing helps.
 
-    A restart cuts off running requests, so the impairment must have lasted a while.
+    A repair cuts off running requests, so the impairment must have lasted a while.
     """
     lasted, needed = now - known.cause_since, settings.recovery_patience
-    cause = _reason_to_act(known)
-    if cause is None or CAUSES[cause].action is Action.NONE:
+    cause, reboots_it = _reason_to_act(known), reboots.is_allowed(node, known)
+    if cause is None or (CAUSES[cause].action is Action.NONE and not reboots_it):
         return ""
     if known.probed_cause is Cause.CPU_FALLBACK and not known.vram:
         return (

@@ -11,6 +11,7 @@ from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.recovery import Brake
 from gpu_mesh.domain.state import State
+from gpu_mesh.planning import reboots
 
 WINDOW = 300.0
 """Seconds: nodes that began to fail within this time count as failing at once."""
@@ -29,7 +30,11 @@ def update(state: State, mesh: Mesh, now: float) -> None:
     """
     nodes = [node for node in mesh.nodes if node.enabled]
     known = [(node.key, state.nodes[node.key]) for node in nodes if node.key in state.nodes]
-    failing = [(key, was) for key, was in known if was.verdict is Verdict.FAILED]
+    failing = [
+        (key, was)
+        for key, was in known
+        if was.verdict is Verdict.FAILED and not reboots.is_under_way(was, now)
+    ]
     settings, most = mesh.settings, len(nodes) * mesh.settings.recovery_brake / 100
     if state.brake is None:
         at_once = [key for key, was in failing if now - was.failing_since <= WINDOW]

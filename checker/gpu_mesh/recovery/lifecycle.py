@@ -18,9 +18,9 @@ from gpu_mesh.domain.alert import Level, Muted
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.mesh import Mesh, Node
-from gpu_mesh.domain.recovery import Claim, Decision, Finding, Outcome, RecoveryResult
+from gpu_mesh.domain.recovery import Claim, Decision, Finding, Outcome, Reboot, RecoveryResult
 from gpu_mesh.domain.state import NodeState, State
-from gpu_mesh.planning import advice, claims, ladder, plan
+from gpu_mesh.planning import advice, claims, gpu_reboot, ladder, plan, reboots
 from gpu_mesh.recovery.values import Job, Verification
 
 CLAIM_MARGIN = 30.0
@@ -120,6 +120,7 @@ def record_result(
     outdated = verification.seen is not None and before.last_check > verification.seen.at
     if counts or outdated:
         state.nodes[node.key] = _with_result(node, before, job.claim, result)
+        _note_reboot(state, mesh, node, result)
     else:
         state.nodes[node.key] = claims.without_claim(before, job.claim)
     if verification.seen is not None and verification.serves:
@@ -129,6 +130,8 @@ def record_result(
         if not verification.detail or state.nodes[node.key].cause is not job.cause:
             return  # the alert about the node's status reports it
     known = state.nodes[node.key]
+    if result.finding is Finding.GPU_AT_FAULT and ladder.first_rung(node, known).action is Action.REBOOT_HOST:
+        return  # the look of a restart has only shown that the host must be rebooted
     notified = counts or not state.offline_since
     if (
         notified
@@ -136,6 +139,18 @@ def record_result(
         and (not stopping or ladder.step(node, mesh.settings, known).exhausted)
     ):
         _notify(state, mesh, node, before, result)
+
+
+def _note_reboot(state: State, mesh: Mesh, node: Node, result: RecoveryResult) -> None:
+    """Remember a reboot that has begun, for every node of its host: they are all away for a while."""
+    if result.action is not Action.REBOOT_HOST or result.outcome is not Outcome.UNPROVED:
+        return
+    boot = result.gpu.boot if result.gpu else ""
+    reboot = Reboot(result.at, result.at + reboots.EXPECTED_BACK, boot)
+    for each in mesh.nodes:
+        known = state.nodes.get(each.key)
+        if known and each.machine == node.machine:
+            state.nodes[each.key] = replace(known, recovery=replace(known.recovery, reboot=reboot))
 
 
 def call_for_help(state: State, mesh: Mesh, now: float) -> None:
@@ -227,7 +242,7 @@ def _called(known: NodeState, now: float) -> NodeState:
 
 def _with_result(node: Node, before: NodeState, claim: Claim, result: RecoveryResult) -> NodeState:
     """Release the node, remember the attempt, and keep the cause as the look refined it."""
-    after = _looked_at(claims.released(before, claim, result.attempt()), result)
+    after = _looked_at(node, claims.released(before, claim, result.attempt()), result)
     refined = result.cause
     if refined is None or refined is before.cause or not before.failures:
         return after
@@ -239,14 +254,14 @@ def _with_result(node: Node, before: NodeState, claim: Claim, result: RecoveryRe
     )
 
 
-def _looked_at(known: NodeState, result: RecoveryResult) -> NodeState:
+def _looked_at(node: Node, known: NodeState, result: RecoveryResult) -> NodeState:
     """Remember what the look saw of the GPUs; what was so before a restart must show anew."""
     seen, at = known.gpu, known.gpu_looked_at
     if result.gpu is not None:
         seen, at = gpu_history.remember(seen, result.gpu, None), result.gpu.at
     if seen is not None and result.outcome is not Outcome.DECLINED:
         seen, at = gpu_history.after_restart(seen), 0.0  # to be looked at anew
-    return replace(known, gpu=seen, gpu_looked_at=at)
+    return gpu_reboot.after_look(node, replace(known, gpu=seen, gpu_looked_at=at))
 
 
 def _detail(node: Node, before: NodeState, cause: Cause, result: RecoveryResult) -> str:

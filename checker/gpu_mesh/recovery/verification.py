@@ -8,7 +8,7 @@ from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.observation import Fault, Observation
 from gpu_mesh.domain.recovery import Finding, Outcome, RecoveryResult
 from gpu_mesh.hosts.playbook_result import PlaybookResult
-from gpu_mesh.planning import findings, gpu_restart
+from gpu_mesh.planning import findings, gpu_reboot, gpu_restart
 from gpu_mesh.recovery.values import Job, Verification
 
 
@@ -39,7 +39,8 @@ def result_of(
         verification: what the probes after it showed.
         at: Unix seconds.
     """
-    judged = gpu_restart.judge(job.node, job.before.gpu, report.gpu, job.cause)
+    judge = gpu_reboot.judge if action is Action.REBOOT_HOST else gpu_restart.judge
+    judged = judge(job.node, job.before.gpu, report.gpu, job.cause)
     own = job.claim.playbook if action is Action.OWN_PLAYBOOK else ""
     said = report.said or (f"ran {own}" if own and report.done else "")
     words = f"{said}; but {verification.detail}" if report.done and verification.detail else report.reason
@@ -48,12 +49,18 @@ def result_of(
         action=action,
         outcome=_outcome(job, report, verification),
         finding=report.finding,
-        cause=findings.refine(job.node, job.cause, report.finding, judged.cause),
+        cause=_refined(job, action, report, judged.cause),
         words=words or said,
         asked_for=job.cause,
         playbook=own,
         gpu=report.gpu,
     )
+
+
+def _refined(job: Job, action: Action, report: PlaybookResult, gpu: Cause | None) -> Cause | None:
+    """Return the cause as the look refined it; a reboot that was put off leaves the GPU as the cause."""
+    refined = findings.refine(job.node, job.cause, report.finding, gpu)
+    return gpu or job.before.cause if action is Action.REBOOT_HOST and refined is job.cause else refined
 
 
 def follow_up(job: Job, report: PlaybookResult) -> bool:
@@ -73,6 +80,8 @@ def _outcome(job: Job, report: PlaybookResult, verification: Verification) -> Ou
     """Return the outcome; that of a playbook which ended before it could change anything is declined."""
     if (report.success and not report.done) or not report.looked:
         return Outcome.DECLINED
+    if job.claim.action is Action.REBOOT_HOST and report.done:
+        return Outcome.UNPROVED  # whether it comes back, and has helped, the checks and looks will show
     if verification.repaired:
         seen = verification.seen
         in_vram = job.cause is Cause.CPU_FALLBACK or (job.cause is not None and job.cause.is_of_gpu)

@@ -20,7 +20,7 @@ from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.event import Severity
 from gpu_mesh.domain.recovery import Decision, RecoveryResult
 from gpu_mesh.hosts.playbook_result import PlaybookResult
-from gpu_mesh.planning import addresses, findings, ladder, plan
+from gpu_mesh.planning import addresses, findings, ladder, plan, reboots
 from gpu_mesh.recovery import brake, gpu_here, lifecycle, node_locks, verification
 from gpu_mesh.recovery.context import Context
 from gpu_mesh.recovery.values import BETWEEN_PROBES, Job, Verification
@@ -161,8 +161,11 @@ def _do(context: Context, job: Job, *, asked_for: bool) -> bool:
     if verification.follow_up(job, report):
         action = Action.REBUILD_TUNNEL
         report = verification.rebuilt(report, _act(context, job, action))
-    patience = context.mesh.settings.recovery_settle if report.done else 0.0
-    verified = _verify(context, job, patience)
+    if action is Action.REBOOT_HOST and report.done:
+        verified = Verification()  # what it still answers on its way down proves nothing
+    else:
+        patience = context.mesh.settings.recovery_settle if report.done else 0.0
+        verified = _verify(context, job, patience)
     result = verification.result_of(job, action, report, verified, context.clock())
     _record_result(context, job, result, verified, counts=report.looked or not context.stopping.is_set())
     return verified.repaired
@@ -219,7 +222,10 @@ def _act(context: Context, job: Job, action: Action) -> PlaybookResult:
 
 def _values(context: Context, job: Job) -> dict[str, object]:
     """Return the extra vars with which a playbook decides what to do."""
+    hold = {"gpu_mesh_hold": int(reboots.EXPECTED_BACK)} if job.claim.action is Action.REBOOT_HOST else {}
     return {
+        **hold,
+        "gpu_mesh_leases": [each.key for each in context.mesh.nodes if each.machine == job.node.machine],
         "gpu_mesh_addresses": addresses.of_ollama(job.node, context.mesh),
         "gpu_mesh_cause": job.cause or "",
         "gpu_mesh_attempt": _number(job),
@@ -229,7 +235,9 @@ def _values(context: Context, job: Job) -> dict[str, object]:
             else ""
         ),
         "gpu_mesh_gpu_known": json.encode(job.before.gpu).decode() if job.before.gpu else "",
-        "gpu_mesh_spares_work": findings.spares_work(job.cause, job.claim.at - job.before.cause_since),
+        "gpu_mesh_spares_work": findings.spares_work(
+            job.claim.action, job.cause, job.claim.at - job.before.cause_since
+        ),
         "gpu_mesh_look_only": job.cause not in findings.REBUILD_HELPS,
     }
 

@@ -261,6 +261,7 @@ def _why_muted(known: NodeState, silenced: silences.MutedUntil | None, now: floa
         Muted.GRACE: "new node, never healthy yet",
         Muted.ACKNOWLEDGED: "",  # said elsewhere
         Muted.WITHOUT_GPU: "that it has no GPU for its models was alerted once",
+        Muted.REBOOT: "its host is being rebooted",
         Muted.FIRST_FAILURE: "so few failures may be a lost probe",
         None: "",
     }[known.alerting.muted_for]

@@ -35,7 +35,7 @@ GPUS = {
 }
 """The meaning of each word; docs/simulate.md says the same."""
 
-BOOT = "the only boot"
+BOOT = "the first boot"
 _CARD = Card(
     bus="0000:0b:00.0",
     on_bus=OnBus.OK,
@@ -81,6 +81,6 @@ _SHOWN = {
 }
 
 
-def look(gpu: Gpu, at: float) -> GpuFacts:
-    """Return what a look shows at that Unix time."""
-    return replace(_SHOWN[gpu], at=at)
+def look(gpu: Gpu, at: float, boots: int = 0) -> GpuFacts:
+    """Return what a look shows at that Unix time, after so many reboots."""
+    return replace(_SHOWN[gpu], at=at, boot=f"{boots} boots later" if boots else BOOT)

@@ -121,6 +121,8 @@ class Facts(Struct, frozen=True):
     restart: Effect = Effect.HELPS
     rebuild: Effect = Effect.HELPS
     own_playbook: Effect = Effect.HELPS
+    reboot: Effect = Effect.HELPS
+    boots: int = 0  # how often its host was rebooted
     takes: float = 8.0  # seconds for one playbook
 
 

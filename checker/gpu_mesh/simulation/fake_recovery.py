@@ -7,10 +7,11 @@ tests/unit/simulation/test_fake_recovery.py compares these with the playbooks.
 from msgspec.structs import replace
 
 from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.gpu import GpuFacts
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts.playbook_result import PlaybookResult, took_too_long
-from gpu_mesh.planning import addresses, findings, gpu_restart
+from gpu_mesh.planning import addresses, findings, gpu_reboot, gpu_restart
 from gpu_mesh.recovery.values import Job
 from gpu_mesh.simulation import fake_gpu
 from gpu_mesh.simulation.fake_gpu import Gpu
@@ -26,7 +27,7 @@ _SILENT = frozenset(
 
 def look(facts: Facts) -> Finding:
     """Return what a look on the node's own host finds."""
-    if facts.look and not facts.look.startswith("port_"):
+    if facts.look and not facts.look.startswith(("port_", "reboot_")):
         return facts.look
     if facts.shows is Scenario.NO_ROUTE:
         return Finding.HOST_DOWN
@@ -44,6 +45,8 @@ def act(job: Job, action: Action, facts: Facts, mesh: Mesh, at: float) -> tuple[
         at: when it begins, in Unix seconds.
     """
     node = job.node
+    if action is Action.REBOOT_HOST:
+        return _reboot(job, facts, mesh, at)
     if action is Action.REBUILD_TUNNEL:
         finding, said, may = _at_the_tunnel(node, facts, job.cause, at)
         effect, contacted = facts.rebuild, "the monitor"
@@ -53,7 +56,7 @@ def act(job: Job, action: Action, facts: Facts, mesh: Mesh, at: float) -> tuple[
     else:
         finding, said, may = _on_the_host(node, facts, job.cause, mesh, at)
         effect, contacted = facts.restart, node.key
-    gpu = fake_gpu.look(facts.gpu, at) if facts.gpu and action is Action.RESTART_OLLAMA else None
+    gpu = _gpu(facts, at) if action is Action.RESTART_OLLAMA else None
     if may and gpu:
         judged = gpu_restart.judge(node, job.before.gpu, gpu, job.cause)
         if judged.finding is not Finding.NONE:
@@ -85,6 +88,75 @@ def act(job: Job, action: Action, facts: Facts, mesh: Mesh, at: float) -> tuple[
     # A restart ends the runner that holds the memory.
     card = Gpu.WELL if facts.gpu is Gpu.HELD else facts.gpu
     return report, replace(facts, shows=after, detail="", look=None, gpu=card)
+
+
+AWAY = 120.0
+"""Seconds for which a host that reboots does not answer."""
+
+REFUSED = "process 4711 (python3) uses a GPU"
+"""Why a host refuses its reboot."""
+
+
+def _gpu(facts: Facts, at: float) -> GpuFacts | None:
+    return fake_gpu.look(facts.gpu, at, facts.boots) if facts.gpu else None
+
+
+def _reboot(job: Job, facts: Facts, mesh: Mesh, at: float) -> tuple[PlaybookResult, Facts]:
+    """Return what came of reboot_host.yml, and what is true about the node while its host is away."""
+    gpu, found = _gpu(facts, at), look(facts)
+    judged = gpu_reboot.judge(job.node, job.before.gpu, gpu, job.cause)
+    finding, said = judged.finding, judged.words
+    words = {
+        Finding.AT_WORK: "a model is generating on its host, and a reboot would cut that off",
+        Finding.REBOOT_REFUSED: f"{said}; its host refuses a reboot: {REFUSED}",
+        **_leases("reboots its host", at),
+    }
+    at_fault = finding is Finding.GPU_AT_FAULT
+    if at_fault and facts.look in words:
+        finding, said = facts.look, words[facts.look]
+    if finding is not Finding.GPU_AT_FAULT and finding not in (Finding.LEASED, Finding.CANNOT_LEASE):
+        said = f"{said}; nothing was rebooted"
+    report = PlaybookResult(
+        success=True,
+        contacted=job.node.key,
+        looked=True,
+        finding=finding,
+        said=said,
+        seconds=facts.takes,
+        gpu=gpu,
+    )
+    if found in _UNREACHABLE:
+        why = _UNREACHABLE[found].format(node=job.node.key)
+        return replace(
+            report, success=False, unreachable=True, looked=False, finding=found, said="", reason=why
+        ), facts
+    if finding is not Finding.GPU_AT_FAULT:
+        return report, facts
+    if facts.reboot is Effect.HANGS:
+        limit = mesh.settings.recovery_timeout
+        return replace(report, success=False, reason=took_too_long(limit), seconds=limit), facts
+    if facts.reboot is Effect.FAILS:
+        return replace(report, success=False, reason="the host gave no answer"), facts
+    away = replace(facts, shows=Scenario.NO_ROUTE, detail="", look=None, boots=facts.boots + 1)
+    return replace(report, done=True), away
+
+
+def is_back(before: Facts, away: Facts) -> Facts:
+    """Return what is true about a node when its host has rebooted.
+
+    Args:
+        before: what was true before the reboot.
+        away: what is true meanwhile.
+    """
+    after = {Effect.HELPS: Scenario.OK, Effect.NO_MODELS: Scenario.NO_MODELS}.get(before.reboot)
+    if after is None:
+        return replace(before, boots=away.boots)
+    return replace(away, shows=after, gpu=Gpu.WELL if before.gpu else None)
+
+
+def is_reachable(facts: Facts) -> bool:
+    """Return whether the monitor can log in on the host."""
+    return look(facts) not in _UNREACHABLE
 
 
 def awaited(node: Node, action: Action) -> float:

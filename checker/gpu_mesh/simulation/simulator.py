@@ -224,8 +224,9 @@ class _Run:
         if self._running:
             results = {}
             for node in gpu_looks.due(self.mesh, self.state, self._now):
-                gpu = self._facts[node.key].gpu
-                results[node.key] = Looked(fake_gpu.look(gpu, self._now) if gpu else None)
+                facts = self._facts[node.key]
+                gpu = facts.gpu if fake_recovery.is_reachable(facts) else None
+                results[node.key] = Looked(fake_gpu.look(gpu, self._now, facts.boots) if gpu else None)
             gpu_results.remember(self.state, self.mesh, results, self._now)
         self._enter(self._now + gpu_looks.EVERY, self._look_at_gpus)
 
@@ -291,15 +292,26 @@ class _Run:
         if self._busy.get(key) is not work:
             return  # killed meanwhile
         if after is not before and self._facts[key] is before:
-            self._facts[key] = replace(after, since=self._now)
+            self._facts[key] = away = replace(after, since=self._now)
+            if work.action is Action.REBOOT_HOST:
+                self._enter(self._now + fake_recovery.AWAY, partial(self._come_back, key, before, away))
         work.did.append(report.done or (report.looked and not report.success))
         work.report = verification.rebuilt(work.report, report) if work.report else report
         if len(work.did) == 1 and verification.follow_up(work.job, report):
             work.action = Action.REBUILD_TUNNEL
             self._act(work)
             return
+        if work.action is Action.REBOOT_HOST and report.done:
+            self._record_result(work, report, Verification())
+            return
         patience = self.mesh.settings.recovery_settle if work.report.done else 0.0
         self._verify(work, work.report, self._now + patience)
+
+    def _come_back(self, key: str, before: fake_probe.Facts, away: fake_probe.Facts) -> None:
+        """Let a host be up again, unless the trace has said otherwise of it meanwhile."""
+        if self._facts[key] is away:
+            self._facts[key] = replace(fake_recovery.is_back(before, away), since=self._now)
+            self._note(Event(0, Kind.WORLD, key, "its host is up again"))
 
     def _verify(self, work: _Work, report: PlaybookResult, until: float) -> None:
         job = work.job

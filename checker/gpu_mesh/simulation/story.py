@@ -148,6 +148,7 @@ def line(each: Event) -> str:
 _TRIED = {
     Action.RESTART_OLLAMA: "the restart",
     Action.REBUILD_TUNNEL: "the rebuild",
+    Action.REBOOT_HOST: "the reboot",
     Action.OWN_PLAYBOOK: "the playbook",
     Action.NONE: "it",
 }

@@ -37,6 +37,7 @@ class Facts(Struct, frozen=True, forbid_unknown_fields=True):
     restart: Effect | None = None
     rebuild: Effect | None = None
     own_playbook: Effect | None = None
+    reboot: Effect | None = None
     takes: Seconds | None = None
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gpu_mesh.domain.alert import Notified
 from gpu_mesh.domain.gpu import NodeGpu
+from gpu_mesh.domain.recovery import Reboot
 from gpu_mesh.domain.state import ClockReading, FailedUnit, NodeState, State
 
 
@@ -100,6 +101,8 @@ def _times(state: State) -> Iterator[float]:
         yield from (known.last_incident, known.first_check, known.last_check, known.last_ok)
         yield from (known.loading_since, known.deep_at, known.version_at, known.recovery.called_at)
         yield from (attempt.at for attempt in known.recovery.attempts)
+        if known.recovery.reboot:
+            yield known.recovery.reboot.at
         yield from known.deep_reloads.values()
         yield known.gpu_looked_at
         if known.gpu:
@@ -143,8 +146,15 @@ def _node(known: NodeState, moved: Callable[[float], float]) -> NodeState:
             recovery,
             attempts=tuple(replace(each, at=moved(each.at)) for each in recovery.attempts),
             called_at=moved(recovery.called_at),
+            reboot=_reboot(recovery.reboot, moved) if recovery.reboot else None,
         ),
     )
+
+
+def _reboot(reboot: Reboot, moved: Callable[[float], float]) -> Reboot:
+    """Return the reboot with the time that its host has to come back as long as it was."""
+    at = moved(reboot.at)
+    return replace(reboot, at=at, until=at + reboot.until - reboot.at)
 
 
 def _gpu(known: NodeGpu, moved: Callable[[float], float]) -> NodeGpu:

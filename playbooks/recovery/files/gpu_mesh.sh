@@ -376,3 +376,15 @@ restart_container() {
     sudo -n docker restart "$1"
   fi
 }
+
+# repair_gpu VERB NODE: ask root's program on this host for a repair of the GPUs. It says why it refuses one.
+repair_gpu() {
+  program=/usr/local/lib/gpu-mesh/gpu-repair
+  if [ ! -x "$program" ]; then
+    echo "gpu-mesh: repair refused it has no $program; site.yml installs it"
+  elif [ "$(id -u)" = 0 ]; then
+    "$program" "$1" "$2" </dev/null
+  else
+    sudo -n "$program" "$1" "$2" </dev/null 2>/dev/null || echo "gpu-mesh: repair refused sudo does not permit it; run site.yml again"
+  fi
+}

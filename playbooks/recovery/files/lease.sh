@@ -135,6 +135,7 @@ in_words() {
   case $doing in
     restart) now="restarts it" past="restarted it" ;;
     rebuild) now="rebuilds its tunnel" past="rebuilt its tunnel" ;;
+    reboot) now="reboots its host" past="wanted to reboot its host" ;;
     *) now="repairs it" past="repaired it" ;;
   esac
   if [ "$phase" = over ]; then

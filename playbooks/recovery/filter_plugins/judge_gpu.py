@@ -1,7 +1,8 @@
-"""A filter for restart_ollama.yml: does what the look saw of the GPUs rule out a restart?
+"""Filters for the playbooks: does what a look saw of the GPUs rule out a restart, or ask for a reboot?
 
-The decision is the checker's own (gpu_mesh/planning/gpu_restart.py), so that there is one. Where the playbook
-is run by hand with an Ansible that does not know the checker, the GPUs are not judged, and that is said.
+The decisions are the checker's own (gpu_mesh/planning/gpu_restart.py, gpu_reboot.py), so that there is one.
+Where a playbook is run by hand with an Ansible that does not know the checker, the GPUs are not judged, and
+that is said.
 """
 
 import json
@@ -17,23 +18,36 @@ def gpu_verdict(printed, node, known="", cause=""):
         known: what is remembered of its GPUs, as JSON; "": nothing.
         cause: what is wrong as the probe names it; "": not known.
     """
+    return _judged("gpu_restart", printed, node, known, cause)
+
+
+def reboot_verdict(printed, node, known="", cause=""):
+    """Return the finding (gpu_at_fault if a reboot helps), the cause, its words, and the lines of the look.
+
+    Where nothing can be judged, nothing is rebooted. Arguments as for ``gpu_verdict``.
+    """
+    judged = _judged("gpu_reboot", printed, node, known, cause)
+    return judged if judged["finding"] else judged | {"finding": "gpu_well"}
+
+
+def _judged(rule, printed, node, known, cause):
     try:
-        return _judged(printed, node, known, cause)
+        return _by_the_checker(rule, printed, node, known, cause)
     except ImportError:
         reason = "gpu-mesh is not installed for this Ansible"
     except Exception as error:  # noqa: BLE001 - whatever goes wrong here must not keep a node down
         reason = f"{type(error).__name__}: {error}"
-    return {"finding": "", "said": f"the GPUs were not judged: {reason}", "printed": ""}
+    return {"finding": "", "cause": "", "said": f"the GPUs were not judged: {reason}", "printed": ""}
 
 
-def _judged(printed, node, known, cause):
+def _by_the_checker(rule, printed, node, known, cause):
     import msgspec
 
     from gpu_mesh.domain.causes import Cause
     from gpu_mesh.domain.gpu import NodeGpu
     from gpu_mesh.domain.mesh import Node
     from gpu_mesh.hosts import gpu_look
-    from gpu_mesh.planning import gpu_restart
+    from gpu_mesh.planning import gpu_reboot, gpu_restart
 
     # Ansible's strings are of types of their own, which msgspec does not take for strings.
     printed, known, cause = "".join(printed), "".join(known), "".join(cause)
@@ -41,8 +55,14 @@ def _judged(printed, node, known, cause):
     described = msgspec.convert({k: values[k] for k in values if k in Node.__struct_fields__}, Node)
     before = msgspec.json.decode(known, type=NodeGpu) if known else None
     probed = Cause(cause) if cause in set(Cause) else None
-    judged = gpu_restart.judge(described, before, gpu_look.read(printed, time.time()), probed)
-    return {"finding": judged.finding.value, "said": judged.words, "printed": gpu_look.lines_of(printed)}
+    judge = {"gpu_reboot": gpu_reboot, "gpu_restart": gpu_restart}[rule].judge
+    judged = judge(described, before, gpu_look.read(printed, time.time()), probed)
+    return {
+        "finding": judged.finding.value,
+        "cause": judged.cause.value if judged.cause else "",
+        "said": judged.words,
+        "printed": gpu_look.lines_of(printed),
+    }
 
 
 class FilterModule:
@@ -50,4 +70,4 @@ class FilterModule:
 
     def filters(self):
         """Return the filters by name."""
-        return {"gpu_mesh_verdict": gpu_verdict}
+        return {"gpu_mesh_verdict": gpu_verdict, "gpu_mesh_reboot_verdict": reboot_verdict}

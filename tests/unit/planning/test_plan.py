@@ -347,7 +347,12 @@ def test_a_claim_from_the_future_holds_nobody_up() -> None:
 def test_what_a_model_generates_is_spared_where_its_node_serves_or_may_just_be_at_a_long_request(
     cause: Cause | None, lasted: float, spared: bool
 ) -> None:
-    assert findings.spares_work(cause, lasted) is spared
+    assert findings.spares_work(RESTART, cause, lasted) is spared
+
+
+def test_a_reboot_spares_what_a_model_generates_unless_its_runner_has_hung_for_long() -> None:
+    assert findings.spares_work(Action.REBOOT_HOST, Cause.TIMEOUT, 0)
+    assert not findings.spares_work(Action.REBOOT_HOST, Cause.RUNNER_HUNG, 901)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from gpu_mesh.domain.recovery import Claim, Finding
 from gpu_mesh.domain.state import NodeState
 from gpu_mesh.hosts.playbook import HOLD_MARGIN
 from gpu_mesh.hosts.playbook_result import PlaybookResult
-from gpu_mesh.planning import gpu_restart
+from gpu_mesh.planning import gpu_reboot, gpu_restart
 from gpu_mesh.planning.addresses import of_ollama
 from gpu_mesh.recovery import values, worker
 from gpu_mesh.recovery.values import Job
@@ -141,8 +141,22 @@ def test_what_a_look_at_the_port_found_is_said_in_the_playbooks_words(
     assert (simulated.finding, simulated.said) == (Finding(word), said)
 
 
+@pytest.mark.parametrize("finding", [Finding.GPU_AT_FAULT, Finding.GPU_WELL, Finding.GPU_UNCLEAR])
+@pytest.mark.parametrize("in_the_way", [None, Finding.AT_WORK, Finding.REBOOT_REFUSED])
+def test_what_a_reboot_found_is_said_in_the_playbooks_words(
+    finding: Finding, in_the_way: Finding | None
+) -> None:
+    judged = gpu_reboot.judge(NODE, None, fake_gpu.look(OF_GPU[finding], NOW), Cause.TIMEOUT)
+    expected = in_the_way if in_the_way and finding is Finding.GPU_AT_FAULT else finding
+    why = {"gpu_mesh_why": fake_recovery.REFUSED, "gpu_mesh_look": {"stdout": "gpu-mesh: at work"}}
+    said = rendered(words("reboot_host.yml")[expected], NODE, gpu_mesh_gpu={"said": judged.words}, **why)
+    facts = {"shows": Scenario.HANG, "gpu": OF_GPU[finding], "look": in_the_way}
+    report = simulated(NODE, Action.REBOOT_HOST, Cause.TIMEOUT, **facts)
+    assert (report.said, report.finding) == (said, expected)
+
+
 def test_the_simulator_has_words_for_whatever_the_playbooks_find() -> None:
-    named = {*words("restart_ollama.yml"), *words("rebuild_tunnel.yml")}
+    named = {*words("restart_ollama.yml"), *words("rebuild_tunnel.yml"), *words("reboot_host.yml")}
     assert named | {"leased", "cannot_lease"} | {"", "host_down", "no_ssh", "no_access"} == {*Finding}
 
 

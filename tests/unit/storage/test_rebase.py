@@ -9,7 +9,7 @@ from gpu_mesh.domain.alert import Notified
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.observation import LoadedModel
-from gpu_mesh.domain.recovery import Attempt, Brake, Claim, Outcome
+from gpu_mesh.domain.recovery import Attempt, Brake, Claim, Outcome, Reboot
 from gpu_mesh.domain.state import (
     ClockReading,
     FailedUnit,
@@ -225,3 +225,11 @@ def test_what_another_process_has_moved_since_the_date_was_set_is_not_moved_agai
     rebase(state, NOW)  # a delivery, say
     follow(state, ClockReading("one", BOOTED), NOW + 5)
     assert 0 <= NOW + 5 - state.nodes["a"].since <= 65
+
+
+def test_a_host_that_reboots_has_as_long_to_come_back_as_before() -> None:
+    known = NodeState(recovery=NodeRecovery(reboot=Reboot(NOW + 7200, NOW + 7800, "old")))
+    state = State(nodes={"a": known})
+    rebase(state, NOW)
+    assert state.nodes["a"].recovery.reboot == Reboot(NOW, NOW + 600, "old")
+    assert decode(encode(state)).nodes == state.nodes
