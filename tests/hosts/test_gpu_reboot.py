@@ -1,0 +1,197 @@
+"""The reboot of a host whose card is lost: where it is allowed, once a day, by root's program alone."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import machines
+import provision
+import pytest
+
+from checkout import PROGRAMS
+from gpu_host import GpuHost
+
+CARD = "0000:01:00.0"
+REPAIR = "/usr/local/lib/gpu-mesh/gpu-repair"
+NOTE = "/var/lib/gpu-mesh-gpu/rebooted"
+HOLDS = "/bin/sh -c 'exec sleep 600 3</dev/nvidia0'"
+AT_BOOT = (
+    "[Unit]\nBefore=ollama.service ssh.service\n[Service]\nType=oneshot\n"
+    "ExecStart=/bin/sh /srv/boot_card.sh\n"
+    "[Install]\nWantedBy=multi-user.target\n"
+)
+
+
+class Mesh:
+    """A monitor and two nodes, each with a card; one of the two may be rebooted."""
+
+    def __init__(self, site: machines.Site, operator: provision.Operator) -> None:
+        self.operator = operator
+        self.monitor, self.card, self.bare = site.boot("reboots", "card", "bare")
+
+    def node(self, key: str) -> dict[str, Any]:
+        return provision.status(self.monitor).get(key, {})
+
+    def await_status(self, key: str, status: str) -> None:
+        machines.await_that(lambda: self.node(key).get("status") == status, 90, f"{key} is {status}")
+
+    def recovery(self, key: str) -> dict[str, Any]:
+        """What the state has of the node."""
+        state = json.loads(self.monitor.out("cat /var/lib/gpu-mesh/state.json"))
+        return dict(state["nodes"][key])
+
+    def attempts(self, key: str, action: str = "reboot_host") -> list[str]:
+        """Return how the attempts at it ended."""
+        return [
+            each["outcome"] for each in self.recovery(key).get("attempts", ()) if each["action"] == action
+        ]
+
+    def lose(self, machine: machines.Machine) -> None:
+        """Let its card fall off the bus, and Ollama end."""
+        device = machine.root / f"srv/host/sys/bus/pci/devices/{CARD}"
+        (device / "config").write_bytes(b"\xff\xff\xff\xff")
+        machine.ssh("systemctl stop ollama.service")
+
+    def asks(self, words: str) -> str:
+        """What root's program answers recovery's own login."""
+        return self.card.out(f"runuser -u gpu-mesh -- sudo -n {REPAIR} {words} 2>&1; true")
+
+
+def _furnish(machine: machines.Machine) -> None:
+    host = GpuHost(machine.root / "srv")
+    host.device(CARD, "nvidia")
+    shutil.copy(PROGRAMS / "boot_card.sh", machine.root / "srv")
+    (machine.root / "etc/systemd/system/boot-card.service").write_text(AT_BOOT)
+    (machine.root / "etc/environment").write_text("GPU_MESH_GPU_ROOT=/srv/host\n")
+    machine.ssh("systemctl daemon-reload && systemctl enable --quiet --now boot-card.service")
+    provision.install_ollama(machine, "0.0.0.0")
+
+
+@pytest.fixture(scope="module")
+def mesh(site: machines.Site) -> Iterator[Mesh]:
+    operator = provision.Operator(site, site.folder / "reboots")
+    made = Mesh(site, operator)
+    for machine in (made.card, made.bare):
+        _furnish(machine)
+    operator.inventory = {
+        "all": {"vars": {"ansible_user": "admin"}},
+        "mesh_monitors": {
+            "hosts": {
+                "reboots": {
+                    "ansible_host": made.monitor.address,
+                    "mesh_monitor_wheels": str(provision.wheels(site, "311")),
+                    "mesh_monitor_check_interval": 2,
+                    "mesh_monitor_recover_interval": 5,
+                    "mesh_monitor_recovery_backoff": 5,
+                }
+            }
+        },
+        "mesh_nodes": {
+            "vars": {"mesh_node_timeout": 2},
+            "hosts": {
+                "card": {"ansible_host": made.card.address, "mesh_node_gpu_recovery": "reboot"},
+                "bare": {"ansible_host": made.bare.address},
+            },
+        },
+    }
+    play = operator.play("site.yml")
+    assert play.faults == []
+    for key in ("card", "bare"):
+        made.await_status(key, "healthy")
+    yield made
+    for machine in (made.monitor, made.card, made.bare):
+        machine.halt()
+
+
+def test_a_lost_card_is_told_where_a_reboot_is_not_allowed(mesh: Mesh) -> None:
+    assert not (mesh.bare.root / REPAIR.lstrip("/")).exists()
+    assert list((mesh.bare.root / "etc/sudoers.d").glob("gpu-mesh*")) == []
+    mesh.lose(mesh.bare)
+    machines.await_that(lambda: mesh.node("bare").get("cause") == "gpu_lost", 90, "the loss is seen")
+    machines.await_that(lambda: mesh.recovery("bare").get("called_at"), 60, "a person is called")
+    assert mesh.attempts("bare") == []
+    assert (mesh.bare.root / "srv/boots").read_text() == "boot\n"
+    mesh.bare.ssh("sh /srv/boot_card.sh; systemctl start ollama.service")
+    mesh.await_status("bare", "healthy")
+
+
+def test_roots_program_refuses_what_would_cut_others_off(mesh: Mesh) -> None:
+    mesh.monitor.ssh("gpu-mesh silence add card --for 10m --no-recovery --reason test")
+    for words in ("halt card", "reboot bare", "reboot", "reboot card card"):
+        assert "a password is required" in mesh.asks(words)
+    assert (
+        mesh.card.out(f"{REPAIR} reboot bare") == "gpu-mesh: repair refused it is not allowed for that node"
+    )
+    assert mesh.card.out(f"{REPAIR} halt card") == "gpu-mesh: repair refused usage: gpu-repair reboot NODE"
+    mesh.card.ssh("touch /dev/nvidia0 && cp /bin/sleep /tmp/dpkg && cp /bin/bash /tmp/llama-server")
+    stranger = "systemd-run --quiet --collect --unit=stranger"
+    for does, why in (
+        (HOLDS, "(sleep) uses a GPU"),
+        ("/tmp/dpkg 600", "(dpkg) installs something"),
+        ("/tmp/llama-server -c 'while :; do :; done'", "another Ollama of this host is generating"),
+    ):
+        mesh.card.ssh(f"{stranger} {does}")
+        said = mesh.asks("reboot card")
+        mesh.card.ssh("systemctl stop stranger.service")
+        assert said.startswith("gpu-mesh: repair refused "), said
+        assert said.endswith(why)
+    assert not (mesh.card.root / NOTE.lstrip("/")).exists()
+    # Whose unit holds the card, its control group says. The note of a reboot lets none follow here.
+    mesh.card.ssh(f"date +%s >{NOTE}")
+    (mesh.card.root / "etc/systemd/system/ollama.service.d").mkdir(exist_ok=True)
+    drop_in = mesh.card.root / "etc/systemd/system/ollama.service.d/holds.conf"
+    drop_in.write_text(f"[Service]\nExecStart=\nExecStart={HOLDS}\n")
+    mesh.card.ssh("systemctl daemon-reload && systemctl restart ollama.service")
+    assert mesh.asks("reboot card").endswith("and that is done once in 24 hours")
+    mesh.card.ssh(f"systemctl stop ollama.service; {stranger.replace('stranger', 'not-ollama')} {HOLDS}")
+    assert mesh.asks("reboot card").endswith("(sleep) uses a GPU")
+    drop_in.unlink()
+    mesh.card.ssh(
+        f"rm {NOTE}; systemctl stop not-ollama; systemctl daemon-reload; systemctl start ollama.service"
+    )
+    mesh.await_status("card", "healthy")
+    mesh.monitor.ssh("gpu-mesh silence end 1")
+
+
+def test_a_host_that_may_be_is_rebooted_once_and_the_card_is_back(mesh: Mesh) -> None:
+    mesh.lose(mesh.card)
+    machines.await_that(lambda: not mesh.card.running, 120, "the host goes down for its reboot")
+    mesh.card.boot()
+    assert (mesh.card.root / "srv/boots").read_text() == "boot\n" * 2
+    assert (mesh.card.root / NOTE.lstrip("/")).exists()
+    mesh.await_status("card", "healthy")
+    said = mesh.monitor.out("gpu-mesh alerts list")
+    assert "reboot of " in said
+    assert "expected back by" in said
+    assert mesh.attempts("card") in (["unproved"], ["recovered"]), "a look may have been made already"
+    mesh.monitor.ssh("gpu-mesh look card")
+    machines.await_that(lambda: mesh.attempts("card") == ["recovered"], 60, "a loaded model proves it")
+    assert not mesh.recovery("card").get("reboot")
+
+
+def test_a_card_that_is_lost_again_within_a_day_is_a_persons(mesh: Mesh) -> None:
+    mesh.lose(mesh.card)
+    machines.await_that(lambda: mesh.recovery("card").get("called_at"), 120, "a person is called")
+    assert (mesh.card.root / "srv/boots").read_text() == "boot\n" * 2
+    assert mesh.asks("reboot card").endswith("and that is done once in 24 hours")
+    assert mesh.card.running
+    mesh.card.ssh("sh /srv/boot_card.sh; systemctl start ollama.service")
+    mesh.await_status("card", "healthy")
+
+
+def test_the_right_goes_when_the_inventory_no_longer_gives_it_and_the_note_with_the_node(mesh: Mesh) -> None:
+    card = mesh.operator.inventory["mesh_nodes"]["hosts"]["card"]
+    card["mesh_node_gpu_recovery"] = "none"
+    assert mesh.operator.play("site.yml").recap("failed").get("card") == 0
+    left = [
+        path for path in ("/usr/local/lib/gpu-mesh", "/etc/sudoers.d/gpu-mesh-card") if _is_there(mesh, path)
+    ]
+    assert left == []
+    assert _is_there(mesh, NOTE), "whoever allows it again today allows no second one"
+    mesh.operator.play("playbooks/uninstall.yml", "-l", "card")
+    assert not _is_there(mesh, "/var/lib/gpu-mesh-gpu")
+
+
+def _is_there(mesh: Mesh, path: str) -> bool:
+    return (mesh.card.root / path.lstrip("/")).exists()
