@@ -70,7 +70,7 @@ def _furnish(machine: machines.Machine) -> None:
 
 @pytest.fixture(scope="module")
 def mesh(site: machines.Site) -> Iterator[Mesh]:
-    operator = provision.Operator(site, site.folder / "reboots")
+    operator = provision.Operator(site, site.folder / "rebooter")
     made = Mesh(site, operator)
     for machine in (made.card, made.bare):
         _furnish(machine)
