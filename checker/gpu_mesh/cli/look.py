@@ -6,7 +6,10 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gpu_mesh.cli.common import STOPPED, UsageError, at_home, mesh_of
+from gpu_mesh.domain.gpu import NodeGpu
 from gpu_mesh.planning import gpu_looks
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
@@ -74,14 +77,17 @@ def _look_now(context: "Context", names: list[str]) -> int:
     mesh = context.mesh
     for name in names:
         if mesh.node(name) is None:
-            known = ", ".join(node.key for node in mesh.nodes)
-            raise UsageError(f"there is no node {name!r} in the inventory; there are: {known}")
+            keys = ", ".join(node.key for node in mesh.nodes)
+            raise UsageError(f"there is no node {name!r} in the inventory; there are: {keys}")
     chosen = [node for node in mesh.nodes if (node.key in names if names else node.enabled)]
-    asked = [node for node in chosen if gpu_looks.may_look(node)]
+    asked = [node for node in chosen if not gpu_looks.why_not(node)]
     looked = gpu_watch.look(context, gpu_looks.one_of_each_host(asked))
     now, state = context.clock(), context.statefile.load()
     for node in chosen:
-        came = looked.get(node.key)
-        reason = came.reason if came else "" if node in asked else "it may not be looked at: see docs/gpu.md"
-        sys.stdout.write(gpus.text(node, state.node(node.key), reason, now) + "\n")
-    return 0 if all(each.facts for each in looked.values()) else 1
+        came, known = looked.get(node.key), state.node(node.key)
+        if came and came.facts and known.gpu is None:  # it was never checked, and has no state yet
+            known = replace(known, gpu=NodeGpu(came.facts))
+        reason = came.reason if came else gpu_looks.why_not(node)
+        sys.stdout.write(gpus.text(node, known, reason, now) + "\n")
+    left_out = names and len(asked) < len(chosen)
+    return 1 if left_out or not all(each.facts for each in looked.values()) else 0

@@ -14,10 +14,15 @@ LEAST = 10
 
 
 def may_look(node: Node) -> bool:
-    """Return whether the monitor looks at the GPUs of the node's host: it must be able to log in there."""
-    return (
-        node.enabled and node.recovery is not RecoveryKind.NONE and node.expects_gpu.rule is not GpuRule.NONE
-    )
+    """Return whether the monitor looks at the GPUs of the node's host."""
+    return node.enabled and not why_not(node)
+
+
+def why_not(node: Node) -> str:
+    """Return why the monitor does not look there, whoever asks; "": it does."""
+    if node.recovery is RecoveryKind.NONE:
+        return "not looked at: mesh_node_recovery is none, so the monitor has no login there"
+    return "not looked at: mesh_node_expects_gpu is false" if node.expects_gpu.rule is GpuRule.NONE else ""
 
 
 def due(mesh: Mesh, state: State, now: float) -> tuple[Node, ...]:

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from gpu_mesh.diagnosis import gpu
 from gpu_mesh.domain.causes import Diagnosis
-from gpu_mesh.domain.gpu import Card, GpuFacts, OnBus, Vendor
+from gpu_mesh.domain.gpu import Card, GpuFacts, OnBus, Place, Vendor
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.state import NodeState
@@ -97,7 +97,7 @@ def text(node: Node, known: NodeState, reason: str, now: float) -> str:
 
 def _driver(facts: GpuFacts) -> str:
     if not facts.cards and not facts.driver:
-        return "no GPU is seen"
+        return "no GPU is seen" + (", as far as a container shows" if facts.place is Place.CONTAINER else "")
     return f"driver {facts.driver}" if facts.driver else "no driver of NVIDIA is loaded"
 
 

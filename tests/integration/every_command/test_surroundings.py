@@ -48,7 +48,7 @@ SURROUNDINGS = {
     "a rescue shell": "mkdir gone && cd gone && rmdir ../gone && env -u HOME {} <&- >&-",
 }
 
-STATUSES = {"status": {2, 3}, "best": {1}}
+STATUSES = {"status": {2, 3}, "best": {1}, "look": {1}}
 """Of a mesh whose only node refuses: the exit statuses that these have as usual; the others have 0."""
 
 

@@ -31,6 +31,7 @@ def mesh(site: Site, host: GpuHost, standin) -> Site:
         {
             "box": {
                 "url": f"http://127.0.0.1:{standin().port}",
+                "expects_gpu": True,
                 "recovery": "command",
                 "recovery_command": "true",
             }
@@ -46,6 +47,17 @@ def test_it_prints_the_cards_and_who_holds_their_memory(mesh: Site) -> None:
         "  GPU 0, 0000:01:00.0, NVIDIA GeForce RTX 2080 SUPER, 0.2 GiB of 8.0 GiB, 0 %, 40 °C, 39 W",
         "  process 4242 holds 2.9 GiB",
     ]
+
+
+def test_a_host_is_shown_before_the_first_check_and_why_another_is_not_looked_at(mesh: Site, standin) -> None:
+    mesh.state_dir = mesh.folder / "new"
+    assert mesh.ok("look").startswith("box: driver 595.71.05\n")
+    mesh.describe({"box": {"url": f"http://127.0.0.1:{standin().port}", "recovery": "none"}})
+    done = mesh.run("look", "box")
+    assert done.returncode == 1
+    assert done.stdout == (
+        "box: not looked at: mesh_node_recovery is none, so the monitor has no login there\n"
+    )
 
 
 def test_a_name_that_the_inventory_does_not_have_is_refused(mesh: Site) -> None:
