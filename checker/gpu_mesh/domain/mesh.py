@@ -46,8 +46,6 @@ class GpuRecovery(StrEnum):
     """Which recovery of a node's GPUs the operator allows (``mesh_node_gpu_recovery``)."""
 
     NONE = "none"
-    RELOAD = "reload"
-    RESET = "reset"
     REBOOT = "reboot"
 
 

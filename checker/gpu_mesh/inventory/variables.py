@@ -82,8 +82,8 @@ _TABLE = (
     Variable(
         "mesh_node_gpu_recovery",
         value_types.choice(GpuRecovery),
-        "Which recovery of the node's GPUs is allowed: `reboot` of its host, never of the monitor's own; "
-        "`reload` and `reset` do nothing yet (docs/gpu.md)",
+        "Which recovery of the node's GPUs is allowed: `reboot` of its host, never of the monitor's own "
+        "(docs/gpu.md)",
     ),
     Variable(
         "mesh_node_parent",

@@ -61,9 +61,7 @@ def test_a_host_without_roots_program_refuses_and_the_leases_of_all_its_nodes_we
     ("config", "allowed", "said"),
     [
         pytest.param(b"\xde\x10\x30\x23", GpuRecovery.REBOOT, "no longer shows", id="well again"),
-        soak(
-            b"\xff\xff\xff\xff", GpuRecovery.RESET, "is reset, so its host is rebooted by people", name="no"
-        ),
+        soak(b"\xff\xff\xff\xff", GpuRecovery.NONE, "is none, so its host is rebooted by people", name="no"),
     ],
 )
 def test_nothing_is_taken_where_the_look_shows_no_cause_or_it_is_not_allowed(

@@ -54,7 +54,7 @@ def test_the_host_is_rebooted_for_the_causes_against_which_that_helps_and_no_oth
 @pytest.mark.parametrize(
     ("node", "known"),
     [
-        (replace(NODE, gpu_recovery=GpuRecovery.RESET), KNOWN),
+        (replace(NODE, gpu_recovery=GpuRecovery.NONE), KNOWN),
         (replace(NODE, recovery=RecoveryKind.NONE), KNOWN),
         (replace(NODE, on_monitor=True), KNOWN),
         (NODE, replace(KNOWN, gpu=NodeGpu(replace(LOST, place=Place.CONTAINER)))),
