@@ -56,6 +56,12 @@ def write(after: list[str]) -> None:
 
 try:
     there = lines()
+except PermissionError as error:
+    # sshd reads it as this user, too: where he may not, as behind a link to a file of root's, no key counts.
+    sys.exit(0 if all(each.startswith("-") for each in wanted) else f"{path}: {error.strerror}")
+except OSError as error:
+    sys.exit(f"{path}: {error.strerror}")
+try:
     then = changed(there)
     if then != there:
         if writes:
