@@ -8,6 +8,8 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -225,9 +227,11 @@ OTHER = "ssh-ed25519 AAAA bob@laptop"
 OURS = "restrict ssh-ed25519 BBBB gpu-mesh@monitor"
 
 
-def let_in(home: Path, how: str, *lines: str) -> tuple[int, str]:
-    command = [sys.executable, "-I", KEYS, home, how, *lines]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+def let_in(home: Path, how: str, *lines: str, **user: int) -> tuple[int, str]:
+    # As the role does: the program's text, since the user may not read the file, and the host's own Python.
+    python = "/usr/bin/python3" if user else sys.executable
+    command = [python, "-I", "-c", KEYS.read_text(), home, how, *lines]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20, cwd="/", **user)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -246,6 +250,44 @@ def test_a_key_is_let_in_once_and_with_its_newest_options_beside_those_of_others
     assert let_in(tmp_path, "write", "-gpu-mesh@monitor", "-gpu-mesh@another")[0] == 0
     assert file.read_text() == f"{OTHER}\n"
     assert let_in(tmp_path, "write", "-gpu-mesh@monitor") == (0, "")
+
+
+@pytest.fixture
+def somebody() -> Iterator[tuple[Path, dict[str, int]]]:
+    """The home of a user who is not root, and how to run a program as that user."""
+    user = {"user": 65534, "group": 65534} if os.geteuid() == 0 else {}
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        home.chmod(0o755)  # pytest's own folders are for root alone
+        (home / ".ssh").mkdir()
+        if user:
+            os.chown(home / ".ssh", 65534, 65534)
+        yield home, user
+
+
+def test_a_file_of_keys_that_its_user_may_not_read_holds_none_that_counts(
+    somebody: tuple[Path, dict[str, int]],
+) -> None:
+    home, user = somebody
+    target = home / "somebody else's"
+    target.write_text(f"{OURS}\n")
+    target.chmod(0o000)
+    file = home / ".ssh/authorized_keys"
+    file.symlink_to(target)
+    assert let_in(home, "write", "-gpu-mesh@monitor", **user) == (0, "")
+    assert let_in(home, "write", OURS, **user) == (1, f"{file}: Permission denied\n")
+
+
+def test_a_key_that_counts_and_cannot_be_withdrawn_is_told_of(somebody: tuple[Path, dict[str, int]]) -> None:
+    home, user = somebody
+    file = home / ".ssh/authorized_keys"
+    file.write_text(f"{OURS}\n")
+    file.chmod(0o644)
+    if user:
+        os.chown(file.parent, 0, 0)
+    file.parent.chmod(0o555)
+    assert let_in(home, "write", "-gpu-mesh@monitor", **user) == (1, f"{file}: Permission denied\n")
+    file.parent.chmod(0o755)
 
 
 def test_a_file_of_keys_that_is_a_link_stays_one_and_a_pipe_holds_nothing_up(tmp_path: Path) -> None:
