@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.inventory import cache
 from gpu_mesh.inventory.mistakes import InventoryError
 from gpu_mesh.system.paths import SYSTEM_CONFIG, Paths
@@ -110,6 +110,19 @@ def mesh_of(arguments: argparse.Namespace, paths: Paths) -> Mesh:
         return cache.load(paths, arguments.monitor, time.time()).mesh
     except InventoryError as error:
         raise unusable(error) from error
+
+
+def node_of(mesh: Mesh, name: str) -> Node:
+    """Return the node with this key.
+
+    Raises:
+        UsageError: the inventory has no such node.
+    """
+    node = mesh.node(name)
+    if node is None:
+        known = ", ".join(node.key for node in mesh.nodes)
+        raise UsageError(f"there is no node {name!r} in the inventory; there are: {known}")
+    return node
 
 
 def _mesh_of_last_check(paths: Paths) -> Mesh:

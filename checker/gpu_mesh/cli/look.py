@@ -1,14 +1,13 @@
 """``gpu-mesh look``: look at the GPUs of the nodes' hosts."""
 
 import argparse
-import os
-import signal
 import sys
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gpu_mesh.cli.common import STOPPED, UsageError, at_home, mesh_of
+from gpu_mesh.cli import stopping
+from gpu_mesh.cli.common import at_home, mesh_of, node_of
 from gpu_mesh.domain.gpu import NodeGpu
 from gpu_mesh.planning import gpu_looks
 from gpu_mesh.storage.state_file import StateFile
@@ -44,23 +43,13 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     paths = at_home(paths.of_recovery())
     mesh = mesh_of(arguments, paths)
     context = Context(paths, mesh, StateFile(paths.state, log), log)
-    signals: list[int] = []
-
-    def stop(number: int, _frame: object) -> None:
-        signals.append(number)
-        context.stopping.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    signals = stopping.on_signals(context.stopping)
     code = 0
     if arguments.due:
         gpu_watch.look_at_due(context)
     else:
         code = _look_now(context, arguments.node)
-    if signal.SIGTERM in signals:  # systemd counts only a death by that signal as a clean stop
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-    return STOPPED if signals else code
+    return stopping.end(signals, code)
 
 
 def _look_here(arguments: argparse.Namespace, paths: Paths) -> int:
@@ -75,11 +64,7 @@ def _look_now(context: "Context", names: list[str]) -> int:
     from gpu_mesh.reporting import gpus
 
     mesh = context.mesh
-    for name in names:
-        if mesh.node(name) is None:
-            keys = ", ".join(node.key for node in mesh.nodes)
-            raise UsageError(f"there is no node {name!r} in the inventory; there are: {keys}")
-    chosen = [node for node in mesh.nodes if (node.key in names if names else node.enabled)]
+    chosen = [node_of(mesh, name) for name in names] or [node for node in mesh.nodes if node.enabled]
     asked = [node for node in chosen if not gpu_looks.why_not(node)]
     looked = gpu_watch.look(context, gpu_looks.one_of_each_host(asked))
     now, state = context.clock(), context.statefile.load()

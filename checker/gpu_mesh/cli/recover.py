@@ -1,12 +1,11 @@
 """``gpu-mesh recover``: repair what the plan says, or say what it would be."""
 
 import argparse
-import os
-import signal
 import sys
 import time
 
-from gpu_mesh.cli.common import STOPPED, UsageError, at_home, mesh_of, shell
+from gpu_mesh.cli import stopping
+from gpu_mesh.cli.common import UsageError, at_home, mesh_of, node_of, shell
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.planning import plan
 from gpu_mesh.storage.state_file import StateFile
@@ -31,9 +30,8 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     paths = at_home(paths.of_recovery())
     mesh, file = mesh_of(arguments, paths), StateFile(paths.state, log)
     only = arguments.node or ""
-    if only and mesh.node(only) is None:
-        known = ", ".join(node.key for node in mesh.nodes)
-        raise UsageError(f"there is no node {only!r} in the inventory; there are: {known}")
+    if only:
+        node_of(mesh, only)
     if arguments.force and not only and not file.load().recovery_held:
         raise UsageError(
             "nothing holds the repairs back; --force is for one node "
@@ -56,14 +54,7 @@ def _recover(
     from gpu_mesh.recovery.context import Context
 
     context, before = Context(paths, mesh, file, log), file.load().nodes.get(only)
-    signals: list[int] = []
-
-    def stop(number: int, _frame: object) -> None:
-        signals.append(number)
-        context.stopping.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    signals = stopping.on_signals(context.stopping)
     code = worker.recover(context, only, force=force)
     # For a single node that was left alone, the worker has printed why.
     left_alone = only and file.load().nodes.get(only) == before
@@ -72,7 +63,4 @@ def _recover(
         decisions = plan.plan(mesh, file.load(now), now, only)
         for line in typed(plan.describe(decisions, mesh), where).splitlines():
             sys.stdout.write(f"now {line}\n")
-    if signal.SIGTERM in signals:  # systemd counts only a death by that signal as a clean stop
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-    return STOPPED if signals else code
+    return stopping.end(signals, code)

@@ -13,7 +13,18 @@ from msgspec.structs import replace
 
 from gpu_mesh.diagnosis.diagnose import describe_cause
 from gpu_mesh.domain.causes import CAUSES, Cause, Diagnosis
-from gpu_mesh.domain.gpu import LOOKED_EVERY, Card, GpuFacts, NodeGpu, OnBus, Place, Smi, Vendor
+from gpu_mesh.domain.gpu import (
+    LOOKED_EVERY,
+    POWER_BRAKE,
+    THERMAL,
+    Card,
+    GpuFacts,
+    NodeGpu,
+    OnBus,
+    Place,
+    Smi,
+    Vendor,
+)
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import GpuRule, Node, RecoveryKind
 from gpu_mesh.domain.state import NodeState
@@ -31,9 +42,6 @@ LOST_XID_COUNTS, RESET_XID_COUNTS = 3600.0, 900.0
 """Seconds for which the kernel's log of such an error counts; a reset in between leaves no trace in it."""
 
 A_DAY = 86400.0
-
-_THERMAL, _POWER_BRAKE = 0x20 | 0x40, 0x80
-"""The driver's bits (NVML, nvmlClocksEventReasons) for clocks held down by heat, and by the power supply."""
 
 _XID_LOST = frozenset({79})
 _XID_RESET = frozenset({46, 48, 62, 64, 74, 95, 109, 110, 119, 120, 136, 140, 143, 155, 156, 158})
@@ -360,8 +368,8 @@ RULES = (
     Rule(Cause.GPU_UVM_MISSING, _uvm_missing, _ON_CPU),
     Rule(Cause.GPU_ABSENT, _absent, _SERVING),
     Rule(Cause.GPU_UNDISCOVERED, _undiscovered, _ON_CPU),
-    Rule(Cause.GPU_POWER_BRAKE, _slowed(_POWER_BRAKE), frozenset({Cause.SLOW})),
-    Rule(Cause.GPU_HOT, _slowed(_THERMAL), frozenset({Cause.SLOW})),
+    Rule(Cause.GPU_POWER_BRAKE, _slowed(POWER_BRAKE), frozenset({Cause.SLOW})),
+    Rule(Cause.GPU_HOT, _slowed(THERMAL), frozenset({Cause.SLOW})),
     Rule(Cause.GPU_VRAM_HELD, _vram_held, _SERVING),
     Rule(Cause.GPU_VRAM_TAKEN, _vram_taken, _SERVING),
     Rule(Cause.GPU_UNUSED, _unused, frozenset({Cause.SLOW})),

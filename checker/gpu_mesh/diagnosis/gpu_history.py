@@ -8,11 +8,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from gpu_mesh.domain.gpu import GpuFacts, NodeGpu, Vendor
+from gpu_mesh.domain.gpu import POWER_BRAKE, THERMAL, GpuFacts, NodeGpu, Vendor
 from gpu_mesh.domain.observation import LoadedModel
-
-_SLOWED = 0x20 | 0x40 | 0x80
-"""The driver's bits for clocks that are held down by heat or by the power supply (diagnosis/gpu.py)."""
 
 MUCH = 0.25
 """The part of a card's memory that programs have in use from which on it counts as held."""
@@ -45,7 +42,7 @@ def remember(before: NodeGpu | None, facts: GpuFacts, loaded: Sequence[LoadedMod
         throttled={
             key: earlier.throttled.get(key, 0) + apart
             for card in facts.cards
-            if card.throttle & _SLOWED and (key := card.bus or str(card.index))
+            if card.throttle & (THERMAL | POWER_BRAKE) and (key := card.bus or str(card.index))
         },
         most=max(before.most if before else 0, _count(facts)),
         held=_counted(earlier.held, _is_held(facts, loaded), apart),

@@ -60,7 +60,7 @@ class Card(Struct, frozen=True, omit_defaults=True):
     busy: int | None = None  # per cent
     temperature: int | None = None  # degrees Celsius
     power: float | None = None  # watts
-    throttle: int = 0  # the driver's bits of why its clocks are held down
+    throttle: int = 0  # the driver's bits of why its clocks are held down, such as THERMAL
     ecc: int | None = None  # uncorrected memory errors since the driver was loaded
     remap_failed: bool = False  # a broken row of its memory could not be replaced
     remap_pending: bool = False  # it is replaced with the next reset
@@ -131,4 +131,7 @@ class NodeGpu(Struct, frozen=True, omit_defaults=True):
 
 
 LOOKED_EVERY = 600.0
-"""Seconds between two looks that is reckoned with where none are made regularly."""
+"""Seconds between two looks: assumed where none are made regularly."""
+
+THERMAL, POWER_BRAKE = 0x20 | 0x40, 0x80
+"""The driver's bits (NVML, nvmlClocksEventReasons) for clocks held down by heat, and by the power supply."""

@@ -26,6 +26,11 @@ class RecoveryKind(StrEnum):
     COMMAND = "command"
     NONE = "none"
 
+    @property
+    def systemd_scope(self) -> str:
+        """The systemd that runs Ollama then, as an option of systemctl names it; "": none does."""
+        return {"systemd": "system", "systemd-user": "user"}.get(self.value, "")
+
 
 class GpuRule(StrEnum):
     """Whether a node should run its models on GPUs."""

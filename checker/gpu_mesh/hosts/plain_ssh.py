@@ -74,10 +74,10 @@ def run(
                 if not piece:
                     _end(outputs, ready.data, printed)
             now, stopped = time.monotonic(), stop()
-            for key in list(outputs.get_map().values()):
-                if stopped or key.data.is_over(now):
-                    key.data.process.kill()
-                    _end(outputs, key.data, {} if stopped else printed)
+            for under_way in [key.data for key in outputs.get_map().values()]:
+                if stopped or under_way.is_over(now):
+                    under_way.process.kill()
+                    _end(outputs, under_way, {} if stopped else printed)
             if stopped:
                 break
     return printed
@@ -99,7 +99,7 @@ def _begin(node: Node, scripts: Mapping[str, bytes], seconds: float) -> _Run | N
 
 
 def _give(to: IO[bytes] | None, script: bytes) -> None:
-    """Hand the script over: a pipe holds 64 KiB, and a script is shorter."""
+    """Hand the script over. A pipe holds 64 KiB, and a script is shorter, so this waits for nothing."""
     assert to is not None
     try:
         to.write(script)

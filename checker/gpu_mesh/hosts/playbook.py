@@ -19,8 +19,8 @@ import ansible_runner
 import msgspec
 
 from gpu_mesh.domain.causes import Action
-from gpu_mesh.domain.mesh import Node, RecoveryKind, Settings
-from gpu_mesh.hosts import bounded_ssh, playbook_result, reaper
+from gpu_mesh.domain.mesh import Node, Settings
+from gpu_mesh.hosts import bounded_ssh, plain_ssh, playbook_result, reaper
 from gpu_mesh.hosts.playbook_result import Looked, PlaybookResult
 from gpu_mesh.inventory import cache
 
@@ -30,14 +30,8 @@ HOLD_MARGIN = 30
 LONGEST_LOOK = 60.0
 """Seconds that a look at GPUs may take in all, besides one for each host: a host may be slow to log in to."""
 
-LOOKS_AT_ONCE = 25
-"""Hosts that are logged in to at the same time."""
-
 _PLAIN_NAME = re.compile(r"[\w.-]+", re.ASCII)
 """A name that Ansible takes for a host's, not for a pattern."""
-
-_SYSTEMD_OF = {RecoveryKind.SYSTEMD: "system", RecoveryKind.SYSTEMD_USER: "user"}
-"""The systemd that has the node's unit, whose log says what Ollama found when it started."""
 
 _DAY = 86400.0
 
@@ -141,14 +135,15 @@ def look_at_gpus(
         looked.update(playbook_result.read_look(event, time.time()))
 
     looks = {
-        node.key: [scope, node.unit] if (scope := _SYSTEMD_OF.get(node.recovery)) else [] for node in plain
+        node.key: [node.recovery.systemd_scope, node.unit] if node.recovery.systemd_scope else []
+        for node in plain
     }
     with _private_folder() as private:
         local = _here(private) if all(node.on_monitor for node in plain) else {}
         limit, seconds = ",".join(looks), LONGEST_LOOK + len(plain)
         values = {"gpu_mesh_looks": looks, **local}
         path = _find("look_at_gpus", folder)
-        _start(private, path, limit, inventory, values, keep, seconds, stop, forks=LOOKS_AT_ONCE)
+        _start(private, path, limit, inventory, values, keep, seconds, stop, forks=plain_ssh.AT_ONCE)
     return looked
 
 

@@ -12,7 +12,7 @@ from gpu_mesh.domain.gpu import GpuFacts, NodeGpu, Place
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.recovery import Attempt, Finding, Outcome
 from gpu_mesh.domain.state import NodeState
-from gpu_mesh.planning.gpu_restart import GpuJudgement
+from gpu_mesh.planning.gpu_restart import GONE, WAITS, GpuJudgement
 from gpu_mesh.planning.reboots import REBOOT_HELPS
 
 
@@ -36,9 +36,8 @@ def judge(node: Node, before: NodeGpu | None, facts: GpuFacts | None, probed: Ca
     if found and found.cause in REBOOT_HELPS:
         return GpuJudgement(Finding.GPU_AT_FAULT, found.cause, found.detail)
     if gpu.is_unclear(known):
-        words = "nvidia-smi waits for the GPU's driver; whether that hangs shows at the next look"
-        return GpuJudgement(Finding.GPU_UNCLEAR, None, words)
-    return GpuJudgement(Finding.GPU_WELL, None, "this look no longer shows what an earlier one did")
+        return GpuJudgement(Finding.GPU_UNCLEAR, None, WAITS)
+    return GpuJudgement(Finding.GPU_WELL, None, GONE)
 
 
 def after_look(node: Node, known: NodeState) -> NodeState:

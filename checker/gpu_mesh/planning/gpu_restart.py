@@ -16,7 +16,7 @@ from gpu_mesh.domain.recovery import Finding
 
 
 class GpuJudgement(Struct, frozen=True):
-    """What a look at the GPUs means for a restart."""
+    """What a look at the GPUs means for a restart, or for a reboot of the host."""
 
     finding: Finding = Finding.NONE  # NONE: nothing speaks against it
     cause: Cause | None = None
@@ -24,6 +24,9 @@ class GpuJudgement(Struct, frozen=True):
 
 
 NOTHING = GpuJudgement()
+
+GONE = "this look no longer shows what an earlier one did"
+WAITS = "nvidia-smi waits for the GPU's driver; whether that hangs shows at the next look"
 
 
 def judge(node: Node, before: NodeGpu | None, facts: GpuFacts | None, probed: Cause | None) -> GpuJudgement:
@@ -52,10 +55,9 @@ def judge(node: Node, before: NodeGpu | None, facts: GpuFacts | None, probed: Ca
     if found and row and (row.rules_out_restart if probed else row.calls):
         return GpuJudgement(Finding.GPU_AT_FAULT, found.cause, found.detail)
     if probed in _MUST_SHOW and not _MUST_SHOW[probed](facts):
-        return GpuJudgement(Finding.GPU_WELL, probed, "this look no longer shows what an earlier one did")
+        return GpuJudgement(Finding.GPU_WELL, probed, GONE)
     if gpu.is_unclear(known) and not _seen_before(before, facts):
-        words = "nvidia-smi waits for the GPU's driver; whether that hangs shows at the next look"
-        return GpuJudgement(Finding.GPU_UNCLEAR, probed, words)
+        return GpuJudgement(Finding.GPU_UNCLEAR, probed, WAITS)
     return NOTHING
 
 

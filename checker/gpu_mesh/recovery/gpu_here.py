@@ -41,7 +41,7 @@ def ask(paths: Paths, seconds: int) -> str:
         atomic.write(
             paths.look_here_wanted,
             str(seconds).encode(),
-            temporary=paths.look_here_wanted.with_suffix(".new"),
+            temporary=paths.look_here_wanted.with_suffix(".asked"),
             mode=0o640,
         )
     except OSError:
@@ -70,8 +70,7 @@ def scripts_of(mesh: Mesh) -> Path:
 
 def call(node: Node | None, seconds: int) -> str:
     """Return the shell's call of the look; the log of the node's unit says what Ollama has found."""
-    scopes = {RecoveryKind.SYSTEMD: "system", RecoveryKind.SYSTEMD_USER: "user"}
-    scope = scopes.get(node.recovery) if node else None
+    scope = node.recovery.systemd_scope if node else ""
     unit = f" {scope} {shlex.quote(node.unit)}" if node and scope else ""
     return f"look_at_gpus {seconds}{unit}"
 
@@ -107,7 +106,7 @@ def look(paths: Paths, mesh: Mesh, scripts: Path) -> int:
             timeout=seconds + _GRACE,
         )
     except subprocess.TimeoutExpired:
-        return 0
+        return 0  # whoever asked is told that there was no answer
     seen = paths.runtime / SEEN
     atomic.write(seen, done.stdout[:_LARGEST], temporary=seen.with_suffix(".new"), mode=0o640)
     return 0
