@@ -14,14 +14,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import private_sshd
 from gpu_host import FUNCTIONS, GpuHost
 
 BUDGET_SECONDS, BUDGET_SHARE = 0.1, 15.0
-SSHD = "/usr/sbin/sshd"
 
 
 def cpu_seconds(command: list[str], environment: dict[str, str]) -> float:
@@ -35,29 +34,6 @@ def cpu_seconds(command: list[str], environment: dict[str, str]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def serve(folder: Path, port: int) -> "subprocess.Popen[bytes]":
-    """Start an ssh server on loopback that lets the key of this folder in."""
-    for name in ("host", "user"):
-        subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", folder / name], check=True)
-    key = " ".join((folder / "host.pub").read_text().split()[:2])
-    (folder / "known").write_text(f"[127.0.0.1]:{port} {key}\n")
-    (folder / "config").write_text(
-        f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nPidFile none\nMaxStartups 100\n"
-        f"AuthorizedKeysFile {folder}/user.pub\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
-        "AcceptEnv GPU_MESH_*\n"
-    )
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)
-    server = subprocess.Popen([SSHD, "-D", "-f", folder / "config"], stderr=subprocess.DEVNULL)
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return server
-
-
 def main() -> int:
     hosts = int(sys.argv[1]) if len(sys.argv) > 1 else 50
     with socket.socket() as free:
@@ -67,8 +43,7 @@ def main() -> int:
         folder = Path(name)
         made = GpuHost(folder / "gpu")
         made.nvidia("one", "pci.bus_id=00000000:01:00.0")
-        server = serve(folder, port)
-        try:
+        with private_sshd.serving(folder, port, "MaxStartups 100", "AcceptEnv GPU_MESH_*"):
             own = {
                 "ansible_host": "127.0.0.1",
                 "ansible_port": port,
@@ -83,9 +58,6 @@ def main() -> int:
             command = [sys.executable, "-m", "gpu_mesh", "-i", str(inventory), "--state-dir", f"{name}/state"]
             cpu_seconds([*command, "validate"], environment)
             monitor = cpu_seconds([*command, "look"], environment) / hosts
-        finally:
-            server.terminate()
-            server.wait()
         there = {
             **os.environ,
             "GPU_MESH_GPU_ROOT": str(made.root),

@@ -28,6 +28,18 @@ from gpu_mesh import __version__
 from gpu_mesh.domain.state import SCHEMA
 
 BIN = Path(sys.executable).parent
+SERVICES = (
+    "check",
+    "deliver",
+    "recover",
+    "look",
+    "look-here",
+    "stats",
+    "dashboard",
+    "logrotate",
+    "failure@x",
+)
+"""The monitor's own services, without ``gpu-mesh-`` before and ``.service`` after it."""
 MIGRATE = "(self, state: State) -> None:\n        state.schema = SCHEMA\n"
 FAULT = re.compile(
     r"fatal|FAILED|UNREACHABLE|ignoring|rescued=[1-9]|\[(WARNING|ERROR|DEPRECATION)"

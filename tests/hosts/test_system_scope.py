@@ -14,18 +14,6 @@ import pytest
 from failing import fail_and_mend
 
 SCHEDULES = {"check": 2, "recover": 5, "stats": 5, "dashboard": 5}
-UNITS = (
-    "check",
-    "deliver",
-    "recover",
-    "look",
-    "look-here",
-    "stats",
-    "dashboard",
-    "logrotate",
-    "failure@x",
-    "tunnel@rented",
-)
 EXPOSURE = 1.5  # the most that `systemd-analyze security` may say of a unit
 
 
@@ -271,7 +259,7 @@ def test_the_units_are_sound_and_have_hardly_any_rights(watched: Mesh, measured:
     )
     assert found.stdout == ""
     exposures = {}
-    for name in UNITS:
+    for name in (*provision.SERVICES, "tunnel@rented"):
         line = watched.monitor.out(f"systemd-analyze security --no-pager gpu-mesh-{name}.service | tail -n 1")
         exposures[name] = float(line.split(":")[1].split()[0])
     measured.append("systemd-analyze security: " + ", ".join(f"{name} {e}" for name, e in exposures.items()))

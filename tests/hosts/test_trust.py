@@ -187,17 +187,7 @@ def test_a_folder_in_the_place_of_a_trigger_is_taken_away(kept: Kept) -> None:
 
 
 def test_each_unit_has_bounds_of_memory_tasks_and_files(kept: Kept) -> None:
-    for unit in (
-        "check",
-        "deliver",
-        "recover",
-        "look",
-        "look-here",
-        "stats",
-        "dashboard",
-        "logrotate",
-        "failure@x",
-    ):
+    for unit in provision.SERVICES:
         shown = kept.monitor.out(f"systemctl show gpu-mesh-{unit}.service -p MemoryMax,TasksMax,LimitNOFILE")
         bounds = dict(line.split("=") for line in shown.splitlines())
         assert "infinity" not in bounds.values(), (unit, bounds)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ import msgspec
 import pytest
 import yaml
 
+import private_sshd
 from checkout import PROGRAMS
-
-SSHD = Path("/usr/sbin/sshd")
 
 
 @pytest.fixture
@@ -58,37 +56,19 @@ class Sshd(msgspec.Struct):
 
 @pytest.fixture
 def sshd(tmp_path: Path, closed_port: int) -> Iterator[Sshd]:
-    if not SSHD.exists():
+    if not private_sshd.PROGRAM.exists():
         pytest.skip("no sshd here")
     folder = tmp_path / "ssh"
     folder.mkdir(mode=0o700)
-    for name in ("host", "user", "stranger"):
-        subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", folder / name], check=True)
-    (folder / "authorized").write_bytes((folder / "user.pub").read_bytes())
-    host_key = (folder / "host.pub").read_text().split()[:2]
-    (folder / "known").write_text(f"[127.0.0.1]:{closed_port} {' '.join(host_key)}\n")
-    (folder / "config").write_text(
-        f"ListenAddress 127.0.0.1:{closed_port}\nHostKey {folder}/host\nPidFile none\n"
-        f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
-        "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-    )
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)
-    process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "config"], stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "Server listening" in line:
-            break
-    yield Sshd(
-        {
-            "ansible_host": "127.0.0.1",
-            "ansible_port": closed_port,
-            "ansible_ssh_private_key_file": str(folder / "user"),
-            "ansible_ssh_use_tty": False,  # an sshd that is not root's has none to give
-            "ansible_ssh_common_args": f"-F none -o IdentitiesOnly=yes -o UserKnownHostsFile={folder}/known",
-        },
-        folder,
-    )
-    process.terminate()
-    process.wait(10)
-    process.stderr.close()
+    known = folder / "known"
+    with private_sshd.serving(folder, closed_port):
+        yield Sshd(
+            {
+                "ansible_host": "127.0.0.1",
+                "ansible_port": closed_port,
+                "ansible_ssh_private_key_file": str(folder / "user"),
+                "ansible_ssh_use_tty": False,  # an sshd that is not root's has none to give
+                "ansible_ssh_common_args": f"-F none -o IdentitiesOnly=yes -o UserKnownHostsFile={known}",
+            },
+            folder,
+        )

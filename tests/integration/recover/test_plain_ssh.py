@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from factories import plain
+from gpu_host import FUNCTIONS
 from gpu_mesh.domain.mesh import Login, Node
 from gpu_mesh.hosts import plain_ssh
 from gpu_mesh.inventory import ansible_reader
@@ -30,6 +31,10 @@ def test_a_script_runs_on_the_host_as_the_inventory_says_how_to_log_in(nodes: di
 
 def test_a_node_that_needs_more_than_ssh_is_left_to_ansible(nodes: dict[str, Node]) -> None:
     assert nodes["gpu2"].login is None
+
+
+def test_the_look_fits_into_a_pipe_so_that_handing_it_over_waits_for_nothing() -> None:
+    assert len(FUNCTIONS.encode()) < 60_000, "a pipe holds 64 KiB (pipe(7))"
 
 
 def test_what_ssh_cannot_log_in_to_is_left_out(nodes: dict[str, Node], closed_port: int, sshd: Any) -> None:
