@@ -31,10 +31,10 @@ _LONG_NUMBER_FIRST = re.compile(r"^(\d{4,9})(?=[.)])")
 _COMMAND = re.compile(
     r"(?<![\w./@-])"
     r"(?:sudo (?:-u [\w.-]+ )?)?(?:/[\w./-]+/)?"
-    r"(?:ansible(?:-playbook)?|chmod|docker|gpu-mesh|journalctl|df|(?<=sudo )(?:mkdir|rm)|ss|ssh(?! server)"
-    r"|ssh-keygen|ssh-keyscan|systemctl)"
+    r"(?:ansible(?:-playbook)?|chmod|docker|gpu-mesh|journalctl|df|(?<=sudo )(?:mkdir|modprobe|rm|rmmod)"
+    r"|nvidia-smi(?= -)|ss|ssh(?! server)|ssh-keygen|ssh-keyscan|systemctl)"
     r" [^`]+?(?=[;,.]? (?:on|or|as|when|and|to|by hand|inside) | there\b| \(|[;,] |[.;]?$)"
-    r"|(?<![\w./@-])nvidia-smi\b"
+    r"|(?<![\w./@-])(?:lspci|nvidia-smi)\b"
 )
 """A command within a sentence: a program that the next steps use, up to where the sentence continues."""
 

@@ -1,6 +1,5 @@
 """Looks by ssh alone, over a real ssh server on loopback."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,14 +50,14 @@ def test_a_host_that_prints_without_end_is_cut_off(nodes: dict[str, Node]) -> No
     assert len(printed) == plain_ssh.MOST
 
 
-def test_a_host_that_hangs_holds_nobody_up(nodes: dict[str, Node], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_hangs_is_left_and_delays_no_other(
+    nodes: dict[str, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(plain_ssh, "_CONNECTS", 8.0)
     node = nodes["gpu1"]
-    other = replace(node, key="b")
-    began = time.monotonic()
-    printed = plain_ssh.run([node, other], {"gpu1": b"echo so far; sleep 90\n", "b": b"echo ok\n"}, 1)
-    assert printed == {"gpu1": "so far\n", "b": "ok\n"}
-    assert time.monotonic() - began < 60, "an upper bound, for a sleep of 90 s"
+    # Who waits for the first one's end is ended by the test's own time limit.
+    scripts = {"gpu1": b"echo so far; sleep 600\n", "b": b"echo ok\n"}
+    assert plain_ssh.run([node, replace(node, key="b")], scripts, 1) == {"gpu1": "so far\n", "b": "ok\n"}
 
 
 def test_it_ends_when_the_monitor_is_to_stop(nodes: dict[str, Node], tmp_path: Path) -> None:

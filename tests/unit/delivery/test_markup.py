@@ -176,6 +176,12 @@ COMMANDS = {
     Cause.TUNNEL_PORT_TAKEN: ["ss -ltnp 'sport = :8080'"],
     Cause.NO_ACCESS: ["ansible -m raw -a id iceland", "ssh-keygen -R iceland"],
     Cause.CPU_FALLBACK: ["nvidia-smi"],
+    Cause.GPU_DRIVER_ABSENT: ["sudo modprobe nvidia"],
+    Cause.GPU_RESET_NEEDED: ["sudo nvidia-smi --gpu-reset -i NUMBER"],
+    Cause.GPU_MEMORY_ERRORS: ["nvidia-smi -q -d ECC,ROW_REMAPPER"],
+    Cause.GPU_SUSPENDED: ["sudo rmmod nvidia_uvm", "sudo modprobe nvidia_uvm"],
+    Cause.GPU_ABSENT: ["lspci", "gpu-mesh ack iceland"],
+    Cause.GPU_VRAM_TAKEN: ["nvidia-smi"],
     Cause.FORBIDDEN: [],
     Cause.HOST_DOWN: [],
 }
@@ -187,6 +193,12 @@ def test_the_commands_of_a_next_step_are_found_in_its_sentence(cause: Cause) -> 
     parts = markup.with_commands(step)
     assert [part for part, is_command in parts if is_command] == COMMANDS[cause]
     assert "".join(part for part, _ in parts) == step
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_what_is_done_as_root_never_stays_in_the_sentence(cause: Cause) -> None:
+    parts = markup.with_commands(next_step(cause, TUNNELLED))
+    assert not any("sudo" in part for part, is_command in parts if not is_command)
 
 
 @pytest.mark.parametrize("cause", CAUSES)
