@@ -1,10 +1,11 @@
 """What a host does while it is looked at: memory, disk and time of a recovery stay bounded."""
 
+import json
 import os
-import resource
+import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
+from checkout import PROGRAMS
 from factories import served_here
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Mesh, Settings
@@ -25,20 +27,6 @@ from sites import end_all_with, processes_with
 FLOOD = 300_000_000
 MOST_MEMORY = 250_000  # kilobytes, of the largest process; an honest look takes about 100,000
 MOST_DISK = 20_000_000
-
-
-@pytest.fixture
-def on_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The bytes in the folder of each run, at its end."""
-    sizes: list[int] = []
-    end = playbook._tail
-
-    def measured(folder: Path) -> str:
-        sizes.append(sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file()))
-        return end(folder)
-
-    monkeypatch.setattr(playbook, "_tail", measured)
-    return sizes
 
 
 def look(sources: tuple[str, ...], path: Path | None = None, **options: Any) -> PlaybookResult:
@@ -61,22 +49,20 @@ def look(sources: tuple[str, ...], path: Path | None = None, **options: Any) -> 
     ],
 )
 def test_a_host_that_prints_without_end_ends_its_look_and_fills_neither_memory_nor_disk(
-    inventory: Callable[..., tuple[str, ...]], sshd: Any, on_disk: list[int], prints: str
+    inventory: Callable[..., tuple[str, ...]], sshd: Any, prints: str
 ) -> None:
     (sshd.folder / "authorized").write_text(
         f'command="{prints}" ' + (sshd.folder / "user.pub").read_text(),
     )
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    report = look(inventory(gpu1=sshd.variables))
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert not report.success
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < MOST_MEMORY
-    assert grown < MOST_MEMORY
-    assert sum(on_disk) < MOST_DISK
-    assert len(report.reason) <= 200
-    assert report.reason.isprintable()
+    program = [sys.executable, str(PROGRAMS / "measure_look.py"), *inventory(gpu1=sshd.variables)]
+    report = json.loads(subprocess.check_output(program, text=True).splitlines()[-1])
+    assert not report["success"]
+    assert report["largest"] < MOST_MEMORY
+    assert report["disk"] < MOST_DISK
+    assert len(report["reason"]) <= 200
+    assert report["reason"].isprintable()
     if "Traceback" not in prints:  # for Ansible that is no failure of ssh, whatever ssh says
-        assert (report.reason, report.finding) == (bounded_ssh.TOO_MUCH, Finding.NO_ACCESS)
+        assert (report["reason"], report["finding"]) == (bounded_ssh.TOO_MUCH, Finding.NO_ACCESS)
 
 
 def test_a_module_passes_through_the_counted_ssh_and_that_runs_the_operators_own_ssh(
