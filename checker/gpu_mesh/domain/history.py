@@ -1,0 +1,75 @@
+"""Defines what is remembered of the past, which storage/history.py keeps. Values only.
+
+Times are Unix seconds, durations seconds, response times milliseconds.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.health import Status, Verdict
+
+BOUNDS = tuple(2.0**power for power in range(2, 13))
+"""The upper bounds of the classes of response times: 4 to 4,096 ms. One more class holds what is slower."""
+
+
+class Sample(Struct, frozen=True):
+    """What one check showed of one node."""
+
+    node: str  # key
+    at: float
+    verdict: Verdict
+    cause: Cause | None = None
+    ms: float | None = None  # None: it did not answer
+
+
+class Period(Struct, frozen=True):
+    """A node over some time: an hour, a day, or as long as somebody asks about.
+
+    What nobody watched counts neither as up nor as down.
+    """
+
+    node: str  # key
+    at: float  # its beginning; of a day: midnight in UTC
+    seconds: float  # its length
+    watched: float = 0.0  # seconds in which checks were made and counted
+    down: float = 0.0  # of these, in which checks failed
+    impaired: float = 0.0  # of these, in which it served, but not well
+    answers: int = 0
+    ms_sum: float = 0.0  # of all answers
+    ms_max: float = 0.0
+    histogram: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)  # answers by class of BOUNDS
+
+
+class Incident(Struct, frozen=True):
+    """A time in which a node was not healthy."""
+
+    node: str  # key
+    began: float
+    ended: float | None  # None: it lasts
+    cause: Cause | None  # the last one that was named
+    worst: Status
+    detail: str  # the last one: the cause in words, with its figures
+    alerted: float | None = None  # when the first alert about it was raised
+    repairs: int = 0  # attempts that acted
+    mended: str = ""  # the repair after which it served, in words; "": none, it came back by itself
+
+
+class EventKind(StrEnum):
+    """What kind of event it is."""
+
+    STATUS = "status"  # a node's status changed
+    ALERT = "alert"
+    REPAIR = "repair"
+    SILENCE = "silence"
+    INVENTORY = "inventory"  # a node came or went
+
+
+class PastEvent(Struct, frozen=True):
+    """Something that happened."""
+
+    at: float
+    kind: EventKind
+    node: str  # key; "": it is about the monitor or the whole mesh
+    words: str  # one line, for people
