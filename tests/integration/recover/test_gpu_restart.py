@@ -34,7 +34,7 @@ def restart(
 ) -> tuple[PlaybookResult, bool]:
     """Return what came of the recovery, and whether Ollama was restarted."""
     done = tmp_path / "restarted"
-    node = served_here(port, recovery_command=f"touch {done}")
+    node = served_here(port, recovery_command=f"touch {done}; exit 1")  # or the playbook would wait
     extra = {"gpu_mesh_addresses": of_ollama(node, Mesh((node,))), "gpu_mesh_cause": cause.value}
     extra["gpu_mesh_gpu_known"] = known
     path = playbook.find(Action.RESTART_OLLAMA)
