@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gpu_mesh.alerting import alerts
 from gpu_mesh.domain.alert import Alert, Level
+from gpu_mesh.domain.history import Unwritten
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.domain.recovery import Brake
 from gpu_mesh.domain.state import FailedUnit, State, Tick
@@ -21,6 +22,9 @@ STALE_INTERVALS = 3
 
 QUIET = 3600.0
 """Seconds between two alerts about one unit, at least."""
+
+HISTORY_PATIENCE = 300.0
+"""Seconds after which it is alerted that the history cannot be written."""
 
 FORGOTTEN = 86400.0
 """Seconds after which a unit that neither fails nor works any more is forgotten: it is off, or removed."""
@@ -202,6 +206,26 @@ def note_inventory(state: State, error: str, sources: tuple[str, ...], now: floa
     elif state.inventory_error and not error:
         alerts.raise_monitor_end(state, now, "The inventory is in force again")
     state.inventory_error = error
+
+
+def note_history(state: State, found: Unwritten | None, now: float) -> None:
+    """Alert once that the history is not written, and once when it is again. A moment's trouble is not told.
+
+    Args:
+        state: changed in place; the caller holds the lock and saves it.
+        found: why the check before this one could not write it; None: it could.
+        now: Unix seconds.
+    """
+    if found is None:
+        if state.history_error:
+            alerts.raise_monitor_end(state, now, "The history is written again")
+        state.history_error = ""
+    elif found.damaged:
+        alerts.raise_monitor_alert(state, now, f"The history {found.reason}", found.next_step, Level.WARNING)
+    elif not state.history_error and now - found.since >= HISTORY_PATIENCE:
+        text = f"The history is not written{lasted(' for {}', found.since, now)}: {found.reason}"
+        alerts.raise_monitor_alert(state, now, text, found.next_step, Level.WARNING)
+        state.history_error = found.reason
 
 
 def note_set_aside(

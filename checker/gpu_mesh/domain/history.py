@@ -19,6 +19,7 @@ class Sample(Struct, frozen=True):
 
     node: str  # key
     at: float
+    seconds: float  # for which it counts: those since the check before it
     verdict: Verdict
     cause: Cause | None = None
     ms: float | None = None  # None: it did not answer
@@ -73,3 +74,46 @@ class PastEvent(Struct, frozen=True):
     kind: EventKind
     node: str  # key; "": it is about the monitor or the whole mesh
     words: str  # one line, for people
+
+
+class GpuSample(Struct, frozen=True):
+    """What one look showed of one card. What the driver does not tell is None."""
+
+    node: str  # key
+    card: str  # how the reports name it
+    at: float
+    used: int | None = None  # bytes
+    total: int | None = None  # bytes
+    temperature: int | None = None  # degrees Celsius
+    power: float | None = None  # watts
+    busy: int | None = None  # per cent
+    throttled: bool = False
+
+
+class Unwritten(Struct, frozen=True):
+    """Why the newest check could not be written into the history."""
+
+    since: float  # of the first check that could not
+    reason: str
+    next_step: str
+    damaged: bool = False  # the file was, and has been set aside: the next check begins a new one
+
+
+class Known(Struct, frozen=True):
+    """What the history has already, as far as the next check must know it."""
+
+    at: float = 0.0  # when it was last written; 0.0: never
+    alert: int = 0  # the id of the newest alert in it
+    silence: int = 0  # the same of silences
+    nodes: frozenset[str] = frozenset()  # keys that were watched then
+    lasting: tuple[Incident, ...] = ()
+
+
+class Entry(Struct, frozen=True):
+    """What one check adds to the history."""
+
+    known: Known  # as it is after it; of its incidents only those that last
+    samples: tuple[Sample, ...] = ()
+    ended: tuple[Incident, ...] = ()
+    events: tuple[PastEvent, ...] = ()
+    gpus: tuple[GpuSample, ...] = ()

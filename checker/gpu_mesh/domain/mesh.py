@@ -225,6 +225,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     proxy_from_environment: bool = False
     heartbeat_url: str = ""
     canary: tuple[str, ...] = ()  # host:port outside the LAN; empty: no guard
+    history_max: int = 1000  # MiB that history.db may have; 0: no history is kept
     python: str = ""
 
 

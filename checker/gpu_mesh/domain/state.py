@@ -151,6 +151,7 @@ class State(Struct, omit_defaults=False):
     brake: Brake | None = None
     unprobed: int = 0  # nodes that the monitor itself could not probe in the last check
     inventory_error: str = ""  # why the newest edit of the inventory is not in force
+    history_error: str = ""  # what was alerted of a history that is not written; "": it is
     urls: int | None = None  # how many URLs alerts can go to; None: not known
     urls_of: str = ""  # what the file of URLs was then: its path, time and size
     failed_units: dict[str, FailedUnit] = field(default_factory=dict)  # by the unit's full name

@@ -101,6 +101,11 @@ def _whole(low: int, high: int) -> Callable[[object], int]:
     return read
 
 
+def _whole_or_none(low: int, high: int) -> Callable[[object], int]:
+    read = _whole(low, high)
+    return lambda value: 0 if _number(value) == 0 else read(value)
+
+
 def _text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ShapeError
@@ -274,6 +279,7 @@ INTERVAL = Shape("a number of seconds from 1 to 86400", _seconds(86400, least=1)
 FEW = Shape("a whole number from 1 to 20", _whole(1, 20))
 COUNT = Shape("a whole number, 1 or more", _whole(1, 1_000_000))
 PER_CENT = Shape("a whole number from 0 to 100", _whole(0, 100))
+MIB_OR_NONE = Shape("a whole number of MiB, 10 or more, or 0", _whole_or_none(10, 1_000_000))
 PORT = Shape("a port from 1 to 65535", _whole(1, 65535))
 TEXT = Shape("one line of text", _text)
 COMMAND = Shape("one line of text", _text, shown=False)

@@ -258,6 +258,11 @@ _TABLE = (
         "Whether probes use http_proxy and the like",
     ),
     Variable(
+        "mesh_monitor_history_max",
+        value_types.MIB_OR_NONE,
+        "MiB that the history may take on the disk: then the oldest part of it goes; 0: none is kept",
+    ),
+    Variable(
         "mesh_monitor_heartbeat_url",
         value_types.SECRET_URL,
         "Requested after each check, with /fail after a bad one: another service notices if no request "

@@ -16,6 +16,7 @@ from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.emergency import Emergency
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.health import Verdict
+from gpu_mesh.domain.history import Unwritten
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import Observation
 from gpu_mesh.domain.state import State
@@ -110,16 +111,21 @@ def _check(
     now = clock()
     working = _working_units(known, now, good=not tick.unprobed_of(shown))
     try:
-        done, lines = _save(paths, loaded, file, shown, working, unsaved, began, now)
+        saved = _save(paths, loaded, file, shown, working, unsaved, began, now)
     except StateError as error:
         emergency.note(paths, error, loaded.mesh, known, shown, began, now, log)
         raise
+    lines, ticked, mesh = saved.lines, saved.ticked, loaded.mesh
     try:
-        mesh_file.keep(paths.state, loaded.mesh)
+        mesh_file.keep(paths.state, mesh)
     except OSError as error:  # readers see an older mesh: no reason to fail
         lines.append(event("mesh_not_kept", Severity.ERROR, reason=error.strerror))
-    log.write([*lines, *map(alerts.as_event, done.alerts)], now)
-    return done
+    log.write([*lines, *map(alerts.as_event, saved.raised)], now)
+    if mesh.settings.history_max:
+        from gpu_mesh.monitor import history  # a mesh may keep none
+
+        history.add(paths, mesh, saved.state, ticked, log, now)
+    return CheckResult(mesh, ticked.changes, tuple(ticked.unprobed), saved.raised)
 
 
 def _known(file: StateFile, began: float) -> State:
@@ -154,6 +160,15 @@ def _observe(mesh: Mesh, known: State, began: float, *, deep: bool) -> tick.Mesh
     return tick.MeshObservation(seen, reachable, offline=offline, reads=reads, scheduled=_is_scheduled())
 
 
+class _Saved(Struct, frozen=True):
+    """What a tick has saved, and what is left to write."""
+
+    state: State
+    ticked: tick.TickResult
+    raised: tuple[Alert, ...]
+    lines: list[Event]  # of the log
+
+
 def _save(
     paths: Paths,
     loaded: cache.Loaded,
@@ -163,13 +178,15 @@ def _save(
     unsaved: Emergency | None,
     began: float,
     now: float,
-) -> tuple[CheckResult, list[Event]]:
-    """Apply what was seen to the state, save it, and set the triggers; return the log's lines, too."""
+) -> _Saved:
+    """Apply what was seen to the state, save it, and set the triggers."""
     mesh, clock = loaded.mesh, host.clocks(os.environ, now)
     with file.update(now, began, clock) as state:
         first_new = state.next_alert
         note_inventory(state, loaded.error, paths.inventory, now)
         monitor_alerts.note_working(state, working, now)
+        if mesh.settings.history_max:
+            monitor_alerts.note_history(state, _unwritten(paths), now)
         before = dict(state.nodes)
         if unsaved:
             emergencies.note_unsaved(state, unsaved)
@@ -192,7 +209,15 @@ def _save(
     lines += [event("probe_error", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]
     if ticked.dropped:
         lines.append(event("alerts_dropped", Severity.WARNING, number=ticked.dropped, reason=_MANY_WAIT))
-    return CheckResult(mesh, ticked.changes, tuple(unprobed), raised), lines
+    return _Saved(state, ticked, raised, lines)
+
+
+def _unwritten(paths: Paths) -> Unwritten | None:
+    if not paths.history_error.exists():
+        return None
+    from gpu_mesh.monitor import history  # only in trouble
+
+    return history.unwritten(paths)
 
 
 def _is_scheduled() -> bool:

@@ -52,6 +52,11 @@ class Paths(Struct, frozen=True):
         return self.log / "gpu-mesh.log"
 
     @property
+    def history_error(self) -> Path:
+        """Why the newest check is not in the history; it exists only then."""
+        return self.state / "history.error"
+
+    @property
     def recover_wanted(self) -> Path:
         """Its appearance starts a recovery."""
         return self.runtime / "recover.wanted"

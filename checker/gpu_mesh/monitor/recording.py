@@ -1,0 +1,194 @@
+"""Decides what one check adds to the history. Pure: monitor/history.py writes it.
+
+It needs the state alone: what deliveries, recoveries and people did since the last entry is taken from there.
+So nothing is lost when an entry could not be written, but the samples of that check.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from msgspec.structs import replace
+
+from gpu_mesh.alerting.alerts import one_line
+from gpu_mesh.diagnosis.evaluate import Transition
+from gpu_mesh.domain.gpu import POWER_BRAKE, THERMAL
+from gpu_mesh.domain.health import Status, Verdict
+from gpu_mesh.domain.history import Entry, EventKind, GpuSample, Incident, Known, PastEvent, Sample
+from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.domain.recovery import Attempt
+from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.planning import advice, ladder
+from gpu_mesh.text.humanize import plural, until_words
+
+LONGEST = 3
+"""Intervals for which a check counts at most; what is between two checks further apart was not watched."""
+
+_RANKS = (Status.UNKNOWN, Status.HEALTHY, Status.DEGRADED, Status.UNHEALTHY, Status.OFFLINE)
+
+
+def record(known: Known, mesh: Mesh, state: State, changes: Sequence[Transition], now: float) -> Entry:
+    """Return what a check adds.
+
+    Args:
+        known: what the history has already.
+        mesh: the nodes.
+        state: as the check has saved it.
+        changes: what the check changed.
+        now: Unix seconds.
+    """
+    # A clock that was set back makes nothing happen twice: what is ahead of it has been noted.
+    since = min(known.at, now)
+    watched = frozenset(node.key for node in mesh.nodes if node.enabled)
+    lasting, ended = _incidents(known, state, watched)
+    events = [
+        *_inventory(known, watched, now),
+        *_statuses(changes),
+        *(event for key in watched for event in _of_node(state.node(key), key, since)),
+        *_silences(state, known, now),
+        *_alerts(state, known),
+    ]
+    return Entry(
+        known=Known(
+            at=now,
+            alert=max((alert.id for alert in state.alerts), default=known.alert),
+            silence=max((silence.id for silence in state.silences), default=known.silence),
+            nodes=watched,
+            lasting=lasting,
+        ),
+        samples=tuple(_sample(change, mesh.settings.check_interval) for change in changes),
+        ended=ended,
+        events=tuple(sorted(events, key=lambda event: event.at)),
+        gpus=tuple(sample for key in watched for sample in _cards(state.node(key), key, since)),
+    )
+
+
+def _sample(change: Transition, interval: float) -> Sample:
+    before, after = change.before, change.after
+    passed = after.last_check - before.last_check if before.last_check else interval
+    verdict = after.verdict or Verdict.FAILED
+    return Sample(
+        node=change.node.key,
+        at=after.last_check,
+        seconds=min(max(passed, 0.0), LONGEST * interval),
+        verdict=verdict,
+        cause=after.cause,
+        ms=None if verdict is Verdict.FAILED else after.response_ms,
+    )
+
+
+def _incidents(
+    known: Known, state: State, watched: frozenset[str]
+) -> tuple[tuple[Incident, ...], tuple[Incident, ...]]:
+    """Return the incidents that last, as they are now, and those that ended since the last entry."""
+    before = {incident.node: incident for incident in known.lasting}
+    alerted: dict[str, list[float]] = {}
+    for alert in state.alerts:
+        alerted.setdefault(alert.node, []).append(alert.at)
+    lasting = tuple(
+        _lasting(before.get(key), key, state.node(key), alerted.get(key, []))
+        for key in sorted(watched)
+        if state.node(key).incident_since and state.node(key).status is not Status.UNKNOWN
+    )
+    began = {(incident.node, incident.began) for incident in lasting}
+    ended = tuple(
+        _ended(incident, state.node(incident.node))
+        for incident in known.lasting
+        if (incident.node, incident.began) not in began
+    )
+    return lasting, ended
+
+
+def _lasting(before: Incident | None, key: str, node: NodeState, alerted: Sequence[float]) -> Incident:
+    if before is None or before.began != node.incident_since:
+        before = Incident(key, node.incident_since, None, None, node.status, "")
+    raised = (at for at in alerted if at >= before.began)
+    return replace(
+        before,
+        cause=node.cause or before.cause,
+        worst=max(before.worst, node.status, key=_RANKS.index),
+        detail=node.detail or before.detail,
+        alerted=before.alerted or min(raised, default=None),
+        repairs=ladder.acted(_attempts(node, before.began)),
+    )
+
+
+def _ended(incident: Incident, node: NodeState) -> Incident:
+    """Return an incident with its end: when the node was healthy, or the watching of it ended."""
+    attempts = _attempts(node, incident.began)
+    ended = node.since if node.status is Status.HEALTHY and node.since >= incident.began else node.last_check
+    helped = [attempt.words for attempt in attempts if attempt.helped]
+    return replace(
+        incident,
+        ended=max(ended, incident.began),
+        repairs=max(incident.repairs, ladder.acted(attempts)),
+        mended=helped[-1] if helped else "",
+    )
+
+
+def _attempts(node: NodeState, since: float) -> tuple[Attempt, ...]:
+    return tuple(attempt for attempt in node.recovery.attempts if attempt.at >= since)
+
+
+def _inventory(known: Known, watched: frozenset[str], now: float) -> Iterator[PastEvent]:
+    if not known.at:
+        nodes = plural(len(watched), "node")
+        yield PastEvent(now, EventKind.INVENTORY, "", f"the history begins, with {nodes}")
+        return
+    for key in sorted(watched - known.nodes):
+        yield PastEvent(now, EventKind.INVENTORY, key, "is watched")
+    for key in sorted(known.nodes - watched):
+        yield PastEvent(now, EventKind.INVENTORY, key, "is watched no longer")
+
+
+def _statuses(changes: Sequence[Transition]) -> Iterator[PastEvent]:
+    for change in changes:
+        before, after = change.before.status, change.after.status
+        if before is not after:
+            detail = f": {change.after.detail}" if change.after.detail else ""
+            words = f"{after}, was {before}{detail}"
+            yield PastEvent(change.after.last_check, EventKind.STATUS, change.node.key, words)
+
+
+def _of_node(node: NodeState, key: str, since: float) -> Iterator[PastEvent]:
+    for attempt in node.recovery.attempts:
+        if attempt.at > since:
+            words = f"{advice.describe_outcome(attempt.outcome)}: {attempt.words}"
+            yield PastEvent(attempt.at, EventKind.REPAIR, key, f"a repair {words}")
+    given = node.alerting.acknowledged
+    if given and given.at > since:
+        reason = f": {given.reason}" if given.reason else ""
+        yield PastEvent(given.at, EventKind.SILENCE, key, f"acknowledged by {given.author}{reason}")
+
+
+def _silences(state: State, known: Known, now: float) -> Iterator[PastEvent]:
+    for silence in state.silences:
+        if silence.id > known.silence:
+            what = ", ".join((*silence.nodes, *silence.groups)) or "all nodes"
+            end = "until healthy" if silence.until_healthy else f"until {until_words(silence.until, now)}"
+            words = f"{what} silenced by {silence.author} {end}: {silence.reason}"
+            node = silence.nodes[0] if len(silence.nodes) == 1 and not silence.groups else ""
+            yield PastEvent(silence.at, EventKind.SILENCE, node, words)
+
+
+def _alerts(state: State, known: Known) -> Iterator[PastEvent]:
+    for alert in state.alerts:
+        if alert.id > known.alert:
+            yield PastEvent(alert.at, EventKind.ALERT, alert.node, one_line(alert))
+
+
+def _cards(node: NodeState, key: str, since: float) -> Iterator[GpuSample]:
+    if node.gpu is None or node.gpu.facts.at <= since:
+        return
+    from gpu_mesh.diagnosis import gpu  # only where somebody has looked: a check must start fast
+
+    for card in node.gpu.facts.cards:
+        yield GpuSample(
+            node=key,
+            card=gpu.name(card),
+            at=node.gpu.facts.at,
+            used=card.used,
+            total=card.total,
+            temperature=card.temperature,
+            power=card.power,
+            busy=card.busy,
+            throttled=bool(card.throttle & (THERMAL | POWER_BRAKE)),
+        )

@@ -1,0 +1,157 @@
+"""Reads history.db, for those who may only look, too. It never writes, and waits a moment for the check."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from gpu_mesh.domain.history import EventKind, GpuSample, Incident, PastEvent, Period, Sample
+from gpu_mesh.storage.history import (
+    DAY,
+    HOUR,
+    NAME,
+    HistoryError,
+    cause_of,
+    folded_until,
+    incidents_of,
+    reasons,
+)
+from gpu_mesh.storage.history_schema import FIGURES, OF_PERIODS, SCHEMA, VERDICTS, fold
+
+PATIENCE = 2.0
+"""Seconds to wait for the check."""
+
+
+class Past:
+    """What history.db holds. Times are Unix seconds; a node is given by its key, "": all nodes."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def periods(self, since: float, until: float, size: int = 0, node: str = "") -> tuple[Period, ...]:
+        """Return what was counted in that time, in the order of nodes and times.
+
+        Args:
+            since: counted from the beginning of its hour.
+            until: counted to the end of its hour.
+            size: the length of each period in seconds, HOUR or DAY; 0: one period holds the whole time.
+            node: its key.
+        """
+        begin, end = int(since) // HOUR * HOUR, -(-int(until) // HOUR) * HOUR
+        parts = self._parts(begin, end, by_hour=size == HOUR)
+        only = "WHERE node = (SELECT id FROM node WHERE key = :key)" if node else ""
+        query = f"""
+            SELECT key, {f"at - at % {size}" if size else ":begin"} AS period, {OF_PERIODS}
+            FROM (SELECT * FROM ({" UNION ALL ".join(parts)}) {only}) JOIN node ON node.id = node
+            GROUP BY key, period ORDER BY key, period
+        """  # noqa: S608 - numbers and constants
+        rows = self._database.execute(query, {"begin": begin, "key": node})
+        return tuple(
+            Period(
+                key,
+                at,
+                size or until - since,
+                watched,
+                down,
+                impaired,
+                answers,
+                ms_sum,
+                ms_max,
+                tuple(classes),
+            )
+            for key, at, watched, down, impaired, answers, ms_sum, ms_max, *classes in rows
+        )
+
+    def _parts(self, begin: int, end: int, *, by_hour: bool) -> Iterator[str]:
+        """Return queries that together have each check of a time once, from the coarsest table that fits."""
+        columns = f"at, node, {', '.join(FIGURES)}"
+
+        def part(table: str, since: int, until: int) -> str:
+            return f"SELECT {columns} FROM {table} WHERE at >= {since} AND at < {until}"  # noqa: S608
+
+        if by_hour:
+            yield part("hour", begin, end)
+        else:
+            first = -(-begin // DAY) * DAY
+            last = max(first, min(end // DAY * DAY, folded_until(self._database, "day")))
+            yield part("day", first, last)
+            yield part("hour", begin, min(first, end))
+            yield part("hour", max(begin, last), end)
+        since = max(begin, folded_until(self._database, "hour"))
+        yield fold("sample", HOUR).replace(":since", str(since)).replace(":until", str(end))
+
+    def samples(self, since: float, nodes: Sequence[str]) -> dict[str, tuple[Sample, ...]]:
+        """Return the checks of these nodes since then, by node, oldest first; they are kept for two days."""
+        query = f"""
+            SELECT key, at, seconds, verdict, cause, ms FROM sample JOIN node ON node.id = node
+            WHERE at >= ? AND node IN (SELECT id FROM node WHERE key IN ({", ".join("?" * len(nodes))}))
+            ORDER BY at
+        """  # noqa: S608 - question marks
+        found: dict[str, list[Sample]] = {}
+        for key, at, seconds, verdict, cause, ms in self._database.execute(query, (since, *nodes)):
+            sample = Sample(key, at, seconds, VERDICTS[verdict], cause_of(cause), ms)
+            found.setdefault(key, []).append(sample)
+        return {key: tuple(samples) for key, samples in found.items()}
+
+    def incidents(self, since: float, until: float, node: str = "") -> tuple[Incident, ...]:
+        """Return the incidents that lasted at some moment of that time, in the order of their beginnings."""
+        where = "began < ? AND (ended IS NULL OR ended >= ?) AND ? IN ('', key)"
+        return tuple(incidents_of(self._database, where, (until, since, node)))
+
+    def events(self, since: float, until: float, node: str = "", most: int = -1) -> tuple[PastEvent, ...]:
+        """Return the newest events of that time, oldest first: at most so many (-1: all)."""
+        query = """
+            SELECT at, kind, ifnull(key, ''), words FROM event LEFT JOIN node ON node.id = node
+            WHERE at >= ? AND at < ? AND ? IN ('', key) ORDER BY at DESC, event.rowid DESC LIMIT ?
+        """
+        rows = self._database.execute(query, (since, until, node, most)).fetchall()
+        return tuple(PastEvent(at, EventKind(kind), key, words) for at, kind, key, words in reversed(rows))
+
+    def gpus(self, since: float, node: str = "") -> tuple[GpuSample, ...]:
+        """Return the highest figures of each card by hour, in the order of nodes, cards and times."""
+        query = """
+            SELECT key, card, at, used, total, temperature, power, busy, throttled
+            FROM gpu JOIN node ON node.id = node WHERE at >= ? AND ? IN ('', key) ORDER BY key, card, at
+        """
+        return tuple(
+            GpuSample(key, card, at, used, total, temperature, power, busy, throttled=bool(throttled))
+            for key, card, at, used, total, temperature, power, busy, throttled in self._database.execute(
+                query, (since, node)
+            )
+        )
+
+    def begins(self) -> float | None:
+        """Return when it begins; None: nothing is in it."""
+        query = (
+            "SELECT min(at) FROM (SELECT min(at) AS at FROM sample UNION ALL SELECT min(at) FROM hour "
+            "UNION ALL SELECT min(at) FROM day)"
+        )
+        found: float | None = self._database.execute(query).fetchone()[0]
+        return found
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Past | None]:
+    """Open the history of a state folder; None: there is none yet.
+
+    Raises:
+        HistoryError: it cannot be read.
+    """
+    path = folder / NAME
+    with reasons(path):
+        if not path.exists():
+            yield None
+            return
+        place = f"{path.absolute().as_uri()}?mode=ro"
+        database = sqlite3.connect(place, uri=True, timeout=PATIENCE, isolation_level=None)
+        try:
+            schema = database.execute("PRAGMA user_version").fetchone()[0]
+            if schema > SCHEMA:
+                raise HistoryError(
+                    f"{path} was written by a newer gpu-mesh (schema {schema}, this one reads {SCHEMA})",
+                    "use that one",
+                )
+            database.execute("BEGIN")  # all that is read is of one moment
+            yield Past(database) if schema else None
+        finally:
+            database.close()
