@@ -4,6 +4,7 @@
 belongs to bob, a person with a login of his own.
 """
 
+import re
 import shlex
 from collections.abc import Iterator
 
@@ -172,3 +173,118 @@ def test_root_follows_no_link_that_a_thief_has_planted(watched: Mesh, how: str) 
             if not path.startswith("/etc/systemd/system/gpu-mesh.target.wants")
         }
         assert there == {}, f"{machine.name}: {there}\n{folders}\n{play.printed[-3000:]}"
+
+
+def test_what_an_older_version_set_up_is_brought_over_past_the_links_in_it(watched: Mesh) -> None:
+    _mend(watched)
+    old = "/var/lib/gpu-mesh/.ssh"
+    line = "restrict,pty " + watched.monitor.out("cat /etc/gpu-mesh/ssh/id_ed25519.pub")
+    watched.monitor.ssh("systemctl stop 'gpu-mesh-tunnel@*'")
+    for machine in (watched.vault, watched.attic):
+        machine.ssh(
+            "rm -rf /etc/ssh/gpu-mesh /etc/ssh/sshd_config.d/*gpu-mesh* /var/lib/gpu-mesh-node"
+            f" && systemctl reload ssh && install -d -o gpu-mesh -m 700 /var/lib/gpu-mesh {old}"
+            f" && echo '{line}' >{old}/authorized_keys && chown gpu-mesh {old}/authorized_keys"
+            " && pkill -KILL -u gpu-mesh; sleep 0.5; usermod -d /var/lib/gpu-mesh gpu-mesh"
+        )
+    watched.vault.ssh(f"cd {old} && mv authorized_keys kept && ln -s /root/here authorized_keys")
+    watched.monitor.ssh(
+        "cd /etc/gpu-mesh && chown -R gpu-mesh: ssh && chmod 700 ssh && chmod 600 ssh/*"
+        " && runuser -u gpu-mesh -- sh -c 'cd ssh && rm id_ed25519.pub known_hosts"
+        " && ln -s /root/here id_ed25519.pub && ln -s /root/here known_hosts'"
+    )
+    before = [everything(machine) for machine in watched.hosts]
+    watched.operator.play("site.yml")
+    for machine, was in zip(watched.hosts, before, strict=True):
+        there = differences(was, everything(machine))
+        assert not [path for path in there if path.startswith("/root")], there
+    for machine in (watched.vault, watched.attic):
+        assert watched.login(machine, "pwd") == "/var/lib/gpu-mesh-node"
+        assert machine.out("ls -d /var/lib/gpu-mesh 2>/dev/null || true") == ""
+    watched.await_healthy()
+
+
+def _mend(watched: Mesh) -> None:
+    """Take the thief's links away, as a person does who is told of them."""
+    for machine in watched.hosts:
+        machine.ssh("find / -xdev -lname '/root*' -not -path '/root*' -delete")
+    watched.attic.ssh("install -d -o bob -g bob -m 700 /home/bob/.ssh")
+    play = watched.operator.play("site.yml", check=False)
+    assert play.code == 0, play.printed[-3000:]
+    watched.await_healthy()
+
+
+FORWARDS = "-o ExitOnForwardFailure=yes"
+
+
+@pytest.mark.parametrize("user", ["gpu-mesh on vault", "gpu-mesh on attic", "bob on attic"])
+@pytest.mark.parametrize(
+    ("options", "command", "refused"),
+    [
+        (f"{FORWARDS} -R 9998:127.0.0.1:22", "echo in", ""),
+        (f"{FORWARDS} -R /tmp/socket:127.0.0.1:22", "echo in", ""),
+        ("-A", 'echo "agent:$SSH_AUTH_SOCK"', "agent:"),
+        ("-X", 'echo "display:$DISPLAY"', "display:"),
+        ("-tt", "echo in", ""),
+    ],
+    ids=["listening", "listening on a socket", "agent", "X11", "terminal"],
+)
+def test_the_key_opens_nothing_but_the_tunnel(
+    watched: Mesh, user: str, options: str, command: str, refused: str
+) -> None:
+    name, _, machine = user.partition(" on ")
+    there = {each.name: each for each in watched.hosts}[machine]
+    agent = f"eval $(ssh-agent) >/dev/null; DISPLAY=:0 {LOGIN}"
+    assert watched.login(there, "echo in", user=name) == "in"
+    words = (
+        f"cd / && {agent} {options} {name}@{there.address} {shlex.quote(command)}; ssh-agent -k >/dev/null"
+    )
+    assert watched.monitor.ssh(words, check=False).stdout.strip() == refused
+
+
+@pytest.mark.parametrize(
+    ("target", "permitted"),
+    [("127.0.0.1:11434", True), ("127.0.0.1:22", False), ("/run/dbus/system_bus_socket", False)],
+)
+def test_the_key_reaches_through_a_forward_what_the_tunnel_reaches_and_nothing_else(
+    watched: Mesh, target: str, permitted: bool
+) -> None:
+    asked = (
+        "import socket; s = socket.create_connection(('127.0.0.1', 9997), 5); s.settimeout(5);"
+        " s.sendall(b'GET /api/version HTTP/1.0\\r\\n\\r\\n'); print(s.recv(20))"
+    )
+    words = f"{LOGIN} -N {FORWARDS} -L 127.0.0.1:9997:{target} gpu-mesh@{watched.vault.address}"
+    listens = "until ss -ltn | grep -q 127.0.0.1:9997; do kill -0 $opened || exit 9; sleep 0.1; done"
+    done = watched.monitor.ssh(
+        f'cd / && {{ {words} & }}; opened=$!; {listens}; python3 -c "{asked}"; kill $opened; wait $opened',
+        check=False,
+    )
+    assert ("HTTP/1." in done.stdout) is permitted, done.stdout + done.stderr
+
+
+def test_the_key_logs_in_from_the_monitors_address_alone_where_that_is_wanted(watched: Mesh) -> None:
+    stolen = watched.monitor.out("cat /etc/gpu-mesh/ssh/id_ed25519")
+    watched.attic.ssh(f"umask 077; echo {shlex.quote(stolen)} >/root/stolen")
+    login = "ssh -F none -i /root/stolen -o BatchMode=yes -o StrictHostKeyChecking=no -o LogLevel=ERROR"
+    known = "-o UserKnownHostsFile=/dev/null"
+    refused = watched.attic.ssh(f"{login} {known} gpu-mesh@{watched.vault.address} id", check=False)
+    watched.attic.ssh("rm /root/stolen")
+    assert refused.returncode == 255
+    assert "Permission denied" in refused.stderr
+    assert watched.login(watched.vault, "echo in") == "in"
+
+
+def test_uninstall_follows_no_link_either_and_leaves_nothing(watched: Mesh) -> None:
+    watched.monitor.ssh("systemctl stop gpu-mesh.target 'gpu-mesh-*.timer' 'gpu-mesh-*.path'")
+    watched.plant("folders")
+    before = [everything(machine) for machine in watched.hosts]
+    watched.attic.ssh("rm /home/bob/.ssh")
+    watched.operator.play("playbooks/uninstall.yml", "-e", "delete_state_and_log=yes")
+    accounts = r"/etc/(passwd|shadow|group|gshadow|subuid|subgid)-?#?$"
+    ours = rf"gpu-mesh|^/etc/systemd/system/(default|multi-user)\.target\.wants|{accounts}"
+    for machine, was in zip(watched.hosts, before, strict=True):
+        after = everything(machine)
+        others = [path for path in differences(was, after) if not re.search(ours, path)]
+        assert others == [], machine.name
+        assert machine.out("find / -xdev -name '*gpu-mesh*'; getent passwd gpu-mesh || true") == ""
+    assert "restrict" not in watched.attic.out("cat /home/bob/.ssh/authorized_keys 2>/dev/null || true")
