@@ -7,7 +7,9 @@ import pytest
 from checkout import ROOT
 from gpu_mesh.cli.simulate import Document
 from gpu_mesh.domain import causes
+from gpu_mesh.domain.history import Incident
 from gpu_mesh.reporting import report
+from gpu_mesh.reporting.availability import Figures
 from gpu_mesh.simulation import story
 
 DOCS = ROOT / "docs"
@@ -36,7 +38,8 @@ def test_every_cause_is_in_the_documentation_as_it_is_in_the_program() -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [report.Report, report.MeshReport, report.NodeReport, report.LoadedModelReport]
+    "shape",
+    [report.Report, report.MeshReport, report.NodeReport, report.LoadedModelReport, Incident, Figures],
 )
 def test_every_field_of_the_json_output_is_documented(shape: type) -> None:
     documented = [row[0].strip("`") for row in cells("json.md")]

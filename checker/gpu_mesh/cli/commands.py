@@ -77,6 +77,11 @@ COMMANDS = {
     ),
     "dashboard": Command("dashboard", "print the dashboard", _USUAL, Access.LOOK),
     "stats": Command("stats", "print the statistics", _USUAL, Access.LOOK),
+    "history": Command("history", "show what happened to the mesh or a node", _USUAL, Access.LOOK),
+    "incidents": Command(
+        "incidents", "show when nodes were not healthy, why, and what mended them", _USUAL, Access.LOOK
+    ),
+    "report": Command("report", "sum up a month: availability, incidents, repairs", _USUAL, Access.LOOK),
     "alerts": Command(
         "alerts",
         "show the history of alerts, or send a test",

@@ -49,7 +49,7 @@ def add_shared(parser: argparse.ArgumentParser, *, inherited: bool = False) -> N
     )
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
+def add_json(parser: argparse._ActionsContainer) -> None:
     """Add the option that prints the report for programs."""
     parser.add_argument("--json", action="store_true", help="print one JSON object (docs/json.md)")
 

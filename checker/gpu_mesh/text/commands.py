@@ -41,7 +41,10 @@ def typed(text: str, shell: Shell) -> str:
 
 
 _BEFORE = r"(?<![\w./@-])(?<!sudo )"
-_COMMANDS = "ack|alerts|best|check|dashboard|deliver|look|recover|run|silence|stats|status|validate"
+_COMMANDS = (
+    "ack|alerts|best|check|dashboard|deliver|history|incidents|look|recover|report|run|silence|stats|status"
+    "|validate"
+)
 _GPU_MESH = re.compile(rf"{_BEFORE}gpu-mesh (?=(-i )|(?:{_COMMANDS})\b)")
 _LOGIN = re.compile(_BEFORE + r"ansible (-m raw )")
 _KEYGEN = re.compile(_BEFORE + r"ssh-keygen -R (?:'[^']*'|\S+)")

@@ -1,0 +1,121 @@
+"""CPU of the commands on a year of 50 nodes, and the size of that history.
+
+Usage: python bench/history.py [NODES]
+
+The year is made up: a check every 30 s would take an hour to write. Its hours, days, incidents and events are
+what checks would have left, and its last two days have each check. CPU is user and system time of whole
+processes; medians of five.
+"""
+
+import random
+import resource
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.health import Status, Verdict
+from gpu_mesh.domain.history import Entry, EventKind, Incident, Known, PastEvent, Sample
+from gpu_mesh.storage import history
+from gpu_mesh.storage.history import DAY, HOUR
+from gpu_mesh.storage.history_schema import FIGURES, OF_PERIODS
+
+COMMANDS = (
+    ("history", "--since", "90d"),
+    ("incidents", "--since", "365d"),
+    ("report",),
+    ("stats", "--since", "90d"),
+)
+BUDGET = 0.3
+ROUNDS = 5
+INCIDENTS_A_MONTH = 3  # of each node
+
+
+def fill(folder: Path, keys: Sequence[str], now: float) -> None:
+    """Write a year of these nodes that ends now."""
+    chance = random.Random(1)
+    begin = now - 365 * DAY
+    incidents = tuple(
+        Incident(
+            key, at, at + lasted, Cause.REFUSED, Status.OFFLINE, "Connection refused", at + 60, 1, "restarted"
+        )
+        for key in keys
+        for at in (chance.uniform(begin, now - DAY) for _ in range(12 * INCIDENTS_A_MONTH))
+        for lasted in (chance.expovariate(1 / 600),)
+    )
+    events = tuple(
+        PastEvent(at, EventKind.ALERT, each.node, f"❌ [ERROR] {each.node}: unhealthy: Connection refused")
+        for each in incidents
+        for at in (each.began, each.began + 60, each.ended or now)
+    )
+    known = Known(at=begin, nodes=frozenset(keys))
+    history.add(folder, 100_000, lambda _: Entry(known), begin)
+    with sqlite3.connect(folder / history.NAME) as database:
+        numbers = dict(database.execute("SELECT key, id FROM node"))
+        marks = ", ".join("?" * (2 + len(FIGURES)))
+        for at in range(int(begin) // HOUR * HOUR, int(now) - 2 * DAY, HOUR):
+            rows = [(at, number, 3600, 0, 0, 120, 3000, 60, *_classes(chance)) for number in numbers.values()]
+            database.executemany(f"INSERT INTO hour VALUES ({marks})", rows)
+        folded = f"SELECT at - at % {DAY}, node, {OF_PERIODS} FROM hour GROUP BY at - at % {DAY}, node"
+        database.execute(f"INSERT INTO day {folded}")
+        last = int(now) - 2 * DAY
+        database.executemany(
+            "INSERT OR REPLACE INTO progress VALUES (?, ?)",
+            [("hour", last // HOUR * HOUR), ("day", last // DAY * DAY)],
+        )
+    for at in range(last, int(now), 30):
+        samples = tuple(Sample(key, at, 30, Verdict.OK, None, chance.uniform(5, 60)) for key in keys)
+        more = (incidents, events) if at == last else ((), ())
+        entry = Entry(Known(at=at, nodes=frozenset(keys)), samples, *more)
+        history.add(folder, 100_000, lambda _, entry=entry: entry, at)  # type: ignore[misc]
+
+
+def _classes(chance: random.Random) -> list[int]:
+    fast = chance.randrange(40)
+    return [0, fast, 40, 80 - fast, *([0] * 8)]
+
+
+def cpu_seconds(command: Sequence[str]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main() -> int:
+    nodes = int(sys.argv[1]) if len(sys.argv) > 1 else 50
+    keys = [f"gpu{number}" for number in range(nodes)]
+    good = True
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "state")
+        folder.mkdir()
+        inventory = Path(name, "mesh.yml")
+        inventory.write_text("mesh_nodes:\n  hosts:\n" + "".join(f"    {key}: {{}}\n" for key in keys))
+        fill(folder, keys, time.time())
+        size = (folder / history.NAME).stat().st_size
+        print(f"a year of {nodes} nodes   {size / 2**20:6.1f} MiB, {size / nodes / 2**10:.0f} KiB a node")
+        for words in COMMANDS:
+            command = [
+                sys.executable,
+                "-m",
+                "gpu_mesh",
+                "-i",
+                str(inventory),
+                "--state-dir",
+                str(folder),
+                *words,
+            ]
+            cpu_seconds(command)
+            took = statistics.median(cpu_seconds(command) for _ in range(ROUNDS))
+            print(f"{' '.join(words):24} {took * 1000:6.0f} ms CPU   budget {BUDGET * 1000:.0f}")
+            good = good and took <= BUDGET
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
