@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from gpu_mesh.cli import past
 from gpu_mesh.cli.common import mesh_of
-from gpu_mesh.cli.reports import print_json
+from gpu_mesh.cli.reports import print_json, width
 from gpu_mesh.domain.history import PastEvent
 from gpu_mesh.reporting import past as written
 from gpu_mesh.reporting import spreadsheets
@@ -45,6 +45,6 @@ def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
     elif arguments.csv:
         sys.stdout.write(spreadsheets.events(events))
     else:
-        text = written.events(events, past.names(mesh), since, now, None, past.width())
+        text = written.events(events, past.names(mesh), since, now, None, width())
         sys.stdout.write(f"{past.localized(text, now)}\n")
     return 0

@@ -1,8 +1,6 @@
 """What the commands on the history share: its opening, the time that is asked for, and how it is printed."""
 
 import argparse
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -87,13 +85,3 @@ def names(mesh: Mesh) -> Mapping[str, str]:
 def localized(text: str, now: float) -> str:
     """Return the text with its times in the machine's zone."""
     return zones.localized(text, None, now)
-
-
-def width() -> int:
-    """Return the cells of a terminal's line; 0: it is none, and nothing is cut."""
-    if not sys.stdout.isatty():
-        return 0
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns
-    except OSError:
-        return 0

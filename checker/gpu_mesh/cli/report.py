@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gpu_mesh.cli import past
 from gpu_mesh.cli.common import UsageError, mesh_of
-from gpu_mesh.cli.reports import print_json
+from gpu_mesh.cli.reports import print_json, width
 from gpu_mesh.reporting import availability, spreadsheets
 from gpu_mesh.reporting import past as written
 from gpu_mesh.reporting.availability import Figures
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
     else:
         so_far = ", so far" if end.timestamp() > now else ""
         title = f"{begin:%B %Y}{so_far}"
-        text = written.month(title, made.nodes, made.mesh, past.names(mesh), past.width())
+        text = written.month(title, made.nodes, made.mesh, past.names(mesh), width())
         sys.stdout.write(f"{past.localized(text, now)}\n")
     return 0
 

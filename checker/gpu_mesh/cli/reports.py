@@ -1,6 +1,7 @@
 """What the commands that report share: the report itself, as JSON, and as events of the log."""
 
 import argparse
+import os
 import sys
 import time
 
@@ -34,6 +35,7 @@ def as_typed(of: Report, where: Shell) -> Report:
         replace(
             node,
             next_step=typed(node.next_step, where),
+            recovery_plan=typed(node.recovery_plan, where),
             recovery_reason=typed(node.recovery_reason, where),
         )
         for node in of.nodes
@@ -52,3 +54,13 @@ def log_report(arguments: argparse.Namespace, log: Log, of: Report, lines: list[
         return
     mesh = event("mesh", health=of.mesh.health, nodes=len(of.nodes))
     log.write([mesh, *lines], of.at)
+
+
+def width() -> int:
+    """Return the cells of a terminal's line; 0: it is none, and nothing is cut."""
+    if not sys.stdout.isatty():
+        return 0
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except OSError:
+        return 0

@@ -6,7 +6,7 @@ import time
 
 from gpu_mesh.cli import past
 from gpu_mesh.cli.common import UsageError, mesh_of
-from gpu_mesh.cli.reports import log_report, print_json, read
+from gpu_mesh.cli.reports import log_report, print_json, read, width
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.reporting import console
 from gpu_mesh.reporting.report import NodeReport
@@ -51,7 +51,7 @@ def _of_the_past(arguments: argparse.Namespace, paths: Paths) -> int:
         sys.stdout.write(spreadsheets.figures((*made.nodes, made.mesh)))
     else:
         names = past.names(mesh)
-        sys.stdout.write(f"{written.statistics(made.nodes, made.mesh, names, seconds, past.width())}\n")
+        sys.stdout.write(f"{written.statistics(made.nodes, made.mesh, names, seconds, width())}\n")
     return 0
 
 

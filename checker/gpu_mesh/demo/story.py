@@ -119,7 +119,7 @@ def _until_healthy(mesh: DemoMesh) -> None:
 
 def _show_status(mesh: DemoMesh) -> None:
     _say("   $ gpu-mesh status")
-    for line in _status(mesh).stdout.partition("\n\nRecent log:")[0].splitlines():
+    for line in _status(mesh).stdout.partition("\n\nRecently:")[0].splitlines():
         _say(f"   {line}")
 
 

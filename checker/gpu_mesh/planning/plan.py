@@ -170,13 +170,17 @@ def _reason_to_act(known: NodeState) -> Cause | None:
 def describe(decisions: tuple[Decision, ...], mesh: Mesh) -> str:
     """Return one line for each decision: node, cause, what would be done and why."""
     width = max((len(decision.node) for decision in decisions), default=0)
-    lines = []
-    for decision in decisions:
-        node = mesh.node(decision.node)
-        doing = decision.action is not Action.NONE and node is not None
-        would = _would(node, decision) if doing and node else "nothing"
-        lines.append(f"{decision.node:<{width}}  {decision.cause or '-'}: {would}: {decision.reason}\n")
-    return "".join(lines)
+    return "".join(
+        f"{decision.node:<{width}}  {decision.cause or '-'}: {describe_one(decision, mesh)}\n"
+        for decision in decisions
+    )
+
+
+def describe_one(decision: Decision, mesh: Mesh) -> str:
+    """Return what a decision would do, and why."""
+    node = mesh.node(decision.node)
+    doing = decision.action is not Action.NONE and node is not None
+    return f"{_would(node, decision) if doing and node else 'nothing'}: {decision.reason}"
 
 
 def _would(node: Node, decision: Decision) -> str:

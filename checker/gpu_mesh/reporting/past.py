@@ -60,6 +60,20 @@ def events(
     return "\n".join(lines)
 
 
+def recent(of: Sequence[PastEvent], names: Mapping[str, str], now: float, width: int = 0) -> list[str]:
+    """Return the newest events, oldest first, a line each with how long ago it was."""
+    rows = [
+        (
+            f"   {format_duration(now - event.at)} ago",
+            _SIGNS[event.kind],
+            one_line(names.get(event.node, event.node), 30) or event.node or "mesh",
+            one_line(_words(event), _LONGEST),
+        )
+        for event in of
+    ]
+    return aligned_within(rows, width)
+
+
 def without_repetitions(of: Sequence[PastEvent]) -> tuple[PastEvent, ...]:
     """Return the events without the changes of status that an alert says, too."""
     alerted = {(event.node, round(event.at / _AT_ONCE)) for event in of if event.kind is EventKind.ALERT}

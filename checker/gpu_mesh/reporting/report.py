@@ -65,6 +65,7 @@ class NodeReport(Struct, frozen=True):
     recovery_attempts: int  # of this incident and the last hour, without declined ones
     last_recovery: str  # how the last one in this incident ended, in words
     unproved: bool  # whether it helped shows only when a model is loaded again
+    recovery_plan: str  # what recovery would do now, and why; "": there is nothing to repair
     recovery_reason: str  # why nothing is repaired now; "": it will be, or there is nothing to repair
     next_recovery: float | None  # when the next attempt is due; None: it does not depend on time alone
     alerts_muted: str  # why its alerts are muted now; "": they are not, or there is nothing to alert
@@ -83,6 +84,7 @@ class MeshReport(Struct, frozen=True):
     check_seconds: float  # how long the last check took
     offline_since: float | None  # since when the monitor's own network is gone
     unprobed: int  # nodes that the monitor itself could not probe in the last check
+    history_error: str  # why the history is not written; "": it is
     inventory_error: str
     alerts_waiting: int  # not yet delivered to every URL
     alert_urls: int | None  # how many URLs alerts can go to; None: not known
@@ -115,7 +117,7 @@ def report(mesh: Mesh, state: State, now: float, emergency: Emergency | None = N
         schema=SCHEMA,
         at=now,
         mesh=MeshReport(
-            health=uptime.mesh_health(mesh, state),
+            health=_rounded(uptime.mesh_health(mesh, state)),
             # A check in the future was noted before the clock was set back.
             stale=not -interval <= now - state.tick.at <= STALE_INTERVALS * interval,
             watched=is_watched(state.tick, now),
@@ -124,6 +126,7 @@ def report(mesh: Mesh, state: State, now: float, emergency: Emergency | None = N
             check_seconds=state.tick.seconds,
             offline_since=state.offline_since or None,
             unprobed=state.unprobed,
+            history_error=state.history_error,
             inventory_error=state.inventory_error,
             alerts_waiting=sum(alerts.is_waiting(alert) for alert in state.alerts),
             alert_urls=state.urls,
@@ -135,6 +138,7 @@ def report(mesh: Mesh, state: State, now: float, emergency: Emergency | None = N
             _node(
                 node,
                 state.node(node.key),
+                mesh,
                 decisions.get(node.key),
                 silences.quiet(state.silences, node, None, now),
                 now,
@@ -173,6 +177,7 @@ def counted_by_level(raised: tuple[Alert, ...]) -> str:
 def _node(
     node: Node,
     known: NodeState,
+    mesh: Mesh,
     decision: Decision | None,
     silenced: silences.MutedUntil | None,
     now: float,
@@ -192,11 +197,11 @@ def _node(
         notes=_notes(node, known),
         consecutive_failures=known.failures,
         answers=node.enabled and known.verdict in (Verdict.OK, Verdict.IMPAIRED),
-        response_ms=known.response_ms,
-        usual_response_ms=known.statistics.usual_ms or None,
-        success_rate=uptime.success_rate(known),
-        success_rate_24h=uptime.success_rate_24h(known, now),
-        score=uptime.score(known),
+        response_ms=_rounded(known.response_ms),
+        usual_response_ms=_rounded(known.statistics.usual_ms or None),
+        success_rate=_rounded(uptime.success_rate(known)),
+        success_rate_24h=_rounded(uptime.success_rate_24h(known, now)),
+        score=_rounded(uptime.score(known)),
         models=known.models,
         cloud_models=known.cloud_models,
         loaded=tuple(model.name for model in known.loaded),
@@ -208,12 +213,21 @@ def _node(
         recovery_attempts=ladder.acted(known.recovery.attempts),
         last_recovery=_last_recovery(known),
         unproved=any(each.outcome is Outcome.UNPROVED for each in known.recovery.attempts[-1:]),
+        recovery_plan=plan.describe_one(decision, mesh) if decision and known.cause else "",
         recovery_reason=_reason(known, decision),
         next_recovery=(decision.due if decision else 0.0) or None,
         alerts_muted=_why_muted(known, silenced, now),
         silenced_until=silenced.until if silenced else None,
         acknowledged=known.alerting.acknowledged,
     )
+
+
+def _rounded(value: float | None) -> float | None:
+    """Return a figure as it is worth printing. What is less than all never becomes all."""
+    if value is None:
+        return None
+    rounded = round(value, 2)
+    return 99.99 if rounded == 100 > value else rounded
 
 
 def _loaded(model: LoadedModel) -> LoadedModelReport:

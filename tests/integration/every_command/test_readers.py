@@ -100,19 +100,21 @@ def test_what_readers_see_is_theirs_and_the_rest_is_not(monitor):
     modes = {name: (seen.st_gid, oct(stat.S_IMODE(seen.st_mode))) for name, seen in found.items()}
     theirs = (monitor.readers, "0o640")
     assert modes == {
-        **dict.fromkeys(("state.json", "mesh.json", "gpu-mesh.log"), theirs),
+        **dict.fromkeys(("state.json", "mesh.json", "history.db", "gpu-mesh.log"), theirs),
         "state.lock": (monitor.readers, "0o600"),
         "cache": (monitor.readers, "0o2700"),
     }
-    shown = "".join(path.read_text() for path in (*monitor.state.glob("*.json"), *monitor.log.iterdir()))
-    assert [secret for secret in SECRETS if secret in shown] == []
+    theirs_too = (*monitor.state.glob("*.json"), monitor.state / "history.db", *monitor.log.iterdir())
+    shown = b"".join(path.read_bytes() for path in theirs_too)
+    assert [secret for secret in SECRETS if secret.encode() in shown] == []
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        *("status", "status --json", "dashboard", "alerts list"),
+        *("status", "status --json", "status desk", "dashboard", "alerts list", "history"),
         *(soak(words, name=words) for words in ("best", "stats", "stats --json", "silence list")),
+        *(soak(words, name=words) for words in ("incidents", "report", "stats --since 7d")),
     ],
 )
 def test_a_reader_sees_what_root_sees_and_writes_nothing(monitor, command):

@@ -15,8 +15,8 @@ from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.monitor import tick
 from gpu_mesh.recovery import lifecycle, verification
 from gpu_mesh.recovery.values import Job
-from gpu_mesh.reporting.console import status_text
 from gpu_mesh.reporting.report import report
+from gpu_mesh.reporting.status import status_text
 
 MESH = Mesh((GPU1,))
 RESTARTED = PlaybookResult(True, "gpu1", looked=True, done=True, said="restarted", finding=Finding.ANSWERS)
@@ -154,12 +154,12 @@ def test_an_unproved_repair_is_shown_and_told_as_such() -> None:
     (alert,) = [each for each in state.alerts if each.level is Level.INFO] or [None]
     said = report(MESH, state, NOW + 40)
     assert said.nodes[0].unproved
-    shown = [line for line in status_text(said, (), "x").splitlines() if "unproved" in line]
+    shown = [line for line in status_text(said).splitlines() if "unproved" in line]
     assert shown == [f"   last repair at {said.nodes[0].last_recovery}"]
     assert "is unproved until a model is loaded again: restarted" in shown[0]
     assert alert is None, "nobody was told of the trouble"
     state, _ = after_a_restart(100, 100)
-    assert "unproved" not in status_text(report(MESH, state, NOW + 70), (), "x")
+    assert "unproved" not in status_text(report(MESH, state, NOW + 70))
 
 
 def test_a_restart_is_not_taken_for_proved_because_something_worse_is_wrong_too() -> None:

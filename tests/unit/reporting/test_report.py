@@ -1,19 +1,25 @@
 """The reports: exit status, status, statistics and dashboard as people read them."""
 
+import re
+
 import pytest
 from msgspec.structs import astuple, replace
 
 from factories import NOW, behind, plain
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.gpu import Card, GpuFacts, NodeGpu
 from gpu_mesh.domain.health import Status, Verdict
+from gpu_mesh.domain.history import EventKind, PastEvent
 from gpu_mesh.domain.mesh import GpuExpectation, GpuRule, Mesh
 from gpu_mesh.domain.observation import LoadedModel
 from gpu_mesh.domain.recovery import Attempt, Claim, Outcome
 from gpu_mesh.domain.state import NodeState, NodeStatistics, State, Tick
-from gpu_mesh.reporting import console
+from gpu_mesh.reporting import console, shown
 from gpu_mesh.reporting.report import exit_status, recent_alerts, report
+from gpu_mesh.reporting.status import Look, status_text
 from gpu_mesh.text.commands import Shell
+from gpu_mesh.text.paint import Paint
 
 LOCAL = plain("local", name="Local GPU", url="http://127.0.0.1:11434", on_monitor=True)
 ICELAND = behind("iceland", 8080, "gpu.example.net", name="Iceland")
@@ -41,6 +47,10 @@ DOWN = NodeState(
 def state(local: NodeState | None, iceland: NodeState | None, *, age: float = 12.0) -> State:
     nodes = {key: node for key, node in (("local", local), ("iceland", iceland)) if node}
     return State(tick=Tick(NOW - age, 0.1, 30.0), nodes=nodes)
+
+
+def after(attempts: tuple[Attempt, ...]) -> NodeState:
+    return replace(DOWN, recovery=replace(DOWN.recovery, attempts=attempts))
 
 
 def with_status(status: Status) -> NodeState:
@@ -77,18 +87,80 @@ def test_a_disabled_node_does_not_count() -> None:
     assert exit_status(report(mesh, state(WELL, None), NOW)) == 0
 
 
-def test_the_status_has_one_line_a_node_then_cause_and_next_step_of_those_in_trouble() -> None:
-    text = console.status_text(report(MESH, state(WELL, DOWN), NOW), ["ts=… event=check"], "start me")
-    assert text.splitlines() == [
+def test_the_status_tells_trouble_first_and_of_each_healthy_node_one_line() -> None:
+    known = state(WELL, replace(DOWN, since=NOW - 90))
+    event = PastEvent(NOW - 90, EventKind.STATUS, "iceland", "unhealthy, was degraded")
+    assert status_text(report(MESH, known, NOW), (event,)).splitlines() == [
         "The monitor runs: checked 12 s ago, every 30 s · 1 of 2 nodes healthy · health 50.0%",
-        "🟢  Local GPU  :11434          healthy    2 models  45 ms",
-        "🔴  Iceland    :8080 (tunnel)  unhealthy  –         –",
-        "   Tunnel down: nothing listens on local port 8080 (3 failures in a row)",
+        "",
+        f"🔴  Iceland  unhealthy for 1 min 30 s  {DOWN.detail} (3 failures in a row)",
         "   next: see on the monitor: journalctl -u gpu-mesh-tunnel@iceland",
         "",
-        "Recent log:",
-        "   ts=… event=check",
+        "🟢  Local GPU  45 ms  –  0.0 GiB VRAM  a (40% in VRAM)",
+        "",
+        "Recently:",
+        "   1 min 30 s ago  •  Iceland  unhealthy, was degraded",
     ]
+
+
+def test_the_worst_node_comes_first_and_a_disabled_one_last() -> None:
+    statuses = (Status.DEGRADED, Status.HEALTHY, Status.OFFLINE, Status.UNKNOWN, Status.UNHEALTHY)
+    nodes = tuple(plain(status.value) for status in statuses)
+    off = replace(plain("off"), enabled=False)
+    known = {node.key: with_status(status) for node, status in zip(nodes, statuses, strict=True)}
+    told = report(Mesh((off, *nodes)), State(tick=Tick(NOW - 12, 0.1, 30.0), nodes=known), NOW)
+    rows = [line.split() for line in status_text(told).splitlines()[1:] if line and line[0] != " "]
+    assert [row[1] for row in rows] == ["OFFLINE", "UNHEALTHY", "DEGRADED", "UNKNOWN", "HEALTHY", "OFF"]
+
+
+@pytest.mark.parametrize(("number", "lines"), [(20, 20), (21, 1)])
+def test_of_many_healthy_nodes_only_the_number_is_told_unless_all_are_asked_for(
+    number: int, lines: int
+) -> None:
+    nodes = tuple(plain(f"gpu{each}") for each in range(number))
+    known = State(tick=Tick(NOW - 12, 0.1, 30.0), nodes=dict.fromkeys((node.key for node in nodes), WELL))
+    told = report(Mesh(nodes), known, NOW)
+    assert len(status_text(told).splitlines()) == 2 + lines
+    assert len(status_text(told, (), Look(everyone=True)).splitlines()) == 2 + number
+    if lines == 1:
+        assert status_text(told).splitlines()[-1] == (
+            "🟢  21 nodes are healthy; each of them: gpu-mesh status --all"
+        )
+
+
+def test_the_memory_of_the_cards_is_shown_while_the_look_is_fresh() -> None:
+    gib = 2**30
+    cards = (Card(index=0, used=6 * gib, total=24 * gib), Card(index=1, used=12 * gib, total=24 * gib))
+    for age, expected in ((60, "▰▰▱▱▱▱ 18/48 GiB"), (86400, "0.0 GiB VRAM")):
+        seen = replace(WELL, gpu=NodeGpu(GpuFacts(at=NOW - age, cards=cards)))
+        row = status_text(report(MESH, state(seen, WELL), NOW)).splitlines()[2]
+        assert expected in row
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0, "▱▱▱▱▱▱"), (0.001, "▰▱▱▱▱▱"), (0.5, "▰▰▰▱▱▱"), (1, "▰▰▰▰▰▰"), (7, "▰▰▰▰▰▰")]
+)
+def test_a_bar_shows_a_share_and_something_of_what_is_not_nothing(share: float, expected: str) -> None:
+    assert shown.bar(share) == expected
+
+
+def test_no_figure_has_more_places_than_it_is_worth_and_none_is_rounded_up_to_all() -> None:
+    many = replace(
+        WELL,
+        response_ms=41.23456,
+        statistics=replace(WELL.statistics, checks=1_000_000, successes=999_999, score_value=1 - 1e-9),
+    )
+    node = report(MESH, state(many, WELL), NOW).nodes[0]
+    assert (node.response_ms, node.success_rate, node.score) == (41.23, 99.99, 99.99)
+
+
+def test_the_status_is_coloured_where_there_are_colours_alone() -> None:
+    told = report(MESH, state(WELL, DOWN), NOW)
+    plain_text = status_text(told)
+    assert "\x1b" not in plain_text
+    coloured = status_text(told, (), Look(paint=Paint(on=True)))
+    assert "\x1b[31;1m🔴  Iceland" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain_text
 
 
 def test_that_models_run_on_the_cpu_is_a_note_where_the_inventory_says_nothing_of_a_gpu() -> None:
@@ -99,8 +171,8 @@ def test_that_models_run_on_the_cpu_is_a_note_where_the_inventory_says_nothing_o
         "its models run on the CPU, and none was ever seen in VRAM; if it has a GPU that Ollama should use, "
         "set mesh_node_expects_gpu: true, else false"
     )
-    lines = console.status_text(told, [], "").splitlines()
-    assert [line for line in lines if "note" in line] == [lines[2]] == [f"   note: {note}"]
+    lines = status_text(told).splitlines()
+    assert [line for line in lines if "note" in line] == [lines[3]] == [f"   note: {note}"]
     for rule in (GpuRule.EXPECTED, GpuRule.NONE):
         mesh = Mesh((replace(LOCAL, expects_gpu=GpuExpectation(rule)), ICELAND))
         assert [node.notes for node in report(mesh, state(on_cpu, WELL), NOW).nodes] == [(), ()]
@@ -121,24 +193,25 @@ def test_of_loaded_models_the_report_says_what_is_known() -> None:
 
 def test_a_note_stands_beside_what_is_wrong() -> None:
     mesh = Mesh((LOCAL, replace(ICELAND, expects_gpu=GpuExpectation())))
-    text = console.status_text(report(mesh, state(WELL, replace(DOWN, cpu_only=True)), NOW), [], "")
-    assert text.splitlines()[-2].startswith("   next: ")
-    assert text.splitlines()[-1].startswith("   note: its models run on the CPU")
+    text = status_text(report(mesh, state(WELL, replace(DOWN, cpu_only=True)), NOW))
+    *_, next_step, note = text.split("\n\n")[1].splitlines()
+    assert next_step.startswith("   next: ")
+    assert note.startswith("   note: its models run on the CPU")
 
 
 def test_the_status_of_a_monitor_that_does_not_run_says_how_to_start_it() -> None:
     start = "systemctl start gpu-mesh.target"
-    stale = console.status_text(report(MESH, state(WELL, DOWN, age=600), NOW), [], start)
+    stale = status_text(report(MESH, state(WELL, DOWN, age=600), NOW), (), Look(start))
     assert stale.splitlines()[0] == (
         f"⚠️ STALE: nobody watches the mesh, the last check was 10 min ago; start it: {start}"
     )
-    never = console.status_text(report(MESH, State(), NOW), [], "gpu-mesh run")
+    never = status_text(report(MESH, State(), NOW), (), Look("gpu-mesh run"))
     assert never.splitlines()[0] == "⚪ The monitor has not checked anything yet; start it: gpu-mesh run"
 
 
 def test_after_the_installation_the_first_check_is_due() -> None:
     where = Shell(installed=True)
-    never = console.status_text(report(MESH, State(), NOW), [], "systemctl start gpu-mesh.target", where)
+    never = status_text(report(MESH, State(), NOW), (), Look("systemctl start gpu-mesh.target", where))
     assert never.splitlines()[0] == (
         "⚪ The first check is due within 30 s; if none comes, start it: systemctl start gpu-mesh.target"
     )
@@ -148,19 +221,15 @@ def test_the_status_says_that_a_recovery_is_under_way() -> None:
     claimed = replace(
         DOWN, recovery=replace(DOWN.recovery, claim=Claim(NOW - 5, NOW + 60, 1, Action.REBUILD_TUNNEL))
     )
-    assert "   a recovery is under way" in console.status_text(
-        report(MESH, state(WELL, claimed), NOW), [], ""
-    )
+    assert "   now: a recovery is under way" in status_text(report(MESH, state(WELL, claimed), NOW))
 
 
 def test_the_status_says_what_the_last_repair_found_and_what_a_person_can_do_about_that() -> None:
     attempt = Attempt(
         NOW - 60, Action.RESTART_OLLAMA, Outcome.DECLINED, "unit_missing", "its host has no unit"
     )
-    text = console.status_text(
-        report(MESH, state(WELL, replace(DOWN, recovery=replace(DOWN.recovery, attempts=(attempt,)))), NOW),
-        [],
-        "",
+    text = status_text(
+        report(MESH, state(WELL, replace(DOWN, recovery=replace(DOWN.recovery, attempts=(attempt,)))), NOW)
     )
     assert "was not tried: its host has no unit" in text
     assert "   next: correct mesh_node_recovery or mesh_node_unit of iceland" in text
@@ -171,10 +240,8 @@ def test_the_status_says_why_nothing_more_is_repaired() -> None:
         Attempt(NOW - 400 + number, Action.REBUILD_TUNNEL, Outcome.FAILED, "", "ssh is gone")
         for number in range(3)
     )
-    text = console.status_text(
-        report(MESH, state(WELL, replace(DOWN, recovery=replace(DOWN.recovery, attempts=failed))), NOW),
-        [],
-        "",
+    text = status_text(
+        report(MESH, state(WELL, replace(DOWN, recovery=replace(DOWN.recovery, attempts=failed))), NOW)
     )
     assert (
         "   no repair now: 3 of 3 attempts made: needs a person, the next attempt is due at 08:53 UTC\n"
@@ -188,14 +255,14 @@ def test_the_status_says_that_alerts_reach_nobody() -> None:
         Alert(number, NOW, level, AlertKind.STATUS, "x", done=done)
         for number, level, done in ((1, Level.ERROR, True), (2, Level.INFO, True), (3, Level.ERROR, False))
     )
-    text = console.status_text(report(MESH, known, NOW), [], "")
+    text = status_text(report(MESH, known, NOW))
     assert "⚠️ 1 alert reached nobody, because no URL wants them; see: gpu-mesh alerts test" in text
 
 
 def test_the_status_shows_an_inventory_that_is_not_in_force() -> None:
     known = state(WELL, WELL)
     known.inventory_error = "mesh.yml:3: no such variable"
-    assert "   mesh.yml:3: no such variable" in console.status_text(report(MESH, known, NOW), [], "")
+    assert "   mesh.yml:3: no such variable" in status_text(report(MESH, known, NOW))
 
 
 def test_the_statistics_have_every_figure_of_every_node() -> None:
@@ -226,8 +293,9 @@ def test_the_statistics_have_every_figure_of_every_node() -> None:
 def test_what_a_node_said_before_it_failed_is_shown_in_no_report_for_people(status: Status) -> None:
     silent = replace(WELL, status=status, verdict=Verdict.FAILED, cause=Cause.REFUSED, failures=1)
     told = report(MESH, state(WELL, silent), NOW)
-    row = console.status_text(told, [], "").splitlines()[2]
-    assert row.split() == [status.icon, "Iceland", ":8080", "(tunnel)", status.value, "–", "–"]
+    trouble = status_text(told).split("\n\n")[1]
+    assert "45 ms" not in trouble
+    assert "2 models" not in trouble
     row = console.statistics(told).splitlines()[3]
     assert row.split() == [
         *(status.icon, "Iceland", status.value, "90", "75.0%", "–"),
@@ -268,5 +336,5 @@ def test_the_port_of_a_node(url: str, expected: int) -> None:
 def test_the_status_says_that_nobody_is_told_of_anything(urls: int | None, said: bool) -> None:
     known = state(WELL, WELL)
     known.urls = urls
-    text = console.status_text(report(MESH, known, NOW), [], "")
+    text = status_text(report(MESH, known, NOW))
     assert ("Nobody is told of anything: there is no URL that alerts go to" in text) is said

@@ -13,8 +13,8 @@ from gpu_mesh.domain.recovery import Finding, Outcome
 from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.recovery import lifecycle, verification
 from gpu_mesh.recovery.values import Job, Verification
-from gpu_mesh.reporting.console import status_text
 from gpu_mesh.reporting.report import report
+from gpu_mesh.reporting.status import status_text
 from gpu_mesh.silences import silences
 
 
@@ -139,7 +139,7 @@ def test_who_has_acknowledged_what_is_shown() -> None:
     shown = report(story.mesh, story.state, story.now + 60)
     assert shown.nodes[0].acknowledged is not None
     assert shown.nodes[0].acknowledged.level is Level.WARNING
-    assert "   acknowledged by anna 1 min ago: a part is ordered" in status_text(shown, (), "x").splitlines()
+    assert "   acknowledged by anna 1 min ago: a part is ordered" in status_text(shown).splitlines()
 
 
 def test_a_higher_level_that_was_told_is_acknowledged_even_if_the_node_is_better_by_now() -> None:

@@ -20,7 +20,7 @@ from gpu_mesh.monitor import tick
 from gpu_mesh.planning import claims
 from gpu_mesh.recovery import lifecycle
 from gpu_mesh.recovery.values import Job
-from gpu_mesh.reporting import console
+from gpu_mesh.reporting import status
 from gpu_mesh.reporting.report import report
 from gpu_mesh.storage.rebase import rebase
 from gpu_mesh.text import humanize
@@ -107,7 +107,7 @@ def test_a_report_says_that_the_last_check_is_to_come_where_the_clock_was_set_ba
     state = State()
     tick.apply(state, MESH, tick.MeshObservation({}), NOW, NOW)
     assert humanize.ago(NOW, NOW) == "0 s ago"
-    lines = console.status_text(report(MESH, state, NOW - DAY), [], "gpu-mesh run").splitlines()
+    lines = status.status_text(report(MESH, state, NOW - DAY), (), status.Look("gpu-mesh run")).splitlines()
     assert "the last check was at 2027-01-15 08:00:00 UTC, which is in the future by this clock" in lines[0]
 
 

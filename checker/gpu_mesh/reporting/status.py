@@ -1,0 +1,214 @@
+"""Writes what is now for people: the quick status of the mesh, trouble first. Pure.
+
+node_status.py tells the story of one node. A line of a table is cut to the terminal's width; a next step is
+never cut, for it is there to be pasted.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from gpu_mesh.alerting.emergencies import describe_seen
+from gpu_mesh.domain.emergency import Emergency
+from gpu_mesh.domain.health import Status
+from gpu_mesh.domain.history import PastEvent
+from gpu_mesh.reporting import past
+from gpu_mesh.reporting.report import NodeReport, Report
+from gpu_mesh.reporting.shown import (
+    acknowledged,
+    counts,
+    indented,
+    models,
+    per_cent,
+    response,
+    style_of,
+    vram,
+)
+from gpu_mesh.silences import silences
+from gpu_mesh.text.commands import AS_IT_IS, Shell, typed
+from gpu_mesh.text.humanize import ago, lasted, plural
+from gpu_mesh.text.paint import NO_PAINT, Paint
+from gpu_mesh.text.sanitize import one_line
+from gpu_mesh.text.table import aligned_within
+
+SHOWN = 20
+"""Healthy nodes that have a line each; of more only the number is said."""
+
+_TROUBLE = (Status.OFFLINE, Status.UNHEALTHY, Status.DEGRADED, Status.UNKNOWN)
+
+
+class Look(Struct, frozen=True):
+    """How a person looks at the status."""
+
+    start_command: str = ""  # what starts the monitor, shown when it does not run
+    where: Shell = AS_IT_IS  # where commands are typed
+    width: int = 0  # cells of a line; 0: nothing is cut
+    paint: Paint = NO_PAINT
+    everyone: bool = False  # a line for each healthy node, however many there are
+
+
+def status_text(of: Report, recent: Sequence[PastEvent] = (), look: Look | None = None) -> str:
+    """Write the quick status.
+
+    Args:
+        of: the report.
+        recent: the newest events, oldest first.
+        look: how a person looks at it.
+    """
+    look = look or Look()
+    lines = [monitor_line(of, look), *_warnings(of, look), *_silences(of)]
+    lines += trouble(of, look)
+    lines += _healthy(of, look)
+    lines += _disabled(of, look)
+    if recent:
+        names = {node.node: node.name for node in of.nodes}
+        lines += ["", "Recently:", *past.recent(recent, names, of.at, look.width)]
+    return "\n".join(lines)
+
+
+def monitor_line(of: Report, look: Look) -> str:
+    """Return whether somebody watches, how many nodes are healthy, and what to type if nobody watches."""
+    mesh = of.mesh
+    if mesh.last_check is None and look.where.installed:
+        return (
+            f"⚪ The first check is due within {mesh.interval:g} s; if none comes, start it: "
+            f"{look.start_command}"
+        )
+    if mesh.last_check is None:
+        return f"⚪ The monitor has not checked anything yet; start it: {look.start_command}"
+    age = ago(mesh.last_check, of.at)
+    waiting = f"{plural(mesh.alerts_waiting, 'alert')} not delivered yet" if mesh.alerts_waiting else ""
+    if mesh.stale:
+        stale = f"⚠️ STALE: nobody watches the mesh, the last check was {age}; start it: {look.start_command}"
+        return f"{stale} · {waiting}" if waiting else stale
+    runs = f"The monitor runs: checked {age}, every {mesh.interval:g} s"
+    # Cron cannot be told from a person, so this does not say that nothing checks again.
+    by_hand = f"Checked {age}, by hand or by cron; to watch every {mesh.interval:g} s: {look.start_command}"
+    parts = [runs if mesh.watched else by_hand, counts(of), f"health {per_cent(mesh.health)}"]
+    return " · ".join(filter(None, (*parts, waiting)))
+
+
+def _warnings(of: Report, look: Look) -> list[str]:
+    """Return what is wrong with the monitor itself."""
+    mesh, lines = of.mesh, []
+    if mesh.emergency:
+        lines += _emergency(mesh.emergency, of.at)
+    if mesh.offline_since:
+        long = lasted(" for {}", mesh.offline_since, of.at)
+        lines.append(f"⚠️ The monitor itself is offline{long}: what follows is what was known before")
+    if mesh.unprobed:
+        lines.append(f"⚠️ The monitor could not probe {plural(mesh.unprobed, 'node')}; the log says why")
+    see = typed("gpu-mesh alerts test", look.where)
+    if mesh.alert_urls == 0:
+        lines.append(f"⚠️ Nobody is told of anything: there is no URL that alerts go to; see: {see}")
+    elif mesh.alerts_without_url:
+        unsent = plural(mesh.alerts_without_url, "alert")
+        lines.append(f"⚠️ {unsent} reached nobody, because no URL wants them; see: {see}")
+    if mesh.history_error:
+        lines.append(f"⚠️ The history is not written: {mesh.history_error}")
+    if mesh.inventory_error:
+        lines += [
+            "⚠️ The inventory's newest edit is not in force:",
+            *indented(mesh.inventory_error.splitlines()),
+        ]
+    return lines
+
+
+def _emergency(found: Emergency, now: float) -> list[str]:
+    return [
+        f"⚠️ Nothing can be saved{lasted(', for {}', found.since, now)}: {found.reason}",
+        *indented(
+            [
+                f"next: {found.next_step}",
+                f"the newest check, {ago(found.at, now)}, saw: {describe_seen(found)}",
+                "no node is repaired, and of alerts only this is sent; what follows is what was last saved",
+            ]
+        ),
+    ]
+
+
+def _silences(of: Report) -> list[str]:
+    return [f"🔇 {silences.described(each, of.at)}" for each in of.mesh.silences]
+
+
+def trouble(of: Report, look: Look) -> list[str]:
+    """Return the nodes that are not healthy, the worst first: how long, why, what was done, what is next."""
+    found = [node for node in of.nodes if node.enabled and node.status in _TROUBLE]
+    found.sort(key=lambda node: _TROUBLE.index(node.status))
+    rows = [
+        (node.status.icon, one_line(node.name, 40), _long(node, of.at), one_line(_why(node), 400))
+        for node in found
+    ]
+    lines: list[str] = []
+    for node, row in zip(found, aligned_within(rows, look.width), strict=True):
+        lines += ["", look.paint(row, style_of(node.status)), *indented(what_is_done(node, of.at))]
+    return lines
+
+
+def _long(node: NodeReport, now: float) -> str:
+    """Return status and its duration: ``offline for 12 min``."""
+    return f"{node.status}{lasted(' for {}', node.since, now) if node.since else ''}"
+
+
+def _why(node: NodeReport) -> str:
+    if node.status is Status.UNKNOWN and not node.detail:
+        return "not checked yet"
+    failures = (
+        f" ({plural(node.consecutive_failures, 'failure')} in a row)" if node.consecutive_failures else ""
+    )
+    return f"{node.detail}{failures}"
+
+
+def what_is_done(node: NodeReport, at: float) -> list[str]:
+    """Return what was and is done about a node that is not well, who knows of it, and what comes next."""
+    lines = []
+    if node.last_recovery:
+        lines.append(f"done: last repair at {node.last_recovery}")
+    if node.recovering:
+        lines.append("now: a recovery is under way")
+    elif node.recovery_reason:
+        lines.append(f"no repair now: {node.recovery_reason.partition(';')[0]}")
+    if node.acknowledged:
+        lines.append(acknowledged(node.acknowledged, at))
+    if node.alerts_muted:
+        lines.append(f"alerts muted: {node.alerts_muted}")
+    if node.next_step:
+        lines.append(f"next: {node.next_step}")
+    return [*lines, *(f"note: {note}" for note in node.notes)]
+
+
+def _healthy(of: Report, look: Look) -> list[str]:
+    nodes = [node for node in of.nodes if node.enabled and node.status is Status.HEALTHY]
+    hidden = not look.everyone and len(nodes) > SHOWN
+    shown = [node for node in nodes if not hidden or node.notes or node.unproved]
+    lines: list[str] = []
+    for node, row in zip(shown, aligned_within(_rows(shown), look.width, optional=(3, 4)), strict=True):
+        lines += [row, *indented(_remarks(node))]
+    if hidden:
+        see = typed("gpu-mesh status --all", look.where)
+        lines.append(f"{Status.HEALTHY.icon}  {len(nodes)} nodes are healthy; each of them: {see}")
+    return ["", *lines] if lines else []
+
+
+def _rows(nodes: Sequence[NodeReport]) -> list[tuple[str, ...]]:
+    return [
+        (
+            node.status.icon,
+            one_line(node.name, 40),
+            response(node),
+            per_cent(node.success_rate_24h),
+            vram(node),
+            one_line(models(node), 200),
+        )
+        for node in nodes
+    ]
+
+
+def _remarks(node: NodeReport) -> list[str]:
+    repaired = [f"last repair at {node.last_recovery}"] if node.unproved else []
+    return [*repaired, *(f"note: {note}" for note in node.notes)]
+
+
+def _disabled(of: Report, look: Look) -> list[str]:
+    names = [one_line(node.name, 40) for node in of.nodes if not node.enabled]
+    return aligned_within([("⏸", name, "disabled") for name in names], look.width)
