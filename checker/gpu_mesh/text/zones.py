@@ -36,7 +36,7 @@ def _moved(found: re.Match[str], zone: tzinfo | None, now: float) -> str:
     date, clock, seconds = found[1], found[2], found[3] or ""
     day = date or datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
     try:
-        at = datetime.strptime(f"{day} {clock}{seconds or ':00'} +0000", "%Y-%m-%d %H:%M:%S %z")
+        at = datetime.fromisoformat(f"{day}T{clock}{seconds or ':00'}+00:00")
     except ValueError:  # it only looks like a time
         return found[0]
     moved = at.astimezone(zone)

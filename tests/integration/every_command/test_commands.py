@@ -63,8 +63,8 @@ def test_the_sample_mesh_with_nothing_listening_becomes_unhealthy_and_then_offli
     site.check(3)
     status = site.run("status")
     assert status.returncode == 2
-    assert re.search(r"🔴 +Local GPU +:\d+ +unhealthy", status.stdout)
-    assert re.search(r"🔴 +Iceland +:\d+ \(tunnel\) +unhealthy", status.stdout)
+    assert re.search(r"🔴 +Local GPU +unhealthy", status.stdout)
+    assert re.search(r"🔴 +Iceland +unhealthy", status.stdout)
     assert "Connection refused (3 failures in a row)" in status.stdout
     assert "next: see why Ollama stopped: sudo journalctl -u ollama.service on the monitor" in status.stdout
     assert re.search(r"Tunnel down, port \d+ is closed \(3 failures in a row\)", status.stdout)
@@ -186,7 +186,43 @@ def test_a_locale_without_icons_ends_no_report(site, standin):
     site.check()
     done = site.run("status", env={**site.environment, "PYTHONIOENCODING": "ascii"})
     assert (done.returncode, done.stderr) == (1, "")
-    assert re.search(r"Desk +:\d+ +healthy", done.stdout)
+    assert re.search(r"\\U0001f7e2 +Desk +\d+ ms", done.stdout)
+
+
+# Status.
+
+
+def test_the_status_of_a_node_has_what_is_known_of_it_and_its_own_exit_status(site, standin):
+    desk = two_nodes(site, standin)
+    site.check(2)
+    said = site.ok("status", "desk")
+    assert f"address   {desk.url}" in said
+    assert "● qwen3:8b" in said
+    assert "2 there: llama3.2:latest, qwen3:8b" in said
+    assert "Iceland" not in said
+    down = site.run("status", "iceland")
+    assert down.returncode == 1
+    assert "   recovery: nothing: " in down.stdout
+    (node,) = json.loads(site.run("status", "iceland", "--json").stdout)["nodes"]
+    assert node["node"] == "iceland"
+    assert "there is no node 'iselan' in the inventory; there are: " in site.run("status", "iselan").stderr
+
+
+def test_what_happened_recently_is_told_as_far_as_it_is_asked_for(site, standin):
+    two_nodes(site, standin)
+    site.check(2)
+    told = site.run("status").stdout.partition("Recently:\n")[2].splitlines()
+    assert len(told) == 3
+    assert "🔔  Iceland  warning: degraded: " in told[-1]
+    assert site.run("status", "--log", "1").stdout.partition("Recently:\n")[2].splitlines() == told[-1:]
+    assert "Recently" not in site.run("status", "--log", "0").stdout
+
+
+def test_without_a_history_the_recent_alerts_are_told(site):
+    site.describe({"iceland": {"url": f"http://127.0.0.1:{free_port()}", "name": "Iceland"}}, history_max=0)
+    site.check(2)
+    told = site.run("status").stdout.partition("Recently:\n")[2].splitlines()
+    assert [line.partition("🔔  ")[2] for line in told] == ["Iceland  warning: degraded: Connection refused"]
 
 
 # The tick.
