@@ -76,6 +76,7 @@ COMMANDS = {
         Access.LOOK,
     ),
     "dashboard": Command("dashboard", "print the dashboard", _USUAL, Access.LOOK),
+    "top": Command("top", "watch the mesh live in the terminal", _USUAL, Access.LOOK),
     "stats": Command("stats", "print the statistics", _USUAL, Access.LOOK),
     "history": Command("history", "show what happened to the mesh or a node", _USUAL, Access.LOOK),
     "incidents": Command(

@@ -1,41 +1,66 @@
-"""``gpu-mesh dashboard``: print the dashboard, once or again and again."""
+"""``gpu-mesh dashboard``: print the dashboard once, or watch the mesh in the live view."""
 
 import argparse
+import os
 import sys
 import time
 
 from gpu_mesh.cli.reports import log_report, read
 from gpu_mesh.domain.event import event
 from gpu_mesh.reporting import console
-from gpu_mesh.reporting.report import recent_alerts
+from gpu_mesh.reporting.live_view import Samples
+from gpu_mesh.reporting.report import Report, recent_alerts
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 
 EXAMPLES = "gpu-mesh dashboard\n  gpu-mesh dashboard --watch"
 
 _ALERT_MINUTES = 5
-_REDRAWN = 5.0  # seconds, at most, between two drawings
+_PRINTED = 5.0  # seconds, at most, between two dashboards where there is no terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what only this command takes."""
-    parser.add_argument("--watch", action="store_true", help="draw it again and again until Ctrl-C")
+    parser.add_argument(
+        "--watch", action="store_true", help="show the live view (as gpu-mesh top does); its keys: press ?"
+    )
 
 
 def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
-    """Print the dashboard, each line findable by the word DASHBOARD; with --watch, draw it until Ctrl-C."""
+    """Print the dashboard, each line findable by the word DASHBOARD; with --watch, show the live view."""
+    if arguments.watch:
+        return watch(arguments, paths)
+    report, lines = _made(arguments, paths)
+    sys.stdout.write("".join(f"DASHBOARD {line}\n" for line in lines))
+    log_report(arguments, log, report, [event("dashboard", line=f"DASHBOARD {line}") for line in lines])
+    return 0
+
+
+def watch(arguments: argparse.Namespace, paths: Paths) -> int:
+    """Show the live view; without a terminal for it, print the dashboard again and again until Ctrl-C."""
+    if _has_terminal():
+        from gpu_mesh.cli import live  # curses only where it is needed
+
+        return live.watch(live.Source(lambda: read(arguments, paths)[2], _last_hour), paths)
     while True:
-        _, state, report = read(arguments, paths)
-        recent = recent_alerts(state, report.at - 60 * _ALERT_MINUTES)
-        lines = console.dashboard(report, recent, _ALERT_MINUTES)
-        if not arguments.watch:
-            sys.stdout.write("".join(f"DASHBOARD {line}\n" for line in lines))
-            log_report(
-                arguments, log, report, [event("dashboard", line=f"DASHBOARD {line}") for line in lines]
-            )
-            return 0
-        if sys.stdout.isatty():
-            sys.stdout.write("\x1b[H\x1b[2J")
+        report, lines = _made(arguments, paths)
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
-        time.sleep(min(_REDRAWN, report.mesh.interval))
+        time.sleep(min(_PRINTED, report.mesh.interval))
+
+
+def _has_terminal() -> bool:
+    """Return whether there is a terminal that can show the live view, and that keys come from."""
+    both = sys.stdin.isatty() and sys.stdout.isatty()
+    return both and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _last_hour() -> Samples:
+    """Return the checks of the last hour, by node."""
+    return {}
+
+
+def _made(arguments: argparse.Namespace, paths: Paths) -> tuple[Report, list[str]]:
+    _, state, report = read(arguments, paths)
+    recent = recent_alerts(state, report.at - 60 * _ALERT_MINUTES)
+    return report, console.dashboard(report, recent, _ALERT_MINUTES)

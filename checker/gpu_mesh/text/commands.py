@@ -43,7 +43,7 @@ def typed(text: str, shell: Shell) -> str:
 _BEFORE = r"(?<![\w./@-])(?<!sudo )"
 _COMMANDS = (
     "ack|alerts|best|check|dashboard|deliver|history|incidents|look|recover|report|run|silence|stats|status"
-    "|validate"
+    "|top|validate"
 )
 _GPU_MESH = re.compile(rf"{_BEFORE}gpu-mesh (?=(-i )|(?:{_COMMANDS})\b)")
 _LOGIN = re.compile(_BEFORE + r"ansible (-m raw )")

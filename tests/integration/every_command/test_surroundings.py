@@ -10,7 +10,7 @@ from gpu_mesh.cli.commands import COMMANDS
 from gpu_mesh.standin.server import free_port
 from marks import soak
 
-SERVES_FOR_EVER = {"run", "demo"}
+SERVES_FOR_EVER = {"run", "demo", "top"}
 """These are tested with processes of their own; what they start is tested here."""
 
 WORDS = {
