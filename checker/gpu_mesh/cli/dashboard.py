@@ -5,6 +5,7 @@ import os
 import sys
 import time
 
+from gpu_mesh.cli.common import UsageError
 from gpu_mesh.cli.reports import log_report, read
 from gpu_mesh.domain.event import event
 from gpu_mesh.reporting import console
@@ -39,7 +40,10 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
 def watch(arguments: argparse.Namespace, paths: Paths) -> int:
     """Show the live view; without a terminal for it, print the dashboard again and again until Ctrl-C."""
     if _has_terminal():
-        from gpu_mesh.cli import live  # curses only where it is needed
+        try:
+            from gpu_mesh.cli import live  # curses only where it is needed
+        except ModuleNotFoundError as error:
+            raise UsageError(f"this Python lacks {error.name}, which the live view needs") from error
 
         return live.watch(live.Source(lambda: read(arguments, paths)[2], _last_hour), paths)
     while True:

@@ -46,7 +46,7 @@ _KEYS = {
 }
 _LETTERS = {"\n": Key.ENTER, "\r": Key.ENTER, "\x1b": Key.ESCAPE, "\x7f": Key.BACKSPACE, "\b": Key.BACKSPACE}
 
-_ASCII = str.maketrans("●▲✖■○█░·×…–▏“”↑↓▁▂▃▄▅▆▇", "o!X#?#.-x~-_''^v1234567")
+_ASCII = str.maketrans("●▲✖■○━─·×…–▏“”↑↓▁▂▃▄▅▆▇█", "o!X#?=--x~-_''^v12345678")
 """What stands for the signs where the terminal's locale has ASCII alone."""
 
 
@@ -63,7 +63,7 @@ def watch(source: Source, paths: Paths) -> int:
     Raises:
         UsageError: this host does not know the terminal; or the mesh cannot be shown at all.
     """
-    locale.setlocale(locale.LC_ALL, "")  # curses takes from it how letters are encoded
+    _set_locale()
     try:
         curses.setupterm()
     except curses.error as error:
@@ -78,6 +78,16 @@ def watch(source: Source, paths: Paths) -> int:
         with _terminal() as window:
             _show(window, latest, stopping_now, woken)
     return stopping.end(came, 0)
+
+
+def _set_locale() -> None:
+    """Take the person's locale, from which curses knows how letters are encoded."""
+    for name in ("", "C.UTF-8"):  # ssh may bring one that this host does not have
+        try:
+            locale.setlocale(locale.LC_ALL, name)
+        except locale.Error:
+            continue
+        return
 
 
 def _show(window: curses.window, latest: "_Latest", stop: threading.Event, woken: socket.socket) -> None:

@@ -30,7 +30,7 @@ HELP = (
 )
 
 _HOUR = (
-    "the mean response time of a few minutes each, half as high as the line if it is as usual; "
+    "the mean response time of a few minutes each, a quarter as high as the line if it is as usual; "
     f"{bars.FAILED} checks failed, {bars.NOTHING} there were none"
 )
 _HOUR = (
@@ -73,8 +73,8 @@ def node_lines(
     for label, words in _figures(node, now, zone):
         lines += _labelled(label, words, wide)
     if samples:
-        line = live_rows.hour(samples, node.usual_response_ms, now, min(60, max(8, wide - _LABEL - 2)))
-        lines += _labelled("last hour", line, wide)
+        line = live_rows.hour_parts(node, samples, now, min(60, max(8, wide - _LABEL - 2)))
+        lines.append((Part("  " + fitted("last hour", _LABEL), Style.DIM), *line))
     return [*lines, (), *_models(node, wide), (), *_cards(node, now)]
 
 

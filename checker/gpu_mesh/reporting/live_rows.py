@@ -1,6 +1,6 @@
 """Writes the nodes of the live view: a row for each, with columns that are dropped from the right. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -34,7 +34,7 @@ STYLES = {
 DISABLED = "–"
 HOUR = 3600.0
 _STATUS, _RESPONSE, _RATE, _USUAL, _MODELS = 9, 8, 5, 8, 6
-_LEAST, _BEST = 13, 80  # cells for what is wrong or loaded
+_LEAST, _BEST = 13, 60  # cells for what is wrong or loaded
 _GAP = 2
 _ACKNOWLEDGED = "acknowledged"
 _SHORTEST_NAME = 6  # cells
@@ -174,7 +174,7 @@ def hour(samples: Sequence[Sample], usual: float | None, now: float, width: int)
 
     Args:
         samples: the checks.
-        usual: the usual response time in milliseconds, which is half as high as the line.
+        usual: the usual response time in milliseconds, which is a quarter as high as the line.
         now: Unix seconds.
         width: cells.
     """
@@ -190,8 +190,15 @@ def hour(samples: Sequence[Sample], usual: float | None, now: float, width: int)
         elif sample.ms is not None:
             answers[slot].append(sample.ms)
     means = [sum(found) / len(found) if found else None for found in answers]
-    line = bars.spark(means, max(2 * (usual or 0.0), 1.0, *(mean or 0.0 for mean in means)))
+    line = bars.spark(means, max(4 * (usual or 0.0), 1.0, *(mean or 0.0 for mean in means)))
     return "".join(bars.FAILED if slot in failed else letter for slot, letter in enumerate(line))
+
+
+def hour_parts(node: NodeReport, samples: Sequence[Sample], now: float, width: int) -> list[Part]:
+    """Return a node's last hour in so many cells, with failures marked; of a disabled one nothing counts."""
+    line = hour(samples if node.enabled else (), node.usual_response_ms, now, width)
+    styles = {bars.FAILED: Style.BAD, bars.NOTHING: Style.DIM}
+    return [Part(letter, styles.get(letter, Style.PLAIN)) for letter in line]
 
 
 def milliseconds(value: float | None) -> str:
@@ -244,8 +251,7 @@ def _right(node: NodeReport, of: Columns, samples: Sequence[Sample], now: float)
     gap = " " * _GAP
     parts = [Part(gap + fitted(rate(node.success_rate_24h), of.rate, right=True))] if of.rate else []
     if of.hour:
-        line = hour(samples if node.enabled else (), node.usual_response_ms, now, of.hour)
-        parts += [Part(gap), *(_spark_part(letter) for letter in line)]
+        parts += [Part(gap), *hour_parts(node, samples, now, of.hour)]
     if of.usual:
         parts.append(
             Part(gap + fitted(milliseconds(node.usual_response_ms), of.usual, right=True), Style.DIM)
@@ -254,11 +260,6 @@ def _right(node: NodeReport, of: Columns, samples: Sequence[Sample], now: float)
         count = str(len(node.models)) if node.answers else "–"
         parts.append(Part(gap + fitted(count, of.models, right=True), Style.DIM))
     return tuple(parts)
-
-
-def _spark_part(letter: str) -> Part:
-    styles: Mapping[str, Style] = {bars.FAILED: Style.BAD, bars.NOTHING: Style.DIM}
-    return Part(letter, styles.get(letter, Style.PLAIN))
 
 
 def _cause(node: NodeReport) -> str:

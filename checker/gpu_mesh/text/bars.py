@@ -1,4 +1,4 @@
-"""Draws shares and courses with block letters, one cell each. Pure."""
+"""Draws shares and courses with lines and blocks, one cell each. Pure."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ def bar(share: float, width: int) -> str:
     """Return a bar of so many cells, of which a share (0 to 1) is filled; more than nothing shows."""
     within = min(1.0, max(0.0, share))
     filled = max(round(within * width), 1 if within else 0)
-    return "█" * filled + "░" * (width - filled)
+    return "━" * filled + "─" * (width - filled)
 
 
 def spark(values: Sequence[float | None], top: float) -> str:

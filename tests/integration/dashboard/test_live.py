@@ -180,6 +180,12 @@ def test_without_unicode_it_has_signs_of_ascii(site):
         assert terminal.said.isascii()
 
 
+def test_a_locale_that_this_host_does_not_have_is_no_obstacle(site):
+    put(site, 4)
+    with top(site, LC_ALL="xx_YY.UTF-8") as terminal:
+        assert terminal.shows("■ Iceland       offline    Host down: no route to host")
+
+
 @pytest.mark.parametrize("no_colour", [True, False])
 def test_colours_are_left_out_where_nobody_wants_them(site, no_colour):
     put(site, 4)

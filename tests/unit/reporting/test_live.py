@@ -68,7 +68,7 @@ def test_a_wide_screen_has_every_column() -> None:
     usual = ["node", "status", "cause", "or", "model", "VRAM", "response", "24", "h", "last", "hour", "usual"]
     assert seen(report_of(30), 120)[3].split() == usual
     assert seen(report_of(30), 200)[3].split() == [*usual, "models"]
-    assert "  █░░░░░░░ 2.0/48 GiB  " in seen(report_of(30), 120)[12]
+    assert "  ━─────── 2.0/48 GiB  " in seen(report_of(30), 120)[12]
 
 
 def test_without_a_history_the_last_hour_is_left_out_and_others_get_its_room() -> None:
@@ -82,15 +82,15 @@ def test_the_whole_view_of_a_small_mesh() -> None:
         "health 37.5% · checked 12 s ago, every 30 s",
         "",
         "  node          status     cause or model    VRAM      response   24 h  hour",
-        "■ Iceland       offline    Host down: no route to host · 47 min  99.9%  ▅×××××××",
+        "■ Iceland       offline    Host down: no route to host · 47 min  99.9%  ▃×××××××",
         "    acknowledged by anna 10 min ago: the provider moves the rack · last repair:…",
         "    next: check power, network and sshd of n1",
-        "✖ Lab A         unhealthy  Tunnel down: nothing listen… · 1 min  99.9%  ▅▅▅▅▅▅▅×",
+        "✖ Lab A         unhealthy  Tunnel down: nothing listen… · 1 min  99.9%  ▃▃▃▃▃▃▃×",
         "    a recovery is under way",
         "    next: see on the monitor: journalctl -u gpu-mesh-tunnel@n2",
-        "▲ Desk under…   degraded   A model runs on… · 31 min      66 ms  99.9%  ▅▅▅▅▅▅▅▅",
+        "▲ Desk under…   degraded   A model runs on… · 31 min      66 ms  99.9%  ▃▃▃▃▃▃▃▃",
         "    next: run nvidia-smi on n3; a smaller model or context may be needed, or me…",
-        "● Vengeance     healthy    none loaded       █░░░░░░░     38 ms   100%  ▅▅▅▅▅▅▅▅",
+        "● Vengeance     healthy    none loaded       ━───────     38 ms   100%  ▃▃▃▃▃▃▃▃",
         *([""] * 6),
         "q leave  ? help  ↑↓ select  Enter detail  / filter  s sort  p problems",
     ]
@@ -131,7 +131,7 @@ def test_everything_of_one_node_is_on_its_own_screen() -> None:
         "  next           check power, network and sshd of n1",
         "  failures       94 in a row",
         "Models  not known while it does not answer",
-        "  0: NVIDIA RTX A6000 · █░░░░░░░ 2.0 GiB of 48.0 GiB · 35 % · 61 °C · 182 W",
+        "  0: NVIDIA RTX A6000 · ━─────── 2.0 GiB of 48.0 GiB · 35 % · 61 °C · 182 W",
     ):
         assert words in said
     models = "\n".join(seen(report_of(30), 80, 40, View(selected="n5", detail=True)))
@@ -264,7 +264,7 @@ def test_the_last_hour_shows_means_failures_and_gaps() -> None:
         Sample("a", NOW - minute, Verdict.OK, None, 2),
         Sample("a", NOW - 70 * minute, Verdict.FAILED),  # long ago
     ]
-    assert row_of(samples=samples).endswith("  ▅··█·×·▁")
+    assert row_of(samples=samples).endswith("  ▃··▅·×·▁")
 
 
 # Any report, any text.
