@@ -146,9 +146,11 @@ def samples_of(told: Report, *, checks: int = HOUR_OF_CHECKS) -> dict[str, tuple
         begin = told.at - (told.at - (node.since or 0.0) if not node.answers else 0.0)
         usual = node.usual_response_ms or 40.0
         found[node.node] = tuple(
-            Sample(node.node, at, Verdict.FAILED)
+            Sample(node.node, at, 30.0, Verdict.FAILED)
             if not node.answers and at >= begin
-            else Sample(node.node, at, Verdict.OK, None, usual * (0.8 + (number * 7 + position) % 9 / 10))
+            else Sample(
+                node.node, at, 30.0, Verdict.OK, None, usual * (0.8 + (number * 7 + position) % 9 / 10)
+            )
             for number in range(checks)
             for at in (told.at - 30.0 * (checks - number),)
         )

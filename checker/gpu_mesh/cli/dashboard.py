@@ -9,7 +9,7 @@ from gpu_mesh.cli.common import UsageError
 from gpu_mesh.cli.reports import log_report, read
 from gpu_mesh.domain.event import event
 from gpu_mesh.reporting import console
-from gpu_mesh.reporting.live_view import Samples
+from gpu_mesh.reporting.live_view import HOUR, Samples
 from gpu_mesh.reporting.report import Report, recent_alerts
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
@@ -45,7 +45,7 @@ def watch(arguments: argparse.Namespace, paths: Paths) -> int:
         except ModuleNotFoundError as error:
             raise UsageError(f"this Python lacks {error.name}, which the live view needs") from error
 
-        return live.watch(live.Source(lambda: read(arguments, paths)[2], _last_hour), paths)
+        return live.watch(lambda: _with_last_hour(read(arguments, paths)[2], paths), paths)
     while True:
         report, lines = _made(arguments, paths)
         sys.stdout.write("\n".join(lines) + "\n")
@@ -59,9 +59,17 @@ def _has_terminal() -> bool:
     return both and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def _last_hour() -> Samples:
-    """Return the checks of the last hour, by node."""
-    return {}
+def _with_last_hour(report: Report, paths: Paths) -> tuple[Report, Samples]:
+    """Return the report with the checks of the last hour; with none where there is no readable history."""
+    from gpu_mesh.storage import past  # SQLite only where it is needed
+    from gpu_mesh.storage.history import HistoryError
+
+    try:
+        with past.opened(paths.state) as found:
+            keys = [node.node for node in report.nodes]
+            return report, found.samples(report.at - HOUR, keys) if found else {}
+    except HistoryError:  # the commands on the history say what is wrong with it
+        return report, {}
 
 
 def _made(arguments: argparse.Namespace, paths: Paths) -> tuple[Report, list[str]]:

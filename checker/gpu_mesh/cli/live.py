@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, tzinfo
 
-from msgspec import Struct
-
 from gpu_mesh.cli import stopping
 from gpu_mesh.cli.common import UsageError
 from gpu_mesh.reporting.live import Screen, frame, settled
@@ -50,11 +48,8 @@ _ASCII = str.maketrans("●▲✖■○━─·×…–▏“”↑↓▁▂▃�
 """What stands for the signs where the terminal's locale has ASCII alone."""
 
 
-class Source(Struct, frozen=True):
-    """Where the live view gets what it shows."""
-
-    read: Callable[[], Report]
-    samples: Callable[[], Samples]  # the checks of the last hour
+Source = Callable[[], tuple[Report, Samples]]
+"""Reads the report as of now, and the checks of the last hour."""
 
 
 def watch(source: Source, paths: Paths) -> int:
@@ -126,7 +121,7 @@ class _Latest:
         self._source, self._file = source, paths.state_file
         self._problem = ""
         self._mark = self._seen()
-        self._report, self._samples = source.read(), source.samples()
+        self._report, self._samples = source()
         self._read_at = time.monotonic()
 
     def screen(self, width: int, height: int) -> Screen:
@@ -136,7 +131,7 @@ class _Latest:
         if passed >= _ANYWAY or (passed >= _CHANGED and mark != self._mark):
             self._mark, self._read_at = mark, time.monotonic()
             try:
-                self._report, self._samples = self._source.read(), self._source.samples()
+                self._report, self._samples = self._source()
                 self._problem = ""
             except (UsageError, StateError) as error:
                 self._problem = f"what follows is older: {error}"

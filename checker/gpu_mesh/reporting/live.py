@@ -12,6 +12,7 @@ from gpu_mesh.reporting.live_view import TROUBLE_FIRST, Order, Samples, View, op
 from gpu_mesh.reporting.report import NodeReport, Report
 from gpu_mesh.reporting.styled import Line, Part, Style, clipped, literal, selected, width_of
 from gpu_mesh.text.humanize import ago, format_duration, plural
+from gpu_mesh.text.zones import localized
 
 _MOST_WARNINGS = 3
 _HEADS, _FOOTER = 1, 1  # lines
@@ -79,7 +80,9 @@ def _header(on: Screen, view: View) -> list[Line]:
     space = on.width - width_of((said, at))
     lines: list[Line] = [(said, Part(" " * space), at) if space >= _GAP else (said,), (_summary(on.report),)]
     warnings = _warnings(on.report, on.problem)[:_MOST_WARNINGS]
-    lines += [(Part(f"! {literal(text)}", Style.WARN),) for text in warnings]
+    lines += [
+        (Part(f"! {literal(localized(text, on.zone, on.report.at))}", Style.WARN),) for text in warnings
+    ]
     if _is_list(on, view) and (chosen := _choice(on.report, view)):
         lines.append((Part(chosen, Style.BOLD),))
     return [*lines, ()]
@@ -182,7 +185,7 @@ def _nothing(report: Report, view: View) -> str:
 
 def _below(on: Screen, nodes: tuple[NodeReport, ...], room: int) -> list[list[Line]]:
     """Return the lines below each row: none, where they would take more than their share of the screen."""
-    lines = [live_rows.below(node, on.width, on.report.at) for node in nodes]
+    lines = [live_rows.below(node, on.width, on.report.at, on.zone) for node in nodes]
     number = sum(map(len, lines))
     if number <= room // 3 or number + len(nodes) <= room - _HEADS:
         return lines

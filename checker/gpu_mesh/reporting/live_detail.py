@@ -64,7 +64,7 @@ def node_lines(
     """
     wide = min(width, _WIDEST)
     lines = [_title(node, now, zone), ()]
-    for label, words in live_rows.story(node, now):
+    for label, words in live_rows.story(node, now, zone):
         lines += _labelled(label, words, wide)
     for note in node.notes:
         lines += _labelled("note", literal(note), wide)

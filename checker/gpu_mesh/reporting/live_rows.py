@@ -1,18 +1,20 @@
 """Writes the nodes of the live view: a row for each, with columns that are dropped from the right. Pure."""
 
 from collections.abc import Sequence
+from datetime import tzinfo
 
 from msgspec import Struct
 
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.history import Sample
 from gpu_mesh.reporting import vram
-from gpu_mesh.reporting.live_view import is_problem
+from gpu_mesh.reporting.live_view import HOUR, is_problem
 from gpu_mesh.reporting.report import LoadedModelReport, NodeReport
 from gpu_mesh.reporting.styled import Line, Part, Style, literal
 from gpu_mesh.text import bars
 from gpu_mesh.text.humanize import ago, format_duration
 from gpu_mesh.text.table import cells, cut, fitted
+from gpu_mesh.text.zones import localized
 
 SIGNS = {
     Status.HEALTHY: "●",
@@ -32,7 +34,6 @@ STYLES = {
 }
 
 DISABLED = "–"
-HOUR = 3600.0
 _STATUS, _RESPONSE, _RATE, _USUAL, _MODELS = 9, 8, 5, 8, 6
 _LEAST, _BEST = 13, 60  # cells for what is wrong or loaded
 _GAP = 2
@@ -111,12 +112,12 @@ def row(node: NodeReport, of: Columns, samples: Sequence[Sample], now: float) ->
     )
 
 
-def below(node: NodeReport, width: int, now: float) -> list[Line]:
+def below(node: NodeReport, width: int, now: float, zone: tzinfo) -> list[Line]:
     """Return the lines below the row of a node in trouble, at most two: what is being done, what to do."""
     if not is_problem(node):
         return []
     indent = " " * 4
-    found = [(label, words) for label, words in story(node, now) if label != "cause"]
+    found = [(label, words) for label, words in story(node, now, zone) if label != "cause"]
     joints = {"now": "", _ACKNOWLEDGED: f"{_ACKNOWLEDGED} "}
     done = [joints.get(label, f"{label}: ") + words for label, words in found if label != "next"]
     lines = [(Part(cut(indent + " · ".join(done), width), Style.DIM),)] if done else []
@@ -125,7 +126,7 @@ def below(node: NodeReport, width: int, now: float) -> list[Line]:
     ]
 
 
-def story(node: NodeReport, now: float) -> list[tuple[str, str]]:
+def story(node: NodeReport, now: float, zone: tzinfo) -> list[tuple[str, str]]:
     """Return what is wrong with a node, what is done about it, and what to do: each with its label."""
     if not node.enabled:
         return []
@@ -144,7 +145,7 @@ def story(node: NodeReport, now: float) -> list[tuple[str, str]]:
         ("alerts muted", node.alerts_muted),
         ("next", node.next_step),
     )
-    return [(label, literal(words)) for label, words in found if words]
+    return [(label, literal(localized(words, zone, now))) for label, words in found if words]
 
 
 def sign_of(node: NodeReport) -> tuple[str, str, Style]:

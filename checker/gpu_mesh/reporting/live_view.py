@@ -14,6 +14,8 @@ from gpu_mesh.reporting.report import NodeReport, Report
 Samples = Mapping[str, tuple[Sample, ...]]
 """The checks of the last hour, by node; empty where no history is kept."""
 
+HOUR = 3600.0  # seconds
+
 
 class Key(Enum):
     """A key that is no letter."""

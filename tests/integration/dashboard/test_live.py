@@ -1,5 +1,6 @@
 """The live view in a real terminal: sizes, keys, and that the terminal is left as it was."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -145,6 +146,17 @@ def test_it_shows_what_has_changed_without_a_key(site):
         fresh.write_bytes(encode(state))
         fresh.replace(site.paths.state_file)
         assert terminal.shows("All 4 nodes are healthy")
+
+
+def test_the_last_hour_comes_from_the_history(site, standin):
+    site.describe({"gpu1": {"url": standin().url}})
+    site.check(2)
+    with top(site) as terminal:
+        assert terminal.lines[3].endswith("24 h  hour")
+        assert re.search(r"100%  ·{7}[▁▂▃▄▅▆▇█]$", terminal.lines[4])
+    (site.state_dir / "history.db").write_bytes(b"SQLite format 3\0 damaged")
+    with top(site) as terminal:
+        assert terminal.lines[3].endswith("24 h"), "what cannot be read is left out"
 
 
 def test_what_cannot_be_read_is_said_and_it_goes_on(site):

@@ -223,7 +223,10 @@ def test_what_a_person_has_chosen_is_said() -> None:
 def test_times_are_in_the_zone_that_is_named() -> None:
     on = replace(screen(report_of(4), 80, 24), zone=timezone(timedelta(hours=1), "CET"))
     assert texts(frame(on, View()))[0].endswith(" 09:00:00 CET")
-    assert "since 08:13:00 CET" in "\n".join(texts(frame(on, View(selected="n1", detail=True))))
+    detail = "\n".join(texts(frame(on, View(selected="n1", detail=True))))
+    assert "since 08:13:00 CET" in detail
+    assert "last repair    08:15:00 CET: it failed" in detail
+    assert "UTC" not in detail
 
 
 def row_of(width: int = 80, samples: Sequence[Sample] = (), **fields: Any) -> str:
@@ -257,12 +260,12 @@ def test_a_response_time_fits_its_column(ms: float, expected: str) -> None:
 def test_the_last_hour_shows_means_failures_and_gaps() -> None:
     minute = 60.0
     samples = [
-        *(Sample("a", NOW - 58 * minute + each, Verdict.OK, None, 40) for each in range(3)),
-        Sample("a", NOW - 32 * minute, Verdict.OK, None, 80),
-        Sample("a", NOW - 20 * minute, Verdict.FAILED),
-        Sample("a", NOW - 20 * minute, Verdict.OK, None, 40),
-        Sample("a", NOW - minute, Verdict.OK, None, 2),
-        Sample("a", NOW - 70 * minute, Verdict.FAILED),  # long ago
+        *(Sample("a", NOW - 58 * minute + each, 30, Verdict.OK, None, 40) for each in range(3)),
+        Sample("a", NOW - 32 * minute, 30, Verdict.OK, None, 80),
+        Sample("a", NOW - 20 * minute, 30, Verdict.FAILED),
+        Sample("a", NOW - 20 * minute, 30, Verdict.OK, None, 40),
+        Sample("a", NOW - minute, 30, Verdict.OK, None, 2),
+        Sample("a", NOW - 70 * minute, 30, Verdict.FAILED),  # long ago
     ]
     assert row_of(samples=samples).endswith("  ▃··▅·×·▁")
 
