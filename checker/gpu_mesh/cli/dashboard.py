@@ -17,6 +17,7 @@ from gpu_mesh.system.paths import Paths
 EXAMPLES = "gpu-mesh dashboard\n  gpu-mesh dashboard --watch"
 
 _ALERT_MINUTES = 5
+_DRAWN = 150  # seconds of the last hour that are one letter of its line
 _PRINTED = 5.0  # seconds, at most, between two dashboards where there is no terminal
 
 
@@ -66,8 +67,7 @@ def _with_last_hour(report: Report, paths: Paths) -> tuple[Report, Samples]:
 
     try:
         with past.opened(paths.state) as found:
-            keys = [node.node for node in report.nodes]
-            return report, found.samples(report.at - HOUR, keys) if found else {}
+            return report, found.course(report.at - HOUR, _DRAWN) if found else {}
     except HistoryError:  # the commands on the history say what is wrong with it
         return report, {}
 

@@ -21,9 +21,10 @@ from gpu_mesh.cli.common import UsageError
 from gpu_mesh.reporting.live import Screen, frame, settled
 from gpu_mesh.reporting.live_view import Key, Samples, View, press
 from gpu_mesh.reporting.report import Report
-from gpu_mesh.reporting.styled import Line, Style
+from gpu_mesh.reporting.styled import Line
 from gpu_mesh.storage.state_file import StateError
 from gpu_mesh.system.paths import Paths
+from gpu_mesh.text.paint import Style
 from gpu_mesh.text.table import cells
 
 _CHANGED, _ANYWAY = 2.0, 5.0

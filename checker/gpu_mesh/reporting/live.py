@@ -10,8 +10,10 @@ from gpu_mesh.domain.health import Status
 from gpu_mesh.reporting import live_detail, live_rows
 from gpu_mesh.reporting.live_view import TROUBLE_FIRST, Order, Samples, View, opened, shown, window
 from gpu_mesh.reporting.report import NodeReport, Report
-from gpu_mesh.reporting.styled import Line, Part, Style, clipped, literal, selected, width_of
+from gpu_mesh.reporting.shown import STYLES, per_cent
+from gpu_mesh.reporting.styled import Line, Part, clipped, literal, selected, width_of
 from gpu_mesh.text.humanize import ago, format_duration, plural
+from gpu_mesh.text.paint import Style
 from gpu_mesh.text.zones import localized
 
 _MOST_WARNINGS = 3
@@ -93,12 +95,12 @@ def _style(report: Report) -> Style:
         return Style.WARN
     statuses = {node.status for node in report.nodes if node.enabled}
     worst = min(statuses, key=TROUBLE_FIRST.index, default=Status.UNKNOWN)
-    return Style.BOLD if worst is Status.UNKNOWN else live_rows.STYLES[worst]
+    return Style.BOLD if worst is Status.UNKNOWN else STYLES[worst]
 
 
 def _summary(report: Report) -> Part:
     mesh = report.mesh
-    parts = [f"health {live_rows.rate(mesh.health)}"]
+    parts = [f"health {per_cent(mesh.health)}"]
     if mesh.last_check is not None:
         age = ago(mesh.last_check, report.at)
         parts.append(

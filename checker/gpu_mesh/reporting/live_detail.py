@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, tzinfo
 
 from gpu_mesh.domain.history import Sample
-from gpu_mesh.reporting import live_rows, vram
+from gpu_mesh.reporting import live_rows, shown, vram
 from gpu_mesh.reporting.gpus import CardReport
-from gpu_mesh.reporting.live_rows import SIGNS, STYLES
+from gpu_mesh.reporting.live_rows import SIGNS
 from gpu_mesh.reporting.report import LoadedModelReport, NodeReport
-from gpu_mesh.reporting.styled import Line, Part, Style, literal
+from gpu_mesh.reporting.styled import Line, Part, literal
 from gpu_mesh.text import bars
 from gpu_mesh.text.humanize import ago, format_duration, plural
+from gpu_mesh.text.paint import Style
 from gpu_mesh.text.table import fitted, wrapped
 
 _LABEL = 15  # cells
@@ -31,10 +32,6 @@ HELP = (
 
 _HOUR = (
     "the mean response time of a few minutes each, a quarter as high as the line if it is as usual; "
-    f"{bars.FAILED} checks failed, {bars.NOTHING} there were none"
-)
-_HOUR = (
-    "the mean response time of a few minutes each, half as high as the line if it is as usual; "
     f"{bars.FAILED} checks failed, {bars.NOTHING} there were none"
 )
 _COLUMNS = (
@@ -84,7 +81,7 @@ def help_lines(width: int) -> list[Line]:
     lines: list[Line] = [(Part("Keys", Style.BOLD),)]
     for key, words in HELP:
         lines += _labelled(key, words, wide)
-    signs = [(sign, STYLES[status], str(status)) for status, sign in SIGNS.items()]
+    signs = [(sign, shown.STYLES[status], str(status)) for status, sign in SIGNS.items()]
     signs.append((live_rows.DISABLED, Style.DIM, "disabled in the inventory: not checked"))
     lines += [(), (Part("Signs", Style.BOLD),)]
     lines += [(Part(f"  {sign} ", style), Part(word)) for sign, style, word in signs]
@@ -128,11 +125,11 @@ def _figures(node: NodeReport, now: float, zone: tzinfo) -> Iterable[tuple[str, 
     yield "address", literal(node.url) + (" (tunnel)" if node.tunnel else "")
     if node.last_check:
         yield "checked", f"{ago(node.last_check, now)}, at {_day(node.last_check, now, zone)}"
-    response = live_rows.milliseconds(node.response_ms if node.answers else None)
-    yield "response", f"{response}, usually {live_rows.milliseconds(node.usual_response_ms)}"
+    response = shown.milliseconds(node.response_ms if node.answers else None)
+    yield "response", f"{response}, usually {shown.milliseconds(node.usual_response_ms)}"
     yield (
         "success",
-        f"{live_rows.rate(node.success_rate_24h)} of 24 h, {live_rows.rate(node.success_rate)} of all time",
+        f"{shown.per_cent(node.success_rate_24h)} of 24 h, {shown.per_cent(node.success_rate)} of all time",
     )
     if node.score is not None:
         yield "score", f"{node.score:.0f} of 100"
@@ -161,7 +158,7 @@ def _loaded(model: LoadedModelReport) -> Line:
     if model.size:
         parts.append(vram.gib(model.size))
     if cpu is not None:
-        parts.append("all in VRAM" if cpu <= live_rows.ALMOST_NOTHING else f"{cpu:.0%} on the CPU")
+        parts.append("all in VRAM" if cpu <= shown.ALMOST_NOTHING else f"{cpu:.0%} on the CPU")
     if model.context_length:
         parts.append(f"context of {model.context_length} tokens")
     return (Part("  " + " · ".join(parts)),)

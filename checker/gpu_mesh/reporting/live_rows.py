@@ -9,10 +9,12 @@ from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.history import Sample
 from gpu_mesh.reporting import vram
 from gpu_mesh.reporting.live_view import HOUR, is_problem
-from gpu_mesh.reporting.report import LoadedModelReport, NodeReport
-from gpu_mesh.reporting.styled import Line, Part, Style, literal
+from gpu_mesh.reporting.report import NodeReport
+from gpu_mesh.reporting.shown import STYLES, milliseconds, on_cpu, per_cent
+from gpu_mesh.reporting.styled import Line, Part, literal
 from gpu_mesh.text import bars
 from gpu_mesh.text.humanize import ago, format_duration
+from gpu_mesh.text.paint import Style
 from gpu_mesh.text.table import cells, cut, fitted
 from gpu_mesh.text.zones import localized
 
@@ -25,22 +27,12 @@ SIGNS = {
 }
 """One cell wide at every terminal; the word stands beside it."""
 
-STYLES = {
-    Status.HEALTHY: Style.GOOD,
-    Status.DEGRADED: Style.WARN,
-    Status.UNHEALTHY: Style.BAD,
-    Status.OFFLINE: Style.BAD,
-    Status.UNKNOWN: Style.DIM,
-}
-
 DISABLED = "–"
 _STATUS, _RESPONSE, _RATE, _USUAL, _MODELS = 9, 8, 5, 8, 6
 _LEAST, _BEST = 13, 60  # cells for what is wrong or loaded
 _GAP = 2
 _ACKNOWLEDGED = "acknowledged"
 _SHORTEST_NAME = 6  # cells
-ALMOST_NOTHING = 0.005
-"""The part of a model that counts as none: sizes are rounded."""
 
 
 class Columns(Struct, frozen=True):
@@ -160,12 +152,12 @@ def loaded(node: NodeReport, width: int) -> str:
     found = sorted(node.loaded_models, key=lambda model: -(model.size or 0))
     for count in range(len(found), 0, -1):
         rest = f" +{len(found) - count}" if count < len(found) else ""
-        text = ", ".join(literal(model.name) + _on_cpu(model) for model in found[:count]) + rest
+        text = ", ".join(literal(model.name) + on_cpu(model) for model in found[:count]) + rest
         if cells(text) <= width:
             return text
     if not found:
         return ""
-    end = _on_cpu(found[0]) + rest
+    end = on_cpu(found[0]) + rest
     end = end if width - cells(end) >= _SHORTEST_NAME else rest
     return cut(literal(found[0].name), width - cells(end)) + end
 
@@ -202,20 +194,6 @@ def hour_parts(node: NodeReport, samples: Sequence[Sample], now: float, width: i
     return [Part(letter, styles.get(letter, Style.PLAIN)) for letter in line]
 
 
-def milliseconds(value: float | None) -> str:
-    """Return a response time for a narrow column: ``45 ms``, ``12.3 s``."""
-    if value is None:
-        return "–"
-    return f"{value:.0f} ms" if value < 9999.5 else f"{value / 1000:.1f} s"
-
-
-def rate(value: float | None) -> str:
-    """Return a rate for a narrow column: ``99.9%``, ``100%``; what is less than 100 never reads as 100."""
-    if value is None:
-        return "–"
-    return "100%" if value >= 100 else f"{min(value, 99.9):.1f}%"
-
-
 def long(node: NodeReport, now: float) -> str:
     """Return for how long a node has had its status, in its largest unit: ``12 min``; "": not known."""
     if node.since is None:
@@ -250,7 +228,7 @@ def _with_age(node: NodeReport, words: str, now: float, width: int) -> str:
 
 def _right(node: NodeReport, of: Columns, samples: Sequence[Sample], now: float) -> tuple[Part, ...]:
     gap = " " * _GAP
-    parts = [Part(gap + fitted(rate(node.success_rate_24h), of.rate, right=True))] if of.rate else []
+    parts = [Part(gap + fitted(per_cent(node.success_rate_24h), of.rate, right=True))] if of.rate else []
     if of.hour:
         parts += [Part(gap), *hour_parts(node, samples, now, of.hour)]
     if of.usual:
@@ -276,8 +254,3 @@ def _memory(node: NodeReport, width: int) -> str:
     if width < 20:
         return bars.bar(share, width)
     return f"{bars.bar(share, 8)} {used / vram.GIB:.1f}/{whole / vram.GIB:.0f} GiB"
-
-
-def _on_cpu(model: LoadedModelReport) -> str:
-    share = vram.on_cpu(model)
-    return f" ({share:.0%} CPU)" if share and share > ALMOST_NOTHING else ""

@@ -6,21 +6,22 @@ from datetime import tzinfo
 from msgspec import Struct
 
 from gpu_mesh.domain.history import PastEvent
-from gpu_mesh.reporting import past
+from gpu_mesh.reporting import past, vram
 from gpu_mesh.reporting.availability import Figures
 from gpu_mesh.reporting.gpus import CardReport
 from gpu_mesh.reporting.report import LoadedModelReport, NodeReport, Report
 from gpu_mesh.reporting.shown import (
+    ALMOST_NOTHING,
+    STYLES,
     acknowledged,
-    bar,
     duration,
     indented,
     milliseconds,
     per_cent,
     response,
-    style_of,
 )
 from gpu_mesh.reporting.status import Look, monitor_line
+from gpu_mesh.text import bars
 from gpu_mesh.text.humanize import ago, format_duration, plural
 from gpu_mesh.text.sanitize import one_line
 from gpu_mesh.text.table import aligned, aligned_within, cut, wrapped
@@ -29,7 +30,6 @@ from gpu_mesh.text.zones import local
 DAYS = 90
 """Days of the past whose figures are shown."""
 
-_GIB = 2**30
 _MANY = 12  # models that are named; of more only the number is said
 
 
@@ -54,7 +54,7 @@ def node_text(of: Report, node: NodeReport, before: NodePast, zone: tzinfo | Non
     head = cut(head, look.width) if look.width else head
     parts = [
         [monitor_line(of, look)],
-        [look.paint(head, style_of(node.status)), *indented(_trouble(node, of.at))],
+        [look.paint(head, STYLES[node.status]), *indented(_trouble(node, of.at))],
         _section("address", [one_line(node.url, 200) + (", by a tunnel" if node.tunnel else "")], look),
         _section("figures", [_figures(node), *_long_figures(before)], look),
         _section("models", _models(node, of.at, zone), look),
@@ -103,7 +103,7 @@ def _figures(node: NodeReport) -> str:
     parts = [
         f"{response(node)} (usually {milliseconds(node.usual_response_ms)})",
         f"24 h {per_cent(node.success_rate_24h)}",
-        f"score {per_cent(node.score).rstrip('%')}",
+        f"score {'–' if node.score is None else f'{node.score:.0f}'}",
     ]
     if node.version:
         parts.append(f"Ollama {one_line(node.version, 40)}")
@@ -136,11 +136,11 @@ def _models(node: NodeReport, now: float, zone: tzinfo | None) -> list[str]:
 
 
 def _loaded(model: LoadedModelReport, now: float, zone: tzinfo | None) -> tuple[str, ...]:
-    size = f"{model.size / _GIB:.1f} GiB" if model.size else "–"
-    share = f"{round(100 * (model.size_vram or 0) / model.size)}% in VRAM" if model.size else ""
+    cpu = vram.on_cpu(model)
+    share = "" if cpu is None else "all in VRAM" if cpu <= ALMOST_NOTHING else f"{cpu:.0%} on the CPU"
     context = f"context {model.context_length}" if model.context_length else ""
-    until = _until(model.expires_at, now, zone)
-    return "● " + one_line(model.name, 60), size, share, context, until
+    size = vram.gib(model.size) if model.size else "–"
+    return f"● {one_line(model.name, 60)}", size, share, context, _until(model.expires_at, now, zone)
 
 
 def _until(at: float | None, now: float, zone: tzinfo | None) -> str:
@@ -165,7 +165,8 @@ def _card(card: CardReport) -> tuple[str, ...]:
     memory = ""
     if card.memory_total:
         used = card.memory_used or 0
-        memory = f"{bar(used / card.memory_total)} {used / _GIB:.1f}/{card.memory_total / _GIB:.1f} GiB"
+        bar = bars.bar(used / card.memory_total, 8)
+        memory = f"{bar} {used / vram.GIB:.1f}/{card.memory_total / vram.GIB:.1f} GiB"
     figures = ((card.utilization, "%"), (card.temperature, " °C"), (card.power, " W"))
     shown = " ".join(f"{value:.0f}{unit}" for value, unit in figures if value is not None)
     return number, "LOST" if card.lost else one_line(card.name, 40), memory, shown

@@ -4,12 +4,24 @@ from collections.abc import Iterable
 
 from gpu_mesh.domain.alert import Acknowledgement
 from gpu_mesh.domain.health import Status
-from gpu_mesh.reporting.report import NodeReport, Report
+from gpu_mesh.reporting import vram
+from gpu_mesh.reporting.report import LoadedModelReport, NodeReport, Report
+from gpu_mesh.text import bars
 from gpu_mesh.text.humanize import ago, format_duration
 from gpu_mesh.text.paint import Style
 
-_GIB = 2**30
-_BAR = 6  # cells
+_BAR = 8  # cells
+
+STYLES = {
+    Status.HEALTHY: Style.GOOD,
+    Status.DEGRADED: Style.WARN,
+    Status.UNHEALTHY: Style.BAD,
+    Status.OFFLINE: Style.BAD,
+    Status.UNKNOWN: Style.DIM,
+}
+
+ALMOST_NOTHING = 0.005
+"""The part of a model that counts as none: sizes are rounded."""
 
 
 def counts(of: Report) -> str:
@@ -30,34 +42,26 @@ def sign_of(node: NodeReport) -> str:
 
 
 def models(node: NodeReport) -> str:
-    """Return the loaded models, with the share in VRAM where that is not all; else how many it has."""
+    """Return the loaded models, with the share on the CPU where that is not nothing; else how many it has."""
     if not node.answers:
         return "–"
     if not node.loaded_models:
         return f"no model loaded, {len(node.models)} there" if node.models else "no models"
-    return ", ".join(_loaded(model.name, model.size, model.size_vram) for model in node.loaded_models)
+    return ", ".join(model.name + on_cpu(model) for model in node.loaded_models)
 
 
-def _loaded(name: str, size: int | None, in_vram: int | None) -> str:
-    if not size or in_vram is None or in_vram >= size:
-        return name
-    return f"{name} ({round(100 * in_vram / size)}% in VRAM)"
+def on_cpu(model: LoadedModelReport) -> str:
+    """Return how much of a model the CPU computes, as it stands behind its name; "": nothing of note."""
+    share = vram.on_cpu(model)
+    return f" ({share:.0%} CPU)" if share and share > ALMOST_NOTHING else ""
 
 
-def vram(node: NodeReport) -> str:
-    """Return how much of the cards' memory is in use; without a fresh look, what Ollama says it uses."""
-    cards = () if node.gpu is None or node.gpu.outdated else node.gpu.cards
-    used = sum(card.memory_used or 0 for card in cards)
-    if total := sum(card.memory_total or 0 for card in cards):
-        return f"{bar(used / total)} {used / _GIB:.0f}/{total / _GIB:.0f} GiB"
-    loaded = sum(model.size_vram or 0 for model in node.loaded_models) if node.answers else 0
-    return f"{loaded / _GIB:.1f} GiB VRAM" if loaded else "–"
-
-
-def bar(share: float) -> str:
-    """Return a bar of six cells that is filled by this share; what is not nothing fills one at least."""
-    filled = min(max(round(share * _BAR), int(share > 0)), _BAR)
-    return "▰" * filled + "▱" * (_BAR - filled)
+def memory(node: NodeReport) -> str:
+    """Return how full the cards' memory is; where that is not known, what Ollama says it uses."""
+    used, whole, share = vram.used(node), vram.total(node), vram.share(node)
+    if share is None or whole is None:
+        return f"{vram.gib(used)} VRAM" if used else "–"
+    return f"{bars.bar(share, _BAR)} {used / vram.GIB:.0f}/{whole / vram.GIB:.0f} GiB"
 
 
 def response(node: NodeReport) -> str:
@@ -66,28 +70,23 @@ def response(node: NodeReport) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """Return a response time; –: there is none."""
-    return "–" if value is None else f"{value:.0f} ms"
+    """Return a response time for a narrow column: ``45 ms``, ``12.3 s``; –: there is none."""
+    if value is None:
+        return "–"
+    return f"{value:.0f} ms" if value < 9999.5 else f"{value / 1000:.1f} s"
 
 
 def per_cent(value: float | None) -> str:
-    """Return a share; –: it is not known yet."""
-    return "–" if value is None else f"{value:.1f}%"
+    """Return a rate: ``99.9%``, ``100%``; what is less than all never reads as all. –: not known yet."""
+    if value is None:
+        return "–"
+    return "100%" if value >= 100 else f"{min(value, 99.9):.1f}%"
 
 
 def acknowledged(given: Acknowledgement, at: float) -> str:
     """Return who knows of a node's trouble, since when and why."""
     reason = f": {given.reason}" if given.reason else ""
     return f"acknowledged by {given.author} {ago(given.at, at)}{reason}"
-
-
-def style_of(status: Status) -> Style:
-    """Return how a status is shown where there are colours."""
-    return {
-        Status.HEALTHY: Style.GOOD,
-        Status.DEGRADED: Style.WARN,
-        Status.UNKNOWN: Style.PLAIN,
-    }.get(status, Style.BAD)
 
 
 def duration(seconds: float | None) -> str:

@@ -15,14 +15,14 @@ from gpu_mesh.domain.history import PastEvent
 from gpu_mesh.reporting import past
 from gpu_mesh.reporting.report import NodeReport, Report
 from gpu_mesh.reporting.shown import (
+    STYLES,
     acknowledged,
     counts,
     indented,
+    memory,
     models,
     per_cent,
     response,
-    style_of,
-    vram,
 )
 from gpu_mesh.silences import silences
 from gpu_mesh.text.commands import AS_IT_IS, Shell, typed
@@ -141,7 +141,7 @@ def trouble(of: Report, look: Look) -> list[str]:
     ]
     lines: list[str] = []
     for node, row in zip(found, aligned_within(rows, look.width), strict=True):
-        lines += ["", look.paint(row, style_of(node.status)), *indented(what_is_done(node, of.at))]
+        lines += ["", look.paint(row, STYLES[node.status]), *indented(what_is_done(node, of.at))]
     return lines
 
 
@@ -197,7 +197,7 @@ def _rows(nodes: Sequence[NodeReport]) -> list[tuple[str, ...]]:
             one_line(node.name, 40),
             response(node),
             per_cent(node.success_rate_24h),
-            vram(node),
+            memory(node),
             one_line(models(node), 200),
         )
         for node in nodes

@@ -1,29 +1,17 @@
 """Defines lines of text whose parts have styles, for views that are drawn. Pure."""
 
 from collections.abc import Iterable
-from enum import Enum, auto
 
 from msgspec import Struct
 
 from gpu_mesh.text import sanitize
+from gpu_mesh.text.paint import Style
 from gpu_mesh.text.table import cells, cut
 
 _LONGEST = 1000
 """Characters of a text from outside that are looked at."""
 
 _JOINER, _EMOJI = "\u200d", "\ufe0f"  # terminals disagree about how wide what they make is
-
-
-class Style(Enum):
-    """How a part of a line is drawn. No view needs it to be understood."""
-
-    PLAIN = auto()
-    BOLD = auto()
-    DIM = auto()
-    GOOD = auto()
-    WARN = auto()
-    BAD = auto()
-    SELECTED = auto()
 
 
 class Part(Struct, frozen=True):

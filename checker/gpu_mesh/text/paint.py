@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class Style(Enum):
-    """How a piece of text is shown."""
+    """How text is shown; the value is what a terminal is told. No view needs it to be understood."""
 
     PLAIN = ""
     BOLD = "1"
@@ -18,6 +18,7 @@ class Style(Enum):
     GOOD = "32"
     WARN = "33"
     BAD = "31;1"
+    SELECTED = "7"
 
 
 class Paint(Struct, frozen=True):

@@ -69,14 +69,14 @@ def test_of_a_node_that_is_well_figures_models_and_cards_are_told() -> None:
         "",
         "address   http://gpu1:11434",
         "",
-        "figures   8 ms (usually 9 ms) · 24 h – · score 100.0 · Ollama 0.12.11",
+        "figures   8 ms (usually 9 ms) · 24 h – · score 100 · Ollama 0.12.11",
         "          available 99.0% of 1 d · 1 incident · over after 10 min on average · p50 6 ms, p95 8 ms",
         "",
-        "models    ● llama3.2:latest  4.0 GiB  75% in VRAM  context 4096  until 08:05 UTC",
+        "models    ● llama3.2:latest  4.0 GiB  25% on the CPU  context 4096  until 08:05 UTC",
         "          2 there: llama3.2:latest, qwen2.5-coder:32b",
         "          1 in the cloud: big:cloud",
         "",
-        "GPU       GPU 0  RTX 4090  ▰▰▱▱▱▱ 6.0/24.0 GiB  40% 61 °C 212 W",
+        "GPU       GPU 0  RTX 4090  ━━────── 6.0/24.0 GiB  40% 61 °C 212 W",
         "          GPU 1  LOST",
         "          driver 570.1; seen 2 min ago",
         "",
@@ -116,7 +116,7 @@ def test_a_node_behind_a_tunnel_and_one_that_is_disabled_are_said_to_be() -> Non
 
 def test_a_model_that_is_kept_for_ever_is_said_to_stay() -> None:
     kept = replace(WELL, loaded=(LoadedModel("a", GIB, GIB, NOW + 9e9),))
-    assert "● a  1.0 GiB  100% in VRAM    stays loaded" in told(plain("gpu1"), kept)
+    assert "● a  1.0 GiB  all in VRAM    stays loaded" in told(plain("gpu1"), kept)
 
 
 TEXT = st.text(st.characters(exclude_categories=("Cn", "Cs")), max_size=200)

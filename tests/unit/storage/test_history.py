@@ -116,6 +116,19 @@ def test_however_checks_were_folded_each_is_counted_once(
     assert classes[-1] == slow
 
 
+def test_a_course_has_one_check_for_many_with_the_mean_time_and_the_worst_verdict(tmp_path: Path) -> None:
+    begin = NOW // 600 * 600
+    for at, verdict, ms in ((0, Verdict.OK, 10), (30, Verdict.OK, 30), (600, Verdict.FAILED, None)):
+        add(tmp_path, begin + at, sample(begin + at, verdict, ms))
+    with reading(tmp_path) as found:
+        assert found.course(begin, 600) == {
+            "a": (
+                Sample("a", begin + 30, 2 * EVERY, Verdict.OK, None, 20),
+                Sample("a", begin + 600, EVERY, Verdict.FAILED),
+            )
+        }
+
+
 def test_days_are_told_apart_at_midnight_in_utc_and_those_without_checks_are_left_out(tmp_path: Path) -> None:
     add(tmp_path, MIDNIGHT - 30, sample(MIDNIGHT - 30))
     add(tmp_path, MIDNIGHT, sample(MIDNIGHT, Verdict.FAILED))
