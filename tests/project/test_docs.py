@@ -9,6 +9,7 @@ from gpu_mesh.cli.simulate import Document
 from gpu_mesh.domain import causes
 from gpu_mesh.domain.history import Incident
 from gpu_mesh.reporting import report
+from gpu_mesh.reporting.alert_list import AlertReport
 from gpu_mesh.reporting.availability import Figures
 from gpu_mesh.simulation import story
 
@@ -39,7 +40,15 @@ def test_every_cause_is_in_the_documentation_as_it_is_in_the_program() -> None:
 
 @pytest.mark.parametrize(
     "shape",
-    [report.Report, report.MeshReport, report.NodeReport, report.LoadedModelReport, Incident, Figures],
+    [
+        report.Report,
+        report.MeshReport,
+        report.NodeReport,
+        report.LoadedModelReport,
+        Incident,
+        Figures,
+        AlertReport,
+    ],
 )
 def test_every_field_of_the_json_output_is_documented(shape: type) -> None:
     documented = [row[0].strip("`") for row in cells("json.md")]

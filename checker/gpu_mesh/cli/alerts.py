@@ -3,31 +3,41 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from gpu_mesh.alerting.alerts import tags_of
-from gpu_mesh.cli.common import any_mesh, at_home, mesh_of
+from gpu_mesh.cli.common import UsageError, add_json, any_mesh, at_home, like, mesh_of, shell
+from gpu_mesh.cli.reports import print_json, width
 from gpu_mesh.delivery import outbox
 from gpu_mesh.delivery.place import expected_place
-from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Muted, Progress
+from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Node, Settings
-from gpu_mesh.domain.state import State
+from gpu_mesh.reporting import alert_list
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
-from gpu_mesh.text.humanize import format_duration, moment
-from gpu_mesh.text.sanitize import one_line
+from gpu_mesh.text import zones
+from gpu_mesh.text.commands import typed
 from gpu_mesh.text.suggest import did_you_mean
-from gpu_mesh.text.table import aligned
 
 if TYPE_CHECKING:
     from gpu_mesh.delivery.apprise_config import Channel, Configuration
     from gpu_mesh.delivery.render import Templates
 
-EXAMPLES = "gpu-mesh alerts list\n  gpu-mesh alerts test --tag night"
+EXAMPLES = "gpu-mesh alerts list\n  gpu-mesh alerts show 12\n  gpu-mesh alerts test --tag night"
+
+
+class AlertList(Struct, frozen=True):
+    """What ``alerts list --json`` and ``alerts show NUMBER --json`` print."""
+
+    schema: int
+    alerts: tuple[alert_list.AlertReport, ...]
+
 
 _EXAMPLE_OF_THE_FILE = """\
 version: 1
@@ -42,19 +52,19 @@ urls:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what only this command takes."""
     parser.add_argument(
-        "what", choices=("list", "test"), help="list the alerts, or send one test message a level"
+        "what",
+        choices=("list", "show", "test"),
+        help="list the alerts, show one as a whole, or send one test message a level",
     )
+    parser.add_argument("number", nargs="?", type=int, help="of the alert to show")
     parser.add_argument("--tag", default="", help="test where an alert with this tag would go")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
-    """Show the history of alerts, or send one test message a level."""
-    if arguments.what == "list":
-        state = StateFile(paths.state, log).load()
-        named = any(alert.deliveries for alert in state.alerts) and not arguments.reader
-        known = services(paths, any_mesh(arguments, paths).settings) if named else {}
-        sys.stdout.write(list_alerts(state, time.time(), known))
-        return 0
+    """Show the history of alerts or one of them, or send one test message a level."""
+    if arguments.what != "test":
+        return _show(arguments, paths, log)
     # The report says what failed, so the log need not write it to standard error as well.
     file = log if arguments.verbose else Log(paths.log_file, threshold=Severity.ERROR)
     paths = at_home(paths.of_delivery())
@@ -62,6 +72,26 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     text, code = send_test(paths, mesh.settings, file, time.time, arguments.tag, mesh.nodes)
     sys.stdout.write(text)
     return code
+
+
+def _show(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
+    state, now = StateFile(paths.state, log).load(), time.time()
+    if arguments.what == "show":
+        found = [alert for alert in state.alerts if alert.id == arguments.number]
+        if not found:
+            list_them = like(arguments, "alerts list")
+            raise UsageError(f"name an alert by its number; see which there are: {list_them}")
+        state.alerts = tuple(found)
+    named = any(alert.deliveries for alert in state.alerts) and not arguments.reader
+    known = services(paths, any_mesh(arguments, paths).settings) if named else {}
+    if arguments.json:
+        print_json(AlertList(1, alert_list.reports(state, known)))
+    elif arguments.what == "show":
+        text = alert_list.shown(state.alerts[0], now, known)
+        sys.stdout.write(zones.localized(typed(text, shell(arguments, paths)), None, now))
+    else:
+        sys.stdout.write(zones.localized(alert_list.listed(state, now, known, width()), None, now))
+    return 0
 
 
 def services(paths: Paths, settings: Settings) -> dict[str, str]:
@@ -73,33 +103,6 @@ def services(paths: Paths, settings: Settings) -> dict[str, str]:
     except OSError:  # the folder cannot be read
         return {}
     return {channel.target.id: channel.label for channel in channels}
-
-
-def list_alerts(state: State, now: float, known: Mapping[str, str]) -> str:
-    """Return the history as a table, the newest last: number, time, level, node, text, delivery to each URL.
-
-    Args:
-        state: as loaded.
-        now: Unix seconds.
-        known: service and host of the URLs by their hashes; for any other URL the hash alone is shown.
-    """
-    if not state.alerts:
-        return "No alert so far.\n"
-    rows: list[tuple[str, ...]] = [("No", "Time", "Level", "Node", "What happened", "Delivery")]
-    for alert in sorted(state.alerts, key=lambda alert: alert.id):
-        deliveries = _deliveries(alert, now, known)
-        rows.append(
-            (
-                str(alert.id),
-                moment(alert.at),
-                alert.level.upper(),
-                one_line(alert.node, 40) or "-",
-                one_line(alert.text, 80),
-                deliveries[0],
-            )
-        )
-        rows += [("", "", "", "", "", more) for more in deliveries[1:]]
-    return "".join(f"{line}\n" for line in aligned(rows))
 
 
 def send_test(
@@ -178,44 +181,6 @@ def _note_on_tag(tag: str, nodes: tuple[Node, ...]) -> list[str]:
         return [f"note     {tag} is a level: a test has every level; --tag is for the tag of a node"]
     near = did_you_mean(tag.lower(), known, "see mesh_node_alert_tags")
     return [f"note     no node has the tag {tag}; {near}"]
-
-
-def _deliveries(alert: Alert, now: float, known: Mapping[str, str]) -> list[str]:
-    lines = [
-        f"{f'{known[key]} ({key})' if key in known else key}: {_progress(delivery, now)}"
-        for key, delivery in sorted(alert.deliveries.items())
-    ]
-    if alert.muted:
-        return [f"not sent: {_NOT_SENT[alert.muted_for]}"]
-    return lines or ["no URL wanted it" if alert.done else "waiting to be sent"]
-
-
-_NOT_SENT = {
-    None: "alerts were muted",
-    Muted.SILENCE: "silenced",
-    Muted.MAINTENANCE: "in maintenance",
-    Muted.DEPENDENCY: "another node's failure explained it",
-    Muted.MESH: "one alert was about all nodes that failed at once",
-    Muted.GRACE: "the node was new",
-    Muted.ACKNOWLEDGED: "acknowledged, and no worse than that",
-    Muted.WITHOUT_GPU: "alerted once that it has no GPU",
-    Muted.REBOOT: "recovery had rebooted its host",
-    Muted.FIRST_FAILURE: "first failure",
-}
-
-
-def _progress(delivery: Delivery, now: float) -> str:
-    if delivery.progress is Progress.DELIVERED:
-        return "delivered"
-    if delivery.progress is Progress.MERGED:
-        return "merged into a newer one of this node"
-    tries = f"{delivery.attempts} attempt{'s' if delivery.attempts != 1 else ''}"
-    reason = one_line(delivery.error, 120)
-    if delivery.progress is Progress.GIVEN_UP:
-        return f"given up after {tries}: {reason}"
-    wait = delivery.next_at - now
-    next_try = f"next in {format_duration(wait)}" if wait >= 1 else "next try is due"
-    return f"not delivered yet, {tries}, {next_try}: {reason}"
 
 
 def _test_alert(level: Level, now: float, tag: str) -> Alert:

@@ -28,7 +28,7 @@ class Command(Struct, frozen=True):
     module: str  # in this folder
     summary: str  # for --help
     exits: Mapping[int, str]  # what each exit status means
-    access: Access = Access.ACT  # ``list``, of any command, needs LOOK
+    access: Access = Access.ACT  # ``list`` and ``show``, of any command, need LOOK
 
 
 COMMANDS = {
@@ -85,7 +85,7 @@ COMMANDS = {
     "report": Command("report", "sum up a month: availability, incidents, repairs", _USUAL, Access.LOOK),
     "alerts": Command(
         "alerts",
-        "show the history of alerts, or send a test",
+        "show the history of alerts or one of them, or send a test",
         {
             0: _DONE,
             1: "test: a URL failed, a part of the Apprise file cannot be used, or there was no URL to try",

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from checkout import PROGRAMS
 from factories import GPU1
 from gpu_mesh.alerting import alerts
-from gpu_mesh.cli.alerts import list_alerts, send_test, services
+from gpu_mesh.cli.alerts import send_test, services
 from gpu_mesh.delivery import apprise_config, sender
 from gpu_mesh.delivery.render import Message
 from gpu_mesh.delivery.sender import Sent
@@ -33,6 +33,7 @@ from gpu_mesh.domain.alert import Alert, AlertKind, Level, Progress
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.domain.state import State, Tick
+from gpu_mesh.reporting.alert_list import listed, reports, shown
 from gpu_mesh.standin.server import free_port
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
@@ -253,7 +254,7 @@ def test_a_dead_service_keeps_its_alerts_and_gets_them_once_it_is_back(site: Sit
     assert (waiting.attempts, waiting.next_at) == (1, site.now + 30)
     assert "connection refused" in waiting.error
     assert not site.state.alerts[0].done
-    assert "not delivered yet, 1 attempt, next in 30 s" in list_alerts(site.state, site.now, {})
+    assert "not delivered yet, 1 attempt, next in 30 s" in listed(site.state, site.now, {})
     back = Hook(port)
     try:
         site.now += 31
@@ -282,7 +283,7 @@ def test_a_service_that_refuses_gets_one_alert_a_run_with_growing_pauses_until_i
     assert "event=alert_given_up" in capfd.readouterr().err
     assert "level=error event=alert_given_up alert=1" in site.logged
     assert "500" in site.logged
-    assert "given up after 4 attempts" in list_alerts(site.state, site.now, {})
+    assert "given up after 4 attempts" in listed(site.state, site.now, {})
 
 
 def test_on_request_what_waits_for_its_next_attempt_is_sent_at_once_and_once(site: Site, hook: Hook) -> None:
@@ -518,7 +519,7 @@ def test_no_secret_reaches_state_log_or_output(
     result = site.deliver()
     report, exit_code = send_test(site.paths, site.settings, site.log, lambda: site.now)
     out = capfd.readouterr()
-    sys.stdout.write(list_alerts(site.state, site.now, services(site.paths, site.settings)))
+    sys.stdout.write(listed(site.state, site.now, services(site.paths, site.settings)))
     assert (result.exit_code, result.delivered, exit_code, box.mails) == (1, 0, 1, [])
     assert result.refused == 6
     written = [
@@ -549,7 +550,7 @@ def test_a_delivery_that_is_killed_repeats_only_what_was_on_its_way(site: Site, 
     assert [alert.done for alert in site.state.alerts] == [True, True, False, False]
     hook.hang_from = 10_000
     [underway] = site.state.alerts[2].deliveries.values()
-    assert "1 attempt" in list_alerts(site.state, site.now, {})
+    assert "1 attempt" in listed(site.state, site.now, {})
     site.now = underway.next_at
     assert site.deliver() == Result(delivered=2)
     assert hook.arrived == [site.title(Level.ERROR, number) for number in (1, 2, 3, 3, 4)]
@@ -706,16 +707,23 @@ def test_the_test_command_without_a_configuration_shows_how_to_write_one(site: S
 def test_the_history_shows_each_alert_and_where_it_went(site: Site, hook: Hook) -> None:
     site.configure(f"urls:\n  - json://{hook.address}\n")
     site.queue(Level.ERROR, Level.INFO)
-    assert "waiting to be sent" in list_alerts(site.state, site.now, {})
+    assert "waiting to be sent" in listed(site.state, site.now, {})
     site.deliver()
     known = services(site.paths, site.settings)
-    head, first, second = list_alerts(site.state, site.now, known).splitlines()
-    assert head.split() == ["No", "Time", "Level", "Node", "What", "happened", "Delivery"]
+    head, first, second = listed(site.state, site.now, known).splitlines()
+    assert head.split() == ["No", "Time", "Level", "Node", "Delivery", "What", "happened"]
     assert first.startswith("1   2025-06-15 15:06:40 UTC  ERROR")
     ((key, _),) = site.state.alerts[0].deliveries.items()
-    assert first.endswith(f"  JSON json://{hook.address} ({key}): delivered")
-    assert list_alerts(site.state, site.now, {}).splitlines()[1].endswith(f"  {key}: delivered")
-    assert second.endswith("no URL wanted it")
+    assert f"  JSON json://{hook.address} ({key}): delivered  " in first
+    assert f"  {key}: delivered  " in listed(site.state, site.now, {}).splitlines()[1]
+    assert "  no URL wanted it  " in second
+    whole = shown(site.state.alerts[0], site.now, known).splitlines()
+    assert whole[0] == "❌ [ERROR] alert 1"
+    assert whole[-1].split(maxsplit=1) == ["delivery", f"JSON json://{hook.address} ({key}): delivered"]
+    (report, other) = reports(site.state, known)
+    assert [each.progress for each in report.deliveries] == [Progress.DELIVERED]
+    assert report.deliveries[0].service == f"JSON json://{hook.address}"
+    assert other.deliveries == ()
 
 
 def test_status_knows_how_many_urls_there_are_before_there_is_an_alert(site: Site) -> None:

@@ -406,6 +406,14 @@ def test_alerts_are_listed_and_can_be_tried(site, standin, receiver):
     listed = site.ok("alerts", "list")
     assert "WARNING" in listed
     assert "delivered" in listed
+    whole = site.ok("alerts", "show", "1")
+    assert whole.startswith("⚠️ [WARNING] alert 1\n   what       degraded: Connection refused\n")
+    assert "   next step  see why Ollama stopped: " in whole
+    (alert,) = json.loads(site.ok("alerts", "list", "--json"))["alerts"]
+    assert (alert["node"], alert["deliveries"][0]["progress"]) == ("iceland", "delivered")
+    missing = site.run("alerts", "show", "99")
+    assert missing.returncode == 2
+    assert f"see which there are: {site.typed} " in missing.stderr
 
 
 # The end by hand.

@@ -8,9 +8,9 @@ from msgspec.structs import replace
 from factories import Story, levels, muted, plain
 from gpu_mesh.alerting.alerts import KEPT_FIRST_FAILURES
 from gpu_mesh.alerting.holds import muted_by
-from gpu_mesh.cli.alerts import list_alerts
 from gpu_mesh.domain.alert import Level, Muted
 from gpu_mesh.domain.mesh import FIRST_ALERT_WITHIN, Node
+from gpu_mesh.reporting.alert_list import listed
 
 
 def usual(key: str = "a", **fields: Any) -> Node:
@@ -23,7 +23,7 @@ def test_one_lost_probe_disturbs_nobody_and_the_history_says_why() -> None:
     assert story.goes(a=".x..") == []
     (alert,) = story.state.alerts
     assert (alert.level, alert.muted_for, alert.done) == (Level.WARNING, Muted.FIRST_FAILURE, True)
-    assert list_alerts(story.state, story.now, {}).rstrip().endswith("not sent: first failure")
+    assert "  not sent: first failure  " in listed(story.state, story.now, {})
 
 
 def test_the_second_failure_in_a_row_is_the_first_warning() -> None:
