@@ -2,12 +2,11 @@
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Sequence
 
 from gpu_mesh.alerting import acknowledging
-from gpu_mesh.cli.common import UsageError, mesh_of, shell
+from gpu_mesh.cli.common import UsageError, mesh_of, say, shell
 from gpu_mesh.cli.person import login
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh
@@ -44,7 +43,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         raise UsageError(str(error)) from error
     name = "acknowledgement_ended" if arguments.end else "acknowledged"
     log.write([event(name, Severity.INFO, node=key, author=author, reason=reason) for key in keys], now)
-    sys.stdout.write(typed(said, shell(arguments, paths)))
+    say(typed(said, shell(arguments, paths)), time.time())
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gpu_mesh.alerting.alerts import tags_of
-from gpu_mesh.cli.common import UsageError, add_json, any_mesh, at_home, like, mesh_of, shell
+from gpu_mesh.cli.common import UsageError, add_json, any_mesh, at_home, like, mesh_of, say, shell
 from gpu_mesh.cli.reports import print_json, width
 from gpu_mesh.delivery import outbox
 from gpu_mesh.delivery.place import expected_place
@@ -21,7 +21,6 @@ from gpu_mesh.reporting import alert_list
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
-from gpu_mesh.text import zones
 from gpu_mesh.text.commands import typed
 from gpu_mesh.text.suggest import did_you_mean
 
@@ -88,9 +87,9 @@ def _show(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         print_json(AlertList(1, alert_list.reports(state, known)))
     elif arguments.what == "show":
         text = alert_list.shown(state.alerts[0], now, known)
-        sys.stdout.write(zones.localized(typed(text, shell(arguments, paths)), None, now))
+        say(typed(text, shell(arguments, paths)), now)
     else:
-        sys.stdout.write(zones.localized(alert_list.listed(state, now, known, width()), None, now))
+        say(alert_list.listed(state, now, known, width()), now)
     return 0
 
 

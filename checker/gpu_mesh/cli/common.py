@@ -96,6 +96,13 @@ def _owner(folder: Path) -> str:
         return "gpu-mesh"
 
 
+def say(text: str, now: float) -> None:
+    """Print a text for people, with its times in the machine's zone."""
+    from gpu_mesh.text import zones  # a check that a timer starts tells nobody anything
+
+    sys.stdout.write(zones.localized(text, None, now))
+
+
 def mesh_of(arguments: argparse.Namespace, paths: Paths) -> Mesh:
     """Return the mesh that the arguments name, from the cache where that is fresh.
 

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-from gpu_mesh.cli.common import UsageError
+from gpu_mesh.cli.common import UsageError, say
 from gpu_mesh.cli.reports import log_report, read
 from gpu_mesh.domain.event import event
 from gpu_mesh.reporting import console
@@ -49,7 +49,7 @@ def watch(arguments: argparse.Namespace, paths: Paths) -> int:
         return live.watch(lambda: _with_last_hour(read(arguments, paths)[2], paths), paths)
     while True:
         report, lines = _made(arguments, paths)
-        sys.stdout.write("\n".join(lines) + "\n")
+        say("\n".join(lines) + "\n", report.at)
         sys.stdout.flush()
         time.sleep(min(_PRINTED, report.mesh.interval))
 

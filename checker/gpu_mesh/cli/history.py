@@ -7,7 +7,7 @@ import time
 from msgspec import Struct
 
 from gpu_mesh.cli import past
-from gpu_mesh.cli.common import mesh_of
+from gpu_mesh.cli.common import mesh_of, say
 from gpu_mesh.cli.reports import print_json, width
 from gpu_mesh.domain.history import PastEvent
 from gpu_mesh.reporting import past as written
@@ -46,5 +46,5 @@ def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
         sys.stdout.write(spreadsheets.events(events))
     else:
         text = written.events(events, past.names(mesh), since, now, None, width())
-        sys.stdout.write(f"{past.localized(text, now)}\n")
+        say(f"{text}\n", now)
     return 0

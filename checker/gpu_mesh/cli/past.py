@@ -10,7 +10,6 @@ from gpu_mesh.storage import past
 from gpu_mesh.storage.history import HistoryError
 from gpu_mesh.storage.past import Past
 from gpu_mesh.system.paths import Paths
-from gpu_mesh.text import zones
 from gpu_mesh.text.humanize import parse_duration
 
 LONGEST = 5 * 366 * 86400.0
@@ -80,8 +79,3 @@ def key_of(mesh: Mesh, name: str) -> str:
 def names(mesh: Mesh) -> Mapping[str, str]:
     """Return the nodes' names for people, by key."""
     return {node.key: node.name for node in mesh.nodes}
-
-
-def localized(text: str, now: float) -> str:
-    """Return the text with its times in the machine's zone."""
-    return zones.localized(text, None, now)

@@ -5,7 +5,7 @@ import sys
 import time
 
 from gpu_mesh.cli import stopping
-from gpu_mesh.cli.common import UsageError, at_home, mesh_of, node_of, shell
+from gpu_mesh.cli.common import UsageError, at_home, mesh_of, node_of, say, shell
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.planning import plan
 from gpu_mesh.storage.state_file import StateFile
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     if arguments.dry_run:
         now = time.time()
         decisions = plan.plan(mesh, file.load(now), now, only, force=arguments.force)
-        sys.stdout.write(typed(plan.describe(decisions, mesh), shell(arguments, paths)))
+        say(typed(plan.describe(decisions, mesh), shell(arguments, paths)), now)
         return 0
     return _recover(mesh, file, log, paths, only, shell(arguments, paths), force=arguments.force)
 
@@ -62,5 +62,5 @@ def _recover(
         now = time.time()
         decisions = plan.plan(mesh, file.load(now), now, only)
         for line in typed(plan.describe(decisions, mesh), where).splitlines():
-            sys.stdout.write(f"now {line}\n")
+            say(f"now {line}\n", now)
     return stopping.end(signals, code)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from gpu_mesh.cli import past
-from gpu_mesh.cli.common import UsageError, mesh_of
+from gpu_mesh.cli.common import UsageError, mesh_of, say
 from gpu_mesh.cli.reports import print_json, width
 from gpu_mesh.reporting import availability, spreadsheets
 from gpu_mesh.reporting import past as written
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
         so_far = ", so far" if end.timestamp() > now else ""
         title = f"{begin:%B %Y}{so_far}"
         text = written.month(title, made.nodes, made.mesh, past.names(mesh), width())
-        sys.stdout.write(f"{past.localized(text, now)}\n")
+        say(f"{text}\n", now)
     return 0
 
 

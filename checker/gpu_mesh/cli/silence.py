@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -10,7 +9,7 @@ from functools import partial
 from msgspec import Struct
 
 from gpu_mesh.cli.commands import COMMANDS, describe_exits
-from gpu_mesh.cli.common import UsageError, add_shared, any_mesh, mesh_of, shell
+from gpu_mesh.cli.common import UsageError, add_shared, any_mesh, mesh_of, say, shell
 from gpu_mesh.cli.person import login
 from gpu_mesh.domain.alert import Level, Silence
 from gpu_mesh.domain.event import Severity, event
@@ -104,7 +103,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
             said = typed(said, shell(arguments, paths))
     except ValueError as error:
         raise UsageError(str(error)) from error
-    sys.stdout.write(said)
+    say(said, time.time())
     return 0
 
 

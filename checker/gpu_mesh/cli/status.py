@@ -6,7 +6,7 @@ import sys
 
 from msgspec.structs import replace
 
-from gpu_mesh.cli.common import add_json, node_of, shell
+from gpu_mesh.cli.common import add_json, node_of, say, shell
 from gpu_mesh.cli.reports import print_json, read, width
 from gpu_mesh.domain.history import EventKind, PastEvent
 from gpu_mesh.domain.mesh import Mesh
@@ -17,7 +17,7 @@ from gpu_mesh.reporting.report import exit_status
 from gpu_mesh.reporting.status import Look
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
-from gpu_mesh.text import paint, zones
+from gpu_mesh.text import paint
 from gpu_mesh.text.commands import Shell, typed
 
 EXAMPLES = "gpu-mesh status\n  gpu-mesh status gpu1\n  gpu-mesh status --json"
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
         if key
         else status.status_text(report, before.events, look)
     )
-    sys.stdout.write(f"{zones.localized(text, None, report.at)}\n")
+    say(f"{text}\n", report.at)
     return exit_status(report)
 
 

@@ -1,7 +1,4 @@
-"""Formats durations, times and counts for people, and parses durations that people write.
-
-Pure, except for ``clock_time``, which uses the machine's time zone.
-"""
+"""Formats durations, times and counts for people, and parses durations that people write. Pure."""
 
 import math
 import re
@@ -62,11 +59,6 @@ def ago(at: float, now: float) -> str:
         if at < now + 1
         else f"at {moment(at)}, which is in the future by this clock"
     )
-
-
-def clock_time(at: float) -> str:
-    """Return the time of day of a Unix time, in the machine's time zone: ``14:03:21``."""
-    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
 
 
 def moment(at: float) -> str:
