@@ -1,0 +1,332 @@
+"""Decides what the page shows of a report and of the past, and in which words; for page.py and feed.py. Pure.
+
+Trouble comes first, each with its cause, since when, what was done, and what is next. All text that may come
+from a node, a host or the inventory becomes one visible line here; page.py escapes it.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from gpu_mesh.alerting.emergencies import describe_seen
+from gpu_mesh.alerting.monitor_alerts import STALE_INTERVALS
+from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.health import Status
+from gpu_mesh.domain.history import Incident
+from gpu_mesh.publishing import past as history
+from gpu_mesh.publishing.past import Bar, Past
+from gpu_mesh.reporting.report import MeshReport, NodeReport, Report
+from gpu_mesh.silences import silences
+from gpu_mesh.text.humanize import ago, format_duration, lasted, plural
+from gpu_mesh.text.sanitize import one_line
+
+EVERY = 60.0
+"""Seconds between two pages, as the timer makes them."""
+
+FOLDED = 100
+"""With more nodes, those without trouble are folded away, and the bars have no words for single days."""
+
+_GIB = 2**30
+_NAME, _LINE, _MODEL = 80, 400, 60  # characters that are shown of each
+_MODELS = 3  # models of a node that are named; the others are counted
+
+
+class Tone(StrEnum):
+    """What colour and sign something has; the values are the classes of the page's style."""
+
+    UP = "up"
+    IMPAIRED = "impaired"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+_TONES = {
+    Status.HEALTHY: Tone.UP,
+    Status.DEGRADED: Tone.IMPAIRED,
+    Status.UNHEALTHY: Tone.DOWN,
+    Status.OFFLINE: Tone.DOWN,
+    Status.UNKNOWN: Tone.UNKNOWN,
+}
+_ORDER = (Status.OFFLINE, Status.UNHEALTHY, Status.DEGRADED)
+
+
+class Headline(Struct, frozen=True):
+    """The state of the whole mesh in one sentence."""
+
+    tone: Tone
+    sentence: str
+
+
+class Trouble(Struct, frozen=True):
+    """A node that is in trouble. Times are Unix seconds, durations are words."""
+
+    name: str
+    tone: Tone
+    status: str
+    since: float | None
+    lasts: str
+    cause: str
+    done: tuple[str, ...]
+    next_step: str
+
+
+class Vram(Struct, frozen=True):
+    """How full the memory of a node's GPUs is."""
+
+    share: int  # per cent
+    words: str
+
+
+class Row(Struct, frozen=True):
+    """A node in the list of all."""
+
+    name: str
+    tone: Tone
+    status: str
+    models: str  # those loaded; "": none, or it does not answer
+    vram: Vram | None
+    response: str
+    bar: Bar | None  # None: there is no history yet
+    share: str  # of the time that it served, in words
+    share_of: str  # which time that is; "": the days of the bar
+
+
+class PastIncident(Struct, frozen=True):
+    """An incident, for people. Times are Unix seconds."""
+
+    node: str  # key
+    name: str
+    tone: Tone
+    began: float
+    ended: float | None
+    lasted: str
+    cause: str
+    mended: str
+
+
+class Page(Struct, frozen=True):
+    """All that the page shows. Times are Unix seconds."""
+
+    headline: Headline
+    health: str
+    made: float
+    last_check: float | None
+    interval: str
+    stale: bool
+    stale_after: float
+    notices: tuple[str, ...]
+    troubles: tuple[Trouble, ...]
+    rows: tuple[Row, ...]
+    with_history: bool
+    silences: tuple[str, ...]
+    incidents: tuple[PastIncident, ...]
+
+
+def stale_after(of: Report) -> float:
+    """Return the Unix time after which what is published no longer counts: a page or a check is missing.
+
+    The newest check of a page may be an interval old when it is made, and the next page takes a while.
+    """
+    if of.mesh.stale or of.mesh.last_check is None:
+        return of.at
+    return of.mesh.last_check + STALE_INTERVALS * of.mesh.interval + 2 * EVERY
+
+
+class Published(Report, frozen=True):
+    """What ``status.json`` holds: the report, and when it no longer counts."""
+
+    stale_after: float  # Unix seconds
+
+
+def published(of: Report) -> Published:
+    """Return the report as it is written for programs."""
+    return Published(**asdict(of), stale_after=stale_after(of))
+
+
+def page(of: Report, past: Past) -> Page:
+    """Return what the page shows.
+
+    Args:
+        of: the mesh as it is now.
+        past: what is remembered.
+    """
+    names = {node.node: shown(node.name, _NAME) for node in of.nodes}
+    troubled = [node for node in of.nodes if node.enabled and node.status in _ORDER]
+    troubled.sort(key=lambda node: (_ORDER.index(node.status), node.since or 0.0))
+    return Page(
+        headline=headline(of),
+        health=_whole(of.mesh.health),
+        made=of.at,
+        last_check=of.mesh.last_check,
+        interval=format_duration(of.mesh.interval),
+        stale=of.mesh.stale,
+        stale_after=stale_after(of),
+        notices=tuple(shown(words, _LINE) for words in _notices(of.mesh, of.at)),
+        troubles=tuple(_trouble(node, of.at) for node in troubled),
+        rows=tuple(_row(node, past, of.at) for node in of.nodes),
+        with_history=bool(past.days),
+        silences=tuple(shown(silences.described(each, of.at), _LINE) for each in of.mesh.silences),
+        incidents=tuple(
+            _incident(each, names, of.at) for each in history.shown_incidents(past.incidents, of.at)
+        ),
+    )
+
+
+def headline(of: Report) -> Headline:
+    """Return the state of the mesh in one sentence. What is not known wins: no old news is told as new."""
+    enabled = [node for node in of.nodes if node.enabled]
+    if of.mesh.last_check is None:
+        return Headline(Tone.UNKNOWN, "Nothing has been checked yet")
+    if of.mesh.stale:
+        return Headline(Tone.UNKNOWN, f"Nobody watches: the last check was {ago(of.mesh.last_check, of.at)}")
+    if of.mesh.emergency:
+        return Headline(Tone.UNKNOWN, "The monitor cannot save what it sees")
+    if of.mesh.offline_since:
+        return Headline(Tone.UNKNOWN, "The monitor has no network")
+    if not enabled:
+        return Headline(Tone.UNKNOWN, "No node is watched")
+    count = {
+        tone: sum(_TONES[node.status] is tone for node in enabled)
+        for tone in (Tone.DOWN, Tone.IMPAIRED, Tone.UNKNOWN)
+    }
+    return _sentence(len(enabled), count[Tone.DOWN], count[Tone.IMPAIRED], count[Tone.UNKNOWN])
+
+
+def _sentence(nodes: int, down: int, impaired: int, unknown: int) -> Headline:
+    further = [f"{impaired} {'has' if impaired == 1 else 'have'} trouble"] if impaired else []
+    further += [f"{unknown} {'is' if unknown == 1 else 'are'} not known yet"] if unknown else []
+    if down:
+        first = f"{_of(down, nodes)} {'does' if down == 1 else 'do'} not serve"
+        return Headline(Tone.DOWN, ", ".join([first, *further]))
+    if impaired:
+        first = f"{_of(impaired, nodes)} {'has' if impaired == 1 else 'have'} trouble"
+        return Headline(Tone.IMPAIRED, ", ".join([first, *further[1:]]))
+    if unknown:
+        return Headline(
+            Tone.UNKNOWN, f"{_of(unknown, nodes)} {'is' if unknown == 1 else 'are'} not known yet"
+        )
+    return Headline(Tone.UP, "The node serves" if nodes == 1 else f"All {nodes} nodes serve")
+
+
+def _of(part: int, whole: int) -> str:
+    if whole == 1:
+        return "The node"
+    return f"All {whole} nodes" if part == whole else f"{part} of {whole} nodes"
+
+
+def tone_of(node: NodeReport, mesh: MeshReport) -> Tone:
+    """Return the tone of a node; unknown while nobody watches, or where it is not checked."""
+    return Tone.UNKNOWN if mesh.stale or not node.enabled else _TONES[node.status]
+
+
+def shown(text: str, limit: int) -> str:
+    """Return text from outside as one visible line, without what no XML may hold."""
+    return one_line(text, limit).replace("\ufffe", "").replace("\uffff", "")
+
+
+def _notices(mesh: MeshReport, at: float) -> list[str]:
+    notices = []
+    if found := mesh.emergency:
+        notices.append(
+            f"Nothing can be saved{lasted(' for {}', found.since, at)}: {found.reason}; "
+            f"next: {found.next_step}. The newest check, {ago(found.at, at)}, saw: {describe_seen(found)}. "
+            "What follows was saved before."
+        )
+    if mesh.offline_since:
+        long = lasted(" for {}", mesh.offline_since, at)
+        notices.append(f"The monitor itself is offline{long}: what follows is what was known before.")
+    if mesh.unprobed:
+        notices.append(f"The monitor could not probe {plural(mesh.unprobed, 'node')}; its log says why.")
+    if mesh.alert_urls == 0:
+        notices.append("Nobody is told of anything: there is no URL that alerts go to.")
+    elif mesh.alerts_without_url:
+        notices.append(f"{plural(mesh.alerts_without_url, 'alert')} reached nobody: no URL wants them.")
+    if mesh.alerts_waiting:
+        notices.append(f"{plural(mesh.alerts_waiting, 'alert')} not delivered yet.")
+    if mesh.inventory_error:
+        notices.append(f"The inventory's newest edit is not in force: {mesh.inventory_error}")
+    return notices
+
+
+def _trouble(node: NodeReport, at: float) -> Trouble:
+    return Trouble(
+        name=shown(node.name, _NAME),
+        tone=_TONES[node.status],
+        status=node.status.value,
+        since=node.since,
+        lasts=lasted("{}", node.since, at) if node.since else "",
+        cause=shown(node.detail, _LINE) or cause_words(node.cause),
+        done=tuple(shown(words, _LINE) for words in _done(node, at)),
+        next_step=shown(node.next_step, _LINE),
+    )
+
+
+def _done(node: NodeReport, at: float) -> list[str]:
+    done = [f"last repair at {node.last_recovery}"] if node.last_recovery else []
+    if node.recovering:
+        done.append("a recovery is under way")
+    elif node.recovery_reason:
+        done.append(f"no repair now: {node.recovery_reason.partition(';')[0]}")
+    if known := node.acknowledged:
+        reason = f": {known.reason}" if known.reason else ""
+        done.append(f"acknowledged by {known.author} {ago(known.at, at)}{reason}")
+    if node.alerts_muted:
+        done.append(f"alerts muted: {node.alerts_muted}")
+    return done
+
+
+def _row(node: NodeReport, past: Past, at: float) -> Row:
+    days = past.days.get(node.node, ())
+    bar = history.bar(days, at) if past.days else None
+    share, share_of = (bar.served, "") if bar and bar.served is not None else (node.success_rate_24h, "24 h")
+    return Row(
+        name=shown(node.name, _NAME),
+        tone=_TONES[node.status] if node.enabled else Tone.UNKNOWN,
+        status=node.status.value if node.enabled else "not checked",
+        models=_models(node) if node.answers else "",
+        vram=_vram(node) if node.answers else None,
+        response=f"{node.response_ms:.0f} ms" if node.answers and node.response_ms is not None else "",
+        bar=bar,
+        share=history.per_cent(share),
+        share_of=share_of if share is not None else "",
+    )
+
+
+def _models(node: NodeReport) -> str:
+    names = [shown(model, _MODEL) for model in node.loaded[:_MODELS]]
+    further = len(node.loaded) - len(names)
+    return ", ".join(names) + (f" and {plural(further, 'other')}" if further else "")
+
+
+def _vram(node: NodeReport) -> Vram | None:
+    """Return how full its GPUs are; of cards that nobody has looked at, nothing is known."""
+    cards = () if node.gpu is None or node.gpu.outdated else node.gpu.cards
+    known = [(card.memory_used, card.memory_total) for card in cards if card.memory_total]
+    used, total = sum(part or 0 for part, _ in known), sum(whole or 0 for _, whole in known)
+    if not total:
+        return None
+    return Vram(min(100, round(100 * used / total)), f"{used / _GIB:.1f} of {total / _GIB:.0f} GiB VRAM")
+
+
+def _incident(each: Incident, names: dict[str, str], at: float) -> PastIncident:
+    mended = f"mended by: {each.mended}" if each.mended else "came back by itself"
+    return PastIncident(
+        node=each.node,
+        name=names.get(each.node) or shown(each.node, _NAME),
+        tone=_TONES[each.worst],
+        began=each.began,
+        ended=each.ended,
+        lasted=format_duration((each.ended or at) - each.began),
+        cause=shown(each.detail, _LINE) or cause_words(each.cause),
+        mended=shown(mended, _LINE) if each.ended is not None else "lasts",
+    )
+
+
+def cause_words(cause: Cause | None) -> str:
+    """Return the name of a cause in words, where nothing more is known of it."""
+    return cause.value.replace("_", " ") if cause else "no cause was named"
+
+
+def _whole(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f} %"

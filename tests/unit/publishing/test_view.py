@@ -1,0 +1,130 @@
+"""What the page shows: its sentence, trouble first, when it is out of date."""
+
+import pytest
+from msgspec.structs import replace
+
+import pages
+from factories import NOW
+from gpu_mesh.domain.emergency import Emergency
+from gpu_mesh.domain.health import Status
+from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.domain.state import State
+from gpu_mesh.publishing import view
+from gpu_mesh.publishing.past import Past
+from gpu_mesh.publishing.view import Headline, Tone
+from gpu_mesh.reporting.report import Report, report
+
+
+def of(*statuses: Status) -> Report:
+    shown = pages.mesh(len(statuses))
+    nodes = zip(shown.nodes, statuses, strict=True)
+    return replace(shown, nodes=tuple(replace(node, status=status) for node, status in nodes))
+
+
+UP, DEGRADED, DOWN, OFFLINE, UNKNOWN = (
+    Status.HEALTHY,
+    Status.DEGRADED,
+    Status.UNHEALTHY,
+    Status.OFFLINE,
+    Status.UNKNOWN,
+)
+SENTENCES = [
+    ((UP, UP, UP), Tone.UP, "All 3 nodes serve"),
+    ((UP,), Tone.UP, "The node serves"),
+    ((DOWN,), Tone.DOWN, "The node does not serve"),
+    ((UP, OFFLINE), Tone.DOWN, "1 of 2 nodes does not serve"),
+    ((UP, OFFLINE, DOWN, UP), Tone.DOWN, "2 of 4 nodes do not serve"),
+    ((OFFLINE, DOWN), Tone.DOWN, "All 2 nodes do not serve"),
+    ((UP, OFFLINE, DEGRADED), Tone.DOWN, "1 of 3 nodes does not serve, 1 has trouble"),
+    (
+        (OFFLINE, DEGRADED, DEGRADED, UNKNOWN),
+        Tone.DOWN,
+        "1 of 4 nodes does not serve, 2 have trouble, 1 is not known yet",
+    ),
+    ((UP, DEGRADED), Tone.IMPAIRED, "1 of 2 nodes has trouble"),
+    ((DEGRADED, UNKNOWN), Tone.IMPAIRED, "1 of 2 nodes has trouble, 1 is not known yet"),
+    ((UP, UNKNOWN, UNKNOWN), Tone.UNKNOWN, "2 of 3 nodes are not known yet"),
+    ((), Tone.UNKNOWN, "No node is watched"),
+]
+
+
+@pytest.mark.parametrize(("statuses", "tone", "sentence"), SENTENCES)
+def test_one_sentence_says_how_the_mesh_is(statuses: tuple[Status, ...], tone: Tone, sentence: str) -> None:
+    assert view.headline(of(*statuses)) == Headline(tone, sentence)
+
+
+EMERGENCY = Emergency(NOW - 60, NOW - 5, 3, "No space left on device", "free some space")
+UNKNOWNS = [
+    ({"last_check": None}, "Nothing has been checked yet"),
+    ({"stale": True, "last_check": NOW - 600}, "Nobody watches: the last check was 10 min ago"),
+    ({"emergency": EMERGENCY}, "The monitor cannot save what it sees"),
+    ({"offline_since": NOW - 60}, "The monitor has no network"),
+]
+
+
+@pytest.mark.parametrize(("known", "sentence"), UNKNOWNS)
+def test_no_old_news_are_told_as_new(known: dict[str, object], sentence: str) -> None:
+    shown = of(UP, OFFLINE)
+    shown = replace(shown, mesh=replace(shown.mesh, **known))
+    assert view.headline(shown) == Headline(Tone.UNKNOWN, sentence)
+
+
+def test_a_node_that_is_not_checked_is_in_the_list_and_in_no_count() -> None:
+    shown = of(UP, OFFLINE)
+    shown = replace(shown, nodes=(shown.nodes[0], replace(shown.nodes[1], enabled=False)))
+    page = view.page(shown, Past())
+    assert page.headline.sentence == "The node serves"
+    assert [(row.status, row.tone) for row in page.rows] == [
+        ("healthy", Tone.UP),
+        ("not checked", Tone.UNKNOWN),
+    ]
+    assert page.troubles == ()
+
+
+def test_trouble_comes_first_the_worst_and_oldest_before_the_rest() -> None:
+    shown = of(UP, DEGRADED, DOWN, OFFLINE, OFFLINE)
+    since = (NOW - 9, NOW - 9000, NOW - 100, NOW - 50, NOW - 500)
+    nodes = zip(shown.nodes, since, strict=True)
+    page = view.page(replace(shown, nodes=tuple(replace(node, since=at) for node, at in nodes)), Past())
+    assert [each.name for each in page.troubles] == ["Node 4", "Rented pod", "Desk", "Iceland"]
+    assert [row.name for row in page.rows] == ["Vengeance", "Iceland", "Desk", "Rented pod", "Node 4"]
+
+
+def test_trouble_has_its_cause_since_when_what_was_done_and_what_is_next() -> None:
+    page = view.page(pages.mesh(4, pages.IN_TROUBLE), Past())
+    first = page.troubles[0]
+    assert first.cause == "A GPU has fallen off the bus (0000:0b:00.0)"
+    assert (first.since, first.lasts) == (NOW - 7500, "2 h 5 min")
+    assert first.done == (
+        "last repair at 05:58:20 UTC: it was not tried: no restart helps there",
+        "no repair now: A GPU has fallen off the bus: a restart does not help",
+    )
+    assert first.next_step.startswith("reboot pod.example.net")
+
+
+def test_a_row_shows_models_and_memory_of_a_node_that_answers_and_of_no_other() -> None:
+    rows = view.page(pages.mesh(4, pages.IN_TROUBLE), Past()).rows
+    assert (rows[0].models, rows[0].response) == ("qwen2.5-coder:32b", "34 ms")
+    assert rows[0].vram == view.Vram(88, "21.0 of 24 GiB VRAM")
+    assert (rows[1].models, rows[1].response, rows[1].vram) == ("", "", None)
+
+
+def test_without_a_history_there_is_no_bar_and_the_share_is_that_of_a_day() -> None:
+    shown = replace(of(UP), nodes=(replace(of(UP).nodes[0], success_rate_24h=99.5),))
+    (row,) = view.page(shown, Past()).rows
+    assert (row.bar, row.share, row.share_of) == (None, "99.50 %", "24 h")
+    (row,) = view.page(shown, pages.past(1)).rows
+    assert row.bar is not None
+    assert row.share_of == ""
+
+
+def test_what_is_published_counts_until_a_check_or_a_page_is_missing() -> None:
+    assert view.stale_after(pages.mesh(1)) == NOW - 12 + 3 * 30 + 2 * 60
+    shown = of(UP)
+    assert view.stale_after(replace(shown, mesh=replace(shown.mesh, stale=True))) == NOW
+    assert view.stale_after(report(Mesh(()), State(), NOW)) == NOW
+
+
+def test_text_from_outside_is_one_line_of_what_any_page_and_feed_may_hold() -> None:
+    assert view.shown("a\nb\x00\x1b[31m\u202e\ufffe\uffffc", 80) == "a b [31mc"
+    assert view.shown("x" * 100, 80) == "x" * 79 + "…"
