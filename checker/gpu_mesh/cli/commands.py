@@ -83,6 +83,7 @@ COMMANDS = {
         "incidents", "show when nodes were not healthy, why, and what mended them", _USUAL, Access.LOOK
     ),
     "report": Command("report", "sum up a month: availability, incidents, repairs", _USUAL, Access.LOOK),
+    "publish": Command("publish", "write the page, its feed and badges, and the status for programs", _USUAL),
     "alerts": Command(
         "alerts",
         "show the history of alerts or one of them, or send a test",

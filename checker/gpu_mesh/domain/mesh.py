@@ -61,6 +61,14 @@ class Scope(StrEnum):
     USER = "user"
 
 
+class Publish(StrEnum):
+    """For whom the page is written (``mesh_monitor_publish``)."""
+
+    NONE = "none"
+    PRIVATE = "private"  # who may look at the monitor
+    PUBLIC = "public"  # strangers, too, without hosts and addresses
+
+
 class Day(StrEnum):
     """A day of the week, in the order of ``date.weekday()``."""
 
@@ -205,6 +213,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     recover_interval: float = 60.0
     stats_interval: float = 300.0
     dashboard_interval: float = 60.0
+    publish: Publish = Publish.PRIVATE
     impaired_checks: int = 3  # consecutive checks with an impairment before it is alerted
     grace: float = 300.0  # for which a node that was never healthy is new, and its alerts are muted
     flapping: bool = True  # whether a flapping node is alerted once, not at each change

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
-from gpu_mesh.domain.mesh import GpuRecovery, Node, RecoveryKind, Scope, Settings, Tunnel
+from gpu_mesh.domain.mesh import GpuRecovery, Node, Publish, RecoveryKind, Scope, Settings, Tunnel
 from gpu_mesh.inventory import value_types
 from gpu_mesh.inventory.maintenance import MAINTENANCE
 from gpu_mesh.inventory.value_types import Shape
@@ -173,6 +173,12 @@ _TABLE = (
     Variable("mesh_monitor_stats_interval", value_types.INTERVAL, "Seconds between statistics"),
     Variable(
         "mesh_monitor_dashboard_interval", value_types.INTERVAL, "Seconds between dashboards in the journal"
+    ),
+    Variable(
+        "mesh_monitor_publish",
+        value_types.choice(Publish),
+        "For whom the page is written: `private`, for those who may look at the monitor; `public`, for "
+        "strangers, too, without hosts and addresses ([page.md](page.md))",
     ),
     Variable(
         "mesh_monitor_impaired_checks",

@@ -17,7 +17,7 @@ from gpu_mesh.domain.emergency import Emergency
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.history import Unwritten
-from gpu_mesh.domain.mesh import Mesh, Node
+from gpu_mesh.domain.mesh import Mesh, Node, Publish
 from gpu_mesh.domain.observation import Observation
 from gpu_mesh.domain.state import State
 from gpu_mesh.inventory import cache
@@ -205,6 +205,8 @@ def _save(
         lines += triggers.set_trigger(paths.recover_wanted)
     if waiting:
         lines += triggers.set_trigger(paths.deliver_wanted)
+    if mesh.settings.publish is not Publish.NONE and any(map(_is_news, ticked.changes)):
+        lines += triggers.set_trigger(paths.publish_wanted)
     unprobed = ticked.unprobed
     lines += [event("probe_error", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]
     if ticked.dropped:
@@ -218,6 +220,10 @@ def _unwritten(paths: Paths) -> Unwritten | None:
     from gpu_mesh.monitor import history  # only in trouble
 
     return history.unwritten(paths)
+
+
+def _is_news(change: Transition) -> bool:
+    return change.after.status is not change.before.status
 
 
 def _is_scheduled() -> bool:
@@ -298,7 +304,7 @@ def _events(change: Transition) -> list[Event]:
             detail=after.detail,
         )
     ]
-    if after.status is not before.status:
+    if _is_news(change):
         lines.append(
             event(
                 "status",

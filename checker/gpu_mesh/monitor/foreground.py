@@ -18,6 +18,7 @@ from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.monitor import tick, unit_failures
 from gpu_mesh.planning import gpu_looks
+from gpu_mesh.publishing import view
 from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system import locks, systemd
 from gpu_mesh.system.log import Log
@@ -37,10 +38,11 @@ LIMITS = {
     "look": 1800.0,
     "dashboard": 60.0,
     "stats": 60.0,
+    "publish": 60.0,
 }
 """Seconds that each command may take, as the units have it (TimeoutStartSec=); one that hangs is ended."""
 
-_WORDS = {"look": ("--due",)}
+_WORDS = {"look": ("--due",), "publish": ("--due",)}
 """What a command is given that a timer starts otherwise than a person."""
 
 _KEPT = 4096  # bytes of a command's standard error that are kept, for the alert that it failed
@@ -237,6 +239,7 @@ def _jobs(paths: Paths, settings: Settings) -> tuple[_Job, ...]:
         _Job("look", gpu_looks.EVERY, first=gpu_looks.EVERY),
         _Job("dashboard", settings.dashboard_interval, first=min(5.0, settings.dashboard_interval)),
         _Job("stats", settings.stats_interval, first=settings.stats_interval),
+        _Job("publish", view.EVERY, paths.publish_wanted, first=min(5.0, settings.check_interval)),
     )
 
 

@@ -30,6 +30,9 @@ class Paths(Struct, frozen=True):
     own: Path | None = None  # what only this command writes: the mesh's cache
     for_delivery: Path | None = None  # ``own`` of a command that reads the alerts' credentials
     for_recovery: Path | None = None  # ``own`` of a command that uses the key
+    for_public: Path | None = (
+        None  # a folder that a web server can reach, which it cannot below the state folder
+    )
 
     @property
     def runtime(self) -> Path:
@@ -67,6 +70,21 @@ class Paths(Struct, frozen=True):
         return self.runtime / "deliver.wanted"
 
     @property
+    def publish_wanted(self) -> Path:
+        """Its appearance has the page written."""
+        return self.runtime / "publish.wanted"
+
+    @property
+    def www(self) -> Path:
+        """The page and its files, for those who may look at the monitor."""
+        return self.state / "www"
+
+    @property
+    def public(self) -> Path:
+        """The same for strangers."""
+        return self.for_public or self.state / "public"
+
+    @property
     def look_here_wanted(self) -> Path:
         """Its appearance starts a look at the GPUs of the monitor's own host."""
         return self.runtime / "look-here.wanted"
@@ -89,6 +107,7 @@ class Paths(Struct, frozen=True):
             "GPU_MESH_RUNTIME_DIR": self.volatile,
             "GPU_MESH_DELIVER_DIR": self.for_delivery,
             "GPU_MESH_RECOVER_DIR": self.for_recovery,
+            "GPU_MESH_PUBLIC_DIR": self.for_public,
         }
         return {
             "GPU_MESH_CONFIG_DIR": str(self.config),
@@ -136,6 +155,7 @@ def find(
         volatile=_folder(further, "GPU_MESH_RUNTIME_DIR"),
         for_delivery=_folder(further, "GPU_MESH_DELIVER_DIR"),
         for_recovery=_folder(further, "GPU_MESH_RECOVER_DIR"),
+        for_public=_folder(further, "GPU_MESH_PUBLIC_DIR"),
     )
 
 

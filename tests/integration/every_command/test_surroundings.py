@@ -24,6 +24,7 @@ WORDS = {
     "history": ["history"],
     "incidents": ["incidents", "--csv"],
     "report": ["report"],
+    "publish": ["publish"],
     "alerts": ["alerts", "list"],
     "silence": ["silence", "list"],
     "ack": ["ack", "box"],
