@@ -36,6 +36,7 @@ SERVICES = (
     "look-here",
     "stats",
     "dashboard",
+    "publish",
     "logrotate",
     "failure@x",
 )

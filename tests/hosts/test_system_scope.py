@@ -481,12 +481,12 @@ def test_one_command_stops_disables_enables_and_starts_everything_but_the_tunnel
     active = (
         "systemctl list-units --no-legend --plain --state=active 'gpu-mesh-*.timer' 'gpu-mesh-*.path' | wc -l"
     )
-    assert watched.monitor.out(active) == "10"
+    assert watched.monitor.out(active) == "12"
     watched.monitor.ssh("systemctl disable --now gpu-mesh.target")
     assert watched.monitor.out(active) == "0"
     assert _listens(watched.monitor, 8080)
     watched.monitor.ssh("systemctl enable --now gpu-mesh.target")
-    assert watched.monitor.out(active) == "10"
+    assert watched.monitor.out(active) == "12"
 
 
 def test_the_roles_alone_start_their_units(watched: Mesh) -> None:
