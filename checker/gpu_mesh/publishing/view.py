@@ -29,6 +29,7 @@ FOLDED = 100
 
 _GIB = 2**30
 _NAME, _LINE, _MODEL = 80, 400, 60  # characters that are shown of each
+_TROUBLES = 50  # nodes whose trouble is told in full
 _MODELS = 3  # models of a node that are named; the others are counted
 
 
@@ -116,7 +117,8 @@ class Page(Struct, frozen=True):
     stale: bool
     stale_after: float
     notices: tuple[str, ...]
-    troubles: tuple[Trouble, ...]
+    troubles: tuple[Trouble, ...]  # the worst ones
+    further_troubles: int  # how many nodes besides are in trouble
     rows: tuple[Row, ...]
     with_history: bool
     silences: tuple[str, ...]
@@ -163,7 +165,8 @@ def page(of: Report, past: Past) -> Page:
         stale=of.mesh.stale,
         stale_after=stale_after(of),
         notices=tuple(shown(words, _LINE) for words in _notices(of.mesh, of.at)),
-        troubles=tuple(_trouble(node, of.at) for node in troubled),
+        troubles=tuple(_trouble(node, of.at) for node in troubled[:_TROUBLES]),
+        further_troubles=max(0, len(troubled) - _TROUBLES),
         rows=tuple(_row(node, past, of.at) for node in of.nodes),
         with_history=bool(past.days),
         silences=tuple(shown(silences.described(each, of.at), _LINE) for each in of.mesh.silences),

@@ -34,7 +34,12 @@ def test_the_policy_lets_only_the_pages_own_style_and_script_run() -> None:
 
 @pytest.mark.parametrize(
     ("nodes", "known", "kib"),
-    [(1, {}, 16), (30, {5: pages.OFFLINE, 9: pages.DEGRADED}, 40), (1000, MANY, 700)],
+    [
+        (1, {}, 16),
+        (30, {5: pages.OFFLINE, 9: pages.DEGRADED}, 40),
+        (1000, MANY, 700),
+        (1000, dict.fromkeys(range(1000), pages.OFFLINE), 700),
+    ],
 )
 def test_the_page_is_small(nodes: int, known: dict[int, object], kib: int) -> None:
     text = page.html(view.page(pages.mesh(nodes, known), pages.past(nodes)))

@@ -90,6 +90,13 @@ def test_trouble_comes_first_the_worst_and_oldest_before_the_rest() -> None:
     assert [row.name for row in page.rows] == ["Vengeance", "Iceland", "Desk", "Rented pod", "Node 4"]
 
 
+def test_of_very_many_nodes_in_trouble_the_worst_are_told_in_full_and_the_others_counted() -> None:
+    page = view.page(of(*[DEGRADED] * 60, *[DOWN] * 40), Past())
+    assert (len(page.troubles), page.further_troubles) == (50, 50)
+    assert [each.status for each in page.troubles] == ["unhealthy"] * 40 + ["degraded"] * 10
+    assert len(page.rows) == 100
+
+
 def test_trouble_has_its_cause_since_when_what_was_done_and_what_is_next() -> None:
     page = view.page(pages.mesh(4, pages.IN_TROUBLE), Past())
     first = page.troubles[0]
