@@ -3,17 +3,21 @@
 import argparse
 import sys
 import time
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
 
 from gpu_mesh.cli.common import UsageError
 from gpu_mesh.cli.reports import read
+from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh, Publish
 from gpu_mesh.publishing import badges, feed, files, page, public, view
 from gpu_mesh.publishing.files import EVERYBODY, OWN, Readers
-from gpu_mesh.publishing.past import Past
+from gpu_mesh.publishing.past import INCIDENT_DAYS, Past, first_day
 from gpu_mesh.reporting.report import Report
+from gpu_mesh.storage import past as history
+from gpu_mesh.storage.history import DAY, HistoryError
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system import locks, triggers
 from gpu_mesh.system.log import Log
@@ -46,7 +50,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
             time.sleep(_rest(paths.www / "index.html"))
         log.write(triggers.clear_trigger(paths.publish_wanted), time.time())
         mesh, _, report = read(arguments, paths)
-        written = _publish(paths, mesh, report, _past())
+        written = _publish(paths, mesh, report, _past(paths, report.at, log))
     if not arguments.due:
         said = [f"{folder / 'index.html'}\n" for folder in written]
         sys.stdout.write("".join(said) or "Nothing is published, since mesh_monitor_publish is none.\n")
@@ -62,9 +66,19 @@ def _rest(page_file: Path) -> float:
     return _PAUSE - age if 0 <= age < _PAUSE else 0.0
 
 
-def _past() -> Past:
-    """Return what is remembered of the past."""
-    return Past()
+def _past(paths: Paths, now: float, log: Log) -> Past:
+    """Return what is remembered of the past; nothing where that cannot be read: the page is about now."""
+    try:
+        with history.opened(paths.state) as found:
+            if found is None:
+                return Past()
+            periods = found.periods(first_day(now), now, DAY)
+            incidents = found.incidents(now - INCIDENT_DAYS * DAY, now)
+    except HistoryError as error:
+        log.write([event("history_not_read", Severity.WARNING, reason=str(error))], now)
+        return Past()
+    by_node = groupby(periods, key=lambda day: day.node)
+    return Past({key: tuple(days) for key, days in by_node}, incidents)
 
 
 def _publish(paths: Paths, mesh: Mesh, of: Report, past: Past) -> list[Path]:

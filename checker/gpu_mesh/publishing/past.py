@@ -86,6 +86,11 @@ def colour(day: Period) -> Colour:
     return Colour.SLIGHT if day.down >= SLIGHT or day.impaired >= SOME else Colour.UP
 
 
+def first_day(now: float) -> float:
+    """Return when the oldest day of a bar begins: midnight in UTC, Unix seconds."""
+    return now // A_DAY * A_DAY - (DAYS - 1) * A_DAY
+
+
 def bar(days: tuple[Period, ...], now: float) -> Bar:
     """Return the bar of a node.
 
@@ -93,7 +98,7 @@ def bar(days: tuple[Period, ...], now: float) -> Bar:
         days: what is remembered of it, a period a day; what is older or in the future is not shown.
         now: Unix seconds.
     """
-    first = now // A_DAY * A_DAY - (DAYS - 1) * A_DAY
+    first = first_day(now)
     shown: dict[int, Period] = {}
     for day in days:
         place = int((day.at - first) // A_DAY)

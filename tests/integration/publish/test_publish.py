@@ -95,6 +95,19 @@ def test_the_badge_of_a_node_that_has_left_goes(watched, standin):
     assert set(found(watched.state_dir / "www")) == SET - {"badge/=6Desh.svg"}
 
 
+def test_the_page_shows_the_history_and_goes_on_without_one_that_cannot_be_read(watched):
+    watched.check()
+    watched.ok("publish")
+    page = watched.state_dir / "www/index.html"
+    shown = page.read_text()
+    assert 'aria-label="Served 100 % of 90 days; ' in shown
+    assert "Connection refused" in shown.partition('id="incidents"')[2]
+    (watched.state_dir / "history.db").write_bytes(b"no database" * 1000)
+    watched.ok("publish")
+    assert "There is no history yet" in page.read_text()
+    assert "event=history_not_read" in watched.log()[-1]
+
+
 def test_before_the_first_check_the_page_says_so(site, standin):
     describe(site, standin().url)
     site.ok("publish")
