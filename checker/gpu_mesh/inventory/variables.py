@@ -305,6 +305,8 @@ ROLE_VARIABLES = MappingProxyType(
         "mesh_monitor_version": "The version to install",
         "mesh_monitor_apprise_source": "Apprise's configuration, a file on the machine that runs Ansible",
         "mesh_monitor_started": "Whether the units are started when the role is done",
+        "mesh_monitor_web": "What gives out the page for strangers: `nginx` or `caddy`; by default nothing",
+        "mesh_monitor_web_*": "Address and port at which it listens",
         "mesh_monitor_state_dir": "Where state is kept",
         "mesh_monitor_log_*": "Where the log is kept and how it is rotated",
     }
