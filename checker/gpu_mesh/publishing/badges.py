@@ -7,8 +7,9 @@ import unicodedata
 
 from markupsafe import escape
 
-from gpu_mesh.publishing.view import Headline, Tone, shown, tone_of
+from gpu_mesh.publishing.view import Headline, Tone, tone_of, visible
 from gpu_mesh.reporting.report import MeshReport, NodeReport
+from gpu_mesh.reporting.shown import status_of
 
 MARK = "<!-- a badge of gpu-mesh -->"
 """How a badge begins: only such a file is ever removed."""
@@ -20,8 +21,8 @@ _LONGEST = 40  # characters of the name
 
 def of_node(node: NodeReport, mesh: MeshReport) -> str:
     """Return the badge of a node; its status is unknown while nobody watches."""
-    words = node.status.value if node.enabled else "not checked"
-    return _drawn(node.name, "unknown" if mesh.stale else words, tone_of(node, mesh))
+    words = "unknown" if mesh.stale else status_of(node)
+    return _drawn(node.name, words, tone_of(node, mesh))
 
 
 def of_mesh(headline: Headline) -> str:
@@ -30,7 +31,7 @@ def of_mesh(headline: Headline) -> str:
 
 
 def _drawn(name: str, words: str, tone: Tone) -> str:
-    name = shown(name, _LONGEST)
+    name = visible(name, _LONGEST)
     left, right = _width(name), _width(words)
     label = escape(f"{name}: {words}")
     return (

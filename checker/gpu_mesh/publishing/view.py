@@ -16,6 +16,7 @@ from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.history import Incident
 from gpu_mesh.publishing import past as history
 from gpu_mesh.publishing.past import Bar, Past
+from gpu_mesh.reporting import shown
 from gpu_mesh.reporting.report import MeshReport, NodeReport, Report
 from gpu_mesh.silences import silences
 from gpu_mesh.text.humanize import ago, format_duration, lasted, plural
@@ -28,9 +29,8 @@ FOLDED = 100
 """With more nodes, those without trouble are folded away, and the bars have no words for single days."""
 
 _GIB = 2**30
-_NAME, _LINE, _MODEL = 80, 400, 60  # characters that are shown of each
+_NAME, _MODELS, _LINE = 80, 200, 400  # characters that are shown of each
 _TROUBLES = 50  # nodes whose trouble is told in full
-_MODELS = 3  # models of a node that are named; the others are counted
 
 
 class Tone(StrEnum):
@@ -73,9 +73,9 @@ class Trouble(Struct, frozen=True):
 
 
 class Vram(Struct, frozen=True):
-    """How full the memory of a node's GPUs is."""
+    """How much of the memory of a node's GPUs is in use."""
 
-    share: int  # per cent
+    share: int | None  # per cent; None: the size of its memory is not known
     words: str
 
 
@@ -85,7 +85,7 @@ class Row(Struct, frozen=True):
     name: str
     tone: Tone
     status: str
-    models: str  # those loaded; "": none, or it does not answer
+    models: str  # "": it does not answer
     vram: Vram | None
     response: str
     bar: Bar | None  # None: there is no history yet
@@ -153,7 +153,7 @@ def page(of: Report, past: Past) -> Page:
         of: the mesh as it is now.
         past: what is remembered.
     """
-    names = {node.node: shown(node.name, _NAME) for node in of.nodes}
+    names = {node.node: visible(node.name, _NAME) for node in of.nodes}
     troubled = [node for node in of.nodes if node.enabled and node.status in _ORDER]
     troubled.sort(key=lambda node: (_ORDER.index(node.status), node.since or 0.0))
     return Page(
@@ -164,12 +164,12 @@ def page(of: Report, past: Past) -> Page:
         interval=format_duration(of.mesh.interval),
         stale=of.mesh.stale,
         stale_after=stale_after(of),
-        notices=tuple(shown(words, _LINE) for words in _notices(of.mesh, of.at)),
+        notices=tuple(visible(words, _LINE) for words in _notices(of.mesh, of.at)),
         troubles=tuple(_trouble(node, of.at) for node in troubled[:_TROUBLES]),
         further_troubles=max(0, len(troubled) - _TROUBLES),
         rows=tuple(_row(node, past, of.at) for node in of.nodes),
         with_history=bool(past.days),
-        silences=tuple(shown(silences.described(each, of.at), _LINE) for each in of.mesh.silences),
+        silences=tuple(visible(silences.described(each, of.at), _LINE) for each in of.mesh.silences),
         incidents=tuple(
             _incident(each, names, of.at) for each in history.shown_incidents(past.incidents, of.at)
         ),
@@ -223,7 +223,7 @@ def tone_of(node: NodeReport, mesh: MeshReport) -> Tone:
     return Tone.UNKNOWN if mesh.stale or not node.enabled else _TONES[node.status]
 
 
-def shown(text: str, limit: int) -> str:
+def visible(text: str, limit: int) -> str:
     """Return text from outside as one visible line, without what no XML may hold."""
     return one_line(text, limit).replace("\ufffe", "").replace("\uffff", "")
 
@@ -247,6 +247,8 @@ def _notices(mesh: MeshReport, at: float) -> list[str]:
         notices.append(f"{plural(mesh.alerts_without_url, 'alert')} reached nobody: no URL wants them.")
     if mesh.alerts_waiting:
         notices.append(f"{plural(mesh.alerts_waiting, 'alert')} not delivered yet.")
+    if mesh.history_error:
+        notices.append(f"The history is not written: {mesh.history_error}")
     if mesh.inventory_error:
         notices.append(f"The inventory's newest edit is not in force: {mesh.inventory_error}")
     return notices
@@ -254,14 +256,14 @@ def _notices(mesh: MeshReport, at: float) -> list[str]:
 
 def _trouble(node: NodeReport, at: float) -> Trouble:
     return Trouble(
-        name=shown(node.name, _NAME),
+        name=visible(node.name, _NAME),
         tone=_TONES[node.status],
         status=node.status.value,
         since=node.since,
         lasts=lasted("{}", node.since, at) if node.since else "",
-        cause=shown(node.detail, _LINE) or cause_words(node.cause),
-        done=tuple(shown(words, _LINE) for words in _done(node, at)),
-        next_step=shown(node.next_step, _LINE),
+        cause=visible(node.detail, _LINE) or cause_words(node.cause),
+        done=tuple(visible(words, _LINE) for words in _done(node, at)),
+        next_step=visible(node.next_step, _LINE),
     )
 
 
@@ -271,9 +273,8 @@ def _done(node: NodeReport, at: float) -> list[str]:
         done.append("a recovery is under way")
     elif node.recovery_reason:
         done.append(f"no repair now: {node.recovery_reason.partition(';')[0]}")
-    if known := node.acknowledged:
-        reason = f": {known.reason}" if known.reason else ""
-        done.append(f"acknowledged by {known.author} {ago(known.at, at)}{reason}")
+    if node.acknowledged:
+        done.append(shown.acknowledged(node.acknowledged, at))
     if node.alerts_muted:
         done.append(f"alerts muted: {node.alerts_muted}")
     return done
@@ -284,45 +285,39 @@ def _row(node: NodeReport, past: Past, at: float) -> Row:
     bar = history.bar(days, at) if past.days else None
     share, share_of = (bar.served, "") if bar and bar.served is not None else (node.success_rate_24h, "24 h")
     return Row(
-        name=shown(node.name, _NAME),
+        name=visible(node.name, _NAME),
         tone=_TONES[node.status] if node.enabled else Tone.UNKNOWN,
-        status=node.status.value if node.enabled else "not checked",
-        models=_models(node) if node.answers else "",
+        status=shown.status_of(node),
+        models=visible(shown.models(node), _MODELS) if node.answers else "",
         vram=_vram(node) if node.answers else None,
-        response=f"{node.response_ms:.0f} ms" if node.answers and node.response_ms is not None else "",
+        response=shown.response(node) if node.answers else "",
         bar=bar,
         share=history.per_cent(share),
         share_of=share_of if share is not None else "",
     )
 
 
-def _models(node: NodeReport) -> str:
-    names = [shown(model, _MODEL) for model in node.loaded[:_MODELS]]
-    further = len(node.loaded) - len(names)
-    return ", ".join(names) + (f" and {plural(further, 'other')}" if further else "")
-
-
 def _vram(node: NodeReport) -> Vram | None:
-    """Return how full its GPUs are; of cards that nobody has looked at, nothing is known."""
+    """Return how full its GPUs are; without a fresh look, what Ollama says it uses."""
     cards = () if node.gpu is None or node.gpu.outdated else node.gpu.cards
-    known = [(card.memory_used, card.memory_total) for card in cards if card.memory_total]
-    used, total = sum(part or 0 for part, _ in known), sum(whole or 0 for _, whole in known)
-    if not total:
-        return None
-    return Vram(min(100, round(100 * used / total)), f"{used / _GIB:.1f} of {total / _GIB:.0f} GiB VRAM")
+    used = sum(card.memory_used or 0 for card in cards)
+    if total := sum(card.memory_total or 0 for card in cards):
+        return Vram(min(100, round(100 * used / total)), f"{used / _GIB:.0f} of {total / _GIB:.0f} GiB VRAM")
+    loaded = sum(model.size_vram or 0 for model in node.loaded_models)
+    return Vram(None, f"{loaded / _GIB:.1f} GiB VRAM") if loaded else None
 
 
 def _incident(each: Incident, names: dict[str, str], at: float) -> PastIncident:
     mended = f"mended by: {each.mended}" if each.mended else "came back by itself"
     return PastIncident(
         node=each.node,
-        name=names.get(each.node) or shown(each.node, _NAME),
+        name=names.get(each.node) or visible(each.node, _NAME),
         tone=_TONES[each.worst],
         began=each.began,
         ended=each.ended,
         lasted=format_duration((each.ended or at) - each.began),
-        cause=shown(each.detail, _LINE) or cause_words(each.cause),
-        mended=shown(mended, _LINE) if each.ended is not None else "lasts",
+        cause=visible(each.detail, _LINE) or cause_words(each.cause),
+        mended=visible(mended, _LINE) if each.ended is not None else "lasts",
     )
 
 

@@ -101,7 +101,7 @@ def test_what_readers_see_is_theirs_and_the_rest_is_not(monitor):
     modes = {name: (seen.st_gid, oct(stat.S_IMODE(seen.st_mode))) for name, seen in found.items()}
     theirs = (monitor.readers, "0o640")
     assert modes == {
-        **dict.fromkeys(("state.json", "mesh.json", "history.db", "gpu-mesh.log"), theirs),
+        **dict.fromkeys(("state.json", "mesh.json", "history.db", "publish.wanted", "gpu-mesh.log"), theirs),
         "state.lock": (monitor.readers, "0o600"),
         "cache": (monitor.readers, "0o2700"),
     }

@@ -1,5 +1,6 @@
 """While nothing can be saved, people are told all the same; once it can be, what differs."""
 
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -99,6 +100,7 @@ def test_a_message_that_no_url_took_is_tried_again_at_the_next_delivery(story: S
 
 def test_without_a_way_to_keep_even_that_the_check_says_why_it_failed(story: Story) -> None:
     story.site.nothing_can_be_saved()
+    shutil.rmtree(story.runtime)
     story.runtime.write_text("a file where the runtime folder should be")
     assert CANNOT in story.fails_to_check()
     assert any("event=emergency_not_kept" in line for line in story.site.log())

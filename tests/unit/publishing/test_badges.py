@@ -21,5 +21,7 @@ def test_a_badge_says_unknown_while_nobody_watches() -> None:
     shown = pages.mesh(1)
     assert "<title>Vengeance: healthy</title>" in badges.of_node(shown.nodes[0], shown.mesh)
     stale = replace(shown.mesh, stale=True)
-    assert "<title>Vengeance: unknown</title>" in badges.of_node(shown.nodes[0], stale)
+    old = badges.of_node(shown.nodes[0], stale)
+    assert "<title>Vengeance: unknown</title>" in old
+    assert "#1a7f4b" not in old, "it is green no longer"
     assert "<title>GPU mesh: unknown</title>" in badges.of_mesh(view.headline(replace(shown, mesh=stale)))

@@ -59,8 +59,8 @@ def told() -> tuple[Report, Past]:
     days = {"10.7.7.7" if key == "gpu0" else key: value for key, value in past.days.items()}
     details = ("connect to 10.7.7.7:7777", "Tunnel down, port 8001 is closed", "A GPU is lost (0000:0b:00.0)")
     incidents = tuple(
-        replace(each, detail=detail, mended=each.mended and "restarted ollama.service")
-        for each, detail in zip(past.incidents, details, strict=True)
+        replace(each, node=node, detail=detail, mended=each.mended and "restarted ollama.service")
+        for each, detail, node in zip(past.incidents, details, ("10.7.7.7", "gpu1", "fd00::7"), strict=True)
     )
     gone = replace(incidents[0], node="gpu7.corp.example")
     return replace(shown, mesh=mesh, nodes=nodes), Past(days, (*incidents, gone))
@@ -88,7 +88,11 @@ def test_strangers_see_names_statuses_and_how_bad_it_is() -> None:
     ]
     assert shown.nodes[0].loaded == ("b:q4",)
     seen = public.past(past, public.names(of))
-    assert {each.node for each in seen.incidents} <= {node.node for node in shown.nodes}
+    assert [(each.node, each.mended) for each in seen.incidents] == [
+        ("node-1", "a repair"),
+        ("gpu1", ""),
+        ("Big box", ""),
+    ]
     assert set(seen.days) == {node.node for node in shown.nodes} - {"Big box"}
 
 

@@ -76,7 +76,7 @@ def test_a_node_that_is_not_checked_is_in_the_list_and_in_no_count() -> None:
     assert page.headline.sentence == "The node serves"
     assert [(row.status, row.tone) for row in page.rows] == [
         ("healthy", Tone.UP),
-        ("not checked", Tone.UNKNOWN),
+        ("disabled", Tone.UNKNOWN),
     ]
     assert page.troubles == ()
 
@@ -112,8 +112,14 @@ def test_trouble_has_its_cause_since_when_what_was_done_and_what_is_next() -> No
 def test_a_row_shows_models_and_memory_of_a_node_that_answers_and_of_no_other() -> None:
     rows = view.page(pages.mesh(4, pages.IN_TROUBLE), Past()).rows
     assert (rows[0].models, rows[0].response) == ("qwen2.5-coder:32b", "34 ms")
-    assert rows[0].vram == view.Vram(88, "21.0 of 24 GiB VRAM")
+    assert rows[0].vram == view.Vram(88, "21 of 24 GiB VRAM")
     assert (rows[1].models, rows[1].response, rows[1].vram) == ("", "", None)
+    assert (rows[2].models, rows[2].vram) == ("llama3.2:latest (0% in VRAM)", None)
+
+
+def test_of_cards_that_nobody_has_looked_at_ollamas_own_figure_is_shown() -> None:
+    rows = view.page(pages.mesh(1, {0: replace(pages.WELL, gpu=None)}), Past()).rows
+    assert rows[0].vram == view.Vram(None, "22.0 GiB VRAM")
 
 
 def test_without_a_history_there_is_no_bar_and_the_share_is_that_of_a_day() -> None:
@@ -133,5 +139,5 @@ def test_what_is_published_counts_until_a_check_or_a_page_is_missing() -> None:
 
 
 def test_text_from_outside_is_one_line_of_what_any_page_and_feed_may_hold() -> None:
-    assert view.shown("a\nb\x00\x1b[31m\u202e\ufffe\uffffc", 80) == "a b [31mc"
-    assert view.shown("x" * 100, 80) == "x" * 79 + "…"
+    assert view.visible("a\nb\x00\x1b[31m\u202e\ufffe\uffffc", 80) == "a b [31mc"
+    assert view.visible("x" * 100, 80) == "x" * 79 + "…"
