@@ -16,7 +16,7 @@ from gpu_mesh.domain.recovery import Attempt, Outcome
 from gpu_mesh.domain.state import NodeGpu, NodeRecovery, NodeState, NodeStatistics, State, Tick
 from gpu_mesh.publishing import view
 from gpu_mesh.publishing.past import A_DAY, DAYS, Past
-from gpu_mesh.reporting.report import Report, report
+from gpu_mesh.reporting.report import LoadedModelReport, Report, report
 
 TODAY = NOW // A_DAY * A_DAY
 GIB = 2**30
@@ -145,7 +145,8 @@ HOSTILE = "</title><script>alert(1)</script>\"' onload=x & \u202egpj.\x00\ufffe"
 def hostile() -> view.Page:
     """Return a page all of whose texts from outside are hostile."""
     shown = mesh(3, IN_TROUBLE)
-    texts = {"name": HOSTILE, "detail": HOSTILE, "next_step": HOSTILE, "loaded": (HOSTILE,)}
+    model = LoadedModelReport(HOSTILE, None, None, None, None)
+    texts = {"name": HOSTILE, "detail": HOSTILE, "next_step": HOSTILE, "loaded_models": (model,)}
     nodes = tuple(replace(node, **texts, last_recovery=HOSTILE) for node in shown.nodes)
     known = past(3)
     incidents = tuple(replace(each, detail=HOSTILE, mended=HOSTILE) for each in known.incidents)

@@ -23,8 +23,8 @@ _ADDRESS = re.compile(
 )
 """What looks like an address or the name of a host."""
 
-_GPU, _MODELS = "its GPU does not work as it should", "a model is missing"
-_DOWN, _IMPAIRED = "it does not serve", "it serves, but not well"
+_GPU, _MODELS = "The GPU does not work as it should", "A model is missing"
+_DOWN, _IMPAIRED = "Not serving", "Serving, but not well"
 
 
 class PublicMesh(Struct, frozen=True):

@@ -114,8 +114,8 @@ class Page(Struct, frozen=True):
     made: float
     last_check: float | None
     interval: str
-    stale: bool
-    stale_after: float
+    stale: bool  # the checks have stopped: what it shows is no longer sure
+    stale_after: float  # when the page itself is out of date
     notices: tuple[str, ...]
     troubles: tuple[Trouble, ...]  # the worst ones
     further_troubles: int  # how many nodes besides are in trouble
@@ -162,8 +162,9 @@ def page(of: Report, past: Past) -> Page:
         made=of.at,
         last_check=of.mesh.last_check,
         interval=format_duration(of.mesh.interval),
-        stale=of.mesh.stale,
-        stale_after=stale_after(of),
+        stale=of.mesh.stale and of.mesh.last_check is not None,
+        # Where nobody watches, the page says so; it is no old page for that.
+        stale_after=of.at + 3 * EVERY if of.mesh.stale else stale_after(of),
         notices=tuple(visible(words, _LINE) for words in _notices(of.mesh, of.at)),
         troubles=tuple(_trouble(node, of.at) for node in troubled[:_TROUBLES]),
         further_troubles=max(0, len(troubled) - _TROUBLES),

@@ -14,7 +14,7 @@ from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.state import State
 from gpu_mesh.publishing import page, public, view
 from gpu_mesh.publishing.past import Past
-from gpu_mesh.reporting.report import Report, report
+from gpu_mesh.reporting.report import LoadedModelReport, Report, report
 from marks import soak
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="needs chromium")
@@ -27,12 +27,15 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
 
 def hostile() -> Report:
+    model = LoadedModelReport(HOSTILE, None, None, None, None)
     shown = pages.mesh(3, pages.IN_TROUBLE)
-    nodes = tuple(
-        replace(node, name=HOSTILE, detail=HOSTILE, next_step=HOSTILE, loaded=(HOSTILE,))
-        for node in shown.nodes
-    )
-    return replace(shown, nodes=nodes)
+    texts = {"name": HOSTILE, "detail": HOSTILE, "next_step": HOSTILE, "loaded_models": (model,)}
+    return replace(shown, nodes=tuple(replace(node, **texts) for node in shown.nodes))
+
+
+def unwatched() -> Report:
+    shown = pages.mesh(4, pages.IN_TROUBLE)
+    return replace(shown, mesh=replace(shown.mesh, stale=True, last_check=NOW - 600))
 
 
 def stranger() -> tuple[Report, Past]:
@@ -44,6 +47,7 @@ MANY = {number: pages.OFFLINE if number % 2 else pages.DEGRADED for number in ra
 PAGES = {
     "healthy": lambda: (pages.mesh(4), pages.past(4)),
     "trouble": lambda: (pages.mesh(4, pages.IN_TROUBLE, silences=(pages.SILENCE,)), pages.past(4)),
+    "unwatched": lambda: (unwatched(), pages.past(4)),
     "unchecked": lambda: (report(Mesh(()), State(), NOW), Past()),
     "one": lambda: (pages.mesh(1), Past()),
     "thirty": lambda: (pages.mesh(30, {5: pages.OFFLINE, 9: pages.DEGRADED}), pages.past(30)),
@@ -53,7 +57,7 @@ PAGES = {
 }
 VARIANTS = [
     soak(name, width, dark, name=f"{name}-{width}-{'dark' if dark else 'light'}")
-    if name in ("one", "thousand", "unchecked") and dark is (width == DESKTOP)
+    if name in ("one", "thousand", "unchecked", "unwatched") and dark is (width == DESKTOP)
     else (name, width, dark)
     for name in PAGES
     for width in (PHONE, DESKTOP)

@@ -15,7 +15,7 @@ from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.publishing import feed, page, public, view
 from gpu_mesh.publishing.past import Past
-from gpu_mesh.reporting.report import Report, report
+from gpu_mesh.reporting.report import LoadedModelReport, Report, report
 
 SECRETS = (
     *("10.7.7.7", "fd00::7", "gpu7.corp.example", "pod.example.net", "registry.corp.example", "8001", "7777"),
@@ -39,7 +39,11 @@ def told() -> tuple[Report, Past]:
     first, second, third, fourth = shown.nodes
     nodes = (
         replace(
-            first, node="10.7.7.7", name="gpu7.corp.example", loaded=("registry.corp.example:7777/a/b:q4",)
+            first,
+            node="10.7.7.7",
+            name="gpu7.corp.example",
+            loaded=("registry.corp.example:7777/a/b:q4",),
+            loaded_models=(LoadedModelReport("registry.corp.example:7777/a/b:q4", None, None, None, None),),
         ),
         replace(
             second,
@@ -82,11 +86,12 @@ def test_strangers_see_names_statuses_and_how_bad_it_is() -> None:
     assert [node.name for node in shown.nodes] == ["node-1", "Iceland", "Big box", "Rented pod"]
     assert [node.detail for node in shown.nodes] == [
         "",
-        "it does not serve",
-        "its GPU does not work as it should",
+        "Not serving",
+        "The GPU does not work as it should",
         "",
     ]
     assert shown.nodes[0].loaded == ("b:q4",)
+    assert view.page(shown, Past()).rows[0].models == "b:q4"
     seen = public.past(past, public.names(of))
     assert [(each.node, each.mended) for each in seen.incidents] == [
         ("node-1", "a repair"),
@@ -103,10 +108,10 @@ def test_every_cause_is_told_in_words_that_name_no_part_of_the_way_to_the_node(c
     )
     shown = public.report(report(Mesh((behind("pod", 8001),)), State(nodes={"pod": known}), NOW))
     assert shown.nodes[0].detail in {
-        "it does not serve",
-        "it serves, but not well",
-        "a model is missing",
-        "its GPU does not work as it should",
+        "Not serving",
+        "Serving, but not well",
+        "A model is missing",
+        "The GPU does not work as it should",
     }
 
 

@@ -134,8 +134,18 @@ def test_without_a_history_there_is_no_bar_and_the_share_is_that_of_a_day() -> N
 def test_what_is_published_counts_until_a_check_or_a_page_is_missing() -> None:
     assert view.stale_after(pages.mesh(1)) == NOW - 12 + 3 * 30 + 2 * 60
     shown = of(UP)
-    assert view.stale_after(replace(shown, mesh=replace(shown.mesh, stale=True))) == NOW
+    stopped = replace(shown, mesh=replace(shown.mesh, stale=True))
+    assert view.stale_after(stopped) == NOW
     assert view.stale_after(report(Mesh(()), State(), NOW)) == NOW
+
+
+def test_a_page_that_says_that_nobody_watches_is_no_old_page() -> None:
+    shown = of(UP)
+    stopped = replace(shown, mesh=replace(shown.mesh, stale=True))
+    page = view.page(stopped, Past())
+    assert page.stale
+    assert page.stale_after == NOW + 180
+    assert not view.page(report(Mesh(()), State(), NOW), Past()).stale
 
 
 def test_text_from_outside_is_one_line_of_what_any_page_and_feed_may_hold() -> None:
