@@ -200,13 +200,20 @@ def test_what_is_there_already_is_given_to_the_readers_and_nothing_that_is_not_t
     (state / "cache").mkdir(mode=0o755)
     for folder in (state / "cache", state, log):
         os.chown(folder, 12345, 12345)
+    www = (state / "www", state / "www/badge")  # the role has made them for the readers
+    for folder in www:
+        folder.mkdir()
+        os.chown(folder, 12345, readers)
+        folder.chmod(0o2750)
+    (www[0] / "status.json").touch(mode=0o600)
+    os.chown(www[0] / "status.json", 12345, 12345)
     (state / "linked.json").symlink_to(foreign)
     (state / "planted.json").hardlink_to(foreign)
 
     def seen(path: Path) -> tuple[int, int]:
         return path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)
 
-    done = run("let_readers_look.py", "users", state, log, home=tmp_path)
+    done = run("let_readers_look.py", "users", state, log, *www, home=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{state}/mesh-0a1b2c3d.json removed\n" in done.stdout
     assert {path.name: seen(path) for path in (*state.iterdir(), *log.iterdir()) if path.stat().st_uid} == {
@@ -214,11 +221,14 @@ def test_what_is_there_already_is_given_to_the_readers_and_nothing_that_is_not_t
         "state.lock": (12345, 0o600),
         "logrotate.status": (12345, 0o600),
         "cache": (12345, 0o700),
+        "www": (readers, 0o2750),
         "gpu-mesh.log": (readers, 0o640),
         "gpu-mesh.log-1.gz": (readers, 0o640),
     }
+    assert seen(www[1]) == (readers, 0o2750)
+    assert seen(www[0] / "status.json") == (readers, 0o640)
     assert seen(foreign) == (0, 0o600)
-    again = run("let_readers_look.py", "users", state, log, home=tmp_path)
+    again = run("let_readers_look.py", "users", state, log, *www, home=tmp_path)
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
 
