@@ -233,6 +233,16 @@ def test_what_is_new_in_state_and_log_is_the_readers_too(people: Mesh) -> None:
     machines.await_that(lambda: "event=" in _as(people, "anna", tail)[1], 20, "a line in the new log")
 
 
+def test_the_page_is_the_readers_and_nobody_elses(people: Mesh) -> None:
+    page = "/var/lib/gpu-mesh/www/index.html"
+    there = f"test -s {page}"
+    machines.await_that(lambda: people.monitor.ssh(there, check=False).returncode == 0, 90, "a page")
+    assert people.monitor.out(f"stat -c '%a %U %G' {page}") == "640 gpu-mesh gpu-mesh-readers"
+    assert _as(people, "anna", f"grep -c DOCTYPE {page}") == (0, "1")
+    assert _as(people, "otto", f"cat {page}")[0] != 0
+    assert people.monitor.out("ls -A /var/lib/gpu-mesh-public") == "", "nothing is public by itself"
+
+
 @pytest.mark.parametrize("unit", ["gpu-mesh-stats", "gpu-mesh-check"])
 def test_a_unit_that_fails_is_told_of_with_its_last_words_and_again_when_it_works(
     watched: Mesh, unit: str
