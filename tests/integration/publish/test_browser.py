@@ -118,6 +118,21 @@ def test_it_says_by_itself_that_it_is_out_of_date(
     tab.close()
 
 
+def test_it_loads_again_every_minute_where_that_is_asked_for(
+    chromium: browser.Browser, tmp_path: Path
+) -> None:
+    tab = chromium.open(written(tmp_path, "healthy"), now=NOW + 5)
+    tab.value("clock += 61 * 1000; look()")
+    assert tab.value("performance.getEntriesByType('navigation')[0].type") == "navigate", "not by itself"
+    tab.value("document.querySelector('footer a').click()")
+    chromium.events.clear()
+    chromium.await_event("Page.loadEventFired")
+    assert tab.value("performance.getEntriesByType('navigation')[0].type") == "reload"
+    assert tab.value("location.hash") == "#watch"
+    assert tab.complaints == []
+    tab.close()
+
+
 def test_a_hostile_name_is_shown_as_it_is(chromium: browser.Browser, tmp_path: Path) -> None:
     tab = chromium.open(written(tmp_path, "hostile"), now=NOW + 5)
     assert HOSTILE in tab.value("document.querySelector('.nodes .who b').textContent")
