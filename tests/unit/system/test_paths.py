@@ -149,11 +149,20 @@ def test_each_command_that_holds_a_secret_has_a_cache_of_its_own_where_a_folder_
     assert settled(home).of_recovery().cache == settled(home).state / "cache"
 
 
+def test_the_page_for_strangers_is_where_a_web_server_can_go_where_such_a_folder_is_given(home):
+    found = settled(home, GPU_MESH_PUBLIC_DIR="/srv/page")
+    assert (found.www, found.public) == (found.state / "www", Path("/srv/page"))
+    assert found.environment()["GPU_MESH_PUBLIC_DIR"] == "/srv/page"
+    assert settled(home).public == settled(home).state / "public"
+
+
 @pytest.mark.parametrize("other", [{"state_dir": "/here"}, {"GPU_MESH_STATE_DIR": "/here"}])
 def test_with_another_state_folder_none_of_the_installed_monitors_is_used(home, other):
     text = f"{FILE}GPU_MESH_RUNTIME_DIR=/run/gpu-mesh\nGPU_MESH_DELIVER_DIR=/own/deliver\n"
+    text += "GPU_MESH_PUBLIC_DIR=/srv/page\n"
     configured(home / ".config/gpu-mesh", text)
     assert settled(home).runtime == Path("/run/gpu-mesh")
     found = settled(home, **other)
     assert found.runtime == Path("/here")
     assert found.of_delivery().cache == Path("/here/cache")
+    assert found.public == Path("/here/public")
