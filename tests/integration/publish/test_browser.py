@@ -77,6 +77,12 @@ def written(folder: Path, name: str) -> Path:
     return file
 
 
+def keep(tab: browser.Tab, name: str) -> None:
+    if PICTURES:
+        Path(PICTURES).mkdir(parents=True, exist_ok=True)
+        tab.picture(Path(PICTURES, f"{name}.png"))
+
+
 @pytest.mark.parametrize(("name", "width", "dark"), VARIANTS)
 def test_the_page_is_fit_for_everybody_and_nothing_of_it_is_blocked(
     chromium: browser.Browser, tmp_path: Path, name: str, width: int, dark: bool
@@ -86,9 +92,7 @@ def test_the_page_is_fit_for_everybody_and_nothing_of_it_is_blocked(
     assert tab.value("document.styleSheets.length") == 1, "its style is in force"
     assert tab.value("document.scrollingElement.scrollWidth") <= width, "nothing must be scrolled sideways"
     assert tab.value("performance.getEntriesByType('resource').length") == 0, "nothing else is loaded"
-    if PICTURES:
-        Path(PICTURES).mkdir(exist_ok=True)
-        tab.picture(Path(PICTURES, f"{name}-{width}-{'dark' if dark else 'light'}.png"))
+    keep(tab, f"{name}-{width}-{'dark' if dark else 'light'}")
     # Of a thousand rows that are all alike, axe-core would look at each for seconds.
     tab.value("document.querySelectorAll('details li:nth-child(n+6)').forEach(row => row.remove())")
     tab.value("document.querySelectorAll('details').forEach(each => { each.open = true })")
@@ -111,8 +115,7 @@ def test_it_says_by_itself_that_it_is_out_of_date(
     assert (
         tab.value("getComputedStyle(document.getElementById('stale')).backgroundColor") == "rgb(179, 38, 30)"
     )
-    if PICTURES:
-        tab.picture(Path(PICTURES, f"stale-{width}.png"))
+    keep(tab, f"stale-{width}")
     assert tab.violations() == []
     assert tab.complaints == []
     tab.close()
