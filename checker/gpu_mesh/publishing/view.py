@@ -16,7 +16,7 @@ from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.history import Incident
 from gpu_mesh.publishing import past as history
 from gpu_mesh.publishing.past import Bar, Past
-from gpu_mesh.reporting import shown
+from gpu_mesh.reporting import shown, vram
 from gpu_mesh.reporting.report import MeshReport, NodeReport, Report
 from gpu_mesh.silences import silences
 from gpu_mesh.text.humanize import ago, format_duration, lasted, plural
@@ -28,7 +28,6 @@ EVERY = 60.0
 FOLDED = 100
 """With more nodes, those without trouble are folded away, and the bars have no words for single days."""
 
-_GIB = 2**30
 _NAME, _MODELS, _LINE = 80, 200, 400  # characters that are shown of each
 _TROUBLES = 50  # nodes whose trouble is told in full
 
@@ -179,44 +178,18 @@ def page(of: Report, past: Past) -> Page:
 
 def headline(of: Report) -> Headline:
     """Return the state of the mesh in one sentence. What is not known wins: no old news is told as new."""
-    enabled = [node for node in of.nodes if node.enabled]
+    words = shown.sentence(of)
     if of.mesh.last_check is None:
-        return Headline(Tone.UNKNOWN, "Nothing has been checked yet")
+        return Headline(Tone.UNKNOWN, words)
     if of.mesh.stale:
         return Headline(Tone.UNKNOWN, f"Nobody watches: the last check was {ago(of.mesh.last_check, of.at)}")
     if of.mesh.emergency:
         return Headline(Tone.UNKNOWN, "The monitor cannot save what it sees")
     if of.mesh.offline_since:
         return Headline(Tone.UNKNOWN, "The monitor has no network")
-    if not enabled:
-        return Headline(Tone.UNKNOWN, "No node is watched")
-    count = {
-        tone: sum(_TONES[node.status] is tone for node in enabled)
-        for tone in (Tone.DOWN, Tone.IMPAIRED, Tone.UNKNOWN)
-    }
-    return _sentence(len(enabled), count[Tone.DOWN], count[Tone.IMPAIRED], count[Tone.UNKNOWN])
-
-
-def _sentence(nodes: int, down: int, impaired: int, unknown: int) -> Headline:
-    further = [f"{impaired} {'has' if impaired == 1 else 'have'} trouble"] if impaired else []
-    further += [f"{unknown} {'is' if unknown == 1 else 'are'} not known yet"] if unknown else []
-    if down:
-        first = f"{_of(down, nodes)} {'does' if down == 1 else 'do'} not serve"
-        return Headline(Tone.DOWN, ", ".join([first, *further]))
-    if impaired:
-        first = f"{_of(impaired, nodes)} {'has' if impaired == 1 else 'have'} trouble"
-        return Headline(Tone.IMPAIRED, ", ".join([first, *further[1:]]))
-    if unknown:
-        return Headline(
-            Tone.UNKNOWN, f"{_of(unknown, nodes)} {'is' if unknown == 1 else 'are'} not known yet"
-        )
-    return Headline(Tone.UP, "The node serves" if nodes == 1 else f"All {nodes} nodes serve")
-
-
-def _of(part: int, whole: int) -> str:
-    if whole == 1:
-        return "The node"
-    return f"All {whole} nodes" if part == whole else f"{part} of {whole} nodes"
+    tones = {_TONES[node.status] for node in of.nodes if node.enabled}
+    worst = (tone for tone in (Tone.DOWN, Tone.IMPAIRED, Tone.UNKNOWN, Tone.UP) if tone in tones)
+    return Headline(next(worst, Tone.UNKNOWN), words)
 
 
 def tone_of(node: NodeReport, mesh: MeshReport) -> Tone:
@@ -300,12 +273,10 @@ def _row(node: NodeReport, past: Past, at: float) -> Row:
 
 def _vram(node: NodeReport) -> Vram | None:
     """Return how full its GPUs are; without a fresh look, what Ollama says it uses."""
-    cards = () if node.gpu is None or node.gpu.outdated else node.gpu.cards
-    used = sum(card.memory_used or 0 for card in cards)
-    if total := sum(card.memory_total or 0 for card in cards):
-        return Vram(min(100, round(100 * used / total)), f"{used / _GIB:.0f} of {total / _GIB:.0f} GiB VRAM")
-    loaded = sum(model.size_vram or 0 for model in node.loaded_models)
-    return Vram(None, f"{loaded / _GIB:.1f} GiB VRAM") if loaded else None
+    used, total, share = vram.used(node), vram.total(node), vram.share(node)
+    if share is None or total is None:
+        return Vram(None, f"{vram.gib(used)} VRAM") if used else None
+    return Vram(round(100 * share), f"{used / vram.GIB:.0f} of {total / vram.GIB:.0f} GiB VRAM")
 
 
 def _incident(each: Incident, names: dict[str, str], at: float) -> PastIncident:

@@ -10,7 +10,7 @@ from gpu_mesh.domain.health import Status
 from gpu_mesh.reporting import live_detail, live_rows
 from gpu_mesh.reporting.live_view import TROUBLE_FIRST, Order, Samples, View, opened, shown, window
 from gpu_mesh.reporting.report import NodeReport, Report
-from gpu_mesh.reporting.shown import STYLES, per_cent
+from gpu_mesh.reporting.shown import STYLES, per_cent, sentence
 from gpu_mesh.reporting.styled import Line, Part, clipped, literal, selected, width_of
 from gpu_mesh.text.humanize import ago, format_duration, plural
 from gpu_mesh.text.paint import Style
@@ -49,28 +49,6 @@ def settled(on: Screen, view: View) -> View:
         most = len(_text(on, view)) - max(1, room)
         return replace(view, first=max(0, min(view.first, most)))
     return replace(view, first=_window(on, view, room)[0], detail=False)
-
-
-def sentence(report: Report) -> str:
-    """Return the state of the mesh in one sentence."""
-    counts = Counter(node.status for node in report.nodes if node.enabled)
-    number = counts.total()
-    if report.mesh.last_check is None:
-        return "The monitor has not checked anything yet"
-    if not number:
-        return "There is no node to watch"
-    down = counts[Status.UNHEALTHY] + counts[Status.OFFLINE]
-    found = [
-        (down, "does not serve", "do not serve"),
-        (counts[Status.DEGRADED], "is degraded", "are degraded"),
-        (counts[Status.UNKNOWN], "is not known yet", "are not known yet"),
-    ]
-    parts = [(count, one if count == 1 else many) for count, one, many in found if count]
-    if not parts:
-        return f"All {number} nodes are healthy" if number > 1 else "The node is healthy"
-    (first, words), *rest = parts
-    begin = f"{first} of {number} nodes {words}" if number > 1 else f"The node {words}"
-    return ", ".join((begin, *(f"{count} {words}" for count, words in rest)))
 
 
 def _header(on: Screen, view: View) -> list[Line]:

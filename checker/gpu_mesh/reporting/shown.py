@@ -1,5 +1,6 @@
 """Puts single figures of a node into words, the same in every view. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 from gpu_mesh.domain.alert import Acknowledgement
@@ -22,6 +23,36 @@ STYLES = {
 
 ALMOST_NOTHING = 0.005
 """The part of a model that counts as none: sizes are rounded."""
+
+
+def sentence(of: Report) -> str:
+    """Return the state of the mesh in one sentence: how many nodes are not healthy, the worst first."""
+    count = Counter(node.status for node in of.nodes if node.enabled)
+    number = count.total()
+    if of.mesh.last_check is None:
+        return "The monitor has not checked anything yet"
+    if not number:
+        return "There is no node to watch"
+    parts = [
+        (found, one if found == 1 else many)
+        for found, one, many in (
+            (count[Status.UNHEALTHY] + count[Status.OFFLINE], "does not serve", "do not serve"),
+            (count[Status.DEGRADED], "is degraded", "are degraded"),
+            (count[Status.UNKNOWN], "is not known yet", "are not known yet"),
+        )
+        if found
+    ]
+    if not parts:
+        return f"All {number} nodes are healthy" if number > 1 else "The node is healthy"
+    (first, words), *rest = parts
+    which = (
+        "The node"
+        if number == 1
+        else f"All {number} nodes"
+        if first == number
+        else f"{first} of {number} nodes"
+    )
+    return ", ".join((f"{which} {words}", *(f"{found} {words}" for found, words in rest)))
 
 
 def counts(of: Report) -> str:

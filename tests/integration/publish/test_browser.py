@@ -106,7 +106,7 @@ def test_it_says_by_itself_that_it_is_out_of_date(
 ) -> None:
     tab = chromium.open(written(tmp_path, "healthy"), width=width, now=NOW + 5)
     title, icon = tab.value("document.title"), tab.value("document.querySelector('link[rel=icon]').href")
-    assert title == "All 4 nodes serve · GPU mesh"
+    assert title == "All 4 nodes are healthy · GPU mesh"
     assert tab.value("getComputedStyle(document.getElementById('stale')).display") == "none"
     tab.value("clock += 3600 * 1000")
     assert tab.becomes_true("getComputedStyle(document.getElementById('stale')).display == 'block'")

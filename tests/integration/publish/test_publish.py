@@ -112,7 +112,7 @@ def test_before_the_first_check_the_page_says_so(site, standin):
     describe(site, standin().url)
     site.ok("publish")
     text = (site.state_dir / "www/index.html").read_text()
-    assert "<title>Nothing has been checked yet · GPU mesh</title>" in text
+    assert "<title>The monitor has not checked anything yet · GPU mesh</title>" in text
 
 
 def test_another_folder_for_strangers_is_named_by_the_environment(watched, tmp_path):

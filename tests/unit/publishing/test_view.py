@@ -29,22 +29,22 @@ UP, DEGRADED, DOWN, OFFLINE, UNKNOWN = (
     Status.UNKNOWN,
 )
 SENTENCES = [
-    ((UP, UP, UP), Tone.UP, "All 3 nodes serve"),
-    ((UP,), Tone.UP, "The node serves"),
+    ((UP, UP, UP), Tone.UP, "All 3 nodes are healthy"),
+    ((UP,), Tone.UP, "The node is healthy"),
     ((DOWN,), Tone.DOWN, "The node does not serve"),
     ((UP, OFFLINE), Tone.DOWN, "1 of 2 nodes does not serve"),
     ((UP, OFFLINE, DOWN, UP), Tone.DOWN, "2 of 4 nodes do not serve"),
     ((OFFLINE, DOWN), Tone.DOWN, "All 2 nodes do not serve"),
-    ((UP, OFFLINE, DEGRADED), Tone.DOWN, "1 of 3 nodes does not serve, 1 has trouble"),
+    ((UP, OFFLINE, DEGRADED), Tone.DOWN, "1 of 3 nodes does not serve, 1 is degraded"),
     (
         (OFFLINE, DEGRADED, DEGRADED, UNKNOWN),
         Tone.DOWN,
-        "1 of 4 nodes does not serve, 2 have trouble, 1 is not known yet",
+        "1 of 4 nodes does not serve, 2 are degraded, 1 is not known yet",
     ),
-    ((UP, DEGRADED), Tone.IMPAIRED, "1 of 2 nodes has trouble"),
-    ((DEGRADED, UNKNOWN), Tone.IMPAIRED, "1 of 2 nodes has trouble, 1 is not known yet"),
+    ((UP, DEGRADED), Tone.IMPAIRED, "1 of 2 nodes is degraded"),
+    ((DEGRADED, UNKNOWN), Tone.IMPAIRED, "1 of 2 nodes is degraded, 1 is not known yet"),
     ((UP, UNKNOWN, UNKNOWN), Tone.UNKNOWN, "2 of 3 nodes are not known yet"),
-    ((), Tone.UNKNOWN, "No node is watched"),
+    ((), Tone.UNKNOWN, "There is no node to watch"),
 ]
 
 
@@ -55,7 +55,7 @@ def test_one_sentence_says_how_the_mesh_is(statuses: tuple[Status, ...], tone: T
 
 EMERGENCY = Emergency(NOW - 60, NOW - 5, 3, "No space left on device", "free some space")
 UNKNOWNS = [
-    ({"last_check": None}, "Nothing has been checked yet"),
+    ({"last_check": None}, "The monitor has not checked anything yet"),
     ({"stale": True, "last_check": NOW - 600}, "Nobody watches: the last check was 10 min ago"),
     ({"emergency": EMERGENCY}, "The monitor cannot save what it sees"),
     ({"offline_since": NOW - 60}, "The monitor has no network"),
@@ -73,7 +73,7 @@ def test_a_node_that_is_not_checked_is_in_the_list_and_in_no_count() -> None:
     shown = of(UP, OFFLINE)
     shown = replace(shown, nodes=(shown.nodes[0], replace(shown.nodes[1], enabled=False)))
     page = view.page(shown, Past())
-    assert page.headline.sentence == "The node serves"
+    assert page.headline.sentence == "The node is healthy"
     assert [(row.status, row.tone) for row in page.rows] == [
         ("healthy", Tone.UP),
         ("disabled", Tone.UNKNOWN),
@@ -112,7 +112,7 @@ def test_trouble_has_its_cause_since_when_what_was_done_and_what_is_next() -> No
 def test_a_row_shows_models_and_memory_of_a_node_that_answers_and_of_no_other() -> None:
     rows = view.page(pages.mesh(4, pages.IN_TROUBLE), Past()).rows
     assert (rows[0].models, rows[0].response) == ("qwen2.5-coder:32b", "34 ms")
-    assert rows[0].vram == view.Vram(88, "21 of 24 GiB VRAM")
+    assert rows[0].vram == view.Vram(92, "22 of 24 GiB VRAM")
     assert (rows[1].models, rows[1].response, rows[1].vram) == ("", "", None)
     assert (rows[2].models, rows[2].vram) == ("llama3.2:latest (0% in VRAM)", None)
 

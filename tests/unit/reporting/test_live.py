@@ -18,9 +18,10 @@ from gpu_mesh.domain.history import Sample
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.observation import LoadedModel
 from gpu_mesh.domain.state import State, Tick
-from gpu_mesh.reporting.live import Screen, frame, sentence, settled
+from gpu_mesh.reporting.live import Screen, frame, settled
 from gpu_mesh.reporting.live_view import Key, Order, View, press
 from gpu_mesh.reporting.report import Report, report
+from gpu_mesh.reporting.shown import sentence
 from gpu_mesh.reporting.styled import Style
 from gpu_mesh.text.table import cells
 from live_mesh import healthy, offline, on_cpu, report_of, samples_of, screen, texts
