@@ -14,7 +14,7 @@ SHELL := /bin/sh
 unexport PYTHONDONTWRITEBYTECODE
 SCRIPTS := .ci bench checker playbooks roles tests # where shell files may lie; shfmt finds them by name or first line
 
-.PHONY: help setup demo test soak test-hosts lint format stories bench constraints audit clean
+.PHONY: help setup demo test soak test-hosts lint format stories bench pictures constraints audit clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,9 @@ bench: $(READY) ## measured figures: CPU of one check as a ratio, memory by numb
 	$(BIN)/python bench/look.py
 	$(BIN)/python bench/page.py
 	$(BIN)/python bench/history.py
+
+pictures: $(READY) ## the README's pictures anew; needs Chromium and a font with coloured signs
+	PYTHONPATH=tests $(BIN)/python tests/programs/make_pictures.py docs/pictures
 
 constraints: $(READY) ## list what pyproject.toml needs, with hashes; newer versions with UPGRADE=--upgrade
 	$(RESOLVE) -o constraints.txt

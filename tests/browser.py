@@ -158,9 +158,11 @@ class Tab:
         found = self.value("axe.run().then(result => result.violations)")
         return [f"{each['id']}: {[node['target'] for node in each['nodes']][:5]}" for each in found]
 
-    def picture(self, file: Path) -> None:
-        """Keep what the whole page looks like."""
+    def picture(self, file: Path, element: str = "") -> None:
+        """Keep what the whole page looks like, or what one element of it does."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        if element:
+            size = self.value(f"document.querySelector('{element}').getBoundingClientRect().toJSON()")
         clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 4000), "scale": 1}
         shown = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
         file.write_bytes(base64.b64decode(shown["data"]))
