@@ -1,5 +1,6 @@
 """Shows a mesh that fails and is repaired, with the real code, on this machine alone: ``gpu-mesh demo``."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def run() -> int:
         finally:
             monitor.terminate()
             monitor.wait()
-    _say(f"\nThat took {time.monotonic() - began:.0f} s. Everything it started is gone again.\n")
+    _say(f"\nThat took {time.monotonic() - began:.0f} s. Everything but the page is gone again.\n")
     _say(ENDING)
     return 0
 
@@ -81,6 +82,19 @@ def _show(mesh: DemoMesh) -> None:
     _say("\n5. All is well again.")
     _until_healthy(mesh)
     _show_status(mesh)
+    _say("   $ gpu-mesh incidents")
+    for line in _run(mesh, "incidents").stdout.splitlines():
+        _say(f"   {line}")
+    _say(f"\n   The page that anybody can be given: {_keep_page(mesh)}")
+
+
+def _keep_page(mesh: DemoMesh) -> Path:
+    """Write the page, and keep it when everything else of the demo is gone; return where it is."""
+    written = Path(_run(mesh, "publish").stdout.splitlines()[0])
+    opened, name = tempfile.mkstemp(prefix="gpu-mesh-demo-", suffix=".html")
+    with os.fdopen(opened, "wb") as kept:
+        kept.write(written.read_bytes())
+    return Path(name)
 
 
 def _watch(mesh: DemoMesh, name: str, until: Collection[str] = ("INFO",)) -> None:
@@ -124,8 +138,12 @@ def _show_status(mesh: DemoMesh) -> None:
 
 
 def _status(mesh: DemoMesh) -> "subprocess.CompletedProcess[str]":
+    return _run(mesh, "status")
+
+
+def _run(mesh: DemoMesh, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*_command(mesh), "status"], env=mesh.environment, capture_output=True, text=True, check=False
+        [*_command(mesh), *words], env=mesh.environment, capture_output=True, text=True, check=False
     )
 
 

@@ -90,6 +90,11 @@ class GpuSample(Struct, frozen=True):
     throttled: bool = False
 
 
+RECENT = 1800.0
+"""Seconds after the end of an incident in which the result of a repair may still come: a check may see the node
+serve before the repair has been proved."""
+
+
 class Unwritten(Struct, frozen=True):
     """Why the newest check could not be written into the history."""
 
@@ -107,12 +112,13 @@ class Known(Struct, frozen=True):
     silence: int = 0  # the same of silences
     nodes: frozenset[str] = frozenset()  # keys that were watched then
     lasting: tuple[Incident, ...] = ()
+    recent: tuple[Incident, ...] = ()  # those that ended within RECENT
 
 
 class Entry(Struct, frozen=True):
     """What one check adds to the history."""
 
-    known: Known  # as it is after it; of its incidents only those that last
+    known: Known  # as it is after it; of its incidents only those that last count
     samples: tuple[Sample, ...] = ()
     ended: tuple[Incident, ...] = ()
     events: tuple[PastEvent, ...] = ()

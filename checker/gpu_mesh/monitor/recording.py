@@ -39,6 +39,7 @@ def record(known: Known, mesh: Mesh, state: State, changes: Sequence[Transition]
     since = min(known.at, now)
     watched = frozenset(node.key for node in mesh.nodes if node.enabled)
     lasting, ended = _incidents(known, state, watched)
+    mended = tuple(filter(None, (_mended_since(each, state.node(each.node)) for each in known.recent)))
     events = [
         *_inventory(known, watched, now),
         *_statuses(changes),
@@ -55,7 +56,7 @@ def record(known: Known, mesh: Mesh, state: State, changes: Sequence[Transition]
             lasting=lasting,
         ),
         samples=tuple(_sample(change, mesh.settings.check_interval) for change in changes),
-        ended=ended,
+        ended=(*mended, *ended),
         events=tuple(sorted(events, key=lambda event: event.at)),
         gpus=tuple(sample for key in watched for sample in _cards(state.node(key), key, since)),
     )
@@ -122,6 +123,16 @@ def _ended(incident: Incident, node: NodeState) -> Incident:
         repairs=max(incident.repairs, ladder.acted(attempts)),
         mended=helped[-1] if helped else "",
     )
+
+
+def _mended_since(incident: Incident, node: NodeState) -> Incident | None:
+    """Return an incident that was over already with the repair that was proved since; None: there is none."""
+    later = node.incident_since or (node.last_incident if node.last_incident > incident.began else 0.0)
+    attempts = [each for each in _attempts(node, incident.began) if not later or each.at < later]
+    if incident.mended or ladder.acted(tuple(attempts)) <= incident.repairs:
+        return None
+    helped = [attempt.words for attempt in attempts if attempt.helped]
+    return replace(incident, repairs=ladder.acted(tuple(attempts)), mended=helped[-1] if helped else "")
 
 
 def _attempts(node: NodeState, since: float) -> tuple[Attempt, ...]:

@@ -14,7 +14,7 @@ import msgspec
 
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status
-from gpu_mesh.domain.history import Entry, Incident, Known
+from gpu_mesh.domain.history import RECENT, Entry, Incident, Known
 from gpu_mesh.storage import disk_errors, history_schema
 from gpu_mesh.storage.history_schema import SCHEMA, VERDICTS
 from gpu_mesh.system import files
@@ -87,7 +87,7 @@ def add(folder: Path, most: int, entry: Callable[[Known], Entry], now: float) ->
             page = database.execute("PRAGMA page_size").fetchone()[0]
             database.execute(f"PRAGMA max_page_count = {most * _MIB // page}")
             database.execute("BEGIN IMMEDIATE")
-            known = _known(database)
+            known = _known(database, now)
             if now // HOUR != known.at // HOUR:
                 _fold(database, now)
                 _forget(database, now)
@@ -178,7 +178,7 @@ def _bring_up(database: sqlite3.Connection, path: Path) -> None:
         database.executescript(f"BEGIN IMMEDIATE; {history_schema.CREATE} COMMIT;")
 
 
-def _known(database: sqlite3.Connection) -> Known:
+def _known(database: sqlite3.Connection, now: float) -> Known:
     progress = dict(database.execute("SELECT name, value FROM progress"))
     watched = database.execute("SELECT key FROM node WHERE current")
     return Known(
@@ -187,6 +187,7 @@ def _known(database: sqlite3.Connection) -> Known:
         silence=progress.get("silence", 0),
         nodes=frozenset(key for (key,) in watched),
         lasting=tuple(incidents_of(database, "ended IS NULL", ())),
+        recent=tuple(incidents_of(database, "ended > ?", (now - RECENT,))),
     )
 
 

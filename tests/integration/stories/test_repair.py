@@ -198,7 +198,7 @@ def path_without_ssh(tmp_path) -> str:
 
 
 @pytest.mark.soak
-def test_the_demo_tells_of_three_incidents_and_leaves_nothing_behind(demo):
+def test_the_demo_tells_of_three_incidents_and_leaves_its_page_behind_and_nothing_else(demo):
     running = demo()
     running.until("2. Desk's Ollama crashes")
     has_ssh = bool(shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin"))
@@ -216,7 +216,10 @@ def test_the_demo_tells_of_three_incidents_and_leaves_nothing_behind(demo):
     assert "2 of 2 nodes healthy" in running.told.partition("5. All is well again")[2] or (
         "Your Ollama" in running.told
     )
-    assert running.left_behind() == []
+    assert "mended: " in running.told.partition("$ gpu-mesh incidents")[2]
+    (kept,) = running.left_behind()
+    assert f"The page that anybody can be given: {kept}\n" in running.told
+    assert "<title>" in kept.read_text()
 
 
 def test_a_demo_that_is_interrupted_in_the_middle_of_a_repair_leaves_nothing_behind(demo):

@@ -90,6 +90,32 @@ def test_an_incident_names_the_repair_that_helped(told: Chronicle) -> None:
     assert words(told.entries[-1].events, EventKind.REPAIR) == []
 
 
+def test_a_repair_that_is_proved_after_a_check_has_seen_the_node_serve_has_mended_the_incident(
+    told: Chronicle,
+) -> None:
+    told.goes(a=".xxx.", b=".....")
+    assert [each.mended for each in told.entries[-1].ended] == [""]
+    attempt = Attempt(told.now - 10, Action.RESTART_OLLAMA, Outcome.RECOVERED, words="it was restarted")
+    told.change("a", recovery=replace(told.state.node("a").recovery, attempts=(attempt,)))
+    told.goes(a="..", b="..")
+    (mended,) = told.entries[-2].ended
+    assert (mended.mended, mended.repairs, mended.ended) == ("it was restarted", 1, NOW + 4 * EVERY)
+    assert told.entries[-1].ended == ()
+    with past.opened(told.folder) as found:
+        assert found is not None
+        assert [each.mended for each in found.incidents(NOW, told.now)] == ["it was restarted"]
+
+
+def test_a_repair_of_the_next_incident_has_not_mended_the_one_before_it(told: Chronicle) -> None:
+    told.goes(a=".xxx.xx", b=".......")
+    attempt = Attempt(told.now - 10, Action.RESTART_OLLAMA, Outcome.RECOVERED, words="it was restarted")
+    told.change("a", recovery=replace(told.state.node("a").recovery, attempts=(attempt,)))
+    told.goes(a=".", b=".")
+    with past.opened(told.folder) as found:
+        assert found is not None
+        assert [each.mended for each in found.incidents(NOW, told.now)] == ["", "it was restarted"]
+
+
 def test_an_incident_of_a_node_that_leaves_the_inventory_ends_with_its_last_check(told: Chronicle) -> None:
     told.goes(a=".xx", b="...")
     told.mesh = replace(told.mesh, nodes=(B,))
