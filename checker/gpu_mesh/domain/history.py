@@ -91,8 +91,8 @@ class GpuSample(Struct, frozen=True):
 
 
 RECENT = 1800.0
-"""Seconds after the end of an incident in which the result of a repair may still come: a check may see the node
-serve before the repair has been proved."""
+"""Seconds after an incident's end in which the result of a repair may still come: a check may see that the node
+serves before the repair has been proved."""
 
 
 class Unwritten(Struct, frozen=True):

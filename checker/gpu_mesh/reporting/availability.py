@@ -103,7 +103,7 @@ def percentile(histogram: Sequence[int], share: float, most: float) -> float | N
     for count, low, high in zip(histogram, (0.0, *BOUNDS), (*BOUNDS, most), strict=True):
         if count and passed + count >= wanted:
             top = max(min(high, most), low)
-            return low + (top - low) * (wanted - passed) / count
+            return min(low + (top - low) * (wanted - passed) / count, top)
         passed += count
     return most
 

@@ -1,6 +1,8 @@
 """The page in a real browser: nothing is blocked or loaded, and everybody can see and reach what is there."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from msgspec.structs import replace
 
 import browser
 import pages
+from checkout import PROGRAMS, ROOT
 from factories import NOW
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.state import State
@@ -172,3 +175,11 @@ def test_a_badge_is_a_picture_of_its_own(chromium: browser.Browser, tmp_path: Pa
     assert tab.value("document.querySelectorAll('script, img').length") == 0
     assert tab.complaints == []
     tab.close()
+
+
+def test_the_pictures_of_the_readme_can_be_made_anew(tmp_path: Path) -> None:
+    program = [sys.executable, str(PROGRAMS / "make_pictures.py"), str(tmp_path)]
+    subprocess.run(program, env={**os.environ, "PYTHONPATH": str(ROOT / "tests")}, check=True)
+    made = {path.name: path.read_bytes()[:8] for path in tmp_path.iterdir()}
+    assert set(made) == {path.name for path in (ROOT / "docs/pictures").iterdir()}
+    assert set(made.values()) == {b"\x89PNG\r\n\x1a\n"}
