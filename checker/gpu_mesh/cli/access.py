@@ -45,7 +45,7 @@ def is_reader(arguments: argparse.Namespace, given: Sequence[str], paths: Paths)
 
 
 def _needed(arguments: argparse.Namespace) -> Access:
-    if getattr(arguments, "what", "") in ("list", "show"):
+    if getattr(arguments, "what", "") in ("list", "show", "nodes"):
         return Access.LOOK
     if getattr(arguments, "apprise", None):  # a file of the person's own
         return Access.NOTHING

@@ -22,18 +22,30 @@ class Access(Enum):
     ACT = auto()  # changes something, or reads the inventory: for root and the monitor's user
 
 
+class Group(Enum):
+    """What a command is for; the value is its heading in the help."""
+
+    WATCH = "Watch the mesh"
+    LOOK = "See how it is, and how it was"
+    REPAIR = "Repair"
+    ALERTS = "Alerts"
+    SET_UP = "Set up and try out"
+
+
 class Command(Struct, frozen=True):
     """One command of gpu-mesh."""
 
     module: str  # in this folder
+    group: Group | None  # None: units call it, and the help leaves it out
     summary: str  # for --help
     exits: Mapping[int, str]  # what each exit status means
-    access: Access = Access.ACT  # ``list`` and ``show``, of any command, need LOOK
+    access: Access = Access.ACT  # ``list``, ``show`` and ``nodes``, of any command, need LOOK
 
 
 COMMANDS = {
     "check": Command(
         "check",
+        Group.WATCH,
         "check every node once",
         {
             0: "every node was probed, whatever its health",
@@ -43,6 +55,7 @@ COMMANDS = {
     ),
     "deliver": Command(
         "deliver",
+        Group.ALERTS,
         "send the alerts that are due",
         {
             0: "done, whatever the services answered",
@@ -52,6 +65,7 @@ COMMANDS = {
     ),
     "recover": Command(
         "recover",
+        Group.REPAIR,
         "repair what is unhealthy or offline",
         {
             0: "done, whatever came of it; of one node: it serves",
@@ -61,11 +75,13 @@ COMMANDS = {
     ),
     "look": Command(
         "look",
+        Group.REPAIR,
         "look at the GPUs of the nodes' hosts",
         {0: _DONE, 1: "a host could not be looked at", 2: f"{_UNUSABLE}, or there is no such node"},
     ),
     "status": Command(
         "status",
+        Group.LOOK,
         "say what is going on, with the exit status of a monitoring plugin",
         {
             0: "all nodes are healthy",
@@ -75,17 +91,28 @@ COMMANDS = {
         },
         Access.LOOK,
     ),
-    "dashboard": Command("dashboard", "print the dashboard", _USUAL, Access.LOOK),
-    "top": Command("top", "watch the mesh live in the terminal", _USUAL, Access.LOOK),
-    "stats": Command("stats", "print the statistics", _USUAL, Access.LOOK),
-    "history": Command("history", "show what happened to the mesh or a node", _USUAL, Access.LOOK),
-    "incidents": Command(
-        "incidents", "show when nodes were not healthy, why, and what mended them", _USUAL, Access.LOOK
+    "dashboard": Command("dashboard", Group.LOOK, "print the dashboard", _USUAL, Access.LOOK),
+    "top": Command("top", Group.LOOK, "watch the mesh live in the terminal", _USUAL, Access.LOOK),
+    "stats": Command("stats", Group.LOOK, "print the statistics", _USUAL, Access.LOOK),
+    "history": Command(
+        "history", Group.LOOK, "show what happened to the mesh or a node", _USUAL, Access.LOOK
     ),
-    "report": Command("report", "sum up a month: availability, incidents, repairs", _USUAL, Access.LOOK),
-    "publish": Command("publish", "write the page, its feed and badges, and the status for programs", _USUAL),
+    "incidents": Command(
+        "incidents",
+        Group.LOOK,
+        "show when nodes were not healthy, why, and what mended them",
+        _USUAL,
+        Access.LOOK,
+    ),
+    "report": Command(
+        "report", Group.LOOK, "sum up a month: availability, incidents, repairs", _USUAL, Access.LOOK
+    ),
+    "publish": Command(
+        "publish", Group.LOOK, "write the page, its feed and badges, and the status for programs", _USUAL
+    ),
     "alerts": Command(
         "alerts",
+        Group.ALERTS,
         "show the history of alerts or one of them, or send a test",
         {
             0: _DONE,
@@ -93,26 +120,32 @@ COMMANDS = {
             2: _UNUSABLE,
         },
     ),
-    "ack": Command("ack", "acknowledge a node's trouble: reminders rest, what is worse is alerted", _USUAL),
-    "silence": Command("silence", "mute alerts for a while; checks go on", _USUAL),
+    "ack": Command(
+        "ack", Group.ALERTS, "acknowledge a node's trouble: reminders rest, what is worse is alerted", _USUAL
+    ),
+    "silence": Command("silence", Group.ALERTS, "mute alerts for a while; checks go on", _USUAL),
     "best": Command(
         "best",
+        Group.LOOK,
         "print the URL of the node to use",
         {0: "there is one", 1: "no node serves, or nobody watches", 2: _UNUSABLE},
         Access.LOOK,
     ),
     "failed": Command(
         "failed",
+        None,
         "queue an alert that a unit of the monitor failed; gpu-mesh-failure@.service calls it",
         _USUAL,
     ),
     "validate": Command(
         "validate",
+        Group.SET_UP,
         "check the inventory or an Apprise file, all mistakes at once",
         {0: "there is no mistake", 2: "there are mistakes, or the command cannot be used"},
     ),
     "simulate": Command(
         "simulate",
+        Group.SET_UP,
         "show what would follow if nodes behaved as a trace says (docs/simulate.md); changes nothing",
         {
             0: "the story is as the trace expects it, or the trace expects nothing",
@@ -121,14 +154,32 @@ COMMANDS = {
         },
         Access.NOTHING,
     ),
-    "run": Command("run", "watch in the foreground, without systemd: for containers and development", _USUAL),
+    "run": Command(
+        "run", Group.WATCH, "watch in the foreground, without systemd: for containers and development", _USUAL
+    ),
+    "completion": Command(
+        "completion",
+        Group.SET_UP,
+        "print the completions for bash, zsh or fish, or the man page",
+        {0: _DONE, 2: "there is no such shell, or the inventory cannot be used"},
+        Access.NOTHING,
+    ),
     "demo": Command(
         "demo",
+        Group.SET_UP,
         "watch a mesh fail and be repaired, on this machine alone",
         {0: "every failure was alerted and repaired", 1: "one was not"},
         Access.NOTHING,
     ),
 }
+
+
+def in_groups() -> Mapping[Group, Mapping[str, Command]]:
+    """Return the commands that people type, by what they are for."""
+    return {
+        group: {name: command for name, command in COMMANDS.items() if command.group is group}
+        for group in Group
+    }
 
 
 def describe_exits(command: Command) -> str:

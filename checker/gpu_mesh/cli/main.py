@@ -1,7 +1,6 @@
-"""Parses the command line, finds the folders, runs one command, and turns errors into advice."""
+"""Finds the folders, runs one command, and turns errors into advice."""
 
 import argparse
-import importlib
 import io
 import os
 import shlex
@@ -10,12 +9,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from gpu_mesh import __version__
 from gpu_mesh.cli import access, surroundings
-from gpu_mesh.cli.commands import COMMANDS, describe_exits
-from gpu_mesh.cli.common import STOPPED, UsageError, add_shared, shell
+from gpu_mesh.cli.common import STOPPED, UsageError, shell
+from gpu_mesh.cli.parser import module, parser
 from gpu_mesh.domain.event import Severity
 from gpu_mesh.storage.state_file import StateError
 from gpu_mesh.system import paths
@@ -23,19 +20,6 @@ from gpu_mesh.system.log import Log
 
 UNKNOWN = 3
 """The exit status of a monitoring plugin that knows nothing."""
-
-DESCRIPTION = (
-    "Watches Ollama nodes, names what is wrong, repairs it, proves the repair and tells the right person."
-)
-EPILOG = """\
-examples:
-  gpu-mesh -i inventory validate      is the inventory right?
-  gpu-mesh check --deliver            check every node once, then send the alerts that are due
-  gpu-mesh status                     what is going on
-  gpu-mesh recover --dry-run          what would be repaired, and why not
-  gpu-mesh best --model llama3.2      which node to use
-  gpu-mesh demo                       watch a mesh fail and be repaired, on this machine alone
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for icons, in a locale without them
     try:
-        arguments = parser().parse_args(argv)
+        known = parser()
+        arguments = known.parse_args(argv)
+        if arguments.command is None:
+            known.print_help()
+            sys.stdout.flush()  # here, so that a full disk is noticed
+            return 0
         return _run(arguments, sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         return STOPPED
@@ -53,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace, given: Sequence[str]) -> int:
     """Run the command that the arguments name; turn errors into advice, and return the exit status."""
-    command = _module(arguments.command)
+    command = module(arguments.command)
     arguments.as_root = os.geteuid() == 0
     folders = paths.find(
         os.environ, tuple(arguments.inventory or ()), arguments.state_dir or "", as_root=arguments.as_root
@@ -85,46 +74,6 @@ def _run(arguments: argparse.Namespace, given: Sequence[str]) -> int:
         return UNKNOWN if arguments.command == "status" else 1
     else:
         return int(code)
-
-
-def _module(name: str) -> Any:
-    return importlib.import_module(f"gpu_mesh.cli.{COMMANDS[name].module}")
-
-
-class _CommandParser(argparse.ArgumentParser):
-    """The parser of one command; it imports the command's module when it parses."""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Add the command's own arguments, then parse."""
-        name = self.prog.rpartition(" ")[2]
-        module, command = _module(name), COMMANDS[name]
-        self.description = f"{command.summary[0].upper()}{command.summary[1:]}."
-        self.epilog = f"{describe_exits(command)}\n\nexamples:\n  {module.EXAMPLES}"
-        add_shared(self, inherited=True)
-        module.add_arguments(self)
-        return super().parse_known_args(args, namespace)
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
-    whole = argparse.ArgumentParser(
-        prog="gpu-mesh",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_shared(whole)
-    whole.add_argument("--version", action="version", version=f"gpu-mesh {__version__}")
-    commands = whole.add_subparsers(
-        dest="command", required=True, metavar="COMMAND", parser_class=_CommandParser
-    )
-    for name, command in COMMANDS.items():
-        commands.add_parser(
-            name,
-            help=command.summary,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-    return whole
 
 
 def keep_to_readers(folder: Path) -> None:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from gpu_mesh.cli.commands import COMMANDS, describe_exits
 from gpu_mesh.cli.common import UsageError, add_shared, any_mesh, mesh_of, say, shell
 from gpu_mesh.cli.person import login
+from gpu_mesh.cli.suggesting import SuggestingParser
 from gpu_mesh.domain.alert import Level, Silence
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh
@@ -34,9 +35,7 @@ _LISTED = 10  # right names in a message
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what only this command takes."""
-    verbs = parser.add_subparsers(
-        dest="what", required=True, metavar="WHAT", parser_class=argparse.ArgumentParser
-    )
+    verbs = parser.add_subparsers(dest="what", required=True, metavar="WHAT", parser_class=SuggestingParser)
     adding = _add_verb(
         verbs,
         "add",
@@ -68,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str, examples: str
+    verbs: "argparse._SubParsersAction[SuggestingParser]", name: str, summary: str, examples: str
 ) -> argparse.ArgumentParser:
     verb = verbs.add_parser(
         name,

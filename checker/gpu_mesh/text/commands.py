@@ -42,8 +42,8 @@ def typed(text: str, shell: Shell) -> str:
 
 _BEFORE = r"(?<![\w./@-])(?<!sudo )"
 _COMMANDS = (
-    "ack|alerts|best|check|dashboard|deliver|history|incidents|look|publish|recover|report|run|silence|stats"
-    "|status|top|validate"
+    "ack|alerts|best|check|completion|dashboard|deliver|history|incidents|look|publish|recover|report|run"
+    "|silence|stats|status|top|validate"
 )
 _GPU_MESH = re.compile(rf"{_BEFORE}gpu-mesh (?=(-i )|(?:{_COMMANDS})\b)")
 _LOGIN = re.compile(_BEFORE + r"ansible (-m raw )")

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 def nearest(word: str, known: Iterable[str], *, similar: float = 0.6) -> str:
     """Return the known word that is most like this one; "" where none is similar enough (0 to 1)."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=similar)), "")
+    found = difflib.get_close_matches(word, list(known), n=3, cutoff=similar)
+    swapped = [each for each in found if sorted(each) == sorted(word)]  # stauts: status, not stats
+    return next(iter([*swapped, *found]), "")
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:

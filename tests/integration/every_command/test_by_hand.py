@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from gpu_mesh.cli.commands import COMMANDS
+from gpu_mesh.cli.commands import COMMANDS, Group
 from gpu_mesh.standin.server import free_port
 from marks import soak
 
@@ -204,6 +204,64 @@ def test_what_a_silence_needs_is_not_shown_as_optional(site):
     assert {"--for", "--level", "--state-dir"} <= set(options)
     short = {"--help": "-h", "--inventory": "-i", "--verbose": "-v"}
     assert [each for each in options if short.get(each, each) not in usage] == []
+
+
+def test_without_a_command_it_prints_the_help(site):
+    done = subprocess.run(site.program, env=site.environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == words_of(site)
+    assert done.stdout.startswith("usage: gpu-mesh [OPTION ...] COMMAND ...\n")
+
+
+def test_the_help_lists_the_commands_in_groups_and_not_those_of_units(site):
+    said = words_of(site)
+    headings = [line for line in said.splitlines() if line.endswith(":") and line[0] != " "]
+    assert headings == [*(f"{group.value}:" for group in Group), "options:", "examples:"]
+    for name, command in COMMANDS.items():
+        assert bool(re.search(rf"(?m)^  {name}  +\S", said)) is (command.group is not None), name
+    assert max(map(len, said.partition("options:")[0].splitlines())) <= 100
+
+
+MISSPELT = [
+    # what is typed → what it says
+    ("stauts", "gpu-mesh: there is no command 'stauts'; did you mean status?"),
+    ("recovr gpu1", "gpu-mesh: there is no command 'recovr'; did you mean recover?"),
+    ("xyzzy", "gpu-mesh: there is no command 'xyzzy'; see: gpu-mesh --help"),
+    ("faile", "gpu-mesh: there is no command 'faile'; see: gpu-mesh --help"),  # nobody types failed
+    ("status --jsno", "gpu-mesh status has no option --jsno; did you mean --json?"),
+    ("status --qqq", "gpu-mesh status has no option --qqq; see: gpu-mesh status --help"),
+    ("recover -x", "gpu-mesh recover has no option -x; see: gpu-mesh recover --help"),
+    ("--inventry x status", "gpu-mesh has no option --inventry; did you mean --inventory?"),
+    ("-i x --state_dir=y status", "gpu-mesh has no option --state_dir; did you mean --state-dir?"),
+    ("silence ad x", "gpu-mesh silence: there is no command 'ad'; did you mean add?"),
+    ("silence add x --resaon y", "gpu-mesh silence add has no option --resaon; did you mean --reason?"),
+    ("alerts lst", "gpu-mesh alerts: there is no 'lst'; did you mean list?"),
+    ("completion bahs", "gpu-mesh completion: there is no 'bahs'; did you mean bash?"),
+]
+
+
+@pytest.mark.parametrize(("typed", "expected"), MISSPELT)
+def test_a_misspelt_word_gets_the_nearest_right_one(site, typed, expected):
+    command = [*site.program, *typed.split()]
+    done = subprocess.run(command, env=site.environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{expected}\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("ack", "gpu-mesh ack: error: the following arguments are required: NODE"),
+        ("dashboard gpu1 -5", "gpu-mesh dashboard: error: unrecognized arguments: gpu1 -5"),
+        ("best --model", "gpu-mesh best: error: argument --model: expected one argument"),
+        ("silence end x", "gpu-mesh silence end: error: argument ID: invalid int value: 'x'"),
+    ],
+)
+def test_other_mistakes_are_told_with_the_usage(site, typed, expected):
+    command = [*site.program, *typed.split()]
+    done = subprocess.run(command, env=site.environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: gpu-mesh ")
+    assert done.stderr.endswith(f"{expected}\n")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -19,6 +19,7 @@ WORDS = {
     "recover": ["recover", "--dry-run"],
     "look": ["look", "box"],
     "status": ["status"],
+    "completion": ["completion", "bash"],
     "dashboard": ["dashboard"],
     "stats": ["stats", "--json"],
     "history": ["history"],
