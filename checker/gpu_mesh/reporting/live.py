@@ -39,7 +39,7 @@ def frame(on: Screen, view: View) -> list[Line]:
     room = max(0, on.height - len(top) - _FOOTER)
     body = (_list(on, view, room) if _is_list(on, view) else _text(on, view)[view.first :])[:room]
     lines = [*top, *body, *([()] * (room - len(body)))][: max(0, on.height - _FOOTER)]
-    return [clipped(line, on.width) for line in [*lines, _footer(view, on.width)]][: on.height]
+    return [clipped(line, on.width) for line in (*lines, _footer(view, on.width))]
 
 
 def settled(on: Screen, view: View) -> View:
@@ -165,6 +165,8 @@ def _nothing(report: Report, view: View) -> str:
 
 def _below(on: Screen, nodes: tuple[NodeReport, ...], room: int) -> list[list[Line]]:
     """Return the lines below each row: none, where they would take more than their share of the screen."""
+    if sum(node.cause is not None for node in nodes) > room:  # it need not be written to know
+        return [[] for _ in nodes]
     lines = [live_rows.below(node, on.width, on.report.at, on.zone) for node in nodes]
     number = sum(map(len, lines))
     if number <= room // 3 or number + len(nodes) <= room - _HEADS:
