@@ -91,8 +91,10 @@ class GpuSample(Struct, frozen=True):
 
 
 RECENT = 1800.0
-"""Seconds after an incident's end in which the result of a repair may still come: a check may see that the node
-serves before the repair has been proved."""
+"""Seconds after an incident's end in which a repair may still turn out to have mended it.
+
+A check may see that the node serves before the repair has been proved.
+"""
 
 
 class Unwritten(Struct, frozen=True):

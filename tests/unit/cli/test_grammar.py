@@ -35,7 +35,7 @@ def test_what_a_value_is_is_known_for_completing_it() -> None:
     places = {path: each.places[0] for path, each in BY_PATH.items() if each.places}
     for path in ("ack", "recover", "look", "history", "incidents", "silence add"):
         assert places[path].kind is Kind.NODE, path
-    assert (places["alerts"].kind, places["alerts"].words) == (Kind.WORD, ("list", "test"))
+    assert (places["alerts"].kind, places["alerts"].words) == (Kind.WORD, ("list", "show", "test"))
     assert places["simulate"].kind is Kind.FILE
 
 
