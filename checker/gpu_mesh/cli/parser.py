@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import textwrap
 from typing import Any
 
 from gpu_mesh import __version__
@@ -29,10 +28,10 @@ _WIDTH, _NAME = 80, 13  # cells of a line of the help, and where the summaries b
 
 def parser() -> SuggestingParser:
     """Return the parser of the whole command line; without a command, ``command`` is None."""
-    whole = SuggestingParser(
+    whole = _WholeParser(
         prog="gpu-mesh",
         usage="%(prog)s [OPTION ...] COMMAND ...",
-        description=f"{DESCRIPTION}\n\n{_groups()}",
+        description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -49,6 +48,15 @@ def parser() -> SuggestingParser:
         commands.add_parser(name, formatter_class=argparse.RawDescriptionHelpFormatter)
     whole.hidden = [name for name, command in COMMANDS.items() if command.group is None]
     return whole
+
+
+class _WholeParser(SuggestingParser):
+    """The parser of the whole command line; its help lists the commands, which a check need not word."""
+
+    def format_help(self) -> str:
+        """Return the help, with the commands in their groups."""
+        self.description = f"{DESCRIPTION}\n\n{_groups()}"
+        return super().format_help()
 
 
 def module(name: str) -> Any:
@@ -81,6 +89,8 @@ class CommandParser(SuggestingParser):
 
 def _groups() -> str:
     """Return the commands with their summaries, below the headings of their groups."""
+    import textwrap  # not for a check
+
     parts = []
     for group, commands in in_groups().items():
         lines = [f"{group.value}:"]

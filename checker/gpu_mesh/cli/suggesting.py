@@ -6,8 +6,6 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
-from gpu_mesh.text.suggest import did_you_mean
-
 _NUMBER = re.compile(r"-[0-9.]+$")
 
 
@@ -28,6 +26,8 @@ class SuggestingParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End the process; of an option that is not known, say which one was probably meant."""
         if option := self._unknown_option():
+            from gpu_mesh.text.suggest import did_you_mean  # only for who mistypes
+
             words = did_you_mean(option, self._option_string_actions, f"see: {self.prog} --help")
             self.exit(2, f"{self.prog} has no option {option}; {words}\n")
         super().error(message)
@@ -40,6 +40,8 @@ class SuggestingParser(argparse.ArgumentParser):
         if action.choices is None or value in action.choices or self._unknown_option():
             super()._check_value(action, value)
             return
+        from gpu_mesh.text.suggest import did_you_mean
+
         meant = did_you_mean(str(value), self.words(action), f"see: {self.prog} --help")
         what = "command " if is_branch(action) else ""
         self.exit(2, f"{self.prog}: there is no {what}{value!r}; {meant}\n")
