@@ -1,12 +1,13 @@
-"""CPU of the commands on a year of 50 nodes, and the size of that history.
+"""CPU of the commands on a year of 50 nodes, the size of that history, and what it adds to a check.
 
 Usage: python bench/history.py [NODES]
 
 The year is made up: a check every 30 s would take an hour to write. Its hours, days, incidents and events are
 what checks would have left, and its last two days have each check. CPU is user and system time of whole
-processes; medians of five.
+processes; medians of five. Checks with a history and without one are made in turn.
 """
 
+import json
 import random
 import resource
 import sqlite3
@@ -21,6 +22,7 @@ from pathlib import Path
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.history import Entry, EventKind, Incident, Known, PastEvent, Sample
+from gpu_mesh.standin.server import Standin
 from gpu_mesh.storage import history
 from gpu_mesh.storage.history import DAY, HOUR
 from gpu_mesh.storage.history_schema import FIGURES, OF_PERIODS
@@ -32,6 +34,7 @@ COMMANDS = (
     ("stats", "--since", "90d"),
 )
 BUDGET = 0.3
+ADDED, SHARE = 0.008, 0.05  # to a check: seconds of CPU, or this share of it where that is more
 ROUNDS = 5
 INCIDENTS_A_MONTH = 3  # of each node
 
@@ -82,9 +85,27 @@ def _classes(chance: random.Random) -> list[int]:
 
 def cpu_seconds(command: Sequence[str]) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def added_to_a_check(folder: Path, nodes: int, rounds: int) -> tuple[float, float]:
+    """Return the seconds that the history adds to a check, and those that a check takes without one."""
+    commands = []
+    with Standin(loaded=("llama3.2:latest",)) as standin:
+        hosts = {f"gpu{number}": {"mesh_node_url": standin.url} for number in range(nodes)}
+        for most in (1000, 0):
+            own = {"ansible_connection": "local", "mesh_monitor_history_max": most}
+            inventory = folder / f"with-{most}.yml"
+            mesh = {"mesh_monitors": {"hosts": {"monitor": own}}, "mesh_nodes": {"hosts": hosts}}
+            inventory.write_text(json.dumps(mesh))
+            state = str(folder / f"state-{most}")
+            command = [sys.executable, "-m", "gpu_mesh", "-i", str(inventory), "--state-dir", state, "check"]
+            cpu_seconds(command)
+            commands.append(command)
+        pairs = [(cpu_seconds(commands[0]), cpu_seconds(commands[1])) for _ in range(rounds)]
+    return statistics.median(own - other for own, other in pairs), statistics.median(two for _, two in pairs)
 
 
 def main() -> int:
@@ -114,6 +135,12 @@ def main() -> int:
             took = statistics.median(cpu_seconds(command) for _ in range(ROUNDS))
             print(f"{' '.join(words):24} {took * 1000:6.0f} ms CPU   budget {BUDGET * 1000:.0f}")
             good = good and took <= BUDGET
+        for count, rounds in ((3, 25), (1000, 7)):
+            added, alone = added_to_a_check(Path(name), count, rounds)
+            budget = max(ADDED, SHARE * alone)
+            figures = f"{added * 1000:6.0f} ms CPU   budget {budget * 1000:.0f}"
+            print(f"added to a check of {count:4d}  {figures}   (of {alone * 1000:.0f} without a history)")
+            good = good and added <= budget
     return 0 if good else 1
 
 
