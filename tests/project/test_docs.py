@@ -11,6 +11,7 @@ from gpu_mesh.domain.history import Incident
 from gpu_mesh.reporting import report
 from gpu_mesh.reporting.alert_list import AlertReport
 from gpu_mesh.reporting.availability import Figures
+from gpu_mesh.routing.best import Choice
 from gpu_mesh.simulation import story
 
 DOCS = ROOT / "docs"
@@ -48,6 +49,7 @@ def test_every_cause_is_in_the_documentation_as_it_is_in_the_program() -> None:
         Incident,
         Figures,
         AlertReport,
+        Choice,
     ],
 )
 def test_every_field_of_the_json_output_is_documented(shape: type) -> None:

@@ -147,6 +147,15 @@ def test_best_prints_the_url_to_use_or_says_why_there_is_none(site, standin):
     other = site.run("best", "--model", "gpt-oss")
     assert (other.returncode, other.stdout) == (1, "")
     assert "no node serves and has the model gpt-oss" in other.stderr
+    near = site.run("best", "--model", "qwen3")
+    assert "no node serves and has the model qwen3; there is qwen3:8b" in near.stderr
+    assert "did you mean llama3.2:latest?" in site.run("best", "--model", "lama3.2:latest").stderr
+    explained = site.ok("best", "--model", "qwen3:8b", "--explain").splitlines()
+    assert re.match(r"1 +desk +healthy +100% in VRAM +– +100 +\d+ ms +http://", explained[1])
+    assert re.search(r"– +iceland .*it is degraded: Connection refused$", explained[2])
+    ranking = json.loads(site.ok("best", "--count", "2", "--json"))
+    assert [(each["node"], each["why_not"]) for each in ranking["nodes"]] == [("desk", "")]
+    assert site.run("best", "--count", "0").returncode == 2
     desk.fault = "http_500"
     site.check()
     none = site.run("best")
