@@ -115,9 +115,20 @@ def unwatched(before: Tick, now: float, interval: float) -> float:
     return gap if before.at and gap > STALE_INTERVALS * max(interval, before.interval) else 0.0
 
 
-def is_watched(last: Tick, now: float) -> bool:
-    """Return whether a timer or gpu-mesh run made a check within the last intervals (Unix seconds)."""
-    return -last.interval <= now - last.at and now - last.at + last.by_hand <= STALE_INTERVALS * last.interval
+def patience(last: Tick, longest: float = 0.0) -> float:
+    """Return the seconds after the beginning of the last check after which the next one must have ended.
+
+    Args:
+        last: the last completed check.
+        longest: the longest time limit of a node: for so long a hanging one may hold the next check up.
+    """
+    longest = max(longest, last.seconds)
+    return max(STALE_INTERVALS * last.interval, max(last.interval, last.seconds) + longest + last.interval)
+
+
+def is_watched(last: Tick, now: float, longest: float = 0.0) -> bool:
+    """Return whether a timer or gpu-mesh run made a check lately, not only people; ``longest`` as above."""
+    return -last.interval <= now - last.at and now - last.at + last.by_hand <= patience(last, longest)
 
 
 def note_gap(state: State, interval: float, nodes: int, began: float, now: float) -> None:

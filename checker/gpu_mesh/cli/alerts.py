@@ -79,7 +79,12 @@ def _show(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         found = [alert for alert in state.alerts if alert.id == arguments.number]
         if not found:
             list_them = like(arguments, "alerts list")
-            raise UsageError(f"name an alert by its number; see which there are: {list_them}")
+            missing = (
+                "name an alert by its number"
+                if arguments.number is None
+                else f"there is no alert {arguments.number}"
+            )
+            raise UsageError(f"{missing}; see which there are: {list_them}")
         state.alerts = tuple(found)
     named = any(alert.deliveries for alert in state.alerts) and not arguments.reader
     known = services(paths, any_mesh(arguments, paths).settings) if named else {}

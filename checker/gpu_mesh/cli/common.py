@@ -56,7 +56,7 @@ def add_json(parser: argparse._ActionsContainer) -> None:
 
 def like(arguments: argparse.Namespace, command: str) -> str:
     """Return another command on the same mesh, as a person types it."""
-    return f"gpu-mesh {shlex.join([*options(arguments), command])}"
+    return f"gpu-mesh {shlex.join([*options(arguments), *command.split()])}"
 
 
 def options(arguments: argparse.Namespace) -> list[str]:
@@ -120,16 +120,19 @@ def mesh_of(arguments: argparse.Namespace, paths: Paths) -> Mesh:
 
 
 def node_of(mesh: Mesh, name: str) -> Node:
-    """Return the node with this key.
+    """Return the node with this key, or the one that people call so.
 
     Raises:
         UsageError: the inventory has no such node.
     """
-    node = mesh.node(name)
-    if node is None:
-        known = ", ".join(node.key for node in mesh.nodes)
-        raise UsageError(f"there is no node {name!r} in the inventory; there are: {known}")
-    return node
+    if node := mesh.node(name):
+        return node
+    wanted = name.casefold()
+    named = [node for node in mesh.nodes if wanted in (node.key.casefold(), node.name.casefold())]
+    if len(named) == 1:
+        return named[0]
+    known = ", ".join(node.key for node in mesh.nodes)
+    raise UsageError(f"there is no node {name!r} in the inventory; there are: {known}")
 
 
 def _mesh_of_last_check(paths: Paths) -> Mesh:

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     mesh, file = mesh_of(arguments, paths), StateFile(paths.state, log)
     only = arguments.node or ""
     if only:
-        node_of(mesh, only)
+        only = node_of(mesh, only).key
     if arguments.force and not only and not file.load().recovery_held:
         raise UsageError(
             "nothing holds the repairs back; --force is for one node "

@@ -82,7 +82,7 @@ def _incidents(
     """Return the incidents that last, as they are now, and those that ended since the last entry."""
     before = {incident.node: incident for incident in known.lasting}
     alerted: dict[str, list[float]] = {}
-    for alert in state.alerts:
+    for alert in (each for each in state.alerts if not each.muted):
         alerted.setdefault(alert.node, []).append(alert.at)
     lasting = tuple(
         _lasting(before.get(key), key, state.node(key), alerted.get(key, []))
@@ -102,11 +102,14 @@ def _lasting(before: Incident | None, key: str, node: NodeState, alerted: Sequen
     if before is None or before.began != node.incident_since:
         before = Incident(key, node.incident_since, None, None, node.status, "")
     raised = (at for at in alerted if at >= before.began)
+    worse = _RANKS.index(node.status) > _RANKS.index(before.worst)
+    # How it ends, such as a connection that closes when a hung Ollama is restarted, is not what it was.
+    named = node.cause is not None and (worse or before.cause is None or node.refined_from is not None)
     return replace(
         before,
-        cause=node.cause or before.cause,
-        worst=max(before.worst, node.status, key=_RANKS.index),
-        detail=node.detail or before.detail,
+        cause=node.cause if named else before.cause,
+        worst=node.status if worse else before.worst,
+        detail=node.detail if named else before.detail,
         alerted=before.alerted or min(raised, default=None),
         repairs=ladder.acted(_attempts(node, before.began)),
     )
@@ -182,7 +185,7 @@ def _silences(state: State, known: Known, now: float) -> Iterator[PastEvent]:
 
 def _alerts(state: State, known: Known) -> Iterator[PastEvent]:
     for alert in state.alerts:
-        if alert.id > known.alert:
+        if alert.id > known.alert and not alert.muted:  # what is not sent is a change of status alone
             yield PastEvent(alert.at, EventKind.ALERT, alert.node, one_line(alert))
 
 

@@ -92,6 +92,7 @@ def report(of: Report) -> Report:
         mesh=MeshReport(
             health=mesh.health,
             stale=mesh.stale,
+            patience=mesh.patience,
             watched=mesh.watched,
             last_check=mesh.last_check,
             interval=mesh.interval,
@@ -173,6 +174,7 @@ def _node(node: NodeReport, named: str) -> NodeReport:
         enabled=node.enabled,
         status=node.status,
         since=node.since,
+        incident_since=node.incident_since,
         cause=None,
         detail=_detail(node.cause),
         next_step="",

@@ -10,7 +10,6 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from gpu_mesh.alerting.emergencies import describe_seen
-from gpu_mesh.alerting.monitor_alerts import STALE_INTERVALS
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.history import Incident
@@ -131,7 +130,7 @@ def stale_after(of: Report) -> float:
     """
     if of.mesh.stale or of.mesh.last_check is None:
         return of.at
-    return of.mesh.last_check + STALE_INTERVALS * of.mesh.interval + 2 * EVERY
+    return of.mesh.last_check + of.mesh.patience + 2 * EVERY
 
 
 class Published(Report, frozen=True):
@@ -229,12 +228,13 @@ def _notices(mesh: MeshReport, at: float) -> list[str]:
 
 
 def _trouble(node: NodeReport, at: float) -> Trouble:
+    since = node.incident_since or node.since
     return Trouble(
         name=visible(node.name, _NAME),
         tone=_TONES[node.status],
         status=node.status.value,
-        since=node.since,
-        lasts=lasted("{}", node.since, at) if node.since else "",
+        since=since,
+        lasts=lasted("{}", since, at) if since else "",
         cause=visible(node.detail, _LINE) or cause_words(node.cause),
         done=tuple(visible(words, _LINE) for words in _done(node, at)),
         next_step=visible(node.next_step, _LINE),

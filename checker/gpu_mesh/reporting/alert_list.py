@@ -12,7 +12,6 @@ from gpu_mesh.text.humanize import format_duration, moment
 from gpu_mesh.text.sanitize import one_line
 from gpu_mesh.text.table import aligned_within
 
-_DELIVERY = 4  # the column that a narrow terminal does without
 _LONGEST = 1000  # characters of a text
 
 
@@ -56,7 +55,7 @@ def reports(state: State, known: Mapping[str, str]) -> tuple[AlertReport, ...]:
 
 
 def listed(state: State, now: float, known: Mapping[str, str], width: int = 0) -> str:
-    """Return the history as a table, the newest last; a narrow terminal gets no deliveries.
+    """Return the history as a table, the newest last; on a terminal each alert has one line.
 
     Args:
         state: as loaded.
@@ -68,11 +67,11 @@ def listed(state: State, now: float, known: Mapping[str, str], width: int = 0) -
         return "No alert so far.\n"
     rows: list[tuple[str, ...]] = [("No", "Time", "Level", "Node", "Delivery", "What happened")]
     for alert in sorted(state.alerts, key=lambda alert: alert.id):
-        first, *more = deliveries(alert, now, known)
+        first, *more = [_in_short(alert)] if width else deliveries(alert, now, known)
         node, text = one_line(alert.node, 40) or "-", one_line(alert.text, _LONGEST)
         rows.append((str(alert.id), moment(alert.at), alert.level.upper(), node, first, text))
         rows += [("", "", "", "", line, "") for line in more]
-    lines = aligned_within(rows, width, optional=(_DELIVERY,))
+    lines = aligned_within(rows, width, optional=(0,))
     return "".join(f"{line}\n" for line in lines if line)
 
 
@@ -90,6 +89,20 @@ def shown(alert: Alert, now: float, known: Mapping[str, str]) -> str:
     ]
     head = f"{alert.level.icon} [{alert.level.upper()}] alert {alert.id}"
     return "\n".join([head, *(f"   {label:10} {words}" for label, words in rows if words)]) + "\n"
+
+
+def _in_short(alert: Alert) -> str:
+    """Return in a word or two whether an alert has reached those who want it."""
+    if alert.muted:
+        return "not sent"
+    each = [delivery.progress for delivery in alert.deliveries.values()]
+    if not each:
+        return "no URL" if alert.done else "waits"
+    if Progress.GIVEN_UP in each:
+        return "given up"
+    if Progress.PENDING in each:
+        return "not yet"
+    return "merged" if set(each) == {Progress.MERGED} else "delivered"
 
 
 def deliveries(alert: Alert, now: float, known: Mapping[str, str]) -> list[str]:

@@ -195,10 +195,11 @@ def hour_parts(node: NodeReport, samples: Sequence[Sample], now: float, width: i
 
 
 def long(node: NodeReport, now: float) -> str:
-    """Return for how long a node has had its status, in its largest unit: ``12 min``; "": not known."""
-    if node.since is None:
+    """Return for how long a node has been so, in its largest unit: ``12 min``; "": not known."""
+    since = node.incident_since or node.since
+    if since is None:
         return ""
-    number, unit = format_duration(now - node.since).split()[:2]
+    number, unit = format_duration(now - since).split()[:2]
     return f"{number} {unit}"
 
 

@@ -53,7 +53,7 @@ def node_text(of: Report, node: NodeReport, before: NodePast, zone: tzinfo | Non
     head = _head(node, of.at, zone)
     head = cut(head, look.width) if look.width else head
     parts = [
-        [monitor_line(of, look)],
+        [monitor_line(of, look, of_all=False)],
         [look.paint(head, STYLES[node.status]), *indented(_trouble(node, of.at))],
         _section("address", [one_line(node.url, 200) + (", by a tunnel" if node.tunnel else "")], look),
         _section("figures", [_figures(node), *_long_figures(before)], look),
@@ -156,7 +156,7 @@ def _gpu(node: NodeReport, now: float) -> list[str]:
         return []
     seen = node.gpu
     driver = f"driver {one_line(seen.driver, 40)}" if seen.driver else "no driver of NVIDIA"
-    old = ", too old to explain anything" if seen.outdated else ""
+    old = ", out of date" if seen.outdated else ""
     return [*aligned([_card(card) for card in seen.cards]), f"{driver}; seen {ago(seen.seen, now)}{old}"]
 
 

@@ -117,7 +117,7 @@ def incidents(
         )
         for incident in of
     ]
-    table = aligned_within([header, *rows], width)
+    table = aligned_within([header, *rows], width, optional=(4, 2))
     lines = [head, table[0]]
     for incident, row in zip(of, table[1:], strict=True):
         end = f"     {_end(incident)}"
@@ -142,6 +142,8 @@ def month(title: str, of: Sequence[Figures], whole: Figures, names: Mapping[str,
         for share in whole.causes
     ]
     causes = ["", "What it was, and how long in all:", *aligned_within(rows, width)] if rows else []
+    if not whole.watched:
+        return f"{title}: nothing was watched, as far as the history reaches"
     head = f"{title}: {_per_cent(whole.availability)} available, {plural(whole.incidents, 'incident')}"
     return "\n".join([*_prose(head, whole, width), "", *_table(worst_first(of), names, width), *causes])
 
@@ -173,7 +175,7 @@ def _table(of: Sequence[Figures], names: Mapping[str, str], width: int) -> list[
         )
         for each in of
     ]
-    return aligned_within([header, *rows], width, optional=(4, 6, 5))
+    return aligned_within([header, *rows], width, optional=(6, 7, 4, 5, 2))
 
 
 def _prose(head: str, whole: Figures, width: int) -> list[str]:

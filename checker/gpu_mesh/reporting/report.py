@@ -1,9 +1,10 @@
 """Describes the mesh as it is now in one value: for the reports to people and the JSON output. Pure."""
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gpu_mesh.alerting import alerts
-from gpu_mesh.alerting.monitor_alerts import STALE_INTERVALS, is_watched
+from gpu_mesh.alerting.monitor_alerts import is_watched, patience
 from gpu_mesh.diagnosis import uptime
 from gpu_mesh.domain.alert import Acknowledgement, Alert, Level, Muted
 from gpu_mesh.domain.causes import Action, Cause
@@ -43,6 +44,7 @@ class NodeReport(Struct, frozen=True):
     enabled: bool
     status: Status
     since: float | None
+    incident_since: float | None  # since when it is not healthy; None: it is, or that is not known
     cause: Cause | None
     detail: str
     next_step: str
@@ -78,6 +80,7 @@ class MeshReport(Struct, frozen=True):
 
     health: float | None  # per cent
     stale: bool
+    patience: float  # seconds: a last check that began longer ago is stale
     watched: bool  # a timer or gpu-mesh run makes checks; if not, only people did of late
     last_check: float | None
     interval: float  # seconds between checks
@@ -112,6 +115,8 @@ def report(mesh: Mesh, state: State, now: float, emergency: Emergency | None = N
         emergency: the checks that could not save what they saw.
     """
     interval = mesh.settings.check_interval
+    limit = max((node.timeout for node in mesh.nodes if node.enabled), default=0.0)
+    longest = patience(replace(state.tick, interval=interval), limit)
     decisions = {decision.node: decision for decision in plan.plan(mesh, state, now)}
     return Report(
         schema=SCHEMA,
@@ -119,8 +124,9 @@ def report(mesh: Mesh, state: State, now: float, emergency: Emergency | None = N
         mesh=MeshReport(
             health=_rounded(uptime.mesh_health(mesh, state)),
             # A check in the future was noted before the clock was set back.
-            stale=not -interval <= now - state.tick.at <= STALE_INTERVALS * interval,
-            watched=is_watched(state.tick, now),
+            stale=not -interval <= now - state.tick.at <= longest,
+            patience=longest,
+            watched=is_watched(state.tick, now, limit),
             last_check=state.tick.at or None,
             interval=interval,
             check_seconds=state.tick.seconds,
@@ -191,6 +197,7 @@ def _node(
         enabled=node.enabled,
         status=known.status,
         since=known.since or None,
+        incident_since=known.incident_since or None,
         cause=known.cause,
         detail=known.detail,
         next_step=_next_step(node, known),
@@ -258,9 +265,11 @@ def _notes(node: Node, known: NodeState) -> tuple[str, ...]:
 
 
 def _last_recovery(known: NodeState) -> str:
-    if not known.recovery.attempts:
+    # Those of an incident before this one are kept for a while.
+    attempts = [each for each in known.recovery.attempts if each.at >= known.incident_since]
+    if not attempts:
         return ""
-    last = known.recovery.attempts[-1]
+    last = attempts[-1]
     return f"{format_clock(last.at)}: it {advice.describe_outcome(last.outcome)}: {last.words}"
 
 

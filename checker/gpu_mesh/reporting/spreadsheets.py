@@ -57,7 +57,9 @@ def _csv(header: Sequence[str], rows: Iterator[Sequence[object]]) -> str:
 
 
 def _harmless(cell: object) -> object:
-    """Return a cell that no spreadsheet takes for a formula."""
+    """Return a cell that no spreadsheet takes for a formula; a figure has as many places as it is worth."""
+    if isinstance(cell, float):
+        return round(cell, 3)
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@") else cell
 
 

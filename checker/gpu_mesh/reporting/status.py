@@ -66,8 +66,8 @@ def status_text(of: Report, recent: Sequence[PastEvent] = (), look: Look | None 
     return "\n".join(lines)
 
 
-def monitor_line(of: Report, look: Look) -> str:
-    """Return whether somebody watches, how many nodes are healthy, and what to type if nobody watches."""
+def monitor_line(of: Report, look: Look, *, of_all: bool = True) -> str:
+    """Return whether somebody watches, how the nodes are (``of_all``), and what to type if nobody watches."""
     mesh = of.mesh
     if mesh.last_check is None and look.where.installed:
         return (
@@ -84,7 +84,8 @@ def monitor_line(of: Report, look: Look) -> str:
     runs = f"The monitor runs: checked {age}, every {mesh.interval:g} s"
     # Cron cannot be told from a person, so this does not say that nothing checks again.
     by_hand = f"Checked {age}, by hand or by cron; to watch every {mesh.interval:g} s: {look.start_command}"
-    parts = [runs if mesh.watched else by_hand, counts(of), f"health {per_cent(mesh.health)}"]
+    parts = [runs if mesh.watched else by_hand]
+    parts += [counts(of), f"health {per_cent(mesh.health)}"] if of_all else []
     return " · ".join(filter(None, (*parts, waiting)))
 
 
@@ -139,15 +140,19 @@ def trouble(of: Report, look: Look) -> list[str]:
         (node.status.icon, one_line(node.name, 40), _long(node, of.at), one_line(_why(node), 400))
         for node in found
     ]
-    lines: list[str] = []
+    lines, apart = [""] if found else [], False
     for node, row in zip(found, aligned_within(rows, look.width), strict=True):
-        lines += ["", look.paint(row, STYLES[node.status]), *indented(what_is_done(node, of.at))]
+        below = indented(what_is_done(node, of.at))
+        lines += [""] if apart or (below and len(lines) > 1) else []
+        lines += [look.paint(row, STYLES[node.status]), *below]
+        apart = bool(below)
     return lines
 
 
 def _long(node: NodeReport, now: float) -> str:
-    """Return status and its duration: ``offline for 12 min``."""
-    return f"{node.status}{lasted(' for {}', node.since, now) if node.since else ''}"
+    """Return the status, and for how long the node has not been healthy: ``offline (12 min)``."""
+    since = node.incident_since or node.since
+    return f"{node.status}{lasted(' ({})', since, now) if since else ''}"
 
 
 def _why(node: NodeReport) -> str:
@@ -161,7 +166,7 @@ def _why(node: NodeReport) -> str:
 
 def what_is_done(node: NodeReport, at: float) -> list[str]:
     """Return what was and is done about a node that is not well, who knows of it, and what comes next."""
-    lines = []
+    lines = [f"loaded: {models(node)}"] if node.answers and node.loaded_models else []
     if node.last_recovery:
         lines.append(f"done: last repair at {node.last_recovery}")
     if node.recovering:

@@ -32,13 +32,16 @@ class Past:
         """Return what was counted in that time, in the order of nodes and times.
 
         Args:
-            since: counted from the beginning of its hour.
+            since: as long as each check is kept, counted from there; else from the beginning of its hour.
             until: counted to the end of its hour.
             size: the length of each period in seconds, HOUR or DAY; 0: one period holds the whole time.
             node: its key.
         """
         begin, end = int(since) // HOUR * HOUR, -(-int(until) // HOUR) * HOUR
-        parts = self._parts(begin, end, by_hour=size == HOUR)
+        exact = self._has_each_check(since)
+        parts = list(self._parts(begin + HOUR if exact else begin, end, by_hour=size == HOUR))
+        if exact:
+            parts.append(_checks(int(since), min(begin + HOUR, end)))
         only = "WHERE node = (SELECT id FROM node WHERE key = :key)" if node else ""
         query = f"""
             SELECT key, {f"at - at % {size}" if size else ":begin"} AS period, {OF_PERIODS}
@@ -77,8 +80,11 @@ class Past:
             yield part("day", first, last)
             yield part("hour", begin, min(first, end))
             yield part("hour", max(begin, last), end)
-        since = max(begin, folded_until(self._database, "hour"))
-        yield fold("sample", HOUR).replace(":since", str(since)).replace(":until", str(end))
+        yield _checks(max(begin, folded_until(self._database, "hour")), end)
+
+    def _has_each_check(self, since: float) -> bool:
+        oldest = self._database.execute("SELECT min(at) FROM sample").fetchone()[0]
+        return oldest is not None and oldest <= since
 
     def samples(self, since: float, nodes: Sequence[str]) -> dict[str, tuple[Sample, ...]]:
         """Return the checks of these nodes since then, by node, oldest first; they are kept for two days."""
@@ -142,6 +148,11 @@ class Past:
         )
         found: float | None = self._database.execute(query).fetchone()[0]
         return found
+
+
+def _checks(since: int, until: int) -> str:
+    """Return the query that folds the checks of a time."""
+    return fold("sample", HOUR).replace(":since", str(since)).replace(":until", str(until))
 
 
 @contextmanager

@@ -214,6 +214,7 @@ def test_the_status_of_a_node_has_what_is_known_of_it_and_its_own_exit_status(si
     assert "   recovery: nothing: " in down.stdout
     (node,) = json.loads(site.run("status", "iceland", "--json").stdout)["nodes"]
     assert node["node"] == "iceland"
+    assert "🟡 Iceland is degraded" in site.run("status", "ICELAND").stdout
     assert "there is no node 'iselan' in the inventory; there are: " in site.run("status", "iselan").stderr
 
 
@@ -422,7 +423,9 @@ def test_alerts_are_listed_and_can_be_tried(site, standin, receiver):
     assert (alert["node"], alert["deliveries"][0]["progress"]) == ("iceland", "delivered")
     missing = site.run("alerts", "show", "99")
     assert missing.returncode == 2
-    assert f"see which there are: {site.typed} " in missing.stderr
+    assert (
+        missing.stderr == f"gpu-mesh: there is no alert 99; see which there are: {site.typed} alerts list\n")
+    )
 
 
 # The end by hand.

@@ -72,6 +72,22 @@ def test_an_incident_that_ended_while_nothing_could_be_written_is_closed_by_the_
     assert [(each.began, each.ended) for each in told.entries[-1].ended] == [(NOW + EVERY, NOW + 3 * EVERY)]
 
 
+def test_an_incident_keeps_the_cause_with_which_it_became_worst_however_it_ends(told: Chronicle) -> None:
+    told.goes(a=".xxxr.", b="......")
+    (ended,) = told.entries[-1].ended
+    assert (ended.cause, ended.detail) == (Cause.TIMEOUT, "Timeout (10s)")
+
+
+def test_what_was_not_sent_has_told_nobody_and_is_no_event(tmp_path: Path) -> None:
+    told = Chronicle(tmp_path, plain("a", warn_after=2))
+    told.goes(a=".xx")
+    first, second = told.entries[1:]
+    assert [event.kind for event in first.events] == [EventKind.STATUS]
+    assert first.known.lasting[0].alerted is None
+    assert [event.kind for event in second.events] == [EventKind.ALERT]
+    assert second.known.lasting[0].alerted == NOW + 2 * EVERY
+
+
 def test_an_incident_names_the_repair_that_helped(told: Chronicle) -> None:
     told.goes(a=".xxx", b="....")
     attempts = (

@@ -1,12 +1,31 @@
 """The history of alerts keeps to the width of a terminal, and loses nothing in a pipe."""
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_mesh.domain.alert import Alert, AlertKind, Level
+from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Progress
 from gpu_mesh.domain.state import State
 from gpu_mesh.reporting.alert_list import listed, shown
 from gpu_mesh.text.table import cells
+
+SENT = [
+    ({"muted": True}, "not sent"),
+    ({}, "waits"),
+    ({"done": True}, "no URL"),
+    ({"deliveries": {"x": Delivery(Progress.DELIVERED), "y": Delivery(Progress.MERGED)}}, "delivered"),
+    ({"deliveries": {"x": Delivery(Progress.DELIVERED), "y": Delivery(Progress.PENDING)}}, "not yet"),
+    ({"deliveries": {"x": Delivery(Progress.DELIVERED), "y": Delivery(Progress.GIVEN_UP)}}, "given up"),
+]
+
+
+@pytest.mark.parametrize(("fields", "said"), SENT)
+def test_on_a_terminal_each_alert_says_in_short_whether_it_was_sent(fields: Any, said: str) -> None:
+    alert = Alert(1, 0, Level.ERROR, AlertKind.STATUS, "it is down", "gpu1", **fields)
+    line = listed(State(alerts=(alert,)), 0, {}, 80).splitlines()[1]
+    assert line.endswith(f"gpu1  {said:8}  it is down")
 
 
 @given(st.sampled_from([60, 80, 120]), st.text(max_size=80))

@@ -79,7 +79,7 @@ def test_a_share_that_is_less_than_all_never_reads_as_all(down: float) -> None:
 @pytest.mark.parametrize("cause", Cause)
 def test_a_cause_of_several_nodes_is_named_without_what_belongs_to_one(cause: Cause) -> None:
     each = Incident("a", NOON, NOON + 60, cause, Status.OFFLINE, "")
-    found = figures("", [], [each], NOON)
+    found = figures("", [Period("a", NOON, 60, watched=60, down=60)], [each], NOON)
     said = past.month("May", [], found, {})
     assert "{" not in said
     assert CAUSES[cause].words.split("{")[0].removesuffix("port ") in said

@@ -82,6 +82,37 @@ def test_the_exit_status_is_that_of_a_monitoring_plugin(
     )
 
 
+@pytest.mark.parametrize(
+    ("took", "timeout", "age", "stale"),
+    [
+        (0.1, 10, 90, False),
+        (0.1, 10, 91, True),
+        (0.1, 120, 180, False),  # a node that hangs holds the next check up for so long
+        (120, 120, 260, False),
+        (120, 120, 280, True),
+    ],
+)
+def test_a_check_that_a_hanging_node_holds_up_is_not_stale(
+    took: float, timeout: float, age: float, stale: bool
+) -> None:
+    known = State(tick=Tick(NOW - age, took, 30.0), nodes={"local": WELL})
+    told = report(Mesh((replace(LOCAL, timeout=timeout),)), known, NOW).mesh
+    assert (told.stale, told.watched) == (stale, not stale)
+
+
+def test_a_repair_of_an_earlier_incident_is_not_told_as_one_of_this() -> None:
+    before = Attempt(NOW - 600, Action.REBUILD_TUNNEL, Outcome.RECOVERED, words="it was rebuilt")
+    known = replace(after((before,)), incident_since=NOW - 90)
+    assert report(MESH, state(WELL, known), NOW).nodes[1].last_recovery == ""
+    known = replace(known, incident_since=NOW - 700)
+    assert "it was rebuilt" in report(MESH, state(WELL, known), NOW).nodes[1].last_recovery
+
+
+def test_trouble_is_told_with_how_long_the_node_has_not_been_healthy() -> None:
+    known = replace(DOWN, since=NOW - 30, incident_since=NOW - 90)
+    assert "Iceland  unhealthy (1 min 30 s)  " in status_text(report(MESH, state(WELL, known), NOW))
+
+
 def test_a_disabled_node_does_not_count() -> None:
     mesh = Mesh((LOCAL, replace(ICELAND, enabled=False)))
     assert exit_status(report(mesh, state(WELL, None), NOW)) == 0
@@ -93,7 +124,7 @@ def test_the_status_tells_trouble_first_and_of_each_healthy_node_one_line() -> N
     assert status_text(report(MESH, known, NOW), (event,)).splitlines() == [
         "The monitor runs: checked 12 s ago, every 30 s · 1 of 2 nodes healthy · health 50.0%",
         "",
-        f"🔴  Iceland  unhealthy for 1 min 30 s  {DOWN.detail} (3 failures in a row)",
+        f"🔴  Iceland  unhealthy (1 min 30 s)  {DOWN.detail} (3 failures in a row)",
         "   next: see on the monitor: journalctl -u gpu-mesh-tunnel@iceland",
         "",
         "🟢  Local GPU  45 ms  –  0.0 GiB VRAM  a (60% CPU)",

@@ -116,6 +116,16 @@ def test_however_checks_were_folded_each_is_counted_once(
     assert classes[-1] == slow
 
 
+def test_as_long_as_each_check_is_kept_a_time_begins_where_it_was_asked_for(tmp_path: Path) -> None:
+    begin = NOW // HOUR * HOUR
+    for minute in range(0, 90, 10):
+        add(tmp_path, begin + 60 * minute, sample(begin + 60 * minute))
+    with reading(tmp_path) as found:
+        for since, checks in ((0, 9), (1, 8), (35 * 60, 5), (70 * 60 + 1, 1)):
+            watched = [each.watched for each in found.periods(begin + since, begin + 2 * HOUR)]
+            assert watched == [EVERY * checks], since
+
+
 def test_a_course_has_one_check_for_many_with_the_mean_time_and_the_worst_verdict(tmp_path: Path) -> None:
     begin = NOW // 600 * 600
     for at, verdict, ms in ((0, Verdict.OK, 10), (30, Verdict.OK, 30), (600, Verdict.FAILED, None)):
