@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         keys = ", ".join(node.key for node in mesh.nodes if node.enabled)
         sys.stdout.write(f"Watching {keys} every {mesh.settings.check_interval:g} s; Ctrl-C ends it\n")
         sys.stdout.flush()
+        given = ["--state-dir", str(paths.state)] if arguments.state_dir else []
         return foreground.run(
-            paths, arguments.monitor, mesh.settings, log, lambda command: like(arguments, command)
+            paths, arguments.monitor, mesh.settings, log, lambda command: like(arguments, command), given
         )

@@ -162,7 +162,12 @@ def alone(paths: Paths) -> Iterator[int]:
 
 
 def run(
-    paths: Paths, monitor: str | None, settings: Settings, log: Log, by_hand: Callable[[str], str]
+    paths: Paths,
+    monitor: str | None,
+    settings: Settings,
+    log: Log,
+    by_hand: Callable[[str], str],
+    given: Sequence[str] = (),
 ) -> int:
     """Watch until SIGINT or SIGTERM, then let the running commands end.
 
@@ -172,6 +177,7 @@ def run(
         settings: the monitor's; new intervals take effect at the next start.
         log: the central log.
         by_hand: returns what a person types to run one of the commands.
+        given: further options that each command gets, and so names in what it tells people to type.
 
     Returns:
         0.
@@ -179,7 +185,7 @@ def run(
     jobs = _jobs(paths, settings)
     command = [sys.executable, "-m", "gpu_mesh"]
     command += [part for source in paths.inventory for part in ("--inventory", source)]
-    command += ["--monitor", monitor] if monitor else []
+    command += [*(["--monitor", monitor] if monitor else []), *given]
     environment = {**os.environ, **paths.environment(), RUN_PID: str(os.getpid())}
     stopping: list[int] = []
 

@@ -61,6 +61,18 @@ def test_a_command_that_fails_again_and_again_is_told_of_once_and_once_when_it_w
         assert running.wait(20) == 0
 
 
+def test_a_command_in_a_message_is_of_the_state_that_is_watched(
+    site: Site, receiver: Receiver, closed_port: int
+) -> None:
+    down = {"url": f"http://127.0.0.1:{closed_port}", "unhealthy_threshold": 1, "offline_threshold": 2}
+    site.describe(dict.fromkeys(("a", "b", "c", "d"), down), check_interval=1, recovery_brake=50)
+    site.alerts_go_to(receiver.url)
+    with monitor(site):
+        assert eventually(lambda: any("recover --force" in body for body in receiver.bodies))
+        (body,) = [body for body in receiver.bodies if "recover --force" in body]
+        assert f"{site.typed} recover --force" in body
+
+
 def test_a_command_that_is_killed_is_told_of_with_the_signal(
     site: Site, standin: Callable[..., Standin]
 ) -> None:
