@@ -3,8 +3,10 @@
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -12,7 +14,8 @@ from gpu_mesh.cli.common import UsageError
 from gpu_mesh.cli.reports import read
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh, Publish
-from gpu_mesh.publishing import badges, feed, files, page, public, view
+from gpu_mesh.domain.state import State
+from gpu_mesh.publishing import badges, feed, files, page, public, routes, view
 from gpu_mesh.publishing.files import EVERYBODY, OWN, Readers
 from gpu_mesh.publishing.past import INCIDENT_DAYS, Past, first_day
 from gpu_mesh.reporting.report import Report
@@ -49,8 +52,8 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         if arguments.due:
             time.sleep(_rest(paths.www / "index.html"))
         log.write(triggers.clear_trigger(paths.publish_wanted), time.time())
-        mesh, _, report = read(arguments, paths)
-        written = _publish(paths, mesh, report, _past(paths, report.at, log))
+        mesh, state, report = read(arguments, paths)
+        written = _publish(paths, mesh, state, report, _past(paths, report.at, log))
     if not arguments.due:
         said = [f"{folder / 'index.html'}\n" for folder in written]
         sys.stdout.write("".join(said) or "Nothing is published, since mesh_monitor_publish is none.\n")
@@ -81,14 +84,15 @@ def _past(paths: Paths, now: float, log: Log) -> Past:
     return Past({key: tuple(days) for key, days in by_node}, incidents)
 
 
-def _publish(paths: Paths, mesh: Mesh, of: Report, past: Past) -> list[Path]:
+def _publish(paths: Paths, mesh: Mesh, state: State, of: Report, past: Past) -> list[Path]:
     """Write the folders that the setting asks for, and take the others away; return those written."""
     wanted, written = mesh.settings.publish, []
     if wanted is Publish.NONE:
         files.withdraw(paths.www)
     else:
         status = msgspec.json.encode(view.published(of))
-        _write(paths.www, OWN, of, past, status, mesh.monitor)
+        best = routes.routes(mesh, state, of.at, view.stale_after(of)).decode() + "\n"
+        _write(paths.www, OWN, of, past, status, mesh.monitor, {"best.json": best})
         written.append(paths.www)
     if wanted is Publish.PUBLIC:
         shown = public.report(of)
@@ -100,7 +104,15 @@ def _publish(paths: Paths, mesh: Mesh, of: Report, past: Past) -> list[Path]:
     return written
 
 
-def _write(folder: Path, readers: Readers, of: Report, past: Past, status: bytes, monitor: str) -> None:
+def _write(
+    folder: Path,
+    readers: Readers,
+    of: Report,
+    past: Past,
+    status: bytes,
+    monitor: str,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     shown = view.page(of, past)
     drawn = {files.badge_name(node.node): badges.of_node(node, of.mesh) for node in of.nodes}
     drawn[f"{files.MESH_BADGE}.svg"] = badges.of_mesh(shown.headline)
@@ -108,5 +120,6 @@ def _write(folder: Path, readers: Readers, of: Report, past: Past, status: bytes
         "feed.xml": feed.atom(shown, monitor),
         "status.json": status.decode() + "\n",
         "index.html": page.html(shown),
+        **more,
     }
     files.write(folder, texts, drawn, readers)
