@@ -24,8 +24,7 @@ from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.history import Entry, EventKind, Incident, Known, PastEvent, Sample
 from gpu_mesh.standin.server import Standin
 from gpu_mesh.storage import history
-from gpu_mesh.storage.history import DAY, HOUR
-from gpu_mesh.storage.history_schema import FIGURES, OF_PERIODS
+from gpu_mesh.storage.history_schema import DAY, FIGURES, HOUR, OF_PERIODS
 
 COMMANDS = (
     ("history", "--since", "90d"),
@@ -56,7 +55,7 @@ def fill(folder: Path, keys: Sequence[str], now: float) -> None:
         for each in incidents
         for at in (each.began, each.began + 60, each.ended or now)
     )
-    known = Known(at=begin, nodes=frozenset(keys))
+    known = Known(at=begin, nodes=dict.fromkeys(keys, Status.HEALTHY))
     history.add(folder, 100_000, lambda _: Entry(known), begin)
     with sqlite3.connect(folder / history.NAME) as database:
         numbers = dict(database.execute("SELECT key, id FROM node"))
@@ -74,7 +73,7 @@ def fill(folder: Path, keys: Sequence[str], now: float) -> None:
     for at in range(last, int(now), 30):
         samples = tuple(Sample(key, at, 30, Verdict.OK, None, chance.uniform(5, 60)) for key in keys)
         more = (incidents, events) if at == last else ((), ())
-        entry = Entry(Known(at=at, nodes=frozenset(keys)), samples, *more)
+        entry = Entry(Known(at=at, nodes=dict.fromkeys(keys, Status.HEALTHY)), samples, *more)
         history.add(folder, 100_000, lambda _, entry=entry: entry, at)  # type: ignore[misc]
 
 

@@ -231,8 +231,9 @@ def note_history(state: State, found: Unwritten | None, now: float) -> None:
         if state.history_error:
             alerts.raise_monitor_end(state, now, "The history is written again")
         state.history_error = ""
-    elif found.damaged:
+    elif found.damaged and not state.history_error:
         alerts.raise_monitor_alert(state, now, f"The history {found.reason}", found.next_step, Level.WARNING)
+        state.history_error = found.reason
     elif not state.history_error and now - found.since >= HISTORY_PATIENCE:
         text = f"The history is not written{lasted(' for {}', found.since, now)}: {found.reason}"
         alerts.raise_monitor_alert(state, now, text, found.next_step, Level.WARNING)

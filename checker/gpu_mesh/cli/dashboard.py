@@ -67,7 +67,7 @@ def _with_last_hour(report: Report, paths: Paths) -> tuple[Report, Samples]:
 
     try:
         with past.opened(paths.state) as found:
-            return report, found.course(report.at - HOUR, _DRAWN) if found else {}
+            return report, found.course(report.at - HOUR, report.at, _DRAWN) if found else {}
     except HistoryError:  # the commands on the history say what is wrong with it
         return report, {}
 

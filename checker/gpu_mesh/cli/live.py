@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, tzinfo
 
 from gpu_mesh.cli import stopping
@@ -231,7 +231,8 @@ def _terminal() -> Iterator[curses.window]:
             pass  # this terminal cannot hide it
         yield window
     finally:
-        curses.endwin()
+        with suppress(curses.error):  # the terminal is gone
+            curses.endwin()
 
 
 @contextmanager

@@ -20,7 +20,8 @@ from gpu_mesh.publishing.files import EVERYBODY, OWN, Readers
 from gpu_mesh.publishing.past import INCIDENT_DAYS, Past, first_day
 from gpu_mesh.reporting.report import Report
 from gpu_mesh.storage import past as history
-from gpu_mesh.storage.history import DAY, HistoryError
+from gpu_mesh.storage.history import HistoryError
+from gpu_mesh.storage.history_schema import DAY
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system import locks, triggers
 from gpu_mesh.system.log import Log

@@ -68,8 +68,8 @@ def document(found: Past, nodes: list[str], since: float, until: float) -> Docum
         schema=1,
         since=since,
         until=until,
-        mesh=availability.figures("", periods, incidents, until),
-        nodes=availability.by_node(nodes, periods, incidents, until),
+        mesh=availability.figures("", periods, incidents, until, since),
+        nodes=availability.by_node(nodes, periods, incidents, until, since),
     )
 
 

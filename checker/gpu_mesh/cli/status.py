@@ -24,6 +24,7 @@ EXAMPLES = "gpu-mesh status\n  gpu-mesh status gpu1\n  gpu-mesh status --json"
 
 _EVENTS = 5
 _EVENTS_OF_A_NODE = 10
+_MOST = 100_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
         everyone=arguments.all,
     )
     wanted = arguments.log if arguments.log is not None else _EVENTS_OF_A_NODE if key else _EVENTS
-    before = _before(paths, mesh, state, key, max(wanted, 0), report.at)
+    before = _before(paths, mesh, state, key, min(max(wanted, 0), _MOST), report.at)
     text = (
         node_status.node_text(report, report.nodes[0], before, None, look)
         if key

@@ -8,15 +8,16 @@ from gpu_mesh.cli.common import STOPPED
 
 
 def on_signals(stopping: threading.Event) -> list[int]:
-    """From now on, have SIGINT and SIGTERM set the event; return the list that gets the signals that came."""
+    """From now on, have the signals that end a command set the event; return the list that gets them."""
     came: list[int] = []
 
     def stop(number: int, _frame: object) -> None:
         came.append(number)
         stopping.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # by nohup
+            signal.signal(number, stop)
     return came
 
 

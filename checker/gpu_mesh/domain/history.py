@@ -3,6 +3,7 @@
 Times are Unix seconds, durations seconds, response times milliseconds.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from msgspec import Struct
@@ -112,7 +113,7 @@ class Known(Struct, frozen=True):
     at: float = 0.0  # when it was last written; 0.0: never
     alert: int = 0  # the id of the newest alert in it
     silence: int = 0  # the same of silences
-    nodes: frozenset[str] = frozenset()  # keys that were watched then
+    nodes: Mapping[str, Status] = {}  # by key: what was watched then, and its status
     lasting: tuple[Incident, ...] = ()
     recent: tuple[Incident, ...] = ()  # those that ended within RECENT
 

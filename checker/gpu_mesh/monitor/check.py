@@ -187,6 +187,8 @@ def _save(
         monitor_alerts.note_working(state, working, now)
         if mesh.settings.history_max:
             monitor_alerts.note_history(state, _unwritten(paths), now)
+        else:
+            state.history_error = ""
         before = dict(state.nodes)
         if unsaved:
             emergencies.note_unsaved(state, unsaved)

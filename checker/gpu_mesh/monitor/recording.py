@@ -40,9 +40,10 @@ def record(known: Known, mesh: Mesh, state: State, changes: Sequence[Transition]
     watched = frozenset(node.key for node in mesh.nodes if node.enabled)
     lasting, ended = _incidents(known, state, watched)
     mended = tuple(filter(None, (_mended_since(each, state.node(each.node)) for each in known.recent)))
+    statuses = {key: state.node(key).status for key in watched}
     events = [
         *_inventory(known, watched, now),
-        *_statuses(changes),
+        *_statuses(known, state, watched, now),
         *(event for key in watched for event in _of_node(state.node(key), key, since)),
         *_silences(state, known, now),
         *_alerts(state, known),
@@ -52,7 +53,7 @@ def record(known: Known, mesh: Mesh, state: State, changes: Sequence[Transition]
             at=now,
             alert=max((alert.id for alert in state.alerts), default=known.alert),
             silence=max((silence.id for silence in state.silences), default=known.silence),
-            nodes=watched,
+            nodes=statuses,
             lasting=lasting,
         ),
         samples=tuple(_sample(change, mesh.settings.check_interval) for change in changes),
@@ -60,6 +61,11 @@ def record(known: Known, mesh: Mesh, state: State, changes: Sequence[Transition]
         events=tuple(sorted(events, key=lambda event: event.at)),
         gpus=tuple(sample for key in watched for sample in _cards(state.node(key), key, since)),
     )
+
+
+def _bounded(size: int | None) -> int | None:
+    """Return a size as SQLite can hold it, whatever a host says."""
+    return None if size is None else min(size, 2**62)
 
 
 def _sample(change: Transition, interval: float) -> Sample:
@@ -99,7 +105,8 @@ def _incidents(
 
 
 def _lasting(before: Incident | None, key: str, node: NodeState, alerted: Sequence[float]) -> Incident:
-    if before is None or before.began != node.incident_since:
+    # Where the clock was set back, it is still the same one.
+    if before is None or node.incident_since > before.began:
         before = Incident(key, node.incident_since, None, None, node.status, "")
     raised = (at for at in alerted if at >= before.began)
     worse = _RANKS.index(node.status) > _RANKS.index(before.worst)
@@ -147,19 +154,20 @@ def _inventory(known: Known, watched: frozenset[str], now: float) -> Iterator[Pa
         nodes = plural(len(watched), "node")
         yield PastEvent(now, EventKind.INVENTORY, "", f"the history begins, with {nodes}")
         return
-    for key in sorted(watched - known.nodes):
+    for key in sorted(watched - known.nodes.keys()):
         yield PastEvent(now, EventKind.INVENTORY, key, "is watched")
-    for key in sorted(known.nodes - watched):
+    for key in sorted(known.nodes.keys() - watched):
         yield PastEvent(now, EventKind.INVENTORY, key, "is watched no longer")
 
 
-def _statuses(changes: Sequence[Transition]) -> Iterator[PastEvent]:
-    for change in changes:
-        before, after = change.before.status, change.after.status
-        if before is not after:
-            detail = f": {change.after.detail}" if change.after.detail else ""
-            words = f"{after}, was {before}{detail}"
-            yield PastEvent(change.after.last_check, EventKind.STATUS, change.node.key, words)
+def _statuses(known: Known, state: State, watched: frozenset[str], now: float) -> Iterator[PastEvent]:
+    """Tell what has changed since the last entry, also by checks that could not be written."""
+    for key in sorted(watched):
+        node, before = state.node(key), known.nodes.get(key, Status.UNKNOWN)
+        if node.status is not before:
+            detail = f": {node.detail}" if node.detail else ""
+            words = f"{node.status}, was {before}{detail}"
+            yield PastEvent(node.since or now, EventKind.STATUS, key, words)
 
 
 def _of_node(node: NodeState, key: str, since: float) -> Iterator[PastEvent]:
@@ -199,8 +207,8 @@ def _cards(node: NodeState, key: str, since: float) -> Iterator[GpuSample]:
             node=key,
             card=gpu.name(card),
             at=node.gpu.facts.at,
-            used=card.used,
-            total=card.total,
+            used=_bounded(card.used),
+            total=_bounded(card.total),
             temperature=card.temperature,
             power=card.power,
             busy=card.busy,

@@ -81,8 +81,9 @@ def withdraw(folder: Path) -> None:
     Raises:
         OSError: something cannot be removed.
     """
-    _remove(folder / BADGES, _is_badge)
-    _remove(folder, lambda path: path.name in _NAMES)
+    if _is_badge(folder / BADGES / f"{MESH_BADGE}.svg"):  # else these are somebody else's
+        _remove(folder / BADGES, _is_badge)
+        _remove(folder, lambda path: path.name in _NAMES)
 
 
 def _bytes(text: str) -> str:

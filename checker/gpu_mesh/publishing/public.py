@@ -19,7 +19,7 @@ from gpu_mesh.reporting.report import LoadedModelReport, MeshReport, NodeReport,
 from gpu_mesh.silences.silences import InForce
 
 _ADDRESS = re.compile(
-    r"://|@|\d+\.\d+\.\d+\.\d+|[0-9a-f]*:[0-9a-f]*:|[\w-]+\.[a-z][\w-]|\blocalhost\b", re.IGNORECASE
+    r"://|@|\w:\d+\b|\d+\.\d+\.\d+\.\d+|[0-9a-f]*:[0-9a-f]*:|[\w-]+\.[a-z][\w-]|\blocalhost\b", re.IGNORECASE
 )
 """What looks like an address or the name of a host."""
 
@@ -76,8 +76,10 @@ def names(of: Report) -> Mapping[str, str]:
             found[node.node] = node.node
             continue
         named = node.name
-        while _ADDRESS.search(named) or named in taken:
-            named = f"node-{number}" if named == node.name else f"{named}-"
+        if _ADDRESS.search(named) or named in taken:
+            named = f"node-{number}"
+        while named in taken:
+            named = f"{named}-"
         found[node.node] = named
         taken.add(named)
     return found

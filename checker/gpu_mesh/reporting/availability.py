@@ -41,19 +41,22 @@ class Figures(Struct, frozen=True):
     causes: tuple[CauseShare, ...]  # the most time first
 
 
-def figures(node: str, periods: Sequence[Period], incidents: Sequence[Incident], now: float) -> Figures:
+def figures(
+    node: str, periods: Sequence[Period], incidents: Sequence[Incident], now: float, since: float = 0.0
+) -> Figures:
     """Return the figures of these periods and incidents together.
 
     Args:
         node: the node's key; "": they are of all nodes.
         periods: what was counted.
         incidents: those that lasted at some moment of that time.
-        now: Unix seconds, to which an incident that lasts is counted.
+        now: Unix seconds, the end of the time that is asked for.
+        since: its beginning. Of an incident only the part between the two counts, but for the mean times.
     """
     watched, down = sum(each.watched for each in periods), sum(each.down for each in periods)
     histogram = [sum(each.histogram[place] for each in periods) for place in range(len(BOUNDS) + 1)]
     most = max((each.ms_max for each in periods), default=0.0)
-    lasted = [(each.ended or now) - each.began for each in incidents]
+    lasted = [_within(each, since, now) for each in incidents]
     detected = [each.alerted - each.began for each in incidents if each.alerted is not None]
     over = [each.ended - each.began for each in incidents if each.ended is not None]
     return Figures(
@@ -71,21 +74,27 @@ def figures(node: str, periods: Sequence[Period], incidents: Sequence[Incident],
         mean_to_repair=_mean(over),
         repairs=sum(each.repairs for each in incidents),
         mended=sum(bool(each.mended) for each in incidents),
-        causes=_causes(incidents, now),
+        causes=_causes(incidents, since, now),
     )
 
 
 def by_node(
-    nodes: Sequence[str], periods: Sequence[Period], incidents: Sequence[Incident], now: float
+    nodes: Sequence[str],
+    periods: Sequence[Period],
+    incidents: Sequence[Incident],
+    now: float,
+    since: float = 0.0,
 ) -> tuple[Figures, ...]:
-    """Return the figures of each of these nodes, in their order."""
+    """Return the figures of each of these nodes, in their order; the arguments are as of ``figures``."""
     of_periods: dict[str, list[Period]] = {}
     of_incidents: dict[str, list[Incident]] = {}
     for period in periods:
         of_periods.setdefault(period.node, []).append(period)
     for incident in incidents:
         of_incidents.setdefault(incident.node, []).append(incident)
-    return tuple(figures(key, of_periods.get(key, []), of_incidents.get(key, []), now) for key in nodes)
+    return tuple(
+        figures(key, of_periods.get(key, []), of_incidents.get(key, []), now, since) for key in nodes
+    )
 
 
 def percentile(histogram: Sequence[int], share: float, most: float) -> float | None:
@@ -119,10 +128,15 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _causes(incidents: Sequence[Incident], now: float) -> tuple[CauseShare, ...]:
+def _within(incident: Incident, since: float, until: float) -> float:
+    """Return for how many seconds of that time it lasted."""
+    return max(min(incident.ended or until, until) - max(incident.began, since), 0.0)
+
+
+def _causes(incidents: Sequence[Incident], since: float, now: float) -> tuple[CauseShare, ...]:
     seconds: Counter[Cause | None] = Counter()
     for each in incidents:
-        seconds[each.cause] += (each.ended or now) - each.began  # type: ignore[assignment]
+        seconds[each.cause] += _within(each, since, now)  # type: ignore[assignment]
     numbers = Counter(each.cause for each in incidents)
     shares = (CauseShare(cause, numbers[cause], lasted) for cause, lasted in seconds.items())
     return tuple(sorted(shares, key=lambda share: (-share.seconds, share.cause or "")))

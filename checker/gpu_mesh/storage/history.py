@@ -6,6 +6,7 @@ A rollback journal, not WAL: then those who may only read can open the file. sto
 import errno
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,8 @@ import msgspec
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.history import RECENT, Entry, Incident, Known
-from gpu_mesh.storage import disk_errors, history_schema
-from gpu_mesh.storage.history_schema import SCHEMA, VERDICTS
+from gpu_mesh.storage import disk_errors, history_schema, retention
+from gpu_mesh.storage.history_schema import DAY, HOUR, SCHEMA, VERDICTS
 from gpu_mesh.system import files
 
 NAME = "history.db"
@@ -24,27 +25,14 @@ NAME = "history.db"
 PATIENCE = 0.05
 """Seconds to wait for a reader. Then this check's samples are lost, which nobody sees in the figures."""
 
-HOUR, DAY = 3600, 86400
-
-KEPT = {
-    ("sample", "at"): 2 * DAY,
-    ("hour", "at"): 396 * DAY,
-    ("gpu", "at"): 396 * DAY,
-    ("event", "at"): 396 * DAY,
-    ("day", "at"): 1827 * DAY,
-    ("incident", "began"): 1827 * DAY,
-}
-"""Seconds for which each table keeps its rows, by its column of times."""
-
-LEAST = 1 / 8
-"""The share of that time for which figures are kept, however full the file is."""
 
 FREE = 64 * 2**20
 """Bytes that the disk must have left: the last ones are for the state and the log."""
 
+LATE = 600.0
+"""Seconds after the end of an hour until it is folded: a check that began in it may take that long."""
+
 _MIB = 2**20
-_FULL = 0.9
-"""The share of its size from which on the file is full: one check must fit into the rest."""
 
 
 class HistoryError(Exception):
@@ -77,7 +65,9 @@ def add(folder: Path, most: int, entry: Callable[[Known], Entry], now: float) ->
         disk = os.statvfs(folder)
         if disk.f_bavail * disk.f_frsize < FREE:
             raise OSError(errno.ENOSPC, f"less than {FREE // _MIB} MiB are left on its disk")
-        files.set_aside(path)
+        for place in (path, path.with_name(f"{NAME}-journal")):
+            if not is_file(place):
+                files.set_aside(place)
         is_new = not path.exists()
         database = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
         try:
@@ -85,17 +75,31 @@ def add(folder: Path, most: int, entry: Callable[[Known], Entry], now: float) ->
                 path.chmod(0o640)
             _bring_up(database, path)
             page = database.execute("PRAGMA page_size").fetchone()[0]
-            database.execute(f"PRAGMA max_page_count = {most * _MIB // page}")
             database.execute("BEGIN IMMEDIATE")
             known = _known(database, now)
-            if now // HOUR != known.at // HOUR:
-                _fold(database, now)
-                _forget(database, now)
-            _make_room(database, most * _MIB, now)
+            passed = retention.passed(database, known.at, now)
+            if retention.make_room(database, most * _MIB, passed):
+                database.execute("COMMIT")
+                database.executescript(
+                    f"PRAGMA incremental_vacuum({retention.ROWS});"
+                )  # execute frees one page
+                database.execute("BEGIN IMMEDIATE")
+            database.execute(f"PRAGMA max_page_count = {most * _MIB // page}")
             _insert(database, entry(known))
+            _fold(database, now)
+            if now // HOUR != known.at // HOUR:
+                retention.forget(database, passed)
             database.execute("COMMIT")
         finally:
             database.close()
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a regular file lies there, or nothing; SQLite would wait for a pipe's other end."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
 
 
 @contextmanager
@@ -129,6 +133,8 @@ def _reason(error: sqlite3.DatabaseError, path: Path, now: float | None) -> Hist
             f"{path} has no room: its disk is full, or it has reached mesh_monitor_history_max",
             f"make room: df -h {path.parent}; or raise mesh_monitor_history_max",
         )
+    if code == sqlite3.SQLITE_READONLY and now is None and path.with_name(f"{NAME}-journal").exists():
+        return HistoryError(f"{path}: a check was cut off while it wrote", "the next check mends it")
     if number := _NUMBERS.get(code):
         return HistoryError(f"{path}: {error}", disk_errors.next_step(OSError(number, ""), path))
     return HistoryError(
@@ -152,7 +158,7 @@ def _damaged(error: sqlite3.DatabaseError, path: Path, now: float | None) -> His
             f"{path} is damaged ({error})", "the next check sets it aside and begins a new one"
         )
     for old in path.parent.glob("history.damaged-*.db"):  # one is enough: it may be large
-        old.unlink()
+        files.remove(old)
     aside = path.with_name(f"history.damaged-{int(now)}.db")
     path.rename(aside)
     files.remove(path.with_name(f"{NAME}-journal"))  # SQLite would undo with it what is written from now on
@@ -175,17 +181,17 @@ def _bring_up(database: sqlite3.Connection, path: Path) -> None:
             "use that one, or move the file away to begin a new history",
         )
     if schema == 0:
-        database.executescript(f"BEGIN IMMEDIATE; {history_schema.CREATE} COMMIT;")
+        database.executescript(history_schema.CREATE)
 
 
 def _known(database: sqlite3.Connection, now: float) -> Known:
     progress = dict(database.execute("SELECT name, value FROM progress"))
-    watched = database.execute("SELECT key FROM node WHERE current")
+    watched = database.execute("SELECT key, status FROM node WHERE status IS NOT NULL")
     return Known(
         at=progress.get("at", 0.0),
         alert=progress.get("alert", 0),
         silence=progress.get("silence", 0),
-        nodes=frozenset(key for (key,) in watched),
+        nodes={key: Status(status) for key, status in watched},
         lasting=tuple(incidents_of(database, "ended IS NULL", ())),
         recent=tuple(incidents_of(database, "ended > ?", (now - RECENT,))),
     )
@@ -222,15 +228,19 @@ _MORE = ", ".join(
 
 
 def _insert(database: sqlite3.Connection, new: Entry) -> None:
-    watched = new.known.nodes
-    database.execute("UPDATE node SET current = 0 WHERE current")
+    gone = [(key,) for (key,) in database.execute("SELECT key FROM node") if key not in new.known.nodes]
+    database.executemany("UPDATE node SET status = NULL WHERE key = ?", gone)
     database.executemany(
-        "INSERT INTO node (key, current) VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET current = 1",
-        [(key,) for key in sorted(watched)],
+        "INSERT INTO node (key, status) VALUES (?, ?)"
+        " ON CONFLICT (key) DO UPDATE SET status = excluded.status WHERE status IS NOT excluded.status",
+        sorted(new.known.nodes.items()),
     )
     numbers = dict(database.execute("SELECT key, id FROM node"))
     database.executemany(
-        "INSERT OR REPLACE INTO sample VALUES (?, ?, ?, ?, ?, ?)",
+        # Two checks in one second, one of them by hand.
+        "INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " seconds = seconds + excluded.seconds, verdict = max(verdict, excluded.verdict),"
+        " cause = coalesce(excluded.cause, cause), ms = coalesce(excluded.ms, ms)",
         [
             (
                 int(each.at),
@@ -266,41 +276,19 @@ def _insert(database: sqlite3.Connection, new: Entry) -> None:
 
 
 def _fold(database: sqlite3.Connection, now: float) -> None:
-    """Fold the checks of the hours that are over into these, and the hours of the days into those."""
+    """Fold checks into the hours that are over, and hours into days."""
     for source, target, size in (("sample", "hour", HOUR), ("hour", "day", DAY)):
-        until = int(now) // size * size
-        times = {"since": min(folded_until(database, target), until), "until": until}
-        database.execute(f"INSERT OR REPLACE INTO {target} {history_schema.fold(source, size)}", times)
-        database.execute("INSERT OR REPLACE INTO progress VALUES (?, ?)", (target, until))
+        # A check is dated with its beginning, and may be written after the hour is over.
+        until = int(now - LATE) // size * size
+        since = folded_until(database, target, until)
+        if since < until:
+            query = f"INSERT OR REPLACE INTO {target} {history_schema.fold(source, size)}"
+            database.execute(query, {"since": since, "until": until})
 
 
-def folded_until(database: sqlite3.Connection, table: str) -> int:
-    """Return up to when what is finer has been folded into this table: Unix seconds."""
-    found = database.execute("SELECT value FROM progress WHERE name = ?", (table,)).fetchone()
-    return int(found[0]) if found else 0
-
-
-def _forget(database: sqlite3.Connection, now: float, share: float = 1.0) -> None:
-    """Delete what is older than this share of its time, and what a wrong clock has dated to come.
-
-    Of figures at least a part is kept: only events can be so many that nothing else makes room.
-    """
-    for (table, at), seconds in KEPT.items():
-        kept = seconds * (share if table == "event" else max(share, LEAST))
-        rule = f"DELETE FROM {table} WHERE {at} < ? OR {at} > ?"  # noqa: S608 - constants
-        database.execute(rule, (now - kept, now + DAY))
-
-
-def _make_room(database: sqlite3.Connection, most: int, now: float) -> None:
-    """Delete the oldest rows of every table where the file is nearly as large as it may be (bytes)."""
-    share = 1.0
-    while _used(database) > most * _FULL and share > 1e-6:
-        share /= 2
-        _forget(database, now, share)
-
-
-def _used(database: sqlite3.Connection) -> int:
-    """Return the bytes that the file uses; pages that are free will be used again."""
-    names = ("page_count", "freelist_count", "page_size")
-    count, free, size = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
-    return int((count - free) * size)
+def folded_until(database: sqlite3.Connection, table: str, before: float) -> int:
+    """Return up to when this table has been folded, of what it has from before a Unix time."""
+    size = DAY if table == "day" else HOUR
+    query = f"SELECT max(at) FROM {table} WHERE at < ?"  # noqa: S608 - constants
+    newest = database.execute(query, (before,)).fetchone()[0]
+    return 0 if newest is None else int(newest) + size

@@ -9,6 +9,8 @@ from gpu_mesh.domain.history import BOUNDS
 
 SCHEMA = 1
 
+HOUR, DAY = 3600, 86400
+
 VERDICTS = (Verdict.OK, Verdict.IMPAIRED, Verdict.FAILED)
 """Each verdict by its number in the table."""
 
@@ -22,7 +24,9 @@ _PERIOD = f"""(
 ) WITHOUT ROWID"""
 
 CREATE = f"""
-CREATE TABLE node (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, current INTEGER NOT NULL);
+PRAGMA auto_vacuum = INCREMENTAL;
+BEGIN IMMEDIATE;
+CREATE TABLE node (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, status TEXT);
 CREATE TABLE sample (
     at INTEGER NOT NULL, node INTEGER NOT NULL, seconds INTEGER NOT NULL, verdict INTEGER NOT NULL,
     cause TEXT, ms INTEGER, PRIMARY KEY (at, node)
@@ -43,6 +47,7 @@ CREATE TABLE gpu (
 ) WITHOUT ROWID;
 CREATE TABLE progress (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {SCHEMA};
+COMMIT;
 """
 
 _MS_CLASSES = tuple(

@@ -7,16 +7,15 @@ from pathlib import Path
 
 from gpu_mesh.domain.history import EventKind, GpuSample, Incident, PastEvent, Period, Sample
 from gpu_mesh.storage.history import (
-    DAY,
-    HOUR,
     NAME,
     HistoryError,
     cause_of,
     folded_until,
     incidents_of,
+    is_file,
     reasons,
 )
-from gpu_mesh.storage.history_schema import FIGURES, OF_PERIODS, SCHEMA, VERDICTS, fold
+from gpu_mesh.storage.history_schema import DAY, FIGURES, HOUR, OF_PERIODS, SCHEMA, VERDICTS, fold
 
 PATIENCE = 2.0
 """Seconds to wait for the check."""
@@ -76,11 +75,11 @@ class Past:
             yield part("hour", begin, end)
         else:
             first = -(-begin // DAY) * DAY
-            last = max(first, min(end // DAY * DAY, folded_until(self._database, "day")))
+            last = max(first, min(end // DAY * DAY, folded_until(self._database, "day", end)))
             yield part("day", first, last)
             yield part("hour", begin, min(first, end))
             yield part("hour", max(begin, last), end)
-        yield _checks(max(begin, folded_until(self._database, "hour")), end)
+        yield _checks(max(begin, folded_until(self._database, "hour", end)), end)
 
     def _has_each_check(self, since: float) -> bool:
         oldest = self._database.execute("SELECT min(at) FROM sample").fetchone()[0]
@@ -99,17 +98,17 @@ class Past:
             found.setdefault(key, []).append(sample)
         return {key: tuple(samples) for key, samples in found.items()}
 
-    def course(self, since: float, seconds: int) -> dict[str, tuple[Sample, ...]]:
-        """Return the checks since then, by node, summed up: one for so many seconds, with the worst verdict.
+    def course(self, since: float, until: float, seconds: int) -> dict[str, tuple[Sample, ...]]:
+        """Return the checks of that time, by node, summed up, one for so many seconds.
 
         The response time of each is the mean of its answers. So an hour of a thousand nodes is soon read.
         """
         query = """
             SELECT key, max(at), sum(seconds), max(verdict), avg(ms) FROM sample JOIN node ON node.id = node
-            WHERE at >= ? GROUP BY node, at / ? ORDER BY at / ?
+            WHERE at >= ? AND at <= ? GROUP BY node, at / ? ORDER BY at / ?
         """
         found: dict[str, list[Sample]] = {}
-        for key, at, passed, verdict, ms in self._database.execute(query, (since, seconds, seconds)):
+        for key, at, passed, verdict, ms in self._database.execute(query, (since, until, seconds, seconds)):
             found.setdefault(key, []).append(Sample(key, at, passed, VERDICTS[verdict], None, ms))
         return {key: tuple(samples) for key, samples in found.items()}
 
@@ -167,6 +166,10 @@ def opened(folder: Path) -> Iterator[Past | None]:
         if not path.exists():
             yield None
             return
+        if not is_file(path) or not is_file(path.with_name(f"{NAME}-journal")):
+            raise HistoryError(
+                f"{path} or its journal is no file", f"see what put it there: ls -l {path.parent}"
+            )
         place = f"{path.absolute().as_uri()}?mode=ro"
         database = sqlite3.connect(place, uri=True, timeout=PATIENCE, isolation_level=None)
         try:

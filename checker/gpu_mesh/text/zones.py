@@ -36,9 +36,8 @@ def _moved(found: re.Match[str], zone: tzinfo | None, now: float) -> str:
     date, clock, seconds = found[1], found[2], found[3] or ""
     day = date or datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
     try:
-        at = datetime.fromisoformat(f"{day}T{clock}{seconds or ':00'}+00:00")
-    except ValueError:  # it only looks like a time
+        moved = datetime.fromisoformat(f"{day}T{clock}{seconds or ':00'}+00:00").astimezone(zone)
+    except (ValueError, OverflowError):  # it only looks like a time
         return found[0]
-    moved = at.astimezone(zone)
     words = "%H:%M:%S" if seconds else "%H:%M"
     return moved.strftime(f"%Y-%m-%d {words} %Z" if date else f"{words} %Z")

@@ -110,7 +110,7 @@ def test_badges_of_nodes_that_are_gone_go_and_strangers_files_stay(tmp_path: Pat
 
 def test_what_is_withdrawn_leaves_only_what_is_not_ours(tmp_path: Path) -> None:
     texts = dict.fromkeys(("index.html", "status.json", "feed.xml"), "a")
-    files.write(tmp_path / "www", texts, {"gpu1.svg": BADGE}, OWN)
+    files.write(tmp_path / "www", texts, {"gpu1.svg": BADGE, "mesh.svg": BADGE}, OWN)
     (tmp_path / "www/CNAME").write_text("status.example.net")
     files.withdraw(tmp_path / "www")
     assert sorted(path.name for path in (tmp_path / "www").rglob("*")) == ["CNAME", "badge"]
@@ -129,3 +129,9 @@ def test_whatever_lies_in_the_place_of_a_file_does_not_stop_it(tmp_path: Path) -
     files.write(www, dict.fromkeys(("index.html", "status.json", "feed.xml"), "ours"), {}, OWN)
     assert {(www / name).read_text() for name in ("index.html", "status.json", "feed.xml")} == {"ours"}
     assert elsewhere.read_text() == "mine"
+
+
+def test_nothing_is_withdrawn_from_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("my own page")
+    files.withdraw(tmp_path)
+    assert (tmp_path / "index.html").read_text() == "my own page"

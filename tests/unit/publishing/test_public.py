@@ -124,6 +124,7 @@ KEYS = [
     ("gpu.example.net", "gpu.example.net", "node-1", "node-1"),
     ("fe80::1", "http://x", "node-1", "node-1"),
     ("gpu1", "root@desk", "gpu1", "gpu1"),
+    ("gpu1", "desk:11434", "gpu1", "gpu1"),
     ("gpu1", "Box 2.5, left", "gpu1", "Box 2.5, left"),
 ]
 
@@ -148,3 +149,9 @@ def test_of_what_mutes_alerts_strangers_see_only_maintenance_without_its_reason(
     )
     shown = public.report(replace(of, mesh=replace(of.mesh, silences=(*of.mesh.silences, window))))
     assert view.page(shown, Past()).silences == ("maintenance: node-1, gpu3 until 10:00 UTC: planned",)
+
+
+def test_names_that_are_taken_are_told_apart() -> None:
+    nodes = (plain("10.0.0.1", name="node-1"), plain("node-1"), plain("10.0.0.2", name="node-1"))
+    names = public.names(report(Mesh(nodes), State(), NOW))
+    assert names == {"10.0.0.1": "node-1-", "node-1": "node-1", "10.0.0.2": "node-3"}

@@ -43,6 +43,13 @@ def test_the_mean_times_count_what_was_told_and_what_is_over() -> None:
     assert found.mean_to_repair == (100 + 300) / 2
 
 
+def test_of_an_incident_only_the_part_within_the_time_counts_but_for_the_mean_times() -> None:
+    found = figures("a", [], [incident(0, 500), incident(900, 5000), incident(950, None)], 1000, since=400)
+    assert found.longest == 100
+    assert [share.seconds for share in found.causes] == [100 + 100 + 50]
+    assert found.mean_to_repair == (500 + 4100) / 2
+
+
 def test_causes_are_in_the_order_of_the_time_that_they_took() -> None:
     found = figures(
         "a",

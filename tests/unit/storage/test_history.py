@@ -1,5 +1,6 @@
 """history.db: what is counted is right at each edge, the file stays bounded, and what is wrong is named."""
 
+import os
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -13,14 +14,16 @@ from hypothesis import strategies as st
 from chronicle import Chronicle
 from factories import EVERY, NOW, plain
 from gpu_mesh.domain.causes import Cause
+from gpu_mesh.domain.gpu import Card, GpuFacts, NodeGpu
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.history import BOUNDS, Entry, EventKind, GpuSample, Incident, Known, PastEvent, Sample
-from gpu_mesh.storage import history, past
-from gpu_mesh.storage.history import DAY, HOUR, DamagedError, HistoryError
+from gpu_mesh.storage import history, past, retention
+from gpu_mesh.storage.history import DamagedError, HistoryError
+from gpu_mesh.storage.history_schema import DAY, HOUR
 from gpu_mesh.storage.past import Past
 
 MIDNIGHT = NOW // DAY * DAY
-NODES = frozenset({"a", "b"})
+NODES = {"a": Status.HEALTHY, "b": Status.HEALTHY}
 
 
 def add(folder: Path, at: float, *samples: Sample, most: int = 1000, **fields: object) -> None:
@@ -33,6 +36,13 @@ def add(folder: Path, at: float, *samples: Sample, most: int = 1000, **fields: o
 def sample(at: float, verdict: Verdict = Verdict.OK, ms: float | None = 10, node: str = "a") -> Sample:
     cause = None if verdict is Verdict.OK else Cause.TIMEOUT
     return Sample(node, at, EVERY, verdict, cause, None if verdict is Verdict.FAILED else ms)
+
+
+def let_pass(folder: Path, at: float) -> None:
+    """Write an entry at that time, as if checks had been made all the while."""
+    with sqlite3.connect(folder / history.NAME) as database:
+        database.execute("UPDATE progress SET value = ? WHERE name = 'passed'", (at - 60,))
+    add(folder, at)
 
 
 @contextmanager
@@ -131,7 +141,7 @@ def test_a_course_has_one_check_for_many_with_the_mean_time_and_the_worst_verdic
     for at, verdict, ms in ((0, Verdict.OK, 10), (30, Verdict.OK, 30), (600, Verdict.FAILED, None)):
         add(tmp_path, begin + at, sample(begin + at, verdict, ms))
     with reading(tmp_path) as found:
-        assert found.course(begin, 600) == {
+        assert found.course(begin, begin + 1000, 600) == {
             "a": (
                 Sample("a", begin + 30, 2 * EVERY, Verdict.OK, None, 20),
                 Sample("a", begin + 600, EVERY, Verdict.FAILED),
@@ -160,7 +170,7 @@ def test_a_node_alone_is_counted_alone(tmp_path: Path) -> None:
         assert found.periods(NOW - DAY, NOW + 1, node="nobody") == ()
 
 
-@pytest.mark.parametrize(("table", "seconds"), [(table, kept) for (table, _), kept in history.KEPT.items()])
+@pytest.mark.parametrize(("table", "seconds"), [(table, kept) for (table, _), kept in retention.KEPT.items()])
 def test_each_table_forgets_what_is_older_than_it_is_kept(tmp_path: Path, table: str, seconds: int) -> None:
     incident = Incident("a", NOW, NOW + 9, None, Status.DEGRADED, "")
     add(
@@ -183,29 +193,90 @@ def test_each_table_forgets_what_is_older_than_it_is_kept(tmp_path: Path, table:
 
     assert rows() == 1
     slack = DAY if table == "day" else HOUR
-    add(tmp_path, NOW + seconds - slack)
+    let_pass(tmp_path, NOW + seconds - slack)
     kept = rows()
-    add(tmp_path, NOW + seconds + slack)
+    let_pass(tmp_path, NOW + seconds + slack)
     assert (kept, rows()) == (1, 0)
 
 
 def test_the_file_never_grows_beyond_its_size_and_keeps_the_newest(tmp_path: Path) -> None:
-    for number in range(2000):
+    for number in range(600):
         at = NOW + number * EVERY
-        events = tuple(PastEvent(at, EventKind.STATUS, "a", f"{number} " + "x" * 2000) for _ in range(20))
+        events = tuple(PastEvent(at, EventKind.STATUS, "a", f"{number} " + "x" * 4000) for _ in range(20))
         add(tmp_path, at, sample(at), events=events, most=10)
     assert (tmp_path / history.NAME).stat().st_size <= 10 * 2**20
     with reading(tmp_path) as found:
-        assert found.events(0, 2 * NOW)[-1].words.startswith("1999 ")
+        assert found.events(0, 2 * NOW)[-1].words.startswith("599 ")
         assert len(found.samples(NOW, ["a"])["a"]) > 100
 
 
-def test_what_a_wrong_clock_has_dated_to_come_is_forgotten(tmp_path: Path) -> None:
-    add(tmp_path, NOW + 400 * DAY, sample(NOW + 400 * DAY))
-    add(tmp_path, NOW, sample(NOW))
-    add(tmp_path, NOW + 2 * HOUR, sample(NOW + 2 * HOUR))
+@pytest.mark.parametrize("wrong", [0.0, NOW + 12 * 365 * DAY], ids=["1970", "twelve years ahead"])
+def test_a_clock_that_is_wrong_for_hours_deletes_nothing_and_counts_nothing(
+    tmp_path: Path, wrong: float
+) -> None:
+    for hour in range(4):
+        add(tmp_path, NOW + hour * HOUR, sample(NOW + hour * HOUR))
+    for hour in range(4):
+        add(tmp_path, wrong + hour * HOUR, sample(wrong + hour * HOUR))
+    for hour in range(4, 8):
+        add(tmp_path, NOW + hour * HOUR, sample(NOW + hour * HOUR))
     with reading(tmp_path) as found:
-        assert [period.watched for period in found.periods(NOW - DAY, NOW + 500 * DAY)] == [2 * EVERY]
+        assert [each.watched for each in found.periods(NOW - DAY, NOW + 9 * HOUR)] == [8 * EVERY]
+        assert len(found.course(NOW, NOW + 9 * HOUR, HOUR)["a"]) == 8
+
+
+def test_a_check_that_ends_in_the_next_hour_is_counted(tmp_path: Path) -> None:
+    full = NOW // HOUR * HOUR
+    for at in (-70, -40, -10, 20, 700, 4300):
+        add(tmp_path, full + at + 15, sample(full + at))  # written 15 s after it began
+    with reading(tmp_path) as found:
+        hours = found.periods(full - HOUR, full + 2 * HOUR, HOUR)
+        assert [each.watched for each in hours] == [3 * EVERY, 2 * EVERY, EVERY]
+        assert [each.watched for each in found.periods(full - HOUR, full + 2 * HOUR)] == [6 * EVERY]
+
+
+def test_two_checks_in_one_second_count_for_the_time_of_both(tmp_path: Path) -> None:
+    add(tmp_path, NOW, sample(NOW, Verdict.FAILED))
+    add(tmp_path, NOW + 0.4, sample(NOW + 0.4))
+    with reading(tmp_path) as found:
+        (period,) = found.periods(NOW - HOUR, NOW + 1)
+        assert (period.watched, period.down) == (2 * EVERY, 2 * EVERY)
+
+
+def test_a_size_that_is_lowered_is_kept_to_in_small_steps_and_loses_no_check(tmp_path: Path) -> None:
+    at = NOW
+    for _ in range(60):
+        at += EVERY
+        events = tuple(PastEvent(at, EventKind.STATUS, "a", "x" * 1000) for _ in range(500))
+        add(tmp_path, at, sample(at), events=events, most=100)
+    assert (tmp_path / history.NAME).stat().st_size > 20 * 2**20
+    for _ in range(200):
+        at += EVERY
+        add(tmp_path, at, sample(at), most=10)
+    assert (tmp_path / history.NAME).stat().st_size <= 10 * 2**20
+    with reading(tmp_path) as found:
+        assert len(found.samples(NOW, ["a"])["a"]) == 260
+
+
+@pytest.mark.parametrize("name", [history.NAME, f"{history.NAME}-journal"])
+def test_a_pipe_in_its_place_holds_nobody_up(tmp_path: Path, name: str) -> None:
+    add(tmp_path, NOW)
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(HistoryError, match="no file"), past.opened(tmp_path):
+        pass
+    add(tmp_path, NOW + 30, sample(NOW + 30))
+    assert len(list(tmp_path.glob(f"{name}.aside-*"))) == 1
+
+
+def test_whatever_size_a_host_tells_is_kept(tmp_path: Path) -> None:
+    told = Chronicle(tmp_path, plain("a"))
+    told.goes(a=".")
+    card = Card(index=0, used=10**21, total=10**21)
+    told.change("a", gpu=NodeGpu(GpuFacts(at=told.now - 5, cards=(card,))))
+    told.goes(a=".")
+    with reading(tmp_path) as found:
+        assert [each.used for each in found.gpus(0)] == [2**62]
 
 
 def test_others_may_not_read_it(tmp_path: Path) -> None:

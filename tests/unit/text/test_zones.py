@@ -24,6 +24,7 @@ WINTER = NOON + 183 * 86400
             NOON,
             "99:99 UTC and 2025-02-31 10:00 UTC are no times",
         ),
+        ("9999-12-31 23:59 UTC", NOON, "9999-12-31 23:59 UTC"),
         ("UTC is a zone, 14:05 is a time", NOON, "UTC is a zone, 14:05 is a time"),
     ],
 )
