@@ -165,7 +165,8 @@ def test_a_damaged_history_is_set_aside_and_told_and_the_check_goes_on(site: Sit
     now = time.time() - 3600
     watch(site, now)
     (site.state_dir / history.NAME).write_bytes(b"no database" * 999)
-    (told_of,) = watch(site, now + 30, now + 60, now + 90)
+    told_of, over = watch(site, now + 30, now + 60, now + 90)
+    assert over == "info: The history is written again"
     assert told_of.startswith("warning: The history was damaged (file is not a database); it is ")
     assert len(list(site.state_dir.glob("history.damaged-*.db"))) == 1
     assert json.loads(site.ok("stats", "--since", "2h", "--json"))["nodes"][0]["watched"] == 2 * EVERY
