@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     if arguments.json:
         print_json(report)
         return 0
-    sys.stdout.write(console.statistics(report) + "\n")
+    sys.stdout.write(console.statistics(report, width()) + "\n")
     log_report(arguments, log, report, [_event(node) for node in report.nodes])
     return 0
 

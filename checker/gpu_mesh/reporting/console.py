@@ -15,11 +15,11 @@ from gpu_mesh.reporting.shown import (
 )
 from gpu_mesh.silences import silences
 from gpu_mesh.text.humanize import ago, format_clock
-from gpu_mesh.text.table import aligned
+from gpu_mesh.text.table import aligned, aligned_within
 
 
-def statistics(of: Report) -> str:
-    """Write the statistics: figures of each node and of the mesh."""
+def statistics(of: Report, width: int = 0) -> str:
+    """Write the statistics: figures of each node and of the mesh, in so many cells (0: any)."""
     header = (
         "",
         "node",
@@ -49,7 +49,12 @@ def statistics(of: Report) -> str:
         )
         for node in of.nodes
     ]
-    return "\n".join([f"Mesh health {per_cent(of.mesh.health)}, {counts(of)}", *aligned([header, *rows])])
+    return "\n".join(
+        [
+            f"Mesh health {per_cent(of.mesh.health)}, {counts(of)}",
+            *aligned_within([header, *rows], width, optional=(7, 9, 8, 4)),
+        ]
+    )
 
 
 def dashboard(of: Report, recent: tuple[Alert, ...], minutes: int) -> list[str]:

@@ -40,7 +40,9 @@ def incidents(of: Sequence[Incident]) -> str:
 def figures(of: Sequence[Figures]) -> str:
     """Write figures for a spreadsheet: per cent, seconds and milliseconds."""
     names = [name for name in Figures.__struct_fields__ if name != "causes"]
-    rows = ([*(getattr(each, name) for name in names), _mostly(each)] for each in of)
+    rows = (
+        [each.node or "(all)", *(getattr(each, name) for name in names[1:]), _mostly(each)] for each in of
+    )
     return _csv((*names, "mostly"), rows)
 
 
