@@ -128,6 +128,25 @@ def test_the_sample_of_an_own_playbook_takes_the_lease_and_does_its_work_once(
     assert touched.read_text() == "x\n"
 
 
+@pytest.mark.parametrize("works", [True, False])
+def test_the_sample_stops_ollama_before_it_unloads_the_module_and_starts_it_whatever_came_of_it(
+    here: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    programs, done = tmp_path / "programs", tmp_path / "done"
+    programs.mkdir()
+    sudo = programs / "sudo"
+    sudo.write_text(
+        f'#!/bin/sh\nshift\necho "$@" >>{done}\n[ "$1" != /sbin/rmmod ] || exit {int(not works)}\n'
+    )
+    sudo.chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    values = {"gpu_mesh_cause": "cpu_fallback", "gpu_mesh_owner": "monitor-1 a"}
+    report = run(ROOT / "docs/examples/reload_driver.yml", served_here(1), here, own=True, extra=values)
+    assert report.success is works
+    steps = ["systemctl stop ollama.service", "/sbin/rmmod nvidia_uvm", "/sbin/modprobe nvidia_uvm"]
+    assert done.read_text().splitlines() == [*steps[: 3 if works else 2], "systemctl start ollama.service"]
+
+
 def test_killed_in_the_middle_a_run_ends_with_all_its_processes_and_its_folder(
     here: tuple[str, ...], tmp_path: Path
 ) -> None:
