@@ -236,22 +236,9 @@ def _trouble(node: NodeReport, at: float) -> Trouble:
         since=since,
         lasts=lasted("{}", since, at) if since else "",
         cause=visible(node.detail, _LINE) or cause_words(node.cause),
-        done=tuple(visible(words, _LINE) for words in _done(node, at)),
+        done=tuple(visible(words, _LINE) for words in shown.what_is_done(node, at)),
         next_step=visible(node.next_step, _LINE),
     )
-
-
-def _done(node: NodeReport, at: float) -> list[str]:
-    done = [f"last repair at {node.last_recovery}"] if node.last_recovery else []
-    if node.recovering:
-        done.append("a recovery is under way")
-    elif node.recovery_reason:
-        done.append(f"no repair now: {node.recovery_reason.partition(';')[0]}")
-    if node.acknowledged:
-        done.append(shown.acknowledged(node.acknowledged, at))
-    if node.alerts_muted:
-        done.append(f"alerts muted: {node.alerts_muted}")
-    return done
 
 
 def _row(node: NodeReport, past: Past, at: float) -> Row:

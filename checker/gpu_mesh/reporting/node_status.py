@@ -13,12 +13,12 @@ from gpu_mesh.reporting.report import LoadedModelReport, NodeReport, Report
 from gpu_mesh.reporting.shown import (
     ALMOST_NOTHING,
     STYLES,
-    acknowledged,
     duration,
     indented,
     milliseconds,
     per_cent,
     response,
+    what_is_done,
 )
 from gpu_mesh.reporting.status import Look, monitor_line
 from gpu_mesh.text import bars
@@ -84,16 +84,7 @@ def _trouble(node: NodeReport, now: float) -> list[str]:
         failures = node.consecutive_failures
         in_a_row = f" ({plural(failures, 'failure')} in a row)" if failures else ""
         lines.append(f"what: {node.detail}{in_a_row}")
-    if node.last_recovery:
-        lines.append(f"done: last repair at {node.last_recovery}")
-    if node.recovering:
-        lines.append("now: a recovery is under way")
-    elif node.recovery_plan:
-        lines.append(f"recovery: {node.recovery_plan}")
-    if node.acknowledged:
-        lines.append(acknowledged(node.acknowledged, now))
-    if node.alerts_muted:
-        lines.append(f"alerts muted: {node.alerts_muted}")
+    lines += what_is_done(node, now, whole=True)
     if node.next_step:
         lines.append(f"next: {node.next_step}")
     return [*lines, *(f"note: {note}" for note in node.notes)]

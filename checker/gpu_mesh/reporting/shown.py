@@ -114,6 +114,28 @@ def per_cent(value: float | None) -> str:
     return "100%" if value >= 100 else f"{min(value, 99.9):.1f}%"
 
 
+def what_is_done(node: NodeReport, at: float, *, whole: bool = False) -> list[str]:
+    """Return what was done about a node that is not well, what is done now, and who knows of it, in clauses.
+
+    Args:
+        node: the node.
+        at: Unix seconds.
+        whole: whether the whole plan of recovery is told, not only why nothing is repaired.
+    """
+    done = [f"last repair at {node.last_recovery}"] if node.last_recovery else []
+    if node.recovering:
+        done.append("a recovery is under way")
+    elif whole and node.recovery_plan:
+        done.append(f"recovery: {node.recovery_plan}")
+    elif node.recovery_reason:
+        done.append(f"no repair now: {node.recovery_reason.partition(';')[0]}")
+    if node.acknowledged:
+        done.append(acknowledged(node.acknowledged, at))
+    if node.alerts_muted:
+        done.append(f"alerts muted: {node.alerts_muted}")
+    return done
+
+
 def acknowledged(given: Acknowledgement, at: float) -> str:
     """Return who knows of a node's trouble, since when and why."""
     reason = f": {given.reason}" if given.reason else ""

@@ -16,13 +16,13 @@ from gpu_mesh.reporting import past
 from gpu_mesh.reporting.report import NodeReport, Report
 from gpu_mesh.reporting.shown import (
     STYLES,
-    acknowledged,
     counts,
     indented,
     memory,
     models,
     per_cent,
     response,
+    what_is_done,
 )
 from gpu_mesh.silences import silences
 from gpu_mesh.text.commands import AS_IT_IS, Shell, typed
@@ -142,7 +142,7 @@ def trouble(of: Report, look: Look) -> list[str]:
     ]
     lines, apart = [""] if found else [], False
     for node, row in zip(found, aligned_within(rows, look.width), strict=True):
-        below = indented(what_is_done(node, of.at))
+        below = indented(_below(node, of.at))
         lines += [""] if apart or (below and len(lines) > 1) else []
         lines += [look.paint(row, STYLES[node.status]), *below]
         apart = bool(below)
@@ -164,22 +164,11 @@ def _why(node: NodeReport) -> str:
     return f"{node.detail}{failures}"
 
 
-def what_is_done(node: NodeReport, at: float) -> list[str]:
-    """Return what was and is done about a node that is not well, who knows of it, and what comes next."""
-    lines = [f"loaded: {models(node)}"] if node.answers and node.loaded_models else []
-    if node.last_recovery:
-        lines.append(f"done: last repair at {node.last_recovery}")
-    if node.recovering:
-        lines.append("now: a recovery is under way")
-    elif node.recovery_reason:
-        lines.append(f"no repair now: {node.recovery_reason.partition(';')[0]}")
-    if node.acknowledged:
-        lines.append(acknowledged(node.acknowledged, at))
-    if node.alerts_muted:
-        lines.append(f"alerts muted: {node.alerts_muted}")
-    if node.next_step:
-        lines.append(f"next: {node.next_step}")
-    return [*lines, *(f"note: {note}" for note in node.notes)]
+def _below(node: NodeReport, at: float) -> list[str]:
+    """Return what stands below the line of a node that is not well."""
+    loaded = [f"loaded: {models(node)}"] if node.answers and node.loaded_models else []
+    next_step = [f"next: {node.next_step}"] if node.next_step else []
+    return [*loaded, *what_is_done(node, at), *next_step, *(f"note: {note}" for note in node.notes)]
 
 
 def _healthy(of: Report, look: Look) -> list[str]:

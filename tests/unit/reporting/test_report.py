@@ -245,7 +245,7 @@ def test_the_status_says_that_a_recovery_is_under_way() -> None:
     claimed = replace(
         DOWN, recovery=replace(DOWN.recovery, claim=Claim(NOW - 5, NOW + 60, 1, Action.REBUILD_TUNNEL))
     )
-    assert "   now: a recovery is under way" in status_text(report(MESH, state(WELL, claimed), NOW))
+    assert "   a recovery is under way" in status_text(report(MESH, state(WELL, claimed), NOW))
 
 
 def test_the_status_says_what_the_last_repair_found_and_what_a_person_can_do_about_that() -> None:
