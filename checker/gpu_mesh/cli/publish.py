@@ -1,4 +1,4 @@
-"""``gpu-mesh publish``: write the page, its feed and badges, and the JSON, for any web server to give out."""
+"""``gpu-mesh publish``: write the page, its feed and badges, the JSON and the metrics, for any web server."""
 
 import argparse
 import sys
@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
-from types import MappingProxyType
 
 import msgspec
 
@@ -15,7 +14,7 @@ from gpu_mesh.cli.reports import read
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh, Publish
 from gpu_mesh.domain.state import State
-from gpu_mesh.publishing import badges, feed, files, page, public, routes, view
+from gpu_mesh.publishing import badges, feed, files, metrics, page, public, routes, view
 from gpu_mesh.publishing.files import EVERYBODY, OWN, Readers
 from gpu_mesh.publishing.past import INCIDENT_DAYS, Past, first_day
 from gpu_mesh.reporting.report import Report
@@ -91,36 +90,39 @@ def _publish(paths: Paths, mesh: Mesh, state: State, of: Report, past: Past) -> 
     if wanted is Publish.NONE:
         files.withdraw(paths.www)
     else:
-        status = msgspec.json.encode(view.published(of))
-        best = routes.routes(mesh, state, of.at, view.stale_after(of)).decode() + "\n"
-        _write(paths.www, OWN, of, past, status, mesh.monitor, {"best.json": best})
+        figures = metrics.text(of)
+        more = {
+            "status.json": _json(view.published(of)),
+            "best.json": routes.routes(mesh, state, of.at, view.stale_after(of)).decode() + "\n",
+            # Twice the same: node_exporter reads nothing but *.prom, and programs look for metrics.
+            "metrics": figures,
+            "gpu_mesh.prom": figures,
+        }
+        _write(paths.www, OWN, of, past, more, mesh.monitor)
         written.append(paths.www)
     if wanted is Publish.PUBLIC:
         shown = public.report(of)
-        status = msgspec.json.encode(public.status(shown))
-        _write(paths.public, EVERYBODY, shown, public.past(past, public.names(of)), status, mesh.monitor)
+        more = {"status.json": _json(public.status(shown))}
+        _write(paths.public, EVERYBODY, shown, public.past(past, public.names(of)), more, mesh.monitor)
         written.append(paths.public)
     else:
         files.withdraw(paths.public)
     return written
 
 
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode() + "\n"
+
+
 def _write(
-    folder: Path,
-    readers: Readers,
-    of: Report,
-    past: Past,
-    status: bytes,
-    monitor: str,
-    more: Mapping[str, str] = MappingProxyType({}),
+    folder: Path, readers: Readers, of: Report, past: Past, more: Mapping[str, str], monitor: str
 ) -> None:
     shown = view.page(of, past)
     drawn = {files.badge_name(node.node): badges.of_node(node, of.mesh) for node in of.nodes}
     drawn[f"{files.MESH_BADGE}.svg"] = badges.of_mesh(shown.headline)
     texts = {
         "feed.xml": feed.atom(shown, monitor),
-        "status.json": status.decode() + "\n",
-        "index.html": page.html(shown),
         **more,
+        "index.html": page.html(shown),
     }
     files.write(folder, texts, drawn, readers)

@@ -38,6 +38,7 @@ def count(before: NodeStatistics, verdict: Verdict, now: float) -> NodeStatistic
         before,
         checks=before.checks + 1,
         successes=before.successes + success,
+        impaired_checks=before.impaired_checks + (verdict is Verdict.IMPAIRED),
         score_weight=before.score_weight * _DECAY + 1.0,
         score_value=before.score_value * _DECAY + _VALUE[verdict],
         hour=hour if abs(hour - before.hour) > 24 else max(hour, before.hour),

@@ -46,6 +46,13 @@ class Smi(StrEnum):
     MISSING = "missing"
 
 
+class Slowdown(StrEnum):
+    """Why the driver holds a card's clocks down, as far as that is trouble."""
+
+    HEAT = "heat"
+    POWER = "power"  # the power supply asks for it
+
+
 class Card(Struct, frozen=True, omit_defaults=True):
     """One card. What the driver does not tell is None."""
 
@@ -69,6 +76,12 @@ class Card(Struct, frozen=True, omit_defaults=True):
     mig: bool = False  # it is divided
     width: int = 0  # lanes of its link; 0: not told
     max_width: int = 0
+
+    @property
+    def slowed_by(self) -> tuple[Slowdown, ...]:
+        """Why its clocks are held down now; (): they are not, or it is not told."""
+        bits = ((THERMAL, Slowdown.HEAT), (POWER_BRAKE, Slowdown.POWER))
+        return tuple(why for bit, why in bits if self.throttle & bit)
 
 
 class Holder(Struct, frozen=True, omit_defaults=True):

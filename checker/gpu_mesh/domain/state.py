@@ -26,6 +26,7 @@ class NodeStatistics(Struct, frozen=True):
     hourly_checks: tuple[int, ...] = ()  # 24, index = hour % 24
     hourly_successes: tuple[int, ...] = ()
     usual_ms: float = 0.0  # running mean of the response time
+    impaired_checks: int = 0  # of the successes; those before a version that counts them are not in it
 
 
 class NodeAlerting(Struct, frozen=True):

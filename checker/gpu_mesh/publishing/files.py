@@ -25,7 +25,7 @@ MESH_BADGE = "mesh"
 _LARGEST = 64_000_000  # bytes of a file that is compared
 _LONGEST = 180  # characters of a node's part in a file's name; a file system allows 255 bytes
 _NEW = ".gpu-mesh.new"
-_NAMES = ("index.html", "status.json", "best.json", "feed.xml")
+_NAMES = ("index.html", "status.json", "best.json", "feed.xml", "metrics", "gpu_mesh.prom")
 
 
 class Readers(Struct, frozen=True):

@@ -188,6 +188,7 @@ def _node(node: NodeReport, named: str) -> NodeReport:
         success_rate=node.success_rate,
         success_rate_24h=node.success_rate_24h,
         score=node.score,
+        checks=node.checks,
         models=tuple(map(_model, node.models)),
         cloud_models=tuple(map(_model, node.cloud_models)),
         loaded=tuple(map(_model, node.loaded)),
@@ -202,6 +203,7 @@ def _node(node: NodeReport, named: str) -> NodeReport:
         recovery_plan="",
         recovery_reason="",
         next_recovery=None,
+        person_called=None,
         alerts_muted="",
         silenced_until=None,
         acknowledged=None,
@@ -251,6 +253,7 @@ def _card(card: CardReport) -> CardReport:
         utilization=card.utilization,
         temperature=card.temperature,
         power=card.power,
+        slowed_by=(),
     )
 
 

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from gpu_mesh.diagnosis import gpu
 from gpu_mesh.domain.causes import Diagnosis
-from gpu_mesh.domain.gpu import Card, GpuFacts, OnBus, Place, Vendor
+from gpu_mesh.domain.gpu import Card, GpuFacts, OnBus, Place, Slowdown, Vendor
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.state import NodeState
@@ -30,6 +30,7 @@ class CardReport(Struct, frozen=True):
     utilization: int | None  # per cent
     temperature: int | None  # degrees Celsius
     power: float | None  # watts
+    slowed_by: tuple[Slowdown, ...]  # why its clocks are held down
 
 
 class GpuReport(Struct, frozen=True):
@@ -70,6 +71,7 @@ def _card_report(card: Card) -> CardReport:
         utilization=card.busy,
         temperature=card.temperature,
         power=card.power,
+        slowed_by=card.slowed_by,
     )
 
 

@@ -13,7 +13,7 @@ from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import GpuRule, Mesh, Node
 from gpu_mesh.domain.observation import LoadedModel
 from gpu_mesh.domain.recovery import Decision, Finding, Outcome
-from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.domain.state import NodeState, NodeStatistics, State
 from gpu_mesh.planning import advice, ladder, plan
 from gpu_mesh.reporting import gpus
 from gpu_mesh.silences import silences
@@ -31,6 +31,14 @@ class LoadedModelReport(Struct, frozen=True):
     size_vram: int | None
     context_length: int | None
     expires_at: float | None  # Unix seconds by the node's own clock
+
+
+class ChecksReport(Struct, frozen=True):
+    """How many checks of a node there were, by verdict, since it was first seen."""
+
+    ok: int
+    impaired: int
+    failed: int
 
 
 class NodeReport(Struct, frozen=True):
@@ -56,6 +64,7 @@ class NodeReport(Struct, frozen=True):
     success_rate: float | None
     success_rate_24h: float | None
     score: float | None
+    checks: ChecksReport
     models: tuple[str, ...]
     cloud_models: tuple[str, ...]
     loaded: tuple[str, ...]
@@ -70,6 +79,7 @@ class NodeReport(Struct, frozen=True):
     recovery_plan: str  # what recovery would do now, and why; "": there is nothing to repair
     recovery_reason: str  # why nothing is repaired now; "": it will be, or there is nothing to repair
     next_recovery: float | None  # when the next attempt is due; None: it does not depend on time alone
+    person_called: float | None  # when a person was called in this incident
     alerts_muted: str  # why its alerts are muted now; "": they are not, or there is nothing to alert
     silenced_until: float | None  # when the silence of its alerts ends; None: they are not silenced
     acknowledged: Acknowledgement | None  # a person knows of its incident
@@ -209,6 +219,7 @@ def _node(
         success_rate=_rounded(uptime.success_rate(known)),
         success_rate_24h=_rounded(uptime.success_rate_24h(known, now)),
         score=_rounded(uptime.score(known)),
+        checks=_checks(known.statistics),
         models=known.models,
         cloud_models=known.cloud_models,
         loaded=tuple(model.name for model in known.loaded),
@@ -223,6 +234,7 @@ def _node(
         recovery_plan=plan.describe_one(decision, mesh) if decision and known.cause else "",
         recovery_reason=_reason(known, decision),
         next_recovery=(decision.due if decision else 0.0) or None,
+        person_called=known.recovery.called_at or None,
         alerts_muted=_why_muted(known, silenced, now),
         silenced_until=silenced.until if silenced else None,
         acknowledged=known.alerting.acknowledged,
@@ -235,6 +247,11 @@ def _rounded(value: float | None) -> float | None:
         return None
     rounded = round(value, 2)
     return 99.99 if rounded == 100 > value else rounded
+
+
+def _checks(of: NodeStatistics) -> ChecksReport:
+    impaired = of.impaired_checks
+    return ChecksReport(ok=of.successes - impaired, impaired=impaired, failed=of.checks - of.successes)
 
 
 def _loaded(model: LoadedModel) -> LoadedModelReport:

@@ -14,7 +14,7 @@ from gpu_mesh.standin.server import free_port
 from sites import Site, eventually
 
 SET = {"index.html", "status.json", "feed.xml", "badge/mesh.svg", "badge/gpu1.svg", "badge/=6Desh.svg"}
-OWN = SET | {"best.json"}  # not for strangers
+OWN = SET | {"best.json", "metrics", "gpu_mesh.prom"}  # not for strangers
 
 
 def describe(site: Site, url: str, **settings: object) -> None:
@@ -68,6 +68,19 @@ def test_the_page_names_the_trouble_and_status_json_is_that_of_the_command(watch
         assert each["nodes"][0].pop("success_rate_24h") == 100
     assert mine == theirs
     assert ElementTree.parse(watched.state_dir / "www/feed.xml").getroot().tag.endswith("feed")
+
+
+def test_the_metrics_are_those_of_the_last_check_and_the_same_in_both_files(watched):
+    watched.ok("publish")
+    text = (watched.state_dir / "www/metrics").read_text()
+    assert text == (watched.state_dir / "www/gpu_mesh.prom").read_text()
+    for line in (
+        'gpu_mesh_node_status{node="gpu1",status="healthy"} 1',
+        'gpu_mesh_node_checks_total{node="mesh",verdict="failed"} 1',
+        'gpu_mesh_node_cause{node="mesh",cause="refused"} 1',
+        "gpu_mesh_health_ratio 0.5",
+    ):
+        assert f"\n{line}\n" in text
 
 
 def test_strangers_read_no_address(watched):

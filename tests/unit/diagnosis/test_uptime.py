@@ -32,6 +32,11 @@ def test_an_impaired_check_counts_as_served_but_only_half_towards_the_score() ->
     assert uptime.score(node) == 50
 
 
+def test_impaired_checks_are_counted_among_those_that_served() -> None:
+    known = counted((0.0, Verdict.IMPAIRED), (1.0, Verdict.OK), (2.0, Verdict.FAILED)).statistics
+    assert (known.checks, known.successes, known.impaired_checks) == (3, 2, 1)
+
+
 def test_a_failure_a_day_ago_is_forgotten_by_the_daily_rate_alone() -> None:
     node = counted((0.0, Verdict.FAILED), (24 * HOUR, Verdict.OK))
     assert uptime.success_rate_24h(node, 24 * HOUR) == 100
