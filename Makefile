@@ -61,7 +61,7 @@ format: $(READY) ## format the code
 stories: $(READY) ## write anew what each trace of tests/traces tells; then read the difference
 	@for trace in tests/traces/*.yml; do $(BIN)/gpu-mesh simulate $$trace >$${trace%.yml}.txt; done
 
-bench: $(READY) ## measured figures: CPU of one check as a ratio, memory by number of nodes, CPU of a look at GPUs, of a year of history, and of the page
+bench: $(READY) ## measured figures: CPU of one check as a ratio, memory by number of nodes, CPU of a look at GPUs, of a year of history, of the page and of the metrics
 	$(BIN)/python bench/tick.py
 	$(BIN)/python bench/memory.py
 	$(BIN)/python bench/look.py
