@@ -13,6 +13,8 @@ from factories import NOW
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.gpu import THERMAL, Card, GpuFacts, NodeGpu, Slowdown
 from gpu_mesh.domain.health import Status, Verdict
+from gpu_mesh.domain.recovery import Outcome
+from gpu_mesh.domain.state import NodeRecovery
 from gpu_mesh.publishing.metrics import FAMILIES, text
 
 RULES = yaml.safe_load((ROOT / "docs/examples/prometheus-rules.yml").read_text(encoding="utf-8"))
@@ -87,7 +89,8 @@ def test_every_metric_is_documented_with_its_labels_and_no_other() -> None:
         (name, family.help) for name, family in FAMILIES.items()
     ]
     card = Card(index=0, used=1, total=2, busy=3, temperature=4, power=5, throttle=THERMAL)
-    known = replace(pages.WELL, cause=Cause.SLOW, gpu=NodeGpu(GpuFacts(at=NOW, cards=(card,))))
+    done = NodeRecovery(recoveries={"restart_ollama": {Outcome.FAILED: 1}})
+    known = replace(pages.WELL, cause=Cause.SLOW, recovery=done, gpu=NodeGpu(GpuFacts(at=NOW, cards=(card,))))
     of = pages.mesh(1, {0: known})
     told = text(replace(of, nodes=(replace(of.nodes[0], success_rate_24h=100.0),)))
     labels = {name: re.findall(r'(\w+)="', pairs) for name, pairs in re.findall(r"(?m)^(\w+)(.*) \S+$", told)}

@@ -10,7 +10,7 @@ from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.gpu import NodeGpu
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.observation import LoadedModel, expiries
-from gpu_mesh.domain.recovery import Attempt, Brake, Claim, Reboot
+from gpu_mesh.domain.recovery import Attempt, Brake, Claim, Outcome, Reboot
 
 SCHEMA = 1
 
@@ -48,6 +48,7 @@ class NodeRecovery(Struct, frozen=True):
     attempts: tuple[Attempt, ...] = ()  # of the current incident, and recent ones (diagnosis/status.py)
     called_at: float = 0.0  # when a person was called in this incident; 0.0: not yet
     reboot: Reboot | None = None  # of the node's host, for this node or another one there
+    recoveries: dict[str, dict[Outcome, int]] = {}  # all since first seen, by playbook and outcome at the end
 
 
 class DeepChecked(Struct, frozen=True):

@@ -61,13 +61,22 @@ def _with_claim(before: NodeState, claim: Claim | None) -> NodeState:
     return replace(before, recovery=replace(before.recovery, claim=claim))
 
 
+def _counted(before: NodeState, attempt: Attempt) -> NodeState:
+    known = before.recovery.recoveries
+    playbook = attempt.playbook.rpartition("/")[2] or attempt.action.value
+    outcomes = known.get(playbook, {})
+    counted = outcomes | {attempt.outcome: outcomes.get(attempt.outcome, 0) + 1}
+    return replace(before, recovery=replace(before.recovery, recoveries=known | {playbook: counted}))
+
+
 def _with_attempt(before: NodeState, claim: Claim, attempt: Attempt) -> NodeState:
-    """Append the attempt if the incident is still open.
+    """Count the attempt, and append it if the incident is still open.
 
     A check may close the incident before the recovery's own probe has shown that it helped: such a repair
     still counts. Another attempt does not, for the node came back without it.
     If there are too many then, drop the oldest declined one, or the oldest of all if none was declined.
     """
+    before = _counted(before, attempt)
     helped = claim.in_incident and attempt.helped
     if not (before.incident_since or helped):
         return before

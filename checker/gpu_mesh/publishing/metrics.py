@@ -53,6 +53,9 @@ FAMILIES = {
     "gpu_mesh_node_checks_total": Family("Checks of the node, by verdict.", Kind.COUNTER),
     "gpu_mesh_node_silenced": Family("Whether a silence or a maintenance window mutes its alerts."),
     "gpu_mesh_node_needs_person": Family("Whether a person was called in this incident."),
+    "gpu_mesh_recoveries_total": Family(
+        "Recoveries of the node that have ended, by playbook and by what came of them.", Kind.COUNTER
+    ),
     "gpu_mesh_node_models": Family("Models that the node can run."),
     "gpu_mesh_model_loaded_info": Family("A model that is loaded; always 1."),
     "gpu_mesh_model_memory_bytes": Family("Memory that a loaded model takes in all."),
@@ -121,6 +124,9 @@ def _of_node(node: NodeReport) -> Iterator[_Sample]:
     yield "gpu_mesh_node_checks_total", _and(labels, "verdict", "failed"), node.checks.failed
     yield "gpu_mesh_node_silenced", labels, int(node.silenced_until is not None)
     yield "gpu_mesh_node_needs_person", labels, int(node.person_called is not None)
+    for each in node.recoveries:
+        named = _and(_and(labels, "playbook", each.playbook), "outcome", each.outcome)
+        yield "gpu_mesh_recoveries_total", named, each.count
     if node.answers:
         yield "gpu_mesh_node_response_seconds", labels, _part(node.response_ms, 1000)
         yield "gpu_mesh_node_models", labels, len(node.models)

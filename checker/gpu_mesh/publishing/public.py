@@ -198,6 +198,7 @@ def _node(node: NodeReport, named: str) -> NodeReport:
         last_check=node.last_check,
         recovering=node.recovering,
         recovery_attempts=node.recovery_attempts,
+        recoveries=(),
         last_recovery="",
         unproved=False,
         recovery_plan="",

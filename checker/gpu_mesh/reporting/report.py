@@ -13,7 +13,7 @@ from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import GpuRule, Mesh, Node
 from gpu_mesh.domain.observation import LoadedModel
 from gpu_mesh.domain.recovery import Decision, Finding, Outcome
-from gpu_mesh.domain.state import NodeState, NodeStatistics, State
+from gpu_mesh.domain.state import NodeRecovery, NodeState, NodeStatistics, State
 from gpu_mesh.planning import advice, ladder, plan
 from gpu_mesh.reporting import gpus
 from gpu_mesh.silences import silences
@@ -39,6 +39,14 @@ class ChecksReport(Struct, frozen=True):
     ok: int
     impaired: int
     failed: int
+
+
+class RecoveriesReport(Struct, frozen=True):
+    """How many recoveries of a node by one playbook ended in one way, since it was first seen."""
+
+    playbook: str  # the action, or the file's name of the operator's own
+    outcome: Outcome
+    count: int
 
 
 class NodeReport(Struct, frozen=True):
@@ -74,6 +82,7 @@ class NodeReport(Struct, frozen=True):
     last_check: float | None
     recovering: bool
     recovery_attempts: int  # of this incident and the last hour, without declined ones
+    recoveries: tuple[RecoveriesReport, ...]  # all since it was first seen
     last_recovery: str  # how the last one in this incident ended, in words
     unproved: bool  # whether it helped shows only when a model is loaded again
     recovery_plan: str  # what recovery would do now, and why; "": there is nothing to repair
@@ -229,6 +238,7 @@ def _node(
         last_check=known.last_check or None,
         recovering=known.recovery.claim is not None and known.recovery.claim.until > now,
         recovery_attempts=ladder.acted(known.recovery.attempts),
+        recoveries=_recoveries(known.recovery),
         last_recovery=_last_recovery(known),
         unproved=any(each.outcome is Outcome.UNPROVED for each in known.recovery.attempts[-1:]),
         recovery_plan=plan.describe_one(decision, mesh) if decision and known.cause else "",
@@ -252,6 +262,14 @@ def _rounded(value: float | None) -> float | None:
 def _checks(of: NodeStatistics) -> ChecksReport:
     impaired = of.impaired_checks
     return ChecksReport(ok=of.successes - impaired, impaired=impaired, failed=of.checks - of.successes)
+
+
+def _recoveries(known: NodeRecovery) -> tuple[RecoveriesReport, ...]:
+    return tuple(
+        RecoveriesReport(playbook, outcome, count)
+        for playbook, outcomes in known.recoveries.items()
+        for outcome, count in outcomes.items()
+    )
 
 
 def _loaded(model: LoadedModel) -> LoadedModelReport:

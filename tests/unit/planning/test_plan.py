@@ -14,6 +14,7 @@ from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.planning import claims, findings, plan
 from gpu_mesh.recovery import lifecycle
 from gpu_mesh.storage.rebase import rebase
+from gpu_mesh.storage.state_file import decode, encode
 
 NOW = 1_700_000_000.0
 BELOW_A_PATH = replace(POD, url=f"{POD.url}/ollama")
@@ -200,6 +201,22 @@ def test_a_claim_ends_with_its_own_attempt_and_leaves_somebody_elses_alone() -> 
     assert (after.recovery.claim, after.recovery.attempts) == (None, (attempt(0),))
     other = replace(mine, recovery=replace(mine.recovery, claim=Claim(NOW + 61, NOW + 121, 2, RESTART)))
     assert claims.released(other, mine.recovery.claim, attempt(0)).recovery.claim == other.recovery.claim
+
+
+def test_every_recovery_that_has_ended_is_counted_though_attempts_are_forgotten() -> None:
+    own = replace(attempt(0, Outcome.FAILED), playbook="/etc/gpu-mesh/reload driver.yml")
+    known = replace(DOWN, status=Status.HEALTHY, failures=0, incident_since=0.0)
+    for each in (attempt(0), attempt(0), attempt(0, Outcome.DECLINED), own):
+        mine = claims.claimed(known, RESTART, NOW, 60, 1)
+        assert mine.recovery.claim is not None
+        known = claims.released(mine, mine.recovery.claim, each)
+    assert known.recovery.attempts == ()
+    dead = claims.expire(claims.claimed(known, RESTART, NOW, 60, 1), NOW + 61)
+    assert claims.expire(dead, NOW + 61) == dead
+    assert decode(encode(State(nodes={"gpu1": dead}))).nodes["gpu1"].recovery.recoveries == {
+        "restart_ollama": {Outcome.FAILED: 2, Outcome.DECLINED: 1, Outcome.LOST: 1},
+        "reload driver.yml": {Outcome.FAILED: 1},
+    }
 
 
 def test_an_attempt_on_a_node_that_came_back_meanwhile_burdens_no_later_incident() -> None:

@@ -16,7 +16,7 @@ from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.gpu import Card, GpuFacts, OnBus, Slowdown
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.observation import LoadedModel
-from gpu_mesh.domain.recovery import Brake
+from gpu_mesh.domain.recovery import Brake, Outcome
 from gpu_mesh.domain.state import NodeGpu, NodeRecovery, NodeState
 from gpu_mesh.publishing import metrics
 from gpu_mesh.reporting.gpus import CardReport, GpuReport
@@ -111,6 +111,16 @@ def test_the_figures_of_a_node() -> None:
     assert values(of, "node_silenced") == {(): 1}
     assert values(of, "node_needs_person") == {(): 1}
     assert values(of, "node_checks_total", "verdict") == {("ok",): 2870, ("impaired",): 6, ("failed",): 4}
+
+
+def test_recoveries_by_playbook_and_outcome() -> None:
+    counted = {"restart_ollama": {Outcome.RECOVERED: 3, Outcome.FAILED: 1}, 'a"b.yml': {Outcome.LOST: 1}}
+    of = one(replace(pages.WELL, recovery=NodeRecovery(recoveries=counted)))
+    assert values(of, "recoveries_total", "node", "playbook", "outcome") == {
+        ("gpu0", "restart_ollama", "recovered"): 3,
+        ("gpu0", "restart_ollama", "failed"): 1,
+        ("gpu0", 'a"b.yml', "lost"): 1,
+    }
 
 
 def test_a_share_of_a_day_is_a_ratio() -> None:
