@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from gpu_mesh.alerting.alerts import one_line
 from gpu_mesh.diagnosis.evaluate import Transition
-from gpu_mesh.domain.gpu import POWER_BRAKE, THERMAL
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.history import Entry, EventKind, GpuSample, Incident, Known, PastEvent, Sample
 from gpu_mesh.domain.mesh import Mesh
@@ -212,5 +211,5 @@ def _cards(node: NodeState, key: str, since: float) -> Iterator[GpuSample]:
             temperature=card.temperature,
             power=card.power,
             busy=card.busy,
-            throttled=bool(card.throttle & (THERMAL | POWER_BRAKE)),
+            throttled=bool(card.slowed_by),
         )
