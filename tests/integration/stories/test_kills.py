@@ -201,7 +201,7 @@ def _context(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("planned", "changes"),
     [
