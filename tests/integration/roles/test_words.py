@@ -54,6 +54,7 @@ def play(tmp_path: Path):
     return run
 
 
+@pytest.mark.soak
 def test_completions_and_man_page_are_put_where_shells_look_and_taken_away(tmp_path: Path, play) -> None:
     put = [{"include_tasks": str(ROLE / "tasks/words.yml")}]
     share = tmp_path / ".local/share"
