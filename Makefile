@@ -67,6 +67,7 @@ bench: $(READY) ## measured figures: CPU of one check as a ratio, memory by numb
 	$(BIN)/python bench/look.py
 	$(BIN)/python bench/page.py
 	$(BIN)/python bench/history.py
+	$(BIN)/python bench/best.py
 
 pictures: $(READY) ## the README's pictures anew; needs Chromium and a font with coloured signs
 	PYTHONPATH=tests $(BIN)/python tests/programs/make_pictures.py docs/pictures
