@@ -2,7 +2,7 @@
 
 Usage: python bench/best.py [NODES]
 
-All nodes are one stand-in. The command is a whole process; the client is asked within this one. Medians are shown.
+All nodes are one stand-in. The command is a whole process; the client is asked within this one; medians.
 """
 
 import json
