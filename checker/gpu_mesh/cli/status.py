@@ -86,7 +86,8 @@ def _before(paths: Paths, mesh: Mesh, state: State, key: str, wanted: int, now: 
             if not key:
                 return NodePast(events=_newest(events, wanted))
             periods, incidents = found.periods(since, now, 0, key), found.incidents(since, now, key)
-            return NodePast(availability.figures(key, periods, incidents, now), _newest(events, wanted))
+            figures = availability.figures(key, periods, incidents, now, since)
+            return NodePast(figures, _newest(events, wanted))
     except HistoryError:
         return NodePast(events=_alerts(state, key, wanted))
 

@@ -1,7 +1,8 @@
 """Decides what one check adds to the history. Pure: monitor/history.py writes it.
 
 It needs the state alone: what deliveries, recoveries and people did since the last entry is taken from there.
-So nothing is lost when an entry could not be written, but the samples of that check.
+So when an entry could not be written, the next one makes up for it, but for the samples of that check and for
+an incident that began and ended meanwhile.
 """
 
 from collections.abc import Iterator, Sequence

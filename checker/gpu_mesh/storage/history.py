@@ -23,8 +23,7 @@ from gpu_mesh.system import files
 NAME = "history.db"
 
 PATIENCE = 0.05
-"""Seconds to wait for a reader. Then this check's samples are lost, which nobody sees in the figures."""
-
+"""Seconds to wait for a reader. Then this check's samples are missing from the history."""
 
 FREE = 64 * 2**20
 """Bytes that the disk must have left: the last ones are for the state and the log."""
@@ -80,9 +79,8 @@ def add(folder: Path, most: int, entry: Callable[[Known], Entry], now: float) ->
             passed = retention.passed(database, known.at, now)
             if retention.make_room(database, most * _MIB, passed):
                 database.execute("COMMIT")
-                database.executescript(
-                    f"PRAGMA incremental_vacuum({retention.ROWS});"
-                )  # execute frees one page
+                # By execute() only one page is given back, however many are named.
+                database.executescript(f"PRAGMA incremental_vacuum({retention.ROWS});")
                 database.execute("BEGIN IMMEDIATE")
             database.execute(f"PRAGMA max_page_count = {most * _MIB // page}")
             _insert(database, entry(known))

@@ -1,15 +1,14 @@
 """Reads history.db, for those who may only look, too. It never writes, and waits a moment for the check."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gpu_mesh.domain.history import EventKind, GpuSample, Incident, PastEvent, Period, Sample
+from gpu_mesh.domain.history import EventKind, Incident, PastEvent, Period, Sample
 from gpu_mesh.storage.history import (
     NAME,
     HistoryError,
-    cause_of,
     folded_until,
     incidents_of,
     is_file,
@@ -85,19 +84,6 @@ class Past:
         oldest = self._database.execute("SELECT min(at) FROM sample").fetchone()[0]
         return oldest is not None and oldest <= since
 
-    def samples(self, since: float, nodes: Sequence[str]) -> dict[str, tuple[Sample, ...]]:
-        """Return the checks of these nodes since then, by node, oldest first; they are kept for two days."""
-        query = f"""
-            SELECT key, at, seconds, verdict, cause, ms FROM sample JOIN node ON node.id = node
-            WHERE at >= ? AND node IN (SELECT id FROM node WHERE key IN ({", ".join("?" * len(nodes))}))
-            ORDER BY at
-        """  # noqa: S608 - question marks
-        found: dict[str, list[Sample]] = {}
-        for key, at, seconds, verdict, cause, ms in self._database.execute(query, (since, *nodes)):
-            sample = Sample(key, at, seconds, VERDICTS[verdict], cause_of(cause), ms)
-            found.setdefault(key, []).append(sample)
-        return {key: tuple(samples) for key, samples in found.items()}
-
     def course(self, since: float, until: float, seconds: int) -> dict[str, tuple[Sample, ...]]:
         """Return the checks of that time, by node, summed up, one for so many seconds.
 
@@ -118,35 +104,17 @@ class Past:
         return tuple(incidents_of(self._database, where, (until, since, node)))
 
     def events(self, since: float, until: float, node: str = "", most: int = -1) -> tuple[PastEvent, ...]:
-        """Return the newest events of that time, oldest first: at most so many (-1: all)."""
-        query = """
+        """Return the newest events of that time, oldest first: at most so many (-1: all).
+
+        What only a newer version knows the kind of is left out.
+        """
+        query = f"""
             SELECT at, kind, ifnull(key, ''), words FROM event LEFT JOIN node ON node.id = node
-            WHERE at >= ? AND at < ? AND ? IN ('', key) ORDER BY at DESC, event.rowid DESC LIMIT ?
-        """
-        rows = self._database.execute(query, (since, until, node, most)).fetchall()
+            WHERE at >= ? AND at < ? AND ? IN ('', key) AND kind IN ({", ".join("?" * len(EventKind))})
+            ORDER BY at DESC, event.rowid DESC LIMIT ?
+        """  # noqa: S608 - question marks
+        rows = self._database.execute(query, (since, until, node, *EventKind, most)).fetchall()
         return tuple(PastEvent(at, EventKind(kind), key, words) for at, kind, key, words in reversed(rows))
-
-    def gpus(self, since: float, node: str = "") -> tuple[GpuSample, ...]:
-        """Return the highest figures of each card by hour, in the order of nodes, cards and times."""
-        query = """
-            SELECT key, card, at, used, total, temperature, power, busy, throttled
-            FROM gpu JOIN node ON node.id = node WHERE at >= ? AND ? IN ('', key) ORDER BY key, card, at
-        """
-        return tuple(
-            GpuSample(key, card, at, used, total, temperature, power, busy, throttled=bool(throttled))
-            for key, card, at, used, total, temperature, power, busy, throttled in self._database.execute(
-                query, (since, node)
-            )
-        )
-
-    def begins(self) -> float | None:
-        """Return when it begins; None: nothing is in it."""
-        query = (
-            "SELECT min(at) FROM (SELECT min(at) AS at FROM sample UNION ALL SELECT min(at) FROM hour "
-            "UNION ALL SELECT min(at) FROM day)"
-        )
-        found: float | None = self._database.execute(query).fetchone()[0]
-        return found
 
 
 def _checks(since: int, until: int) -> str:
