@@ -55,7 +55,7 @@ class Incident(Struct, frozen=True):
     detail: str  # the last one: the cause in words, with its figures
     alerted: float | None = None  # when the first alert about it was raised
     repairs: int = 0  # attempts that acted
-    mended: str = ""  # the repair after which it served, in words; "": none, it came back by itself
+    mended: str = ""  # the repair after which it served, in words; "": no repair was proved to help
 
 
 class EventKind(StrEnum):

@@ -32,7 +32,7 @@ def atom(page: Page, monitor: str) -> str:
 
 
 def _entry(each: PastIncident, monitor: str) -> str:
-    over = f"over after {each.lasted}, {each.mended}" if each.ended is not None else "not over yet"
+    over = f"over after {each.lasted}; {each.ending}" if each.ended is not None else "not over yet"
     return (
         f"<entry><title>{escape(each.name)}: {escape(each.cause)}</title>"
         f"<id>{_identity(monitor, each.node, f'{each.began:.3f}')}</id>"

@@ -16,6 +16,7 @@ from gpu_mesh.domain.history import Incident
 from gpu_mesh.publishing import past as history
 from gpu_mesh.publishing.past import Bar, Past
 from gpu_mesh.reporting import shown, vram
+from gpu_mesh.reporting.past import ending
 from gpu_mesh.reporting.report import MeshReport, NodeReport, Report
 from gpu_mesh.silences import silences
 from gpu_mesh.text.humanize import ago, format_duration, lasted, plural
@@ -101,7 +102,7 @@ class PastIncident(Struct, frozen=True):
     ended: float | None
     lasted: str
     cause: str
-    mended: str
+    ending: str  # what ended it, in words
 
 
 class Page(Struct, frozen=True):
@@ -153,7 +154,7 @@ def page(of: Report, past: Past) -> Page:
     """
     names = {node.node: visible(node.name, _NAME) for node in of.nodes}
     troubled = [node for node in of.nodes if node.enabled and node.status in _ORDER]
-    troubled.sort(key=lambda node: (_ORDER.index(node.status), node.since or 0.0))
+    troubled.sort(key=lambda node: (_ORDER.index(node.status), node.incident_since or node.since or 0.0))
     return Page(
         headline=headline(of),
         health=_whole(of.mesh.health),
@@ -267,7 +268,6 @@ def _vram(node: NodeReport) -> Vram | None:
 
 
 def _incident(each: Incident, names: dict[str, str], at: float) -> PastIncident:
-    mended = f"mended by: {each.mended}" if each.mended else "came back by itself"
     return PastIncident(
         node=each.node,
         name=names.get(each.node) or visible(each.node, _NAME),
@@ -276,7 +276,7 @@ def _incident(each: Incident, names: dict[str, str], at: float) -> PastIncident:
         ended=each.ended,
         lasted=format_duration((each.ended or at) - each.began),
         cause=visible(each.detail, _LINE) or cause_words(each.cause),
-        mended=visible(mended, _LINE) if each.ended is not None else "lasts",
+        ending=visible(ending(each), _LINE),
     )
 
 

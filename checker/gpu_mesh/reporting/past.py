@@ -10,6 +10,7 @@ from datetime import tzinfo
 from gpu_mesh.domain.causes import CAUSES, Cause
 from gpu_mesh.domain.history import EventKind, Incident, PastEvent
 from gpu_mesh.reporting.availability import Figures, worst_first
+from gpu_mesh.reporting.shown import duration, milliseconds
 from gpu_mesh.text.humanize import format_duration, plural
 from gpu_mesh.text.sanitize import one_line
 from gpu_mesh.text.table import aligned_within, cut, wrapped
@@ -120,19 +121,21 @@ def incidents(
     table = aligned_within([header, *rows], width, optional=(4, 2))
     lines = [head, table[0]]
     for incident, row in zip(of, table[1:], strict=True):
-        end = f"     {_end(incident)}"
+        end = f"     {ending(incident)}"
         lines += [row, cut(end, width) if width else end]
     return "\n".join(lines)
 
 
-def _end(incident: Incident) -> str:
+def ending(incident: Incident) -> str:
+    """Return what ended an incident. Without a repair nobody knows: a person may have helped."""
     tried = plural(incident.repairs, "repair") if incident.repairs else "no repair"
     if incident.ended is None:
         return f"it lasts; {tried} so far"
     if incident.mended:
         return f"mended: {one_line(incident.mended, _LONGEST)}"
-    proved = "; none was proved to help" if incident.repairs else ""
-    return f"it came back after {tried}{proved}"
+    if incident.repairs:
+        return f"came back after {tried}; none was proved to help"
+    return "came back without a repair"
 
 
 def month(title: str, of: Sequence[Figures], whole: Figures, names: Mapping[str, str], width: int = 0) -> str:
@@ -167,10 +170,10 @@ def _table(of: Sequence[Figures], names: Mapping[str, str], width: int) -> list[
             _per_cent(each.availability),
             format_duration(each.down) if each.watched else "–",
             str(each.incidents),
-            _duration(each.mean_to_detect),
-            _duration(each.mean_to_repair),
-            _milliseconds(each.p50_ms),
-            _milliseconds(each.p95_ms),
+            duration(each.mean_to_detect),
+            duration(each.mean_to_repair),
+            milliseconds(each.p50_ms),
+            milliseconds(each.p95_ms),
             str(each.causes[0].cause or "not named") if each.causes else "",
         )
         for each in of
@@ -182,7 +185,7 @@ def _prose(head: str, whole: Figures, width: int) -> list[str]:
     """Return the head and what incidents and repairs were like, in lines of that width."""
     if not whole.incidents:
         return [head]
-    told, lasted = _duration(whole.mean_to_detect), _duration(whole.mean_to_repair)
+    told, lasted = duration(whole.mean_to_detect), duration(whole.mean_to_repair)
     mended = f"{whole.mended} mended by one" if whole.repairs else ""
     repairs = ", ".join(filter(None, (plural(whole.repairs, "repair"), mended)))
     lines = [head, f"on average told after {told} and over after {lasted}; {repairs}"]
@@ -205,11 +208,3 @@ def _per_cent(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{min(value, 99.99) if value < 100 else value:.2f}%"
-
-
-def _milliseconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0f} ms"
-
-
-def _duration(seconds: float | None) -> str:
-    return "–" if seconds is None else format_duration(seconds)

@@ -39,7 +39,7 @@ def test_what_was_broken_is_told_with_how_long_it_lasted(told: Site) -> None:
     said = told.ok("incidents")
     assert said.startswith("1 incident since ")
     assert "2 min 30 s  east  offline  Timeout (10s)" in said
-    assert "it came back after no repair" in said
+    assert "came back without a repair" in said
     assert told.ok("incidents", "west").startswith("0 incidents since ")
 
 

@@ -90,6 +90,34 @@ def test_trouble_comes_first_the_worst_and_oldest_before_the_rest() -> None:
     assert [row.name for row in page.rows] == ["Vengeance", "Iceland", "Desk", "Rented pod", "Node 4"]
 
 
+def test_of_two_in_equal_trouble_the_one_whose_incident_is_older_comes_first() -> None:
+    first, second = of(OFFLINE, OFFLINE).nodes
+    nodes = (
+        replace(first, since=NOW - 500, incident_since=NOW - 600),
+        replace(second, since=NOW - 50, incident_since=NOW - 9000),
+    )
+    page = view.page(replace(of(OFFLINE, OFFLINE), nodes=nodes), Past())
+    assert [(each.name, each.since) for each in page.troubles] == [
+        ("Iceland", NOW - 9000),
+        ("Vengeance", NOW - 600),
+    ]
+
+
+ENDINGS = [
+    ({"ended": None, "repairs": 1}, "it lasts; 1 repair so far"),
+    ({"mended": "restarted ollama.service", "repairs": 1}, "mended: restarted ollama.service"),
+    ({"repairs": 2}, "came back after 2 repairs; none was proved to help"),
+    ({}, "came back without a repair"),
+]
+
+
+@pytest.mark.parametrize(("known", "words"), ENDINGS)
+def test_of_an_incident_no_repair_is_praised_and_none_is_hidden(known: dict[str, object], words: str) -> None:
+    incident = replace(pages.past(1).incidents[0], **{"ended": NOW, "repairs": 0, "mended": "", **known})
+    page = view.page(of(UP), Past(incidents=(incident,)))
+    assert [each.ending for each in page.incidents] == [words]
+
+
 def test_of_very_many_nodes_in_trouble_the_worst_are_told_in_full_and_the_others_counted() -> None:
     page = view.page(of(*[DEGRADED] * 60, *[DOWN] * 40), Past())
     assert (len(page.troubles), page.further_troubles) == (50, 50)

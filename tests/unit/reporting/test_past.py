@@ -59,8 +59,8 @@ def test_that_nothing_happened_is_said() -> None:
             {"ended": NOON + 60, "repairs": 1, "mended": "ollama.service was restarted"},
             "mended: ollama.service",
         ),
-        ({"ended": NOON + 60, "repairs": 1}, "it came back after 1 repair; none was proved to help"),
-        ({"ended": NOON + 60}, "it came back after no repair"),
+        ({"ended": NOON + 60, "repairs": 1}, "came back after 1 repair; none was proved to help"),
+        ({"ended": NOON + 60}, "came back without a repair"),
     ],
 )
 def test_how_an_incident_ended_is_told(fields: dict[str, object], said: str) -> None:
