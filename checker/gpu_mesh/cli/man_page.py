@@ -15,7 +15,7 @@ _FILES = (
 _ENVIRONMENT = (
     ("GPU_MESH_CONFIG_DIR, GPU_MESH_STATE_DIR, GPU_MESH_LOG_DIR", "other folders than those below"),
     ("GPU_MESH_INVENTORY", "another inventory; several are separated by colons"),
-    ("NO_COLOR", "if it is set, the live view has no colours"),
+    ("NO_COLOR", "if it is set, no view has colours"),
 )
 
 

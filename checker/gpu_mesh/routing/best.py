@@ -47,9 +47,7 @@ class Choice(Struct, frozen=True):
     status: Status
     score: float | None  # 0 to 100
     usual_ms: float | None
-    loaded: (
-        float | None
-    )  # the share of the model in VRAM, 0 to 1; None: it is not in memory, or none was named
+    loaded: float | None  # the share of the model in VRAM, 0 to 1; None: not in memory, or no model was named
     free_vram: int | None  # bytes; None: not known
 
 
