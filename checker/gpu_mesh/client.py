@@ -50,12 +50,18 @@ def best(model: str = "", *, file: str = "", now: float | None = None) -> Best:
         OSError: the file cannot be read.
         ValueError: it is no such file.
     """
-    with open(file or os.environ.get("GPU_MESH_BEST") or FILE, encoding="utf-8") as opened:  # noqa: PTH123 - pathlib takes longer to import than all the rest
+    path = file or os.environ.get("GPU_MESH_BEST") or FILE
+    with open(path, encoding="utf-8") as opened:  # noqa: PTH123 - pathlib takes longer to import than all the rest
         found = json.load(opened)
-    late = (time.time() if now is None else now) - found["stale_after"]
+    try:
+        late = (time.time() if now is None else now) - found["stale_after"]
+        choices = found["models"].get(canonical(model), []) if model else found["any"]
+        # By their names: a newer gpu-mesh may have written more of them.
+        first = [Best(*(each[name] for name in Best._fields)) for each in choices[:1]]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no best.json of gpu-mesh") from error
     if late > 0:
         raise Stale(f"nobody has checked the mesh lately: what is known is {late:.0f} s out of date")
-    choices = found["models"].get(canonical(model), []) if model else found["any"]
-    if not choices:
+    if not first:
         raise NoNode(f"no node serves and has the model {model}" if model else "no node serves")
-    return Best(**choices[0])
+    return first[0]

@@ -44,6 +44,22 @@ def test_what_is_out_of_date_is_no_answer(published: Path) -> None:
         best(file=str(published), now=after + 1)
 
 
+def test_a_field_that_a_newer_version_adds_is_passed_over(published: Path) -> None:
+    found = json.loads(published.read_text())
+    for each in (found, found["any"][0]):
+        each["new"] = 1
+    published.write_text(json.dumps(found))
+    assert best(file=str(published)).node == "desk"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"stale_after": 0, "any": [{}], "models": {}}', "\xff"])
+def test_another_file_is_said_to_be_no_such_file(tmp_path: Path, text: str) -> None:
+    other = tmp_path / "other.json"
+    other.write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"no best\.json|JSON|Expecting|utf-8"):
+        best(file=str(other))
+
+
 def test_where_all_are_down_no_node_is_named(site: Site) -> None:
     site.describe({"down": {"url": f"http://127.0.0.1:{free_port()}"}})
     site.check()
