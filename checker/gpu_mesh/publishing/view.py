@@ -9,13 +9,13 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from gpu_mesh.alerting.emergencies import describe_seen
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.history import Incident
 from gpu_mesh.publishing import past as history
 from gpu_mesh.publishing.past import Bar, Past
 from gpu_mesh.reporting import shown, vram
+from gpu_mesh.reporting.notices import notices
 from gpu_mesh.reporting.past import ending
 from gpu_mesh.reporting.report import MeshReport, NodeReport, Report
 from gpu_mesh.silences import silences
@@ -203,29 +203,8 @@ def visible(text: str, limit: int) -> str:
 
 
 def _notices(mesh: MeshReport, at: float) -> list[str]:
-    notices = []
-    if found := mesh.emergency:
-        notices.append(
-            f"Nothing can be saved{lasted(' for {}', found.since, at)}: {found.reason}; "
-            f"next: {found.next_step}. The newest check, {ago(found.at, at)}, saw: {describe_seen(found)}. "
-            "What follows was saved before."
-        )
-    if mesh.offline_since:
-        long = lasted(" for {}", mesh.offline_since, at)
-        notices.append(f"The monitor itself is offline{long}: what follows is what was known before.")
-    if mesh.unprobed:
-        notices.append(f"The monitor could not probe {plural(mesh.unprobed, 'node')}; its log says why.")
-    if mesh.alert_urls == 0:
-        notices.append("Nobody is told of anything: there is no URL that alerts go to.")
-    elif mesh.alerts_without_url:
-        notices.append(f"{plural(mesh.alerts_without_url, 'alert')} reached nobody: no URL wants them.")
-    if mesh.alerts_waiting:
-        notices.append(f"{plural(mesh.alerts_waiting, 'alert')} not delivered yet.")
-    if mesh.history_error:
-        notices.append(f"The history is not written: {mesh.history_error}")
-    if mesh.inventory_error:
-        notices.append(f"The inventory's newest edit is not in force: {mesh.inventory_error}")
-    return notices
+    waiting = f"{plural(mesh.alerts_waiting, 'alert')} not delivered yet" if mesh.alerts_waiting else ""
+    return [*(each.line for each in notices(mesh, at)), *filter(None, [waiting])]
 
 
 def _trouble(node: NodeReport, at: float) -> Trouble:

@@ -9,10 +9,11 @@ from msgspec.structs import replace
 from gpu_mesh.domain.health import Status
 from gpu_mesh.reporting import live_detail, live_rows
 from gpu_mesh.reporting.live_view import TROUBLE_FIRST, Order, Samples, View, opened, shown, window
+from gpu_mesh.reporting.notices import notices
 from gpu_mesh.reporting.report import NodeReport, Report
 from gpu_mesh.reporting.shown import STYLES, per_cent, sentence
 from gpu_mesh.reporting.styled import Line, Part, clipped, literal, selected, width_of
-from gpu_mesh.text.humanize import ago, format_duration, plural
+from gpu_mesh.text.humanize import ago, plural
 from gpu_mesh.text.paint import Style
 from gpu_mesh.text.zones import localized
 
@@ -59,7 +60,8 @@ def _header(on: Screen, view: View) -> list[Line]:
     at = Part(live_detail.clock(on.report.at, on.zone), Style.DIM)
     space = on.width - width_of((said, at))
     lines: list[Line] = [(said, Part(" " * space), at) if space >= _GAP else (said,), (_summary(on.report),)]
-    warnings = _warnings(on.report, on.problem)[:_MOST_WARNINGS]
+    problems = [on.problem] if on.problem else []
+    warnings = [*problems, *(each.line for each in notices(mesh, on.report.at))][:_MOST_WARNINGS]
     lines += [
         (Part(f"! {literal(localized(text, on.zone, on.report.at))}", Style.WARN),) for text in warnings
     ]
@@ -89,24 +91,6 @@ def _summary(report: Report) -> Part:
     if mesh.alerts_waiting:
         parts.append(f"{plural(mesh.alerts_waiting, 'alert')} not delivered yet")
     return Part(" · ".join(parts), Style.DIM)
-
-
-def _warnings(report: Report, problem: str) -> list[str]:
-    """Return what is wrong with the monitor itself, the worst first."""
-    mesh = report.mesh
-    found = [problem]
-    if mesh.emergency:
-        found.append(f"nothing can be saved: {mesh.emergency.reason}; next: {mesh.emergency.next_step}")
-    if mesh.offline_since:
-        long = format_duration(report.at - mesh.offline_since)
-        found.append(f"the monitor itself is offline for {long}: this is what was known before")
-    if mesh.unprobed:
-        found.append(f"the monitor could not probe {plural(mesh.unprobed, 'node')}; the log says why")
-    if mesh.inventory_error:
-        found.append(f"the inventory's newest edit is not in force: {mesh.inventory_error}")
-    if mesh.alert_urls == 0:
-        found.append("nobody is told of anything: there is no URL that alerts go to")
-    return [text for text in found if text]
 
 
 def _choice(report: Report, view: View) -> str:

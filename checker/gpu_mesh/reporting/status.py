@@ -8,11 +8,10 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from gpu_mesh.alerting.emergencies import describe_seen
-from gpu_mesh.domain.emergency import Emergency
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.history import PastEvent
 from gpu_mesh.reporting import past
+from gpu_mesh.reporting.notices import notices
 from gpu_mesh.reporting.report import NodeReport, Report
 from gpu_mesh.reporting.shown import (
     STYLES,
@@ -91,41 +90,11 @@ def monitor_line(of: Report, look: Look, *, of_all: bool = True) -> str:
 
 def _warnings(of: Report, look: Look) -> list[str]:
     """Return what is wrong with the monitor itself."""
-    mesh, lines = of.mesh, []
-    if mesh.emergency:
-        lines += _emergency(mesh.emergency, of.at)
-    if mesh.offline_since:
-        long = lasted(" for {}", mesh.offline_since, of.at)
-        lines.append(f"⚠️ The monitor itself is offline{long}: what follows is what was known before")
-    if mesh.unprobed:
-        lines.append(f"⚠️ The monitor could not probe {plural(mesh.unprobed, 'node')}; the log says why")
-    see = typed("gpu-mesh alerts test", look.where)
-    if mesh.alert_urls == 0:
-        lines.append(f"⚠️ Nobody is told of anything: there is no URL that alerts go to; see: {see}")
-    elif mesh.alerts_without_url:
-        unsent = plural(mesh.alerts_without_url, "alert")
-        lines.append(f"⚠️ {unsent} reached nobody, because no URL wants them; see: {see}")
-    if mesh.history_error:
-        lines.append(f"⚠️ The history is not written: {mesh.history_error}")
-    if mesh.inventory_error:
-        lines += [
-            "⚠️ The inventory's newest edit is not in force:",
-            *indented(mesh.inventory_error.splitlines()),
-        ]
+    lines = []
+    for each in notices(of.mesh, of.at):
+        see = f"; see: {typed(each.command, look.where)}" if each.command else ""
+        lines += [f"⚠️ {each.words}{see}", *indented(each.details)]
     return lines
-
-
-def _emergency(found: Emergency, now: float) -> list[str]:
-    return [
-        f"⚠️ Nothing can be saved{lasted(', for {}', found.since, now)}: {found.reason}",
-        *indented(
-            [
-                f"next: {found.next_step}",
-                f"the newest check, {ago(found.at, now)}, saw: {describe_seen(found)}",
-                "no node is repaired, and of alerts only this is sent; what follows is what was last saved",
-            ]
-        ),
-    ]
 
 
 def _silences(of: Report) -> list[str]:

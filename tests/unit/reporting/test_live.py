@@ -204,12 +204,12 @@ def test_trouble_of_the_monitor_itself_stands_above_the_nodes() -> None:
     lines = seen(worse, problem="what follows is older: state.json cannot be read\nmore")
     assert lines[2:5] == [
         "! what follows is older: state.json cannot be read more",
-        "! nothing can be saved: disk full; next: free some",
-        "! the monitor itself is offline for 1 min: this is what was known before",
+        "! Nothing can be saved, for 1 min 40 s: disk full; next: free some; the newest…",
+        "! The monitor itself is offline for 1 min: what follows is what was known before",
     ]
     assert lines[5].strip() == "", "three are enough"
     alone = replace(told, mesh=replace(told.mesh, alert_urls=0))
-    assert seen(alone)[2] == "! nobody is told of anything: there is no URL that alerts go to"
+    assert seen(alone)[2] == "! Nobody is told of anything: there is no URL that alerts go to"
 
 
 def test_what_a_person_has_chosen_is_said() -> None:

@@ -1,0 +1,61 @@
+"""Says what is wrong with the monitor itself, the worst first; each view writes it in its own way. Pure."""
+
+from msgspec import Struct
+
+from gpu_mesh.alerting.emergencies import describe_seen
+from gpu_mesh.reporting.report import MeshReport
+from gpu_mesh.text.humanize import ago, lasted, plural
+
+
+class Notice(Struct, frozen=True):
+    """One thing that is wrong."""
+
+    words: str  # without a full stop
+    details: tuple[str, ...] = ()  # what a person should know besides: each a clause
+    command: str = ""  # what shows more, as it is typed; "": nothing does
+
+    @property
+    def line(self) -> str:
+        """All of it but the command, in one line."""
+        return "; ".join((self.words, *self.details))
+
+
+def notices(mesh: MeshReport, at: float) -> tuple[Notice, ...]:
+    """Return what is wrong with the monitor itself.
+
+    Args:
+        mesh: what is known of the mesh as a whole.
+        at: Unix seconds, of the report.
+    """
+    found = []
+    if emergency := mesh.emergency:
+        found.append(
+            Notice(
+                f"Nothing can be saved{lasted(', for {}', emergency.since, at)}: {emergency.reason}",
+                (
+                    f"next: {emergency.next_step}",
+                    f"the newest check, {ago(emergency.at, at)}, saw: {describe_seen(emergency)}",
+                    "no node is repaired, and of alerts only this is sent",
+                    "what follows is what was last saved",
+                ),
+            )
+        )
+    if mesh.offline_since:
+        long = lasted(" for {}", mesh.offline_since, at)
+        found.append(Notice(f"The monitor itself is offline{long}: what follows is what was known before"))
+    if mesh.unprobed:
+        nodes = plural(mesh.unprobed, "node")
+        found.append(Notice(f"The monitor could not probe {nodes}; its log says why"))
+    if mesh.alert_urls == 0:
+        words = "Nobody is told of anything: there is no URL that alerts go to"
+        found.append(Notice(words, command="gpu-mesh alerts test"))
+    elif mesh.alerts_without_url:
+        unsent = plural(mesh.alerts_without_url, "alert")
+        words = f"{unsent} reached nobody, because no URL wants them"
+        found.append(Notice(words, command="gpu-mesh alerts test"))
+    if mesh.history_error:
+        found.append(Notice(f"The history is not written: {mesh.history_error}"))
+    if mesh.inventory_error:
+        mistakes = tuple(mesh.inventory_error.splitlines())
+        found.append(Notice("The inventory's newest edit is not in force", mistakes))
+    return tuple(found)
