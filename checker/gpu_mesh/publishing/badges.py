@@ -7,9 +7,10 @@ import unicodedata
 
 from markupsafe import escape
 
-from gpu_mesh.publishing.view import Headline, Tone, tone_of, visible
+from gpu_mesh.publishing.view import Headline, Tone, tone_of
 from gpu_mesh.reporting.report import MeshReport, NodeReport
 from gpu_mesh.reporting.shown import status_of
+from gpu_mesh.text.sanitize import one_line
 
 MARK = "<!-- a badge of gpu-mesh -->"
 """How a badge begins: only such a file is ever removed."""
@@ -31,7 +32,7 @@ def of_mesh(headline: Headline) -> str:
 
 
 def _drawn(name: str, words: str, tone: Tone) -> str:
-    name = visible(name, _LONGEST)
+    name = one_line(name, _LONGEST)
     left, right = _width(name), _width(words)
     label = escape(f"{name}: {words}")
     return (

@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from gpu_mesh import __version__
 from gpu_mesh.domain.health import Status
-from gpu_mesh.publishing.view import visible
 from gpu_mesh.reporting.gpus import CardReport
 from gpu_mesh.reporting.report import LoadedModelReport, NodeReport, Report
+from gpu_mesh.text.sanitize import one_line
 
 _LONGEST = 200  # characters of a label's value
 _MOST_MODELS = 64  # loaded ones of a node: each new name is a new series for good
@@ -179,5 +179,5 @@ def _and(labels: str, name: str, value: str) -> str:
 def _escaped(value: str) -> str:
     """Return the value of a label as one visible line, in which nothing ends it early."""
     if len(value) > _LONGEST or not value.isprintable():
-        value = visible(value, _LONGEST)
+        value = one_line(value, _LONGEST)
     return value.replace("\\", r"\\").replace('"', r"\"")

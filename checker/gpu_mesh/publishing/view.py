@@ -152,7 +152,7 @@ def page(of: Report, past: Past) -> Page:
         of: the mesh as it is now.
         past: what is remembered.
     """
-    names = {node.node: visible(node.name, _NAME) for node in of.nodes}
+    names = {node.node: one_line(node.name, _NAME) for node in of.nodes}
     troubled = [node for node in of.nodes if node.enabled and node.status in _ORDER]
     troubled.sort(key=lambda node: (_ORDER.index(node.status), node.incident_since or node.since or 0.0))
     return Page(
@@ -164,12 +164,12 @@ def page(of: Report, past: Past) -> Page:
         stale=of.mesh.stale and of.mesh.last_check is not None,
         # Where nobody watches, the page says so; it is no old page for that.
         stale_after=of.at + 3 * EVERY if of.mesh.stale else stale_after(of),
-        notices=tuple(visible(words, _LINE) for words in _notices(of.mesh, of.at)),
+        notices=tuple(one_line(words, _LINE) for words in _notices(of.mesh, of.at)),
         troubles=tuple(_trouble(node, of.at) for node in troubled[:_TROUBLES]),
         further_troubles=max(0, len(troubled) - _TROUBLES),
         rows=tuple(_row(node, past, of.at) for node in of.nodes),
         with_history=bool(past.days),
-        silences=tuple(visible(silences.described(each, of.at), _LINE) for each in of.mesh.silences),
+        silences=tuple(one_line(silences.described(each, of.at), _LINE) for each in of.mesh.silences),
         incidents=tuple(
             _incident(each, names, of.at) for each in history.shown_incidents(past.incidents, of.at)
         ),
@@ -197,11 +197,6 @@ def tone_of(node: NodeReport, mesh: MeshReport) -> Tone:
     return Tone.UNKNOWN if mesh.stale or not node.enabled else _TONES[node.status]
 
 
-def visible(text: str, limit: int) -> str:
-    """Return text from outside as one visible line, without what no XML may hold."""
-    return one_line(text, limit).replace("\ufffe", "").replace("\uffff", "")
-
-
 def _notices(mesh: MeshReport, at: float) -> list[str]:
     waiting = f"{plural(mesh.alerts_waiting, 'alert')} not delivered yet" if mesh.alerts_waiting else ""
     return [*(each.line for each in notices(mesh, at)), *filter(None, [waiting])]
@@ -210,14 +205,14 @@ def _notices(mesh: MeshReport, at: float) -> list[str]:
 def _trouble(node: NodeReport, at: float) -> Trouble:
     since = node.incident_since or node.since
     return Trouble(
-        name=visible(node.name, _NAME),
+        name=one_line(node.name, _NAME),
         tone=_TONES[node.status],
         status=node.status.value,
         since=since,
         lasts=lasted("{}", since, at) if since else "",
-        cause=visible(node.detail, _LINE) or cause_words(node.cause),
-        done=tuple(visible(words, _LINE) for words in shown.what_is_done(node, at)),
-        next_step=visible(node.next_step, _LINE),
+        cause=one_line(node.detail, _LINE) or cause_words(node.cause),
+        done=tuple(one_line(words, _LINE) for words in shown.what_is_done(node, at)),
+        next_step=one_line(node.next_step, _LINE),
     )
 
 
@@ -226,10 +221,10 @@ def _row(node: NodeReport, past: Past, at: float) -> Row:
     bar = history.bar(days, at) if past.days else None
     share, share_of = (bar.served, "") if bar and bar.served is not None else (node.success_rate_24h, "24 h")
     return Row(
-        name=visible(node.name, _NAME),
+        name=one_line(node.name, _NAME),
         tone=_TONES[node.status] if node.enabled else Tone.UNKNOWN,
         status=shown.status_of(node),
-        models=visible(shown.models(node), _MODELS) if node.answers else "",
+        models=one_line(shown.models(node), _MODELS) if node.answers else "",
         vram=_vram(node) if node.answers else None,
         response=shown.response(node) if node.answers else "",
         bar=bar,
@@ -249,13 +244,13 @@ def _vram(node: NodeReport) -> Vram | None:
 def _incident(each: Incident, names: dict[str, str], at: float) -> PastIncident:
     return PastIncident(
         node=each.node,
-        name=names.get(each.node) or visible(each.node, _NAME),
+        name=names.get(each.node) or one_line(each.node, _NAME),
         tone=_TONES[each.worst],
         began=each.began,
         ended=each.ended,
         lasted=format_duration((each.ended or at) - each.began),
-        cause=visible(each.detail, _LINE) or cause_words(each.cause),
-        ending=visible(ending(each), _LINE),
+        cause=one_line(each.detail, _LINE) or cause_words(each.cause),
+        ending=one_line(ending(each), _LINE),
     )
 
 

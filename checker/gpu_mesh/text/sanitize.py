@@ -5,13 +5,16 @@ import unicodedata
 
 _BREAKS = frozenset({"Cc", "Zl", "Zp"})  # control characters, line and paragraph separators
 _INVISIBLE = frozenset({"Cf", "Cs"})  # they change the direction of text, hide it, or cannot be encoded
+_UNKNOWN = frozenset({"Co", "Cn"})  # no sign is agreed on for them; XML refuses some
 _JOINER = "\u200d"  # it joins the parts of an emoji
+_NO_SIGN = "\ufffd"
 
 
 def one_line(text: str, limit: int) -> str:
     """Return the text as one visible line of at most ``limit`` characters; a cut is shown as ``…``.
 
-    Control characters and line breaks become spaces, several spaces become one, invisible characters go.
+    Control characters and line breaks become spaces, several spaces become one, invisible characters go, and
+    each that stands for no agreed sign becomes ``\ufffd``. So it is printable, but for the joiners of emoji.
     """
     seen = (_shown(char) for char in text[: 4 * limit])
     line = " ".join("".join(seen).split())
@@ -22,6 +25,8 @@ def _shown(char: str) -> str:
     category = unicodedata.category(char)
     if category in _BREAKS:
         return " "
+    if category in _UNKNOWN:
+        return _NO_SIGN
     return "" if category in _INVISIBLE and char != _JOINER else char
 
 

@@ -174,8 +174,3 @@ def test_a_page_that_says_that_nobody_watches_is_no_old_page() -> None:
     assert page.stale
     assert page.stale_after == NOW + 180
     assert not view.page(report(Mesh(()), State(), NOW), Past()).stale
-
-
-def test_text_from_outside_is_one_line_of_what_any_page_and_feed_may_hold() -> None:
-    assert view.visible("a\nb\x00\x1b[31m\u202e\ufffe\uffffc", 80) == "a b [31mc"
-    assert view.visible("x" * 100, 80) == "x" * 79 + "…"
