@@ -131,6 +131,10 @@ COMMANDS = {
         {0: "there is one", 1: "no node serves, or nobody watches", 2: _UNUSABLE},
         Access.LOOK,
     ),
+    "drain": Command(
+        "drain", Group.REPAIR, "send no new requests to a node for a while; checks and repairs go on", _USUAL
+    ),
+    "undrain": Command("undrain", Group.REPAIR, "send requests to a drained node again", _USUAL),
     "failed": Command(
         "failed",
         None,

@@ -65,6 +65,7 @@ class EventKind(StrEnum):
     ALERT = "alert"
     REPAIR = "repair"
     SILENCE = "silence"
+    DRAIN = "drain"  # a node takes no new requests for a while
     INVENTORY = "inventory"  # a node came or went
 
 

@@ -140,6 +140,7 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     container: str = "ollama"
     recovery_command: str = ""
     recovery_playbooks: dict[str, str] = {}  # the operator's own: absolute paths, by cause or LAST_RUNG
+    drain: float = 60.0  # for which it takes no new requests before a repair that can wait; 0: none
     maintenance: tuple[Window, ...] = ()
     tunnel: Tunnel | None = None
     ssh_host: str = ""  # the address with which recovery logs in; "": its key

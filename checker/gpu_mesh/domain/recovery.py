@@ -44,6 +44,7 @@ class Decision(Struct, frozen=True):
     cause: Cause | None = None
     playbook: str = ""  # the operator's own, an absolute path
     due: float = 0.0  # Unix seconds of the next attempt, if it only has to wait
+    drains: bool = False  # it waits until the node's requests have ended
 
 
 class Outcome(StrEnum):
@@ -100,6 +101,15 @@ class Reboot(Struct, frozen=True):
     at: float  # Unix seconds
     until: float  # when the host is expected back
     boot: str = ""  # the boot in which the reboot was begun
+
+
+class Drain(Struct, frozen=True):
+    """A time in which a node serves, but takes no new requests: ``best`` and load balancers leave it out."""
+
+    at: float  # Unix seconds
+    until: float  # for a repair: when it may begin
+    author: str = ""  # who asked for it; "": it drains before a repair
+    reason: str = ""
 
 
 class Brake(Struct, frozen=True):

@@ -10,7 +10,7 @@ from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.gpu import NodeGpu
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.observation import LoadedModel, expiries
-from gpu_mesh.domain.recovery import Attempt, Brake, Claim, Outcome, Reboot
+from gpu_mesh.domain.recovery import Attempt, Brake, Claim, Drain, Outcome, Reboot
 
 SCHEMA = 1
 
@@ -49,6 +49,7 @@ class NodeRecovery(Struct, frozen=True):
     called_at: float = 0.0  # when a person was called in this incident; 0.0: not yet
     reboot: Reboot | None = None  # of the node's host, for this node or another one there
     recoveries: dict[str, dict[Outcome, int]] = {}  # all since first seen, by playbook and outcome at the end
+    drain: Drain | None = None  # planning/drains.py says whether it still counts
 
 
 class DeepChecked(Struct, frozen=True):
@@ -101,6 +102,13 @@ class NodeState(Struct, frozen=True):
     def probed_cause(self) -> Cause | None:
         """The cause as the probe named it, even if a look has refined it."""
         return self.refined_from or self.cause
+
+    @property
+    def serves(self) -> bool:
+        """Whether it answers requests, though something may be wrong with it."""
+        if self.status is Status.HEALTHY:
+            return True
+        return self.status is Status.DEGRADED and self.verdict in (Verdict.OK, Verdict.IMPAIRED)
 
     @property
     def expiries(self) -> dict[str, float]:

@@ -132,6 +132,11 @@ _TABLE = (
         "none",
     ),
     Variable(
+        "mesh_node_drain",
+        value_types.seconds_or_none(3600),
+        "Seconds for which it takes no new requests before a repair that can wait; 0: none (docs/routing.md)",
+    ),
+    Variable(
         "mesh_node_maintenance",
         MAINTENANCE,
         "Recurring times in which its alerts are muted and, if you say so, its recovery is stopped; see "

@@ -202,12 +202,12 @@ def _save(
         waiting = any(alerts.is_waiting(alert) for alert in state.alerts)
     if unsaved:
         emergency_file.end(paths.runtime)
-    lines = [line for change in ticked.changes for line in _events(change)]
+    lines = [*(line for change in ticked.changes for line in _events(change)), *ticked.drains]
     if work:
         lines += triggers.set_trigger(paths.recover_wanted)
     if waiting:
         lines += triggers.set_trigger(paths.deliver_wanted)
-    if mesh.settings.publish is not Publish.NONE and any(map(_is_news, ticked.changes)):
+    if mesh.settings.publish is not Publish.NONE and (ticked.drains or any(map(_is_news, ticked.changes))):
         lines += triggers.set_trigger(paths.publish_wanted)
     unprobed = ticked.unprobed
     lines += [event("probe_error", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]

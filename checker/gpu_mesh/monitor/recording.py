@@ -179,6 +179,12 @@ def _of_node(node: NodeState, key: str, since: float) -> Iterator[PastEvent]:
     if given and given.at > since:
         reason = f": {given.reason}" if given.reason else ""
         yield PastEvent(given.at, EventKind.SILENCE, key, f"acknowledged by {given.author}{reason}")
+    drain = node.recovery.drain
+    if drain and drain.at > since:
+        reason = f": {drain.reason}" if drain.reason else ""
+        why = f"as {drain.author} said{reason}" if drain.author else "for a repair"
+        words = f"takes no new requests until {until_words(drain.until, drain.at)}, {why}"
+        yield PastEvent(drain.at, EventKind.DRAIN, key, words)
 
 
 def _silences(state: State, known: Known, now: float) -> Iterator[PastEvent]:

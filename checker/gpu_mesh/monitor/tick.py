@@ -13,10 +13,13 @@ from gpu_mesh.alerting.monitor_alerts import note_offline, note_unprobed
 from gpu_mesh.alerting.node_alerts import announce
 from gpu_mesh.diagnosis.evaluate import Transition, apply_observation
 from gpu_mesh.diagnosis.status import anew
+from gpu_mesh.domain.event import Event
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.observation import Fault, Observation
 from gpu_mesh.domain.state import State, Tick
+from gpu_mesh.planning import drains
+from gpu_mesh.planning.plan import plan
 from gpu_mesh.recovery import brake, lifecycle
 from gpu_mesh.silences import silences
 
@@ -43,6 +46,7 @@ class TickResult(Struct, frozen=True):
     changes: tuple[Transition, ...]
     unprobed: Mapping[str, str]  # nodes that the monitor itself could not probe, and why
     dropped: int = 0  # waiting alerts that newer ones supersede
+    drains: tuple[Event, ...] = ()  # nodes that take no new requests from now on, or take them again
 
 
 def apply(state: State, mesh: Mesh, check: MeshObservation, began: float, now: float) -> TickResult:
@@ -83,7 +87,8 @@ def apply(state: State, mesh: Mesh, check: MeshObservation, began: float, now: f
     announce(state, mesh, now)
     _let_removed_begin_anew(state, mesh, now)
     lifecycle.call_for_help(state, mesh, now)
-    return TickResult(changes, unprobed, merging.drop_superseded(state))
+    drained = drains.update(state, mesh, plan(mesh, state, now), now) if drains.may_change(state) else ()
+    return TickResult(changes, unprobed, merging.drop_superseded(state), drained)
 
 
 _NEVER = 1e9

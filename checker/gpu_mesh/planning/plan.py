@@ -10,7 +10,7 @@ from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings
 from gpu_mesh.domain.recovery import Decision
 from gpu_mesh.domain.state import NodeState, State
-from gpu_mesh.planning import advice, claims, findings, ladder, reboots
+from gpu_mesh.planning import advice, claims, drains, findings, ladder, reboots
 from gpu_mesh.planning.advice import describe_action
 from gpu_mesh.planning.ladder import Rung, Step
 from gpu_mesh.silences import silences
@@ -53,6 +53,8 @@ def plan(
             blocked = _silenced(mesh, state, node, decision.action, now)
         if blocked and (decision.action is not Action.NONE or decision.due):  # it only waits
             decision = Decision(node.key, Action.NONE, blocked, known.cause)
+        if not (force and only):
+            decision = drains.first(mesh, state, node, decision, now)
         decisions.append(decision)
     return tuple(decisions)
 

@@ -52,6 +52,7 @@ FAMILIES = {
     ),
     "gpu_mesh_node_checks_total": Family("Checks of the node, by verdict.", Kind.COUNTER),
     "gpu_mesh_node_silenced": Family("Whether a silence or a maintenance window mutes its alerts."),
+    "gpu_mesh_node_draining": Family("Whether it takes no new requests, by a person or before a repair."),
     "gpu_mesh_node_needs_person": Family("Whether a person was called in this incident."),
     "gpu_mesh_recoveries_total": Family(
         "Recoveries of the node that have ended, by playbook and by what came of them.", Kind.COUNTER
@@ -123,6 +124,7 @@ def _of_node(node: NodeReport) -> Iterator[_Sample]:
     yield "gpu_mesh_node_checks_total", _and(labels, "verdict", "impaired"), node.checks.impaired
     yield "gpu_mesh_node_checks_total", _and(labels, "verdict", "failed"), node.checks.failed
     yield "gpu_mesh_node_silenced", labels, int(node.silenced_until is not None)
+    yield "gpu_mesh_node_draining", labels, int(node.draining_until is not None)
     yield "gpu_mesh_node_needs_person", labels, int(node.person_called is not None)
     for each in node.recoveries:
         named = _and(_and(labels, "playbook", each.playbook), "outcome", each.outcome)

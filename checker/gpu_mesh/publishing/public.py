@@ -208,6 +208,8 @@ def _node(node: NodeReport, named: str) -> NodeReport:
         alerts_muted="",
         silenced_until=None,
         acknowledged=None,
+        draining="",
+        draining_until=None,
     )
 
 

@@ -223,7 +223,7 @@ def _row(node: NodeReport, past: Past, at: float) -> Row:
     return Row(
         name=one_line(node.name, _NAME),
         tone=_TONES[node.status] if node.enabled else Tone.UNKNOWN,
-        status=shown.status_of(node),
+        status=shown.status_of(node) + (", drains" if node.draining else ""),
         models=one_line(shown.models(node), _MODELS) if node.answers else "",
         vram=_vram(node) if node.answers else None,
         response=shown.response(node) if node.answers else "",

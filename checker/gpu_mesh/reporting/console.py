@@ -6,6 +6,7 @@ from gpu_mesh.reporting.report import Report, counted_by_level
 from gpu_mesh.reporting.shown import (
     acknowledged,
     counts,
+    drains,
     indented,
     milliseconds,
     per_cent,
@@ -88,6 +89,7 @@ def dashboard(of: Report, recent: tuple[Alert, ...], minutes: int) -> list[str]:
             for node in of.nodes
             if node.acknowledged
         ),
+        *(f"🚧 {node.name} {drains(node)}" for node in of.nodes if node.draining),
         f"alerts of the last {minutes} min: {counted_by_level(recent)}",
         *indented(f"{format_clock(alert.at)} {one_line(alert)}" for alert in recent),
     ]

@@ -131,6 +131,7 @@ def story(node: NodeReport, now: float, zone: tzinfo) -> list[tuple[str, str]]:
     found = (
         ("cause", _cause(node)),
         ("now", doing),
+        ("drains", node.draining),
         (_ACKNOWLEDGED, known + reason),
         ("last repair", repair),
         ("no repair now", held),
@@ -213,6 +214,8 @@ def _middle(node: NodeReport, of: Columns, now: float) -> tuple[Part, ...]:
         return (Part(_with_age(node, words, now, full), Style.DIM if not is_problem(node) else Style.PLAIN),)
     if node.cause is not None:
         return Part(_with_age(node, _cause(node), now, full)), Part(response)
+    if node.draining:
+        return Part(fitted(cut(literal(f"drains: {node.draining}"), full), full)), Part(response)
     models = loaded(node, of.what)
     return (
         Part(fitted(models or "none loaded", of.what) + gap, Style.PLAIN if models else Style.DIM),

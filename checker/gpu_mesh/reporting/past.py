@@ -21,6 +21,7 @@ _SIGNS = {
     EventKind.ALERT: "🔔",
     EventKind.REPAIR: "🔧",
     EventKind.SILENCE: "🔇",
+    EventKind.DRAIN: "🚧",
     EventKind.INVENTORY: "📋",
 }
 _LONGEST = 400  # characters of an event's or an incident's words

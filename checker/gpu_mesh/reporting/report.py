@@ -14,7 +14,7 @@ from gpu_mesh.domain.mesh import GpuRule, Mesh, Node
 from gpu_mesh.domain.observation import LoadedModel
 from gpu_mesh.domain.recovery import Decision, Finding, Outcome
 from gpu_mesh.domain.state import NodeRecovery, NodeState, NodeStatistics, State
-from gpu_mesh.planning import advice, ladder, plan
+from gpu_mesh.planning import advice, drains, ladder, plan
 from gpu_mesh.reporting import gpus
 from gpu_mesh.silences import silences
 from gpu_mesh.silences.silences import InForce
@@ -92,6 +92,8 @@ class NodeReport(Struct, frozen=True):
     alerts_muted: str  # why its alerts are muted now; "": they are not, or there is nothing to alert
     silenced_until: float | None  # when the silence of its alerts ends; None: they are not silenced
     acknowledged: Acknowledgement | None  # a person knows of its incident
+    draining: str  # why and until when it takes no new requests; "": it takes them
+    draining_until: float | None  # when that ends, or its repair begins; None: it takes them
 
 
 class MeshReport(Struct, frozen=True):
@@ -248,6 +250,10 @@ def _node(
         alerts_muted=_why_muted(known, silenced, now),
         silenced_until=silenced.until if silenced else None,
         acknowledged=known.alerting.acknowledged,
+        draining=drains.describe(known, now),
+        draining_until=known.recovery.drain.until
+        if known.recovery.drain and drains.is_draining(known, now)
+        else None,
     )
 
 

@@ -129,11 +129,18 @@ def what_is_done(node: NodeReport, at: float, *, whole: bool = False) -> list[st
         done.append(f"recovery: {node.recovery_plan}")
     elif node.recovery_reason:
         done.append(f"no repair now: {node.recovery_reason.partition(';')[0]}")
+    if node.draining:
+        done.append(drains(node))
     if node.acknowledged:
         done.append(acknowledged(node.acknowledged, at))
     if node.alerts_muted:
         done.append(f"alerts muted: {node.alerts_muted}")
     return done
+
+
+def drains(node: NodeReport) -> str:
+    """Return that a node takes no new requests, why and until when."""
+    return f"takes no new requests: {node.draining}"
 
 
 def acknowledged(given: Acknowledgement, at: float) -> str:

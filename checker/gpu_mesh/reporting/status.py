@@ -16,6 +16,7 @@ from gpu_mesh.reporting.report import NodeReport, Report
 from gpu_mesh.reporting.shown import (
     STYLES,
     counts,
+    drains,
     indented,
     memory,
     models,
@@ -143,7 +144,7 @@ def _below(node: NodeReport, at: float) -> list[str]:
 def _healthy(of: Report, look: Look) -> list[str]:
     nodes = [node for node in of.nodes if node.enabled and node.status is Status.HEALTHY]
     hidden = not look.everyone and len(nodes) > SHOWN
-    shown = [node for node in nodes if not hidden or node.notes or node.unproved]
+    shown = [node for node in nodes if not hidden or _remarks(node)]
     lines: list[str] = []
     for node, row in zip(shown, aligned_within(_rows(shown), look.width, optional=(3, 4)), strict=True):
         lines += [row, *indented(_remarks(node))]
@@ -169,7 +170,8 @@ def _rows(nodes: Sequence[NodeReport]) -> list[tuple[str, ...]]:
 
 def _remarks(node: NodeReport) -> list[str]:
     repaired = [f"last repair at {node.last_recovery}"] if node.unproved else []
-    return [*repaired, *(f"note: {note}" for note in node.notes)]
+    drained = [drains(node)] if node.draining else []
+    return [*repaired, *drained, *(f"note: {note}" for note in node.notes)]
 
 
 def _disabled(of: Report, look: Look) -> list[str]:

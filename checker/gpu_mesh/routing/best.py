@@ -12,10 +12,11 @@ from msgspec import Struct
 
 from gpu_mesh.diagnosis import gpu
 from gpu_mesh.diagnosis.uptime import score, status_of
-from gpu_mesh.domain.health import Status, Verdict
+from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.model_name import canonical
 from gpu_mesh.domain.state import NodeState, State
+from gpu_mesh.planning import drains
 from gpu_mesh.silences import silences
 
 _ALL = 0.995
@@ -100,22 +101,17 @@ def _choice(node: Node, state: State, wish: Wish, now: float) -> Choice:
 def _why_not(node: Node, known: NodeState, state: State, wish: Wish, now: float) -> str:
     if not node.enabled:
         return "it is disabled"
-    if not _serves(known):
+    if not known.serves:
         return f"it is {known.status}" + (f": {known.detail}" if known.detail else "")
     if wish.healthy_only and known.status is not Status.HEALTHY:
         return f"it is not healthy: {known.detail}"
+    if drains.is_draining(known, now):
+        return f"it drains: {drains.describe(known, now)}"
     if left_alone := silences.against_recovery(state.silences, node, now):
         return left_alone
     if wish.model and canonical(wish.model) not in map(canonical, known.models):
         return f"it does not have {wish.model}"
     return "" if known.models else "it has no model"
-
-
-def _serves(known: NodeState) -> bool:
-    """Return whether a node answers requests, though something may be wrong with it."""
-    if known.status is Status.HEALTHY:
-        return True
-    return known.status is Status.DEGRADED and known.verdict in (Verdict.OK, Verdict.IMPAIRED)
 
 
 def _loaded(known: NodeState, model: str) -> float | None:

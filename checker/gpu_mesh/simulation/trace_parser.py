@@ -280,7 +280,8 @@ def _said(message: str) -> str:
     if wrong is None:
         return message[0].lower() + message[1:]
     unknown = wrong[1].startswith("Object")
-    hint = _nearest(wrong[2], _FIELDS if unknown else _WORDS)
+    # The word itself may be right in another place.
+    hint = _nearest(wrong[2], (word for word in (_FIELDS if unknown else _WORDS) if word != wrong[2]))
     return (
         f"{'there is no field' if unknown else 'there is no'} {wrong[2]!r}{hint or '; see docs/simulate.md'}"
     )

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gpu_mesh.domain.alert import Notified
 from gpu_mesh.domain.gpu import NodeGpu
-from gpu_mesh.domain.recovery import Reboot
+from gpu_mesh.domain.recovery import Drain, Reboot
 from gpu_mesh.domain.state import ClockReading, FailedUnit, NodeState, State
 
 
@@ -103,6 +103,8 @@ def _times(state: State) -> Iterator[float]:
         yield from (attempt.at for attempt in known.recovery.attempts)
         if known.recovery.reboot:
             yield known.recovery.reboot.at
+        if known.recovery.drain:
+            yield known.recovery.drain.at
         yield from known.deep_reloads.values()
         yield known.gpu_looked_at
         if known.gpu:
@@ -147,6 +149,7 @@ def _node(known: NodeState, moved: Callable[[float], float]) -> NodeState:
             attempts=tuple(replace(each, at=moved(each.at)) for each in recovery.attempts),
             called_at=moved(recovery.called_at),
             reboot=_reboot(recovery.reboot, moved) if recovery.reboot else None,
+            drain=_drain(recovery.drain, moved) if recovery.drain else None,
         ),
     )
 
@@ -155,6 +158,12 @@ def _reboot(reboot: Reboot, moved: Callable[[float], float]) -> Reboot:
     """Return the reboot with the time that its host has to come back as long as it was."""
     at = moved(reboot.at)
     return replace(reboot, at=at, until=at + reboot.until - reboot.at)
+
+
+def _drain(drain: Drain, moved: Callable[[float], float]) -> Drain:
+    """Return the drain; before a repair it lasts as long as it was to, and a person's ends when it was to."""
+    at = moved(drain.at)
+    return replace(drain, at=at, until=drain.until if drain.author else at + drain.until - drain.at)
 
 
 def _gpu(known: NodeGpu, moved: Callable[[float], float]) -> NodeGpu:

@@ -30,6 +30,8 @@ WORDS = {
     "silence": ["silence", "list"],
     "ack": ["ack", "box"],
     "best": ["best"],
+    "drain": ["drain", "box"],
+    "undrain": ["undrain", "box"],
     "failed": ["failed", "nonsense"],
     "validate": ["validate"],
     "simulate": ["simulate", "TRACE"],

@@ -188,6 +188,7 @@ def test_of_a_mesh_that_was_never_checked_only_that_is_told() -> None:
         "alerts_waiting",
         "info",
         "node_checks_total",
+        "node_draining",
         "node_info",
         "node_needs_person",
         "node_silenced",

@@ -114,6 +114,10 @@ WRONG = {
         f"{NODES}\nstory:\n  - {{at: 1m, nodes: {{gpu1: hnag}}}}",
         "3: nodes there is no 'hnag'; did you mean hang?",
     ),
+    "a word of another place": (
+        f"{NODES}\nstory:\n  - {{at: 1m, nodes: {{gpu1: {{restart: reachable}}}}}}",
+        "3: nodes.restart there is no 'reachable'; see docs/simulate.md",
+    ),
     "no such field": (
         f"{NODES}\nstory:\n  - {{at: 1m, nodes: {{gpu1: {{show: hang}}}}}}",
         "3: nodes there is no field 'show'; did you mean shows?",
