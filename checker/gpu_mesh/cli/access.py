@@ -47,7 +47,7 @@ def is_reader(arguments: argparse.Namespace, given: Sequence[str], paths: Paths)
 def _needed(arguments: argparse.Namespace) -> Access:
     if getattr(arguments, "what", "") in ("list", "show", "nodes"):
         return Access.LOOK
-    if getattr(arguments, "apprise", None):  # a file of the person's own
+    if getattr(arguments, "apprise", None) or getattr(arguments, "alertmanager", None):  # a person's own file
         return Access.NOTHING
     return COMMANDS[arguments.command].access
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from gpu_mesh.alerting.alerts import tags_of
 from gpu_mesh.cli.common import UsageError, add_json, any_mesh, at_home, like, mesh_of, say, shell
 from gpu_mesh.cli.reports import print_json, width
-from gpu_mesh.delivery import outbox
+from gpu_mesh.delivery import alertmanager_trial, outbox
 from gpu_mesh.delivery.place import expected_place
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.event import Severity, event
@@ -68,9 +68,12 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     file = log if arguments.verbose else Log(paths.log_file, threshold=Severity.ERROR)
     paths = at_home(paths.of_delivery())
     mesh = mesh_of(arguments, paths)
-    text, code = send_test(paths, mesh.settings, file, time.time, arguments.tag, mesh.nodes)
-    sys.stdout.write(text)
-    return code
+    lines, good = alertmanager_trial.send(paths, mesh, file, time.time(), arguments.tag)
+    text, code = send_test(
+        paths, mesh.settings, file, time.time, arguments.tag, mesh.nodes, elsewhere=bool(lines)
+    )
+    sys.stdout.write("".join(f"{line}\n" for line in lines) + text)
+    return max(code, int(not good))
 
 
 def _show(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
@@ -116,6 +119,8 @@ def send_test(
     clock: Callable[[], float],
     tag: str = "",
     nodes: tuple[Node, ...] = (),
+    *,
+    elsewhere: bool = False,
 ) -> tuple[str, int]:
     """Send a test message of each level straight to every URL that wants it, past the outbox.
 
@@ -129,6 +134,7 @@ def send_test(
         clock: returns Unix seconds.
         tag: only URLs that an alert with this tag reaches; "": every URL, at its levels.
         nodes: of the mesh, whose tags the URLs may have.
+        elsewhere: whether alerts go to an Alertmanager, too: then nobody needs a URL.
 
     Returns:
         A report for people, and the exit status: 1 when a URL failed, a part of the configuration cannot be
@@ -144,6 +150,8 @@ def send_test(
     lines += [f"note     {text}" for text in configuration.notes]
     if not configuration.channels and configuration.problems:
         return "\n".join(lines) + "\n", 1
+    if not configuration.channels and elsewhere:
+        return "".join(f"{line}\n" for line in lines), 0
     if not configuration.channels:
         lines += [
             f"There is no URL to send alerts to. Write {place} (chmod 600), for example:",

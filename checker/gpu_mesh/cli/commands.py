@@ -59,7 +59,7 @@ COMMANDS = {
         "send the alerts that are due",
         {
             0: "done, whatever the services answered",
-            1: "a part of the Apprise file, or the state, cannot be used",
+            1: "a part of the Apprise file or of alertmanager.yml, or the state, cannot be used",
             2: _UNUSABLE,
         },
     ),
@@ -116,7 +116,7 @@ COMMANDS = {
         "show the history of alerts or one of them, or send a test",
         {
             0: _DONE,
-            1: "test: a URL failed, a part of the Apprise file cannot be used, or there was no URL to try",
+            1: "test: one of the receivers failed, a part of a file cannot be used, or there was none to try",
             2: _UNUSABLE,
         },
     ),
@@ -144,7 +144,7 @@ COMMANDS = {
     "validate": Command(
         "validate",
         Group.SET_UP,
-        "check the inventory or an Apprise file, all mistakes at once",
+        "check the inventory, an Apprise file or Alertmanagers, all mistakes at once",
         {0: "there is no mistake", 2: "there are mistakes, or the command cannot be used"},
     ),
     "simulate": Command(

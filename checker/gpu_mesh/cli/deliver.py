@@ -5,7 +5,7 @@ import sys
 import time
 
 from gpu_mesh.cli.common import at_home, mesh_of, shell
-from gpu_mesh.delivery import worker
+from gpu_mesh.delivery import alertmanager, worker
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
@@ -25,17 +25,20 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Send what is due."""
     at_once = getattr(arguments, "now", False)  # not an argument of `check --deliver`
     paths = at_home(paths.of_delivery())
-    settings = mesh_of(arguments, paths).settings
+    mesh = mesh_of(arguments, paths)
     where = shell(arguments, paths)
-    result = worker.deliver(
-        paths, settings, log, time.time, at_once=at_once, typed=lambda step: typed(step, where)
-    )
+
+    def as_typed(step: str) -> str:
+        return typed(step, where)
+
+    with alertmanager.kept_informed(paths, mesh, log, time.time, as_typed) as informed:
+        result = worker.deliver(paths, mesh.settings, log, time.time, at_once=at_once, typed=as_typed)
     if at_once:
         alerts = StateFile(paths.state, log).load().alerts
         sys.stdout.write(
             typed(describe_rest(sum(not alert.done for alert in alerts), busy=result.busy), where)
         )
-    return result.exit_code
+    return max(result.exit_code, informed.exit_code)
 
 
 def describe_rest(waiting: int, *, busy: bool) -> str:

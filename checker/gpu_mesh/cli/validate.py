@@ -1,4 +1,4 @@
-"""``gpu-mesh validate``: read the inventory afresh, or an Apprise file, and show every mistake."""
+"""``gpu-mesh validate``: read the inventory afresh, or where alerts go, and show every mistake."""
 
 import argparse
 import re
@@ -23,7 +23,9 @@ SCHEMA = 2
 _HTTP_PORT = 80
 _OF_THE_API = re.compile(r"/((?:api|v1)(?:/(?:tags|ps|version|generate|chat|models|chat/completions))?)$")
 
-EXAMPLES = "gpu-mesh -i inventory validate\n  gpu-mesh validate --apprise apprise.yml"
+EXAMPLES = """gpu-mesh -i inventory validate
+  gpu-mesh validate --apprise apprise.yml
+  gpu-mesh validate --alertmanager alertmanager.yml"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,13 +37,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="check this Apprise file instead; sends nothing",
     )
+    parser.add_argument(
+        "--alertmanager",
+        type=Path,
+        metavar="FILE",
+        help="check this file of Alertmanagers instead; sends nothing",
+    )
 
 
 def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
-    """Check the inventory, or an Apprise file; 2 when it has mistakes."""
+    """Check the inventory, or a file that says where alerts go; 2 when it has mistakes."""
+    for option in ("apprise", "alertmanager"):
+        if getattr(arguments, option) and arguments.json:
+            raise UsageError(f"--json shows the mesh: leave out --{option}, or --json")
+    if arguments.apprise and arguments.alertmanager:
+        raise UsageError("check one file after the other: leave out --apprise or --alertmanager")
+    if arguments.alertmanager:
+        return validate_alertmanager(arguments.alertmanager, shell(arguments, paths))
     if arguments.apprise:
-        if arguments.json:
-            raise UsageError("--json shows the mesh: leave out --apprise, or --json")
         nodes = any_mesh(arguments, paths).nodes  # none where no inventory is there yet
         return validate_apprise(arguments.apprise, shell(arguments, paths), nodes)
     return validate(paths, arguments.monitor, as_json=arguments.json)
@@ -99,6 +112,32 @@ def validate_apprise(file: Path, where: Shell, nodes: tuple[Node, ...]) -> int:
         sys.stdout.write(f"{here}: {urls}, no mistakes: {levels}; {trying}\n")
     else:
         sys.stdout.write(f"{here}: no URL, no mistakes\n")
+    return 0
+
+
+def validate_alertmanager(file: Path, where: Shell) -> int:
+    """Print how many Alertmanagers a file names and return 0; or print its mistakes and return 2.
+
+    Args:
+        file: the file.
+        where: where a person types a command.
+    """
+    from gpu_mesh.delivery import alertmanager_config  # as above
+
+    here = file.absolute()
+    found = alertmanager_config.load(here)
+    sys.stderr.write("".join(f"{problem}\n" for problem in found.problems))
+    if found.problems:
+        return 2
+    sys.stdout.write("".join(f"note: {note}\n" for note in found.notes))
+    if found.alertmanagers:
+        number, trying = (
+            plural(len(found.alertmanagers), "Alertmanager"),
+            typed("gpu-mesh alerts test", where),
+        )
+        sys.stdout.write(f"{here}: {number}, no mistakes; try them: {trying}\n")
+    else:
+        sys.stdout.write(f"{here}: no Alertmanager, no mistakes\n")
     return 0
 
 

@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import re
-import stat
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,16 +20,15 @@ from apprise import plugins
 from apprise.config import ConfigBase
 from msgspec import Struct
 
+from gpu_mesh.delivery import secret_file
 from gpu_mesh.delivery.apprise_entries import Entry, from_text, from_yaml, groups, names_nobody
 from gpu_mesh.delivery.outbox import Target, with_levels_of_groups
 from gpu_mesh.delivery.place import expected_place
 from gpu_mesh.domain.mesh import Settings
-from gpu_mesh.system import files
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text.sanitize import one_line
 from gpu_mesh.text.suggest import nearest
 
-LARGEST = 131072  # bytes; Apprise itself reads no more
 REASON_LIMIT = 200
 _LOGGER = logging.getLogger("apprise")
 _TAG = frozenset({"tag", "tags"})
@@ -70,27 +68,10 @@ def load(paths: Paths, settings: Settings) -> Configuration:
     path = expected_place(paths, settings)
     if not settings.apprise_config and not path.exists():
         return Configuration(None)
-    try:
-        mode = path.stat().st_mode
-        with open(path, "rb", opener=files.without_waiting) as file:
-            if not stat.S_ISREG(mode):
-                return Configuration(path, problems=(f"{path}: it is no regular file",))
-            content = file.read(LARGEST + 1)
-    except OSError as error:
-        return Configuration(path, problems=(f"{path}: {error.strerror}",))
-    notes = (
-        (f"{path}: other users may read its passwords and tokens; run: chmod 600 {path}",)
-        if mode & 0o077
-        else ()
-    )
-    if len(content) > LARGEST:
-        return Configuration(path, problems=(f"{path}: larger than {LARGEST} bytes",), notes=notes)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        return Configuration(path, problems=(f"{path} line {line}: not UTF-8",), notes=notes)
-    return _parse(path, text, notes)
+    content = secret_file.read(path)
+    if content.problem:
+        return Configuration(path, problems=(content.problem,), notes=content.notes)
+    return _parse(path, content.text, content.notes)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ import re
 import yaml
 from msgspec import Struct
 
-Problem = tuple[int, str]  # line, and what is wrong there
+from gpu_mesh.delivery import secret_file
+from gpu_mesh.delivery.secret_file import Problem
 
 _TOP_KEYS = frozenset({"version", "asset", "tag", "tags", "groups", "urls", "include", "template"})
 _NO_TEMPLATE = "template is not supported: write the values into the URLs themselves"
@@ -48,12 +49,8 @@ def from_yaml(text: str) -> tuple[list[Entry], list[Problem]]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         whole = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        what = re.sub(r"(['\"]).*?\1", "***", error.problem or "it cannot be read")  # it quotes the file
-        return [], [(mark.line + 1 if mark else 1, f"not valid YAML: {what}")]
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        return [], [(1, f"not valid YAML ({type(error).__name__})")]
+        return [], [secret_file.of_yaml(error)]
     if whole is None:
         return [], []
     if not isinstance(whole, dict) or not isinstance(root, yaml.MappingNode):

@@ -1,4 +1,4 @@
-"""Finds Apprise's configuration, without Apprise, which most runs of ``deliver`` do not need."""
+"""Finds the files that say where alerts go, without Apprise, which most runs of ``deliver`` do not need."""
 
 from pathlib import Path
 
@@ -15,6 +15,11 @@ def expected_place(paths: Paths, settings: Settings) -> Path:
     return next(
         (paths.config / name for name in NAMES if (paths.config / name).exists()), paths.config / NAMES[0]
     )
+
+
+def of_alertmanagers(paths: Paths, settings: Settings) -> Path:
+    """Return the path of the file that names the Alertmanagers, or where it is expected if there is none."""
+    return Path(settings.alertmanager_config or paths.config / "alertmanager.yml")
 
 
 def fingerprint(place: Path) -> str:

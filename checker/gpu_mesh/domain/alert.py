@@ -115,6 +115,15 @@ class Acknowledgement(Struct, frozen=True):
     unheard: bool = False  # nobody had been alerted about the incident before, nor has been since
 
 
+class Alertmanager(Struct, frozen=True, omit_defaults=True):
+    """What is remembered of one Alertmanager."""
+
+    # The labels of each alert that it was told of and that it has not accepted as resolved.
+    told: tuple[dict[str, str], ...] = ()
+    failing_since: float = 0.0  # of the first post in a row that it did not accept; 0.0: it accepts
+    notified: bool = False  # people were alerted that it does not accept
+
+
 class Silence(Struct, frozen=True, omit_defaults=True):
     """A person mutes alerts until a certain time: those of the nodes and groups; without any, all alerts."""
 

@@ -232,6 +232,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     recovery_playbooks: str = ""  # "": those that came with the checker
     alert_templates: str = ""  # "": those that came with the checker
     apprise_config: str = ""  # "": apprise.yml beside the inventory's folder
+    alertmanager_config: str = ""  # "": alertmanager.yml there
     proxy_from_environment: bool = False
     heartbeat_url: str = ""
     canary: tuple[str, ...] = ()  # host:port outside the LAN; empty: no guard

@@ -5,7 +5,7 @@ Times are Unix seconds; 0.0 means never.
 
 from msgspec import Struct, field
 
-from gpu_mesh.domain.alert import Acknowledgement, Alert, Muted, Notified, Silence
+from gpu_mesh.domain.alert import Acknowledgement, Alert, Alertmanager, Muted, Notified, Silence
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.gpu import NodeGpu
 from gpu_mesh.domain.health import Status, Verdict
@@ -165,6 +165,7 @@ class State(Struct, omit_defaults=False):
     urls: int | None = None  # how many URLs alerts can go to; None: not known
     urls_of: str = ""  # what the file of URLs was then: its path, time and size
     failed_units: dict[str, FailedUnit] = field(default_factory=dict)  # by the unit's full name
+    alertmanagers: dict[str, Alertmanager] = field(default_factory=dict)  # by hash of the URL
 
     def node(self, key: str) -> NodeState:
         """Return a node's state; the defaults if it was never checked."""

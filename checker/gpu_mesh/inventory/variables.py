@@ -264,6 +264,12 @@ _TABLE = (
         "`apprise.yml` in the configuration folder",
     ),
     Variable(
+        "mesh_monitor_alertmanager_config",
+        value_types.PATH,
+        "The file that names your Alertmanagers ([alerts.md](alerts.md#alertmanager))",
+        "`alertmanager.yml` in the configuration folder",
+    ),
+    Variable(
         "mesh_monitor_proxy_from_environment",
         value_types.BOOLEAN,
         "Whether probes use http_proxy and the like",
@@ -309,6 +315,7 @@ ROLE_VARIABLES = MappingProxyType(
         "mesh_monitor_wheels": "A folder of wheels where Ansible runs, for a monitor without an index",
         "mesh_monitor_version": "The version to install",
         "mesh_monitor_apprise_source": "Apprise's configuration, a file on the machine that runs Ansible",
+        "mesh_monitor_alertmanager_source": "Your Alertmanagers, a file on the machine that runs Ansible",
         "mesh_monitor_started": "Whether the units are started when the role is done",
         "mesh_monitor_web": "What gives out the page for strangers: `nginx` or `caddy`; by default nothing",
         "mesh_monitor_web_*": "Address and port at which it listens",

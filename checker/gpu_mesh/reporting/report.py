@@ -111,7 +111,7 @@ class MeshReport(Struct, frozen=True):
     history_error: str  # why the history is not written; "": it is
     inventory_error: str
     alerts_waiting: int  # not yet delivered to every URL
-    alert_urls: int | None  # how many URLs alerts can go to; None: not known
+    alert_urls: int | None  # how many URLs and Alertmanagers alerts can go to; None: not known
     alerts_without_url: int  # warnings and above in the history that no URL wanted
     silences: tuple[InForce, ...]  # those in force, and the open maintenance windows
     emergency: Emergency | None  # checks that could not save what they saw; None: all is saved
@@ -156,8 +156,11 @@ def report(mesh: Mesh, state: State, now: float, emergency: Emergency | None = N
             history_error=state.history_error,
             inventory_error=state.inventory_error,
             alerts_waiting=sum(alerts.is_waiting(alert) for alert in state.alerts),
-            alert_urls=state.urls,
-            alerts_without_url=sum(alerts.has_no_url(alert) for alert in state.alerts),
+            alert_urls=None if state.urls is None else state.urls + len(state.alertmanagers),
+            # An Alertmanager gets what lasts, whatever URLs want.
+            alerts_without_url=0
+            if state.alertmanagers
+            else sum(alerts.has_no_url(alert) for alert in state.alerts),
             silences=silences.in_force(mesh, state.silences, now),
             emergency=emergency,
         ),

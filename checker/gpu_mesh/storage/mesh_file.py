@@ -52,7 +52,7 @@ def without_secrets(mesh: Mesh) -> Mesh:
     """Return the mesh with nothing in it that may be a secret, or that says where one is."""
     return Mesh(
         nodes=tuple(map(_node, mesh.nodes)),
-        settings=replace(mesh.settings, heartbeat_url="", apprise_config=""),
+        settings=replace(mesh.settings, heartbeat_url="", apprise_config="", alertmanager_config=""),
         monitor=mesh.monitor,
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
-from gpu_mesh.domain.alert import Notified
+from gpu_mesh.domain.alert import Alertmanager, Notified
 from gpu_mesh.domain.gpu import NodeGpu
 from gpu_mesh.domain.recovery import Drain, Reboot
 from gpu_mesh.domain.state import ClockReading, FailedUnit, NodeState, State
@@ -86,6 +86,7 @@ def _move(state: State, moved: Callable[[float], float]) -> None:
     """Put each time of the state where the function says."""
     state.nodes = {key: _node(known, moved) for key, known in state.nodes.items()}
     state.failed_units = {unit: _unit(known, moved) for unit, known in state.failed_units.items()}
+    state.alertmanagers = {key: _alertmanager(known, moved) for key, known in state.alertmanagers.items()}
     state.offline_since = moved(state.offline_since)
     state.offline_notified_at = moved(state.offline_notified_at)
     if state.brake:
@@ -115,6 +116,7 @@ def _times(state: State) -> Iterator[float]:
             yield known.alerting.acknowledged.at
     for unit in state.failed_units.values():
         yield from (unit.since, unit.at, unit.alerted_at)
+    yield from (known.failing_since for known in state.alertmanagers.values())
     yield from (state.offline_since, state.offline_notified_at)
     if state.brake:
         yield from (state.brake.since, state.brake.notified_at)
@@ -179,3 +181,7 @@ def _notified(notified: Notified, moved: Callable[[float], float]) -> Notified:
 
 def _unit(known: FailedUnit, moved: Callable[[float], float]) -> FailedUnit:
     return replace(known, since=moved(known.since), at=moved(known.at), alerted_at=moved(known.alerted_at))
+
+
+def _alertmanager(known: Alertmanager, moved: Callable[[float], float]) -> Alertmanager:
+    return replace(known, failing_since=moved(known.failing_since))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gpu_mesh.domain.alert import Notified
+from gpu_mesh.domain.alert import Alertmanager, Notified
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.observation import LoadedModel
@@ -55,6 +55,7 @@ def states(draw: st.DrawFn) -> State:
         offline_notified_at=draw(times),
         brake=Brake(draw(times), notified_at=draw(times)) if draw(st.booleans()) else None,
         failed_units={"u.service": FailedUnit(draw(times), draw(times), draw(times))},
+        alertmanagers={"hash": Alertmanager(failing_since=draw(times))},
     )
 
 
@@ -62,6 +63,7 @@ def noted(state: State) -> list[float]:
     """Return every time in the state that was noted when something had happened."""
     found = [state.offline_since, state.offline_notified_at]
     found += [state.brake.since, state.brake.notified_at] if state.brake else []
+    found += [each.failing_since for each in state.alertmanagers.values()]
     for unit in state.failed_units.values():
         found += [unit.since, unit.at, unit.alerted_at]
     for node in state.nodes.values():
