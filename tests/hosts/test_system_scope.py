@@ -72,6 +72,8 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
             f"urls:\n  - mailto://{site.address}:{port}?from=mesh@example.net&to=ops@example.net:\n"
             "      tag: [info, warning, error, critical]\n"
         )
+        alertmanagers = operator.folder / "alertmanager.yml"
+        alertmanagers.write_text("alertmanagers: [] # of the Alertmanagers\n")
         settings = {f"mesh_monitor_{name}_interval": seconds for name, seconds in SCHEDULES.items()}
         operator.inventory = {
             "all": {"vars": {"ansible_user": "admin"}},
@@ -81,6 +83,7 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
                         "ansible_host": made.monitor.address,
                         "mesh_monitor_wheels": str(provision.wheels(site, "311")),
                         "mesh_monitor_apprise_source": str(apprise),
+                        "mesh_monitor_alertmanager_source": str(alertmanagers),
                         "mesh_monitor_recovery_backoff": 5,
                         "mesh_monitor_flapping": False,  # the tests make it fail again and again
                         **settings,
@@ -279,13 +282,13 @@ def test_the_units_are_sound_and_have_hardly_any_rights(watched: Mesh, measured:
 @pytest.mark.parametrize(
     ("unit", "secrets"),
     [
-        ("check", ("apprise.yml", "ssh/id_ed25519")),
-        ("stats", ("apprise.yml", "ssh/id_ed25519")),
+        ("check", ("apprise.yml", "alertmanager.yml", "ssh/id_ed25519")),
+        ("stats", ("apprise.yml", "alertmanager.yml", "ssh/id_ed25519")),
         ("deliver", ("ssh/id_ed25519",)),
-        ("recover", ("apprise.yml",)),
-        ("look", ("apprise.yml",)),
-        ("look-here", ("apprise.yml", "ssh/id_ed25519")),
-        ("tunnel@rented", ("apprise.yml",)),
+        ("recover", ("apprise.yml", "alertmanager.yml")),
+        ("look", ("apprise.yml", "alertmanager.yml")),
+        ("look-here", ("apprise.yml", "alertmanager.yml", "ssh/id_ed25519")),
+        ("tunnel@rented", ("apprise.yml", "alertmanager.yml")),
     ],
 )
 def test_a_unit_cannot_read_the_secrets_of_another(
@@ -308,6 +311,7 @@ def test_a_unit_cannot_read_the_secrets_of_another(
     assert "gpu-mesh" in said.splitlines()
     assert "PRIVATE KEY" not in said
     assert "mailto" not in said
+    assert "of the Alertmanagers" not in said
 
 
 def _kill(machine: machines.Machine) -> None:

@@ -45,6 +45,7 @@ def told(
     folder: Path,
     *nodes: dict[str, Any],
     apprise: str = "urls: []\n",
+    alertmanagers: str | None = None,
     outcomes: dict[str, str] | None = None,
     were: dict[str, Any] | None = None,
 ) -> str:
@@ -52,6 +53,10 @@ def told(
     file = folder / "apprise.yml"
     file.touch(mode=0o600)
     file.write_text(apprise)
+    posted = folder / "alertmanager.yml"
+    if alertmanagers is not None:
+        posted.touch(mode=0o600)
+        posted.write_text(alertmanagers)
     monitor = {**HERE, "mesh_monitor_scope": "user", "ansible_host": "10.0.0.2"}
     keys = {each["key"]: {} for each in nodes}
     for key, outcome in (outcomes or {}).items():
@@ -59,7 +64,11 @@ def told(
     facts = {
         "__mesh_monitor_mesh": {
             "nodes": list(nodes),
-            "settings": {"check_interval": 30.0, "apprise_config": str(file)},
+            "settings": {
+                "check_interval": 30.0,
+                "apprise_config": str(file),
+                "alertmanager_config": str(posted),
+            },
         },
         "__mesh_monitor_were": {"stdout": json.dumps(were or {})},
     }
@@ -103,6 +112,16 @@ def test_the_end_names_what_is_watched_who_is_told_and_what_comes_next(said: str
     assert "monitor watches 1 node, every 30 s: desk; not enabled: old" in said
     assert "Alerts go to 2 URLs: critical to 2, error to 1, warning to 1, info to 0" in said
     assert "Nothing is checked yet. Next: ansible-playbook site.yml --tags configure,run" in said
+
+
+def test_the_end_names_alertmanagers_and_their_mistakes(tmp_path: Path) -> None:
+    two = "alertmanagers:\n  - url: http://127.0.0.1:1\n  - url: http://127.0.0.1:2\n"
+    said = told(tmp_path, node("desk"), alertmanagers=two)
+    assert "Alerts go to 2 Alertmanagers" in said
+    assert "Nobody is told" not in said
+    said = told(tmp_path, node("desk"), alertmanagers="alertmanagers:\n  - ulr: http://127.0.0.1:1\n")
+    assert f"{tmp_path}/alertmanager.yml line 2: unknown option ulr; did you mean url?" in said
+    assert "Nobody is told of anything" in said
 
 
 def test_the_end_names_what_is_missing(tmp_path: Path) -> None:
