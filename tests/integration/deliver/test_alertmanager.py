@@ -485,3 +485,41 @@ def test_many_alerts_go_in_several_posts_and_those_before_a_failure_count(fakes:
     assert [len(post) for post in fakes[0].posts] == [200, 200, 50]
     assert outcome.reason == "HTTP 500"
     assert outcome.resolved == tuple(each.labels for each in over[:400])
+
+
+def test_a_run_that_is_killed_while_it_posts_loses_no_end(
+    site: Site, port: int, fakes: tuple[Fake, Fake]
+) -> None:
+    fake = fakes[0]
+    name(site, fake.url)
+
+    def killed_while_posting() -> None:
+        fake.answer = lambda _client: fake.release.wait(60)
+        before = len(fake.posts)
+        run = subprocess.Popen(site.command("deliver"), env=site.environment)
+        assert eventually(lambda: len(fake.posts) > before)
+        run.kill()
+        run.wait()
+        fake.answer = http("200 OK")
+
+    site.check()
+    killed_while_posting()
+    heal(site, port)
+    killed_while_posting()
+    site.ok("deliver")
+    site.ok("deliver")
+    assert ends(fake) == [False, True, True]
+    assert fake.posts[-1] == []
+
+
+def test_one_run_posts_at_a_time(site: Site, port: int, fakes: tuple[Fake, Fake]) -> None:
+    fake = fakes[0]
+    name(site, fake.url)
+    site.check()
+    fake.answer = lambda _client: fake.release.wait(60)
+    first = subprocess.Popen(site.command("deliver"), env=site.environment)
+    assert eventually(lambda: fake.posts)
+    site.ok("deliver")
+    assert len(fake.posts) == 1
+    fake.release.set()
+    assert first.wait(60) == 0
