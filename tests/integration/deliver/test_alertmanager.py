@@ -476,6 +476,19 @@ def test_while_nothing_can_be_saved_that_is_posted_and_what_is_known_goes_on(
     assert names == ["GpuMeshCannotSave", TROUBLE]
 
 
+def test_while_nothing_can_be_saved_nothing_else_begins_or_ends(
+    site: Site, port: int, fakes: tuple[Fake, Fake]
+) -> None:
+    name(site, fakes[0].url)
+    site.check()
+    site.nothing_can_be_saved()
+    for _ in range(2):
+        assert site.run("check").returncode == 2
+    site.run("deliver")
+    names = [alert["labels"]["alertname"] for alert in fakes[0].posts[-1]]
+    assert names == ["GpuMeshCannotSave"]
+
+
 def test_many_alerts_go_in_several_posts_and_those_before_a_failure_count(fakes: tuple[Fake, Fake]) -> None:
     over = [alertmanager_api.Ended({"alertname": "A", "node": str(number)}, "over") for number in range(450)]
     answers = iter([http("200 OK"), http("200 OK"), http("500 No")])

@@ -106,6 +106,14 @@ def test_a_silence_closes_it_and_its_end_opens_it_again(levels: tuple[Level, ...
     assert shown(story) == "critical"
 
 
+def test_a_node_that_healed_while_it_was_silenced_is_not_open_afterwards() -> None:
+    story = Story(NODE, grace=0)
+    story.goes(a="xxx")
+    muted(story, story.now + 95)
+    story.goes(a="...")
+    assert open_alerts(story.mesh, story.state, story.now + 10) == ()  # before the next check says so
+
+
 def test_a_silence_of_another_level_or_node_changes_nothing() -> None:
     story = Story(NODE, grace=0)
     story.goes(a="xxx")
