@@ -4,7 +4,7 @@ Deterministic: changes only the state it is given; no IO, no clock. An alert tha
 not open any more is posted as resolved until it has accepted that.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -35,6 +35,12 @@ def resolved(known: Alertmanager | None, opened: Sequence[Labels]) -> tuple[Labe
     """Return what an Alertmanager was told of and is not open any more; the oldest first."""
     now_open = {_key(labels) for labels in opened}
     return tuple(labels for labels in (known or _NEW).told if _key(labels) not in now_open)
+
+
+def is_told(known: Iterable[Alertmanager], opened: Sequence[Labels]) -> tuple[bool, ...]:
+    """Return of each alert that is open whether one of the Alertmanagers was told of it."""
+    before = {_key(labels) for each in known for labels in each.told}
+    return tuple(_key(labels) in before for labels in opened)
 
 
 def note_told(state: State, names: Collection[str], opened: Sequence[Labels], *, whole: bool) -> None:

@@ -12,6 +12,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import compress
 from threading import Event as Signal
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -20,7 +21,6 @@ from gpu_mesh.alerting import alertmanager_alerts, alerts, emergencies, open_ale
 from gpu_mesh.alerting.alertmanager_alerts import Outcome
 from gpu_mesh.alerting.open_alerts import OpenAlert
 from gpu_mesh.delivery.place import of_alertmanagers
-from gpu_mesh.domain.alert import Alertmanager as Known
 from gpu_mesh.domain.alert import Level
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh, Settings
@@ -158,13 +158,14 @@ class _Run:
             alertmanager_alerts.note_told(state, ids, labels, whole=not configuration.problems)
 
         known = dict(state.alertmanagers)
+        is_told = alertmanager_alerts.is_told(known.values(), labels)
         saved = self._save_if_changed(state, told)
         if not saved:
             state.alertmanagers = known
-            opened = tuple(each for each in opened if _is_known_to_one(each, known))
+            opened = tuple(compress(opened, is_told))
         if not targets:
             return saved
-        new = sum(not _is_known_to_one(each, known) for each in opened)
+        new = is_told.count(False) if saved else 0
         outcomes = self._post_all(targets, state, opened, new, now)
 
         def accepted(state: State) -> None:
@@ -254,7 +255,3 @@ class _Run:
 
     def _fail(self, error: Exception) -> None:
         self._log.write([event("deliver_failed", Severity.ERROR, reason=str(error))], self._clock())
-
-
-def _is_known_to_one(alert: OpenAlert, known: dict[str, Known]) -> bool:
-    return any(alert.labels in each.told for each in known.values())
