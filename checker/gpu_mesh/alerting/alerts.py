@@ -59,7 +59,7 @@ def has_no_url(alert: Alert) -> bool:
 
 
 def queue(state: State, alert: Alert, muted_for: Muted | None = None) -> Alert:
-    """Give the alert its number and add it to the state; remove the oldest finished ones beyond KEPT_ALERTS.
+    """Give the alert its number and add it to the state; ``forget_oldest`` bounds them once for many.
 
     Args:
         state: changed in place.
@@ -72,7 +72,7 @@ def queue(state: State, alert: Alert, muted_for: Muted | None = None) -> Alert:
     muted = muted_for is not None
     numbered = replace(alert, id=state.next_alert, muted=muted, muted_for=muted_for, done=muted)
     state.next_alert += 1
-    state.alerts = _within_history((*state.alerts, numbered))
+    state.alerts.append(numbered)
     return numbered
 
 
@@ -163,10 +163,16 @@ def tags_of(node: Node) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*node.alert_tags, *node.groups, node.key)))
 
 
-def _within_history(alerts: tuple[Alert, ...]) -> tuple[Alert, ...]:
-    done = [alert for alert in alerts if alert.done]
+def forget_oldest(state: State) -> None:
+    """Remove the oldest finished alerts beyond KEPT_ALERTS, and of the first failures not sent even more.
+
+    Args:
+        state: changed in place.
+    """
+    done = [alert for alert in state.alerts if alert.done]
     lost_probes = [alert.id for alert in done if alert.muted_for is Muted.FIRST_FAILURE]
     drop = set(lost_probes[:-KEPT_FIRST_FAILURES])
     left = [alert.id for alert in done if alert.id not in drop]
     drop |= set(left[: max(0, len(left) - KEPT_ALERTS)])
-    return tuple(alert for alert in alerts if alert.id not in drop) if drop else alerts
+    if drop:
+        state.alerts = [alert for alert in state.alerts if alert.id not in drop]

@@ -112,7 +112,7 @@ def drop_superseded(state: State, most: int = MANY) -> int:
         sort = (alert.node, alert.kind, alert.level, alert.tags)
         newest[sort] = max(newest.get(sort, 0), alert.id)
     superseded = {alert.id for alert in waiting} - set(newest.values())
-    state.alerts = tuple(alert for alert in state.alerts if alert.id not in superseded)
+    state.alerts = [alert for alert in state.alerts if alert.id not in superseded]
     return len(superseded)
 
 

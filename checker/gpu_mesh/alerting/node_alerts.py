@@ -155,6 +155,7 @@ _QUIET = (Muted.SILENCE, Muted.MAINTENANCE, Muted.GRACE)
 def _notify_of_removed(state: State, mesh: Mesh, now: float) -> None:
     """Alert that a node is no longer watched, where people were last notified that it fails."""
     described = {node.key: node for node in mesh.nodes}
+    last: dict[str, Alert] = {}
     for key, known in tuple(state.nodes.items()):
         node, notified = described.get(key), known.alerting.notified
         if notified is None or (node and node.enabled):
@@ -166,8 +167,9 @@ def _notify_of_removed(state: State, mesh: Mesh, now: float) -> None:
         ended = min(now, known.last_check + mesh.settings.check_interval)
         since = known.incident_since
         failing = lasted(", {} after it began to fail", since, ended) if since else ""
+        last = last or {alert.node: alert for alert in state.alerts}
         alert = alerts.node_alert(
-            node or _as_last_alerted(state, key),
+            node or _as_last_alerted(last.get(key), key),
             now,
             Level.INFO,
             AlertKind.STATUS,
@@ -185,9 +187,8 @@ def _notify_of_removed(state: State, mesh: Mesh, now: float) -> None:
         )
 
 
-def _as_last_alerted(state: State, key: str) -> Node:
+def _as_last_alerted(last: Alert | None, key: str) -> Node:
     """Return a node that left the inventory with the tags of its last alert, to reach the same people."""
-    last = next((alert for alert in reversed(state.alerts) if alert.node == key), None)
     return Node(key, last.name if last else key, "", alert_tags=last.tags if last else ())
 
 

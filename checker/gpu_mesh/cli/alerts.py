@@ -88,7 +88,7 @@ def _show(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
                 else f"there is no alert {arguments.number}"
             )
             raise UsageError(f"{missing}; see which there are: {list_them}")
-        state.alerts = tuple(found)
+        state.alerts = found
     named = any(alert.deliveries for alert in state.alerts) and not arguments.reader
     known = services(paths, any_mesh(arguments, paths).settings) if named else {}
     if arguments.json:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 from gpu_mesh import __version__
@@ -41,11 +42,9 @@ def parser() -> SuggestingParser:
         dest="command",
         metavar="COMMAND",
         prog="gpu-mesh",
-        parser_class=CommandParser,
         help=argparse.SUPPRESS,  # the description lists them
     )
-    for name in COMMANDS:
-        commands.add_parser(name, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands.choices = commands._name_parser_map = _Parsers()  # type: ignore[assignment]
     whole.hidden = [name for name, command in COMMANDS.items() if command.group is None]
     return whole
 
@@ -85,6 +84,26 @@ class CommandParser(SuggestingParser):
         self.epilog = f"{describe_exits(command)}\n\nexamples:\n  {own.EXAMPLES}"
         add_shared(self, inherited=True)
         own.add_arguments(self)
+
+
+class _Parsers(dict[str, CommandParser]):
+    """The parsers of all commands by name, each made when it is needed: making two dozen takes 10 ms."""
+
+    def __missing__(self, name: str) -> CommandParser:
+        if name not in COMMANDS:
+            raise KeyError(name)
+        made = CommandParser(prog=f"gpu-mesh {name}", formatter_class=argparse.RawDescriptionHelpFormatter)
+        self[name] = made
+        return made
+
+    def __contains__(self, name: object) -> bool:
+        return name in COMMANDS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
 
 
 def _groups() -> str:

@@ -307,4 +307,4 @@ def _done(alert: Alert) -> Alert:
 
 
 def _store(state: State, changed: dict[int, Alert]) -> None:
-    state.alerts = tuple(changed.get(alert.id, alert) for alert in state.alerts)
+    state.alerts = [changed.get(alert.id, alert) for alert in state.alerts]

@@ -13,7 +13,7 @@
    unit kills a run that lasts too long, and what was on its way then is sent twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -208,7 +208,7 @@ class _Run:
                 for key in [key for key, sending in busy.items() if sending.done()]:
                     busy.pop(key).result()
 
-    def _due(self, alerts: tuple[Alert, ...], now: float) -> dict[str, tuple[Notification, ...]]:
+    def _due(self, alerts: Sequence[Alert], now: float) -> dict[str, tuple[Notification, ...]]:
         digest = self._settings.alert_digest
         due = outbox.due(alerts, self._configured().targets, now, digest=digest)
         return {key: found for key, found in due.items() if now >= self._refusing.get(key, 0.0)}

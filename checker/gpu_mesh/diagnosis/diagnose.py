@@ -197,6 +197,8 @@ def _because(cause: Cause, node: Node, number: str) -> Diagnosis:
 
 
 def _filled(template: str, node: Node) -> str:
+    if "{" not in template:  # as most are; of many nodes the rest would take long
+        return template
     tunnel = node.tunnel
     host = tunnel.host if tunnel else "the monitor" if node.on_monitor else node.key
     unit, log = _SERVICE[node.recovery]

@@ -151,7 +151,7 @@ class State(Struct, omit_defaults=False):
     schema: int = SCHEMA
     tick: Tick = Tick()
     nodes: dict[str, NodeState] = field(default_factory=dict)
-    alerts: tuple[Alert, ...] = ()
+    alerts: list[Alert] = field(default_factory=list)  # the oldest first
     next_alert: int = 1
     silences: tuple[Silence, ...] = ()
     next_silence: int = 1

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh.alerting import merging, monitor_alerts
+from gpu_mesh.alerting import alerts, merging, monitor_alerts
 from gpu_mesh.alerting.monitor_alerts import note_offline, note_unprobed
 from gpu_mesh.alerting.node_alerts import announce
 from gpu_mesh.diagnosis.evaluate import Transition, apply_observation
@@ -88,6 +88,7 @@ def apply(state: State, mesh: Mesh, check: MeshObservation, began: float, now: f
     _let_removed_begin_anew(state, mesh, now)
     lifecycle.call_for_help(state, mesh, now)
     drained = drains.update(state, mesh, plan(mesh, state, now), now) if drains.may_change(state) else ()
+    alerts.forget_oldest(state)
     return TickResult(changes, unprobed, merging.drop_superseded(state), drained)
 
 

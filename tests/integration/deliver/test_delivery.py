@@ -672,7 +672,7 @@ def test_the_test_command_tries_every_url_at_its_levels_and_fails_when_one_fails
     assert f"FAILED   JSON json://{other_hook.address}" in report
     assert "warning: HTTP 500 Internal Server Error" in report
     assert "pathtoken99" not in report
-    assert site.state.alerts == ()
+    assert site.state.alerts == []
 
 
 def test_the_test_command_judges_as_for_a_real_alert(site: Site, hook: Hook, other_hook: Hook) -> None:

@@ -73,7 +73,7 @@ def test_the_sample_mesh_with_nothing_listening_becomes_unhealthy_and_then_offli
     site.check(2)
     assert {node["status"] for node in site.status()["nodes"]} == {"offline"}
     assert "alerts muted: new node, never healthy yet" in site.run("status").stdout
-    assert site.state().alerts == ()
+    assert site.state().alerts == []
 
 
 # Reports.

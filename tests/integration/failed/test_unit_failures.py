@@ -296,7 +296,7 @@ def test_a_check_after_a_gap_tells_once_how_long_the_mesh_was_unwatched(
     by_hand = dict(site.environment)
     site.environment["GPU_MESH_RUN_PID"] = str(os.getpid())  # as a child of gpu-mesh run
     site.check()
-    assert site.state().alerts == ()
+    assert site.state().alerts == []
     assert site.run("status").stdout.startswith("The monitor runs: ")
     site.environment = by_hand
     change(site, lambda state: setattr(state, "tick", replace(state.tick, at=state.tick.at - 840)))
@@ -318,7 +318,7 @@ def test_checks_by_hand_are_no_monitor_that_runs_and_leave_no_gap(
     assert ", by hand or by cron; to watch every " in said.splitlines()[0]
     change(site, lambda state: setattr(state, "tick", replace(state.tick, at=state.tick.at - 840)))
     site.check()
-    assert site.state().alerts == ()
+    assert site.state().alerts == []
 
 
 class Switch(ThreadingHTTPServer):

@@ -34,7 +34,7 @@ def host(tmp_path: Path) -> GpuHost:
     return GpuHost(tmp_path)
 
 
-@pytest.fixture(params=SHELLS)
+@pytest.fixture(params=["sh", soak("bash", name="bash"), soak("busybox", name="busybox")])
 def shell(request: pytest.FixtureRequest) -> list[str]:
     found: list[str] = SHELLS[request.param]
     if shutil.which(found[0]) is None:

@@ -20,7 +20,7 @@ FUNCTIONS = (ROOT / "playbooks/recovery/files/gpu_mesh.sh").read_text()
 SHELLS = {"sh": ["/bin/sh"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
 
 
-@pytest.fixture(params=["sh", soak("bash", name="bash"), "busybox"])  # of these, bash forgives most
+@pytest.fixture(params=["sh", soak("bash", name="bash"), soak("busybox", name="busybox")])
 def shell(request: pytest.FixtureRequest) -> list[str]:
     found: list[str] = SHELLS[request.param]
     if shutil.which(found[0]) is None:

@@ -79,4 +79,4 @@ def test_the_end_says_what_differs_from_what_was_saved_and_what_is_lost() -> Non
 def test_a_moments_trouble_is_told_neither_at_its_beginning_nor_at_its_end() -> None:
     state = State(nodes={"ada": FAILS})
     emergencies.note_end(state, kept(1), {"ada": SERVES}, MESH, NOW)
-    assert state.alerts == ()
+    assert state.alerts == []

@@ -195,7 +195,7 @@ def test_whatever_waits_each_alert_is_sent_or_stood_for_exactly_once(stories: li
 def test_where_a_part_of_a_digest_is_given_up_what_it_stood_for_is_not_sent_afterwards() -> None:
     state = waiting("ei", "ei", "ei")
     fresh = replace(state.alerts[5], at=outbox.EXPIRY)
-    state.alerts = (*state.alerts[:5], fresh)
+    state.alerts = [*state.alerts[:5], fresh]
     assert send(state, CHAT, "503", outbox.EXPIRY + 400) == [2, 4, 6]
     progress = [alert.deliveries["chat"].progress for alert in state.alerts if "chat" in alert.deliveries]
     assert progress.count(Progress.GIVEN_UP) == 2

@@ -33,7 +33,7 @@ def test_a_failed_unit_is_told_with_its_ending_its_last_lines_and_the_command_to
     state = State()
     said = ("first line", "second line")
     alert = monitor_alerts.note_failure(state, CHECK, "exit status 2", said, NOON, user=False)
-    assert state.alerts == (alert,)
+    assert state.alerts == [alert]
     assert alert is not None
     assert (alert.kind, alert.level, alert.node) == (AlertKind.MONITOR, Level.ERROR, "")
     assert alert.text == f"{CHECK} failed: exit status 2; it said: first line | second line"

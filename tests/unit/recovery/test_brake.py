@@ -91,7 +91,7 @@ def told(known: State) -> list[str]:
 
 def deliver(known: State) -> None:
     """Let a URL take what waits."""
-    known.alerts = tuple(replace(alert, done=True) for alert in known.alerts)
+    known.alerts = [replace(alert, done=True) for alert in known.alerts]
 
 
 def test_a_brake_that_lasts_is_told_again_after_each_interval_but_not_while_nothing_gets_through() -> None:

@@ -24,7 +24,7 @@ SENT = [
 @pytest.mark.parametrize(("fields", "said"), SENT)
 def test_on_a_terminal_each_alert_says_in_short_whether_it_was_sent(fields: Any, said: str) -> None:
     alert = Alert(1, 0, Level.ERROR, AlertKind.STATUS, "it is down", "gpu1", **fields)
-    line = listed(State(alerts=(alert,)), 0, {}, 80).splitlines()[1]
+    line = listed(State(alerts=[alert]), 0, {}, 80).splitlines()[1]
     assert line.endswith(f"gpu1  {said:8}  it is down")
 
 
@@ -33,7 +33,7 @@ def test_on_a_terminal_the_history_keeps_to_its_width_and_in_a_pipe_nothing_is_c
     width: int, text: str
 ) -> None:
     alert = Alert(1, 0, Level.ERROR, AlertKind.STATUS, f"{text} to the end", "gpu1")
-    state = State(alerts=(alert,))
+    state = State(alerts=[alert])
     assert max(map(cells, listed(state, 0, {}, width).splitlines())) <= width
     assert listed(state, 0, {}).rstrip().endswith("to the end")
     assert "to the end" in shown(alert, 0, {})

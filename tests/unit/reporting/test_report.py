@@ -275,10 +275,10 @@ def test_the_status_says_why_nothing_more_is_repaired() -> None:
 
 def test_the_status_says_that_alerts_reach_nobody() -> None:
     known = state(WELL, DOWN)
-    known.alerts = tuple(
+    known.alerts = [
         Alert(number, NOW, level, AlertKind.STATUS, "x", done=done)
         for number, level, done in ((1, Level.ERROR, True), (2, Level.INFO, True), (3, Level.ERROR, False))
-    )
+    ]
     text = status_text(report(MESH, known, NOW))
     assert "⚠️ 1 alert reached nobody, because no URL wants them; see: gpu-mesh alerts test" in text
 
@@ -336,7 +336,7 @@ def test_the_dashboard_shows_the_alerts_of_the_last_minutes_only() -> None:
         return Alert(1, at, Level.ERROR, AlertKind.STATUS, f"at {at - NOW:g}", node="iceland", name="Iceland")
 
     known = state(WELL, DOWN)
-    known.alerts = (alert(NOW - 400), alert(NOW - 100))
+    known.alerts = [alert(NOW - 400), alert(NOW - 100)]
     lines = console.dashboard(report(MESH, known, NOW), recent_alerts(known, NOW - 300), 5)
     assert lines[-2] == "alerts of the last 5 min: 1 error"
     assert lines[-1].endswith("❌ [ERROR] Iceland: at -100")

@@ -234,7 +234,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_readable_state_and_no_lock(
         assert confirmed <= state.nodes["n"].statistics.checks <= confirmed + 1
         confirmed = state.nodes["n"].statistics.checks
         with file.update(time.time()) as state:
-            assert state.alerts == ()
+            assert state.alerts == []
 
 
 @pytest.fixture
@@ -323,7 +323,7 @@ def test_a_node_takes_at_most_2_kib(tmp_path: Path) -> None:
         loaded = (LoadedModel(models[0], 1, 1, at + 300),)
         seen = answers("iceland", at, *loaded, tags=reply, models=models, node_clock=at, version="0.12.9")
         apply_observation(state, node, seen)
-    state.alerts = ()
+    state.alerts = []
     assert len(encode(state)) - len(encode(State())) <= 2048
 
 

@@ -197,7 +197,7 @@ def test_a_monitor_that_stays_offline_says_so_again_and_one_that_is_silenced_whe
     silences.add(state, Silence(0, at, at + 60, "new switch", "anna"), at)
     for later in range(0, 7260, 30):
         tick.apply(state, mesh, tick.MeshObservation({}, offline=True), at + later, at + later)
-        state.alerts = tuple(replace(alert, done=True) for alert in state.alerts)
+        state.alerts = [replace(alert, done=True) for alert in state.alerts]
     tick.apply(state, mesh, tick.MeshObservation({}), at + 7260, at + 7260)
     assert [f"{alert.at - NOW:.0f} {alert.text.partition(':')[0]}" for alert in state.alerts] == [
         "60 The monitor itself is offline",

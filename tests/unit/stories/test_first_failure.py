@@ -98,7 +98,7 @@ def test_a_node_that_loses_probes_for_ever_leaves_the_history_of_others_alone() 
     story = Story(usual(), usual("b"), flapping=False)
     story.goes(a="." * 8, b=".xxxxxx.")
     told = {alert.id for alert in story.state.alerts if alert.node == "b" and not alert.muted}
-    story.state.alerts = tuple(replace(alert, done=True) for alert in story.state.alerts)
+    story.state.alerts = [replace(alert, done=True) for alert in story.state.alerts]
     story.goes(a="x..............." * 120, b="." * 16 * 120)
     assert told <= {alert.id for alert in story.state.alerts}
     assert (
