@@ -54,7 +54,7 @@ def test_nothing_is_changed_where_nothing_is_new() -> None:
     told(state, A)
     note_outcomes(state, {"x": Outcome(), "y": Outcome()}, PLACES, NOW)
     assert state.alertmanagers == before
-    assert state.alerts == ()
+    assert state.alerts == []
 
 
 def test_what_is_remembered_is_bounded_and_what_is_open_never_goes(monkeypatch: pytest.MonkeyPatch) -> None:
