@@ -23,6 +23,7 @@ from gpu_mesh.domain.state import State
 from gpu_mesh.inventory import cache
 from gpu_mesh.inventory.mistakes import InventoryError
 from gpu_mesh.monitor import emergency, tick
+from gpu_mesh.monitor.turns import Turns
 from gpu_mesh.planning import plan
 from gpu_mesh.probe import pool
 from gpu_mesh.recovery import lifecycle
@@ -148,12 +149,17 @@ def _observe(mesh: Mesh, known: State, began: float, *, deep: bool) -> tick.Mesh
     """
     interval = mesh.settings.deep_interval if deep else 0.0
     nodes = tuple(node for node in mesh.nodes if node.enabled)
+    turns = Turns(len(nodes), began, mesh.settings.check_interval)
     seen = pool.observe_all(
         nodes,
         began,
-        ask_version=lambda node: _version_is_old(known, node, began),
+        ask_version=lambda node: _version_is_old(known, node, began, turns),
         trust_env=mesh.settings.proxy_from_environment,
-        choose=lambda node, loaded: deep_check.choose(known.node(node.key), loaded, began, interval),
+        choose=lambda node, loaded: (
+            deep_check.choose(known.node(node.key), loaded, began, interval)
+            if turns.has(node.key, began - known.node(node.key).deep_at, interval)
+            else None
+        ),
     )
     reachable, offline = _ask_canaries(mesh, nodes, known, seen)
     reads = _reads_good_answers() if any(it.tags.fault in tick.RAISED for it in seen.values()) else True
@@ -284,9 +290,9 @@ def _reads_good_answers() -> bool:
     return control.reads_good_answers()
 
 
-def _version_is_old(state: State, node: Node, now: float) -> bool:
-    known = state.nodes.get(node.key)
-    return known is None or now - known.version_at > VERSION_EVERY
+def _version_is_old(state: State, node: Node, now: float, turns: Turns) -> bool:
+    waited = now - state.node(node.key).version_at
+    return waited > VERSION_EVERY and turns.has(node.key, waited, VERSION_EVERY)
 
 
 def _events(change: Transition) -> list[Event]:

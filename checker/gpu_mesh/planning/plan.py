@@ -61,8 +61,9 @@ def plan(
 
 def _silenced(mesh: Mesh, state: State, node: Node, action: Action, now: float) -> str:
     """Return in words which silence stops recovery of the node; for a reboot, of any node of its host."""
-    whole = action is Action.REBOOT_HOST
-    concerned = [each for each in mesh.nodes if whole and each.machine == node.machine] or [node]
+    concerned = [node]
+    if action is Action.REBOOT_HOST:
+        concerned = [each for each in mesh.nodes if each.machine == node.machine]
     return next(
         filter(None, (silences.against_recovery(state.silences, each, now) for each in concerned)), ""
     )

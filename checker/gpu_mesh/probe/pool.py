@@ -10,9 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from math import inf
 from queue import Empty, SimpleQueue
-from time import monotonic, process_time
+from time import monotonic
 
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
@@ -21,6 +20,7 @@ from gpu_mesh.probe.ollama import broken, observe
 FIRST = 16  # workers at the start: for healthy nodes the CPU is the limit, not the number of threads
 ENOUGH = 256  # workers at most, while probes finish and the CPU has time to spare
 MOST = 2048  # workers at most, while no probe finishes
+PREEMPTED = 5  # times in a step that the CPU was taken from this process: others want it, too
 STEP = 0.05  # seconds between two decisions about more workers
 PAUSE = 2.0  # seconds that a wait may be late; more: the process was stopped, or the machine is overloaded
 GRACE = 0.5  # seconds after its node's deadline until a worker is abandoned
@@ -77,8 +77,8 @@ class _Pool:
         self._waiting = deque(nodes)
         self._wanted = len({node.key for node in nodes})
         self._results: SimpleQueue[tuple[str, Observation]] = SimpleQueue()
-        # When a node's worker is overdue. Workers add no key, so it is safe to iterate over it at any time.
-        self._due = {node.key: (node, inf) for node in nodes}
+        self._begun: SimpleQueue[tuple[Node, float]] = SimpleQueue()  # which node, and when it is overdue
+        self._due: dict[str, tuple[Node, float]] = {}  # of those under way
         self._found: dict[str, Observation] = {}
         self._workers = 0
         self._paused = 0.0  # the longest delay of a wait, in seconds
@@ -87,13 +87,13 @@ class _Pool:
         """Return the observations by key, in no order."""
         self._start(FIRST)
         while len(self._found) < self._wanted:
-            before, cpu = len(self._found), process_time()
+            before, used = len(self._found), resource.getrusage(resource.RUSAGE_SELF)
             until = monotonic() + self._patience()
             self._collect(until)
             self._paused = max(self._paused, monotonic() - until)
             self._give_up_the_overdue()
             if self._waiting:
-                self._grow(len(self._found) - before, process_time() - cpu)
+                self._grow(len(self._found) - before, used)
         if self._paused > PAUSE:
             self._found = {key: self._excused(seen) for key, seen in self._found.items()}
         return self._found
@@ -109,8 +109,15 @@ class _Pool:
         """Return the seconds for which there is nothing to do but wait for results."""
         if self._waiting:
             return STEP
+        self._note_begun()
         due = min((due for _, due in self._due.values()), default=0.0)
-        return min(max(due - monotonic(), STEP), 1.0)  # a worker that has just begun has no due time yet
+        return min(max(due - monotonic(), STEP), 1.0)
+
+    def _note_begun(self) -> None:
+        while not self._begun.empty():
+            node, due = self._begun.get()
+            if node.key not in self._found:
+                self._due[node.key] = node, due
 
     def _collect(self, until: float) -> None:
         while len(self._found) < self._wanted:
@@ -122,6 +129,7 @@ class _Pool:
             self._found.setdefault(key, observation)
 
     def _give_up_the_overdue(self) -> None:
+        self._note_begun()
         now = monotonic()
         for key, (node, due) in tuple(self._due.items()):
             if due <= now:
@@ -137,11 +145,21 @@ class _Pool:
                 del self._due[key]
                 self._workers -= 1
 
-    def _grow(self, finished: int, cpu: float) -> None:
-        """Start more workers if that helps: no probe finishes, or the CPU has time to spare."""
+    def _grow(self, finished: int, before: resource.struct_rusage) -> None:
+        """Start more workers if that helps: no probe finishes, or workers wait for nodes, not for the CPU.
+
+        That little CPU was used does not show that: where other programs take it, more threads only fight for
+        what is left. Then the kernel has taken it away from this process again and again.
+
+        Args:
+            finished: probes that have finished since then.
+            before: what this process had used then.
+        """
+        now = resource.getrusage(resource.RUSAGE_SELF)
+        cpu = now.ru_utime + now.ru_stime - before.ru_utime - before.ru_stime
         if finished == 0:
             self._start(min(max(2 * self._workers, FIRST), MOST) - self._workers)
-        elif cpu < 0.8 * STEP:
+        elif cpu < 0.8 * STEP and now.ru_nivcsw - before.ru_nivcsw < PREEMPTED:
             self._start(min(max(2 * self._workers, FIRST), ENOUGH) - self._workers)
 
     def _start(self, number: int) -> None:
@@ -160,7 +178,7 @@ class _Pool:
                 node = self._waiting.popleft()
             except IndexError:
                 return
-            self._due[node.key] = (node, monotonic() + node.timeout + GRACE)
+            self._begun.put((node, monotonic() + node.timeout + GRACE))
             try:
                 observation = self._probe(node)
             except Exception as error:  # noqa: BLE001 - one node must never end the check of the others

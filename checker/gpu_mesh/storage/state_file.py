@@ -68,8 +68,8 @@ def decode(data: bytes) -> State:
 
 
 def encode(state: State) -> bytes:
-    """Encode a state so that a person can read it."""
-    return msgspec.json.format(msgspec.json.encode(stored.to_disk(state)), indent=1) + b"\n"
+    """Encode a state, in one line: with line breaks it would be a quarter larger. jq makes it readable."""
+    return msgspec.json.encode(stored.to_disk(state)) + b"\n"
 
 
 class StateFile:

@@ -137,7 +137,7 @@ def test_what_a_newer_version_left_beside_a_state_that_can_be_read_is_no_hindran
 
 
 def test_a_field_that_a_later_version_has_added_is_passed_over() -> None:
-    later = encode(State(inventory_error="kept")).replace(b'"schema": 1,', b'"schema": 1, "later": [7],')
+    later = encode(State(inventory_error="kept")).replace(b'"schema":1,', b'"schema":1,"later":[7],')
     assert b"later" in later
     assert decode(later) == State(inventory_error="kept")
 
@@ -346,9 +346,8 @@ def test_an_older_version_finds_the_names_of_the_loaded_models_where_it_looks_fo
     assert again.node("a").loaded == (LoadedModel("n"),)
 
 
-def test_the_file_can_be_read_by_eye() -> None:
+def test_what_a_node_has_not_got_is_not_written() -> None:
     state = State(nodes={"iceland": NodeState(failures=3)})
-    assert '   "failures": 3' in encode(state).decode().splitlines()
     assert msgspec.json.decode(encode(state))["nodes"] == {"iceland": {"failures": 3}}
 
 
