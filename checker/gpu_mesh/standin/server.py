@@ -23,6 +23,7 @@ KEEP_ALIVE = 300.0  # seconds for which a model stays loaded after a request, as
 FOREVER = 9_000_000_000.0  # seconds; what Ollama writes for keep_alive -1 is a time in the 24th century
 SIZE = 2_019_393_189  # bytes
 CONTEXT = 4096
+PAUSE = 0.1  # seconds between two pieces of a streamed text
 
 Json = dict[str, object]
 
@@ -242,16 +243,33 @@ class Exchange(BaseHTTPRequestHandler):
             return
         until = time.time() + KEEP_ALIVE
         self.standin.expiry[model] = max(self.standin.expiry.get(model, 0.0), until)
-        self.send_json(
-            200,
-            {
-                "model": model,
-                "created_at": _timestamp(time.time()),
-                "response": "A stand-in has nothing to say." if prompt else "",
-                "done": True,
-                "done_reason": "stop" if prompt else "load",
-            },
-        )
+        if prompt and asked.get("stream") is True:
+            self._stream(model, asked.get("options"))
+            return
+        said = _piece(model, "A stand-in has nothing to say." if prompt else "")
+        self.send_json(200, {**said, "done": True, "done_reason": "stop" if prompt else "load"})
+
+    def _stream(self, model: str, options: object) -> None:
+        """Send ``num_predict`` pieces of text (20), each a line of its own, one every PAUSE seconds."""
+        wanted = options.get("num_predict") if isinstance(options, dict) else None
+        pieces = wanted if isinstance(wanted, int) else 20
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-ndjson")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for number in range(pieces):
+            self._chunk({**_piece(model, f"{number} "), "done": False})
+            self.standin.wait(PAUSE)
+        self._chunk({**_piece(model, ""), "done": True, "done_reason": "stop"})
+        self.raw(b"0\r\n\r\n")
+
+    def _chunk(self, value: Json) -> None:
+        line = json.dumps(value).encode() + b"\n"
+        self.raw(b"%x\r\n%b\r\n" % (len(line), line))
+
+
+def _piece(model: str, text: str) -> Json:
+    return {"model": model, "created_at": _timestamp(time.time()), "response": text}
 
 
 def free_port() -> int:

@@ -57,6 +57,14 @@ def generate(server, model="a", **more):
     return requests.post(f"{server.url}/api/generate", data=json.dumps({"model": model, **more}), timeout=2)
 
 
+def test_a_text_comes_in_pieces_where_that_is_asked_for(standin):
+    server = standin(models=("a",))
+    answer = generate(server, prompt="hello", stream=True, options={"num_predict": 3})
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert [line["response"] for line in lines] == ["0 ", "1 ", "2 ", ""]
+    assert [line["done"] for line in lines] == [False, False, False, True]
+
+
 def test_a_request_for_text_loads_a_model_and_an_unknown_one_is_not_found(standin):
     server = standin(models=("a",))
     assert requests.get(f"{server.url}/", timeout=5).text == "Ollama is running"
