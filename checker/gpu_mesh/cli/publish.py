@@ -18,6 +18,7 @@ from gpu_mesh.publishing import badges, feed, files, metrics, page, public, rout
 from gpu_mesh.publishing.files import EVERYBODY, OWN, Readers
 from gpu_mesh.publishing.past import INCIDENT_DAYS, Past, first_day
 from gpu_mesh.reporting.report import Report
+from gpu_mesh.routing import agent
 from gpu_mesh.storage import past as history
 from gpu_mesh.storage.history import HistoryError
 from gpu_mesh.storage.history_schema import DAY
@@ -107,6 +108,10 @@ def _publish(paths: Paths, mesh: Mesh, state: State, of: Report, past: Past) -> 
         written.append(paths.public)
     else:
         files.withdraw(paths.public)
+    if mesh.settings.haproxy:  # whoever may see a page
+        files.write_agent(paths.www, agent.texts(mesh, state, of.at), view.stale_after(of), OWN)
+    else:
+        files.withdraw_agent(paths.www)
     return written
 
 

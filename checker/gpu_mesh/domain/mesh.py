@@ -236,6 +236,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     proxy_from_environment: bool = False
     heartbeat_url: str = ""
     canary: tuple[str, ...] = ()  # host:port outside the LAN; empty: no guard
+    haproxy: bool = False  # whether an HAProxy on the monitor sends requests to the nodes
+    haproxy_address: str = "127.0.0.1"  # at which it listens
+    haproxy_port: int = 11435  # for any model, or the one that the request's header names
+    haproxy_models: dict[str, int] = {}  # a port of its own for each model, by canonical name; 0: none
+    haproxy_agent_port: int = 11481  # on loopback: where it is told of the nodes
     history_max: int = 1000  # MiB that history.db may have; 0: no history is kept
     python: str = ""
 

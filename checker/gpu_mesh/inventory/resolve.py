@@ -137,6 +137,8 @@ def resolve(
     monitors = [host for host in ours if MONITORS in host.raw.groups]
     chosen, mistakes = _choose(monitors, monitor, machine)
     given = {host.key: host.fields("mesh_monitor_") for host in monitors}  # of each, to find all mistakes
+    for host in monitors:
+        _blame_haproxy_ports(host, Settings(**given[host.key]))
     settings = Settings(**given[chosen.key]) if chosen else Settings()
 
     of_nodes = [host for host in ours if NODES in host.raw.groups]
@@ -348,6 +350,18 @@ def _login(host: _Host) -> Login | None:
     except ValueError:
         return None
     return Login(host.plain("ansible_user"), host.plain("ansible_ssh_private_key_file"), args)
+
+
+def _blame_haproxy_ports(host: _Host, settings: Settings) -> None:
+    """Report a port that HAProxy would listen at twice, or at which it is told of the nodes."""
+    name, models = "mesh_monitor_haproxy_", settings.haproxy_models
+    taken = {settings.haproxy_port: f"{name}port"}
+    for model, port in models.items():
+        if port and (by := taken.setdefault(port, model)) != model:
+            host.blame(f"{name}models", f"must not have the port {port} for {model}: {by} has that port")
+    if by := taken.get(settings.haproxy_agent_port, ""):
+        port = settings.haproxy_agent_port
+        host.blame(f"{name}agent_port", f"must not be {port}: {by} has that port", at=f"{name}models")
 
 
 def _blame_shared(hosts: Sequence[_Host], nodes: Sequence[Node]) -> None:

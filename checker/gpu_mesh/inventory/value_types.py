@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.mesh import LAST_RUNG, GpuExpectation, GpuRule
+from gpu_mesh.domain.model_name import canonical
 from gpu_mesh.inventory.host_names import authority, host_with_port, is_host, without_brackets
 from gpu_mesh.text.suggest import did_you_mean
 
@@ -26,6 +27,7 @@ _SECRET_HEADER = re.compile(
     re.IGNORECASE,
 )
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&()*+,;=:@%-]{1,100}){0,8}")
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 _SECRET_VALUE = re.compile(r"\s*(basic|bearer|digest|token|apikey)\s", re.IGNORECASE)
 
 
@@ -230,6 +232,20 @@ def _playbooks(value: object) -> dict[str, str]:
     return {str(name): path for name, path in value.items()}
 
 
+def _model_ports(value: object) -> dict[str, int]:
+    if not isinstance(value, dict):
+        raise ShapeError
+    port, found = _whole_or_none(1, 65535), dict[str, int]()
+    for name, number in value.items():
+        if not isinstance(name, str) or not _MODEL.fullmatch(name):
+            raise ShapeError(f"must have names of models, not {quoted(name)}")
+        try:
+            found[canonical(name)] = port(number)
+        except ShapeError:
+            raise ShapeError(f"must have a port from 1 to 65535 for {name}, or 0") from None
+    return found
+
+
 def _gpus(value: object) -> GpuExpectation:
     """Read what the mesh expects of a node's GPUs: ``auto``, a truth, or a number of cards."""
     if isinstance(value, str) and value.strip().lower() == GpuRule.AUTO:
@@ -295,3 +311,4 @@ URL = Shape("http:// or https://, a host, and a port and path prefix if need be"
 SECRET_URL = Shape("an http:// or https:// URL, or @/path of a file that holds one", _secret_url, shown=False)
 HEADERS = Shape("a mapping of header names to values", _headers, shown=False)
 PLAYBOOKS = Shape("a mapping of causes, or last, to files", _playbooks)
+MODEL_PORTS = Shape("a mapping of models to ports, or 0", _model_ports)

@@ -186,6 +186,31 @@ _TABLE = (
         "strangers, too, without hosts and addresses ([page.md](page.md))",
     ),
     Variable(
+        "mesh_monitor_haproxy",
+        value_types.BOOLEAN,
+        "Whether the role puts Debian's HAProxy in front of the nodes ([haproxy.md](haproxy.md))",
+    ),
+    Variable(
+        "mesh_monitor_haproxy_address",
+        value_types.HOST,
+        "The address at which it listens; who reaches it may use every node",
+    ),
+    Variable(
+        "mesh_monitor_haproxy_port",
+        value_types.PORT,
+        "Its port for any model, or for the one that the header `X-Gpu-Mesh-Model` names",
+    ),
+    Variable(
+        "mesh_monitor_haproxy_models",
+        value_types.MODEL_PORTS,
+        "Models that requests may ask for by that header, each with a port of its own; 0: without",
+    ),
+    Variable(
+        "mesh_monitor_haproxy_agent_port",
+        value_types.PORT,
+        "The port on loopback at which HAProxy is told how each node is",
+    ),
+    Variable(
         "mesh_monitor_impaired_checks",
         value_types.COUNT,
         "Consecutive checks with an impairment before it is alerted",

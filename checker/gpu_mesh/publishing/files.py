@@ -9,21 +9,27 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from pathlib import Path
 
 from msgspec import Struct
 
 from gpu_mesh.publishing.badges import MARK
 from gpu_mesh.system import files
+from gpu_mesh.text.file_names import escaped, safe_name
 
 BADGES = "badge"
 """The sub-folder of the badges."""
 
+AGENT = "agent"
+"""The sub-folder of what HAProxy is told (routing/agent.py)."""
+
+UNTIL = ".until"
+"""The file in it that says until when it counts, in Unix seconds. No node's file begins with a dot."""
+
 MESH_BADGE = "mesh"
 
 _LARGEST = 64_000_000  # bytes of a file that is compared
-_LONGEST = 180  # characters of a node's part in a file's name; a file system allows 255 bytes
+_WORDS = re.compile(rb"(drain|up ready [0-9]+%)\n(drain|up ready [0-9]+%)\n|[0-9]+\n")
 _NEW = ".gpu-mesh.new"
 _NAMES = ("index.html", "status.json", "best.json", "feed.xml", "metrics", "gpu_mesh.prom")
 
@@ -42,20 +48,13 @@ EVERYBODY = Readers(0o755, 0o644)
 
 
 def badge_name(key: str) -> str:
-    """Return the name of a node's badge: letters, digits, ``-``, ``_`` and inner dots stay; else ``=XX``.
-
-    XX is a byte of UTF-8 in hexadecimal. A node called mesh is ``=6Desh``, and a very long name is cut.
-    """
-    safe = re.sub(r"[^A-Za-z0-9._-]|^[.]", lambda found: _bytes(found[0]), key)
-    if safe == MESH_BADGE:
-        safe = f"{_bytes(safe[0])}{safe[1:]}"
-    if len(safe) > _LONGEST:
-        safe = f"{safe[:_LONGEST]}={sha256(key.encode(errors='replace')).hexdigest()[:16]}"
-    return f"{safe}.svg"
+    """Return the name of a node's badge, a safe one. That of a node called mesh is ``=6Desh.svg``."""
+    safe = safe_name(key)
+    return f"{escaped(safe[0])}{safe[1:]}.svg" if safe == MESH_BADGE else f"{safe}.svg"
 
 
 def write(folder: Path, texts: Mapping[str, str], badges: Mapping[str, str], readers: Readers) -> None:
-    """Write the whole set; an unchanged file stays as it is. Badges of nodes that are gone are removed.
+    """Write the page's set; an unchanged file stays as it is. Badges of nodes that are gone are removed.
 
     Args:
         folder: made if it is missing; one that exists keeps its permissions.
@@ -75,6 +74,36 @@ def write(folder: Path, texts: Mapping[str, str], badges: Mapping[str, str], rea
         _put(folder / name, text, readers)
 
 
+def write_agent(folder: Path, texts: Mapping[str, str], until: float, readers: Readers) -> None:
+    """Write what HAProxy is told of each node; files of nodes that are gone are removed.
+
+    Args:
+        folder: that of the page; made if it is missing.
+        texts: the content of each file, by its name.
+        until: Unix seconds after which nobody watches any more.
+        readers: who may read.
+
+    Raises:
+        OSError: something cannot be written.
+    """
+    agent = folder / AGENT
+    _make(folder, readers)
+    _make(agent, readers)
+    for name, text in texts.items():
+        _put(agent / name, text, readers)
+    _put(agent / UNTIL, f"{until:.0f}\n", readers)  # the last one: it vouches for the others
+    _remove(agent, lambda path: path.name not in texts and path.name != UNTIL and _is_agents(path))
+
+
+def withdraw_agent(folder: Path) -> None:
+    """Take away what HAProxy was told.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    _remove(folder / AGENT, _is_agents)
+
+
 def withdraw(folder: Path) -> None:
     """Take away what is published in a folder; the folder stays.
 
@@ -84,10 +113,6 @@ def withdraw(folder: Path) -> None:
     if _is_badge(folder / BADGES / f"{MESH_BADGE}.svg"):  # else these are somebody else's
         _remove(folder / BADGES, _is_badge)
         _remove(folder, lambda path: path.name in _NAMES)
-
-
-def _bytes(text: str) -> str:
-    return "".join(f"={byte:02X}" for byte in text.encode(errors="surrogatepass"))
 
 
 def _make(folder: Path, readers: Readers) -> None:
@@ -140,5 +165,14 @@ def _is_badge(path: Path) -> bool:
         return False
     try:
         return files.read(path, _LARGEST).startswith(MARK.encode())
+    except (OSError, files.NoFileError):
+        return False
+
+
+def _is_agents(path: Path) -> bool:
+    if path.is_symlink():
+        return False
+    try:
+        return _WORDS.fullmatch(files.read(path, _LARGEST)) is not None
     except (OSError, files.NoFileError):
         return False

@@ -135,3 +135,24 @@ def test_nothing_is_withdrawn_from_a_folder_of_somebody_else(tmp_path: Path) -> 
     (tmp_path / "index.html").write_text("my own page")
     files.withdraw(tmp_path)
     assert (tmp_path / "index.html").read_text() == "my own page"
+
+
+WORDS = "up ready 93%\nup ready 100%\n"
+
+
+def test_what_haproxy_is_told_is_replaced_and_of_nodes_that_are_gone_taken_away(tmp_path: Path) -> None:
+    files.write_agent(tmp_path / "www", {"gpu1": WORDS, "gpu2": WORDS, "gpu2@m:latest": WORDS}, 1000.4, OWN)
+    strangers = {"README": "what lies here", "notes": "drain\n"}
+    for name, text in strangers.items():
+        (tmp_path / "www/agent" / name).write_text(text)
+    files.write_agent(tmp_path / "www", {"gpu1": "drain\ndrain\n"}, 2000.0, OWN)
+    found = {path.name: path.read_text() for path in (tmp_path / "www/agent").iterdir()}
+    assert found == {"gpu1": "drain\ndrain\n", ".until": "2000\n", **strangers}
+    assert modes(tmp_path / "www/agent")["gpu1"] == "0o640"
+    files.withdraw_agent(tmp_path / "www")
+    assert {path.name for path in (tmp_path / "www/agent").iterdir()} == {*strangers}
+
+
+def test_where_haproxy_was_never_told_anything_there_is_nothing_to_take_away(tmp_path: Path) -> None:
+    files.withdraw_agent(tmp_path)
+    assert list(tmp_path.iterdir()) == []
