@@ -147,6 +147,12 @@ COMMANDS = {
         "check the inventory, an Apprise file or Alertmanagers, all mistakes at once",
         {0: "there is no mistake", 2: "there are mistakes, or the command cannot be used"},
     ),
+    "export": Command(
+        "export",
+        Group.SET_UP,
+        "print the configuration of HAProxy, nginx or LiteLLM for the mesh",
+        _USUAL,
+    ),
     "simulate": Command(
         "simulate",
         Group.SET_UP,

@@ -32,6 +32,7 @@ WORDS = {
     "best": ["best"],
     "drain": ["drain", "box"],
     "undrain": ["undrain", "box"],
+    "export": ["export", "haproxy"],
     "failed": ["failed", "nonsense"],
     "validate": ["validate"],
     "simulate": ["simulate", "TRACE"],
