@@ -56,9 +56,15 @@ def lacking() -> str:
     return f"no network namespace can be made here: {made.stderr.strip()}" if made.returncode else ""
 
 
-def tree(release: str) -> Path:
-    """Return a folder with a minimal Debian of that release, made at the first call and kept."""
-    made_from = hashlib.sha256(f"{release} {PACKAGES} 1".encode()).hexdigest()[:12]
+def tree(release: str, *more: str) -> Path:
+    """Return a folder with a minimal Debian of that release, made at the first call and kept.
+
+    Args:
+        release: its name.
+        more: packages that it has besides.
+    """
+    packages = ",".join((PACKAGES, *more))
+    made_from = hashlib.sha256(f"{release} {packages} 1".encode()).hexdigest()[:12]
     kept = CACHE / f"{release}-{made_from}"
     with making(kept) as staged:
         if staged:
@@ -68,7 +74,7 @@ def tree(release: str) -> Path:
                 "--variant=essential",
                 '--aptopt=Apt::Install-Recommends "false"',
             ]
-            subprocess.run(["mmdebstrap", *options, f"--include={PACKAGES}", release, staged], check=True)
+            subprocess.run(["mmdebstrap", *options, f"--include={packages}", release, staged], check=True)
             for name in (staged / "etc/ssh").glob("ssh_host_*"):
                 name.unlink()
     return kept
@@ -284,17 +290,24 @@ class Site:
         return self.boot(name, release=release)[0]
 
     def boot(
-        self, *names: str, release: str = "bookworm", program: Sequence[str] = ("--boot",)
+        self,
+        *names: str,
+        release: str = "bookworm",
+        program: Sequence[str] = ("--boot",),
+        packages: Sequence[str] = (),
     ) -> list[Machine]:
-        """Boot new machines of those names, all at once; a given program they run instead of systemd."""
-        made = [self._make(name, release, program) for name in names]
+        """Boot new machines of those names, all at once; a given program they run instead of systemd.
+
+        They have these packages besides the usual ones.
+        """
+        made = [self._make(name, tree(release, *packages), program) for name in names]
         for machine in made:
             machine.start()
         for machine in made:
             machine.await_ssh()
         return made
 
-    def _make(self, name: str, release: str, program: Sequence[str]) -> Machine:
+    def _make(self, name: str, copied: Path, program: Sequence[str]) -> Machine:
         number = len(self.machines) + 2
         address = f"10.214.{self.number}.{number}"
         namespace = self._namespace(name)
@@ -319,7 +332,7 @@ class Site:
         _run("ip", "-n", namespace, "link", "set", "eth0", "up")
         _run("ip", "-n", switch, "link", "set", port, "master", "bridge", "up")
         root = self.folder / name
-        _run("cp", "-a", "--reflink=auto", str(tree(release)), str(root))
+        _run("cp", "-a", "--reflink=auto", str(copied), str(root))
         self.machines[name] = machine = Machine(self, name, address, root, namespace, program)
         self._furnish(machine)
         self._write_ssh_config()
