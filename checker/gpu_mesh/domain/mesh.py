@@ -4,6 +4,7 @@ The defaults of all ``mesh_*`` variables are here, and only here: roles read the
 ``gpu-mesh validate --json``.
 """
 
+import re
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -12,6 +13,8 @@ from msgspec import Struct
 LAST_RUNG = "last"
 """The key in ``Node.recovery_playbooks`` of the playbook for when the built-in recoveries did not help."""
 
+
+_PLAIN_NAME = re.compile(r"[\w.-]+", re.ASCII)
 
 FIRST_ALERT_WITHIN = 120.0
 """Seconds after a failure begins within which its first alert is raised, where the interval allows it."""
@@ -166,6 +169,11 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
         """
         wanted = self.warn_after or min(2, self.warned_in_time(interval))
         return min(wanted, self.unhealthy_threshold, self.offline_threshold)
+
+    @property
+    def has_plain_name(self) -> bool:
+        """Whether Ansible takes its key, as a limit, for a host's name and not for a pattern."""
+        return _PLAIN_NAME.fullmatch(self.key) is not None
 
     @property
     def port(self) -> int:

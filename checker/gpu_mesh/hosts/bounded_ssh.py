@@ -9,6 +9,7 @@ installer of the package makes it, executable and with the Python that runs the 
 import os
 import selectors
 import signal
+import stat
 import subprocess
 import sys
 
@@ -91,11 +92,15 @@ def _pass_on(child: subprocess.Popen[bytes]) -> bool:
     with selectors.DefaultSelector() as outputs:
         outputs.register(child.stdout, selectors.EVENT_READ, 1)
         outputs.register(child.stderr, selectors.EVENT_READ, 2)
-        while outputs.get_map():
+        if is_piped := stat.S_ISFIFO(os.fstat(1).st_mode):  # its end for writing is ready once nobody reads
+            outputs.register(1, selectors.EVENT_READ)
+        while len(outputs.get_map()) > is_piped:
             ready = outputs.select(_LINGER)
             if not ready and child.poll() is not None:
                 return True
             for output, _ in ready:
+                if output.fd == 1:
+                    raise BrokenPipeError
                 piece = os.read(output.fd, _PIECE)
                 if not piece:
                     outputs.unregister(output.fileobj)

@@ -1,11 +1,13 @@
-"""Runs one recovery playbook for one node. Only this module uses ansible-runner."""
+"""Runs one recovery playbook for one node. Only this module uses ansible-runner.
+
+hosts/joint_run.py runs one for several nodes.
+"""
 
 import configparser
 import contextlib
 import json
 import math
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -29,9 +31,6 @@ HOLD_MARGIN = 30
 
 LONGEST_LOOK = 60.0
 """Seconds that a look at GPUs may take in all, besides one for each host: a host may be slow to log in to."""
-
-_PLAIN_NAME = re.compile(r"[\w.-]+", re.ASCII)
-"""A name that Ansible takes for a host's, not for a pattern."""
 
 _DAY = 86400.0
 
@@ -98,10 +97,10 @@ def run(
         if playbook_result.counts(event):
             events.append(event)
 
-    with _private_folder() as folder:
-        local = _here(folder) if on_monitor or node.on_monitor else {}
-        values = {**_values(node, settings, limit), **local, **(extra or {})}
-        runner, printed = _start(folder, playbook, node.key, inventory, values, keep, limit, stop)
+    with private_folder() as folder:
+        local = here(folder) if on_monitor or node.on_monitor else {}
+        values = {"gpu_mesh_node": told_of(node), **values_of_all(settings, limit), **local, **(extra or {})}
+        runner, printed = start(folder, playbook, node.key, inventory, values, keep, limit, stop)
     contacted, now = "the monitor" if on_monitor else node.key, time.time()
     result = playbook_result.read_result(playbook, node.key, events, runner.rc, printed, contacted, now)
     if own:
@@ -126,7 +125,7 @@ def look_at_gpus(
         folder: the setting ``mesh_monitor_recovery_playbooks``.
         stop: asked twice a second; once it is true, all is ended.
     """
-    plain = [node for node in nodes if _PLAIN_NAME.fullmatch(node.key)]
+    plain = [node for node in nodes if node.has_plain_name]
     if not plain:
         return {}
     looked: dict[str, Looked] = {}
@@ -138,16 +137,16 @@ def look_at_gpus(
         node.key: [node.recovery.systemd_scope, node.unit] if node.recovery.systemd_scope else []
         for node in plain
     }
-    with _private_folder() as private:
-        local = _here(private) if all(node.on_monitor for node in plain) else {}
+    with private_folder() as private:
+        local = here(private) if all(node.on_monitor for node in plain) else {}
         limit, seconds = ",".join(looks), LONGEST_LOOK + len(plain)
         values = {"gpu_mesh_looks": looks, **local}
         path = _find("look_at_gpus", folder)
-        _start(private, path, limit, inventory, values, keep, seconds, stop, forks=plain_ssh.AT_ONCE)
+        start(private, path, limit, inventory, values, keep, seconds, stop, forks=plain_ssh.AT_ONCE)
     return looked
 
 
-def _start(
+def start(
     folder: Path,
     playbook: Path,
     limit: str,
@@ -157,8 +156,22 @@ def _start(
     seconds: float,
     stop: Callable[[], bool],
     forks: int | None = None,
+    strategy: str = "",
 ) -> tuple[Any, str]:
-    """Run ansible-playbook in a private folder; return ansible-runner's own result, and the last lines."""
+    """Run ansible-playbook in a private folder; return ansible-runner's own result, and the last lines.
+
+    Args:
+        folder: as ``private_folder`` makes it.
+        playbook: its absolute path.
+        limit: the hosts, as a pattern of Ansible's.
+        inventory: the sources in Ansible's sense.
+        values: the extra vars.
+        keep: is given each event.
+        seconds: after which it is ended; 0: never.
+        stop: asked twice a second; once it is true, the run is ended with all its processes.
+        forks: tasks at the same time; None: Ansible's default.
+        strategy: the play's, where it names none; "": Ansible's default.
+    """
     # In a file, because ansible-runner puts its arguments into the process list.
     (folder / "env/extravars").write_text(json.dumps(_literal(values)), encoding="utf-8")
     (folder / "env/settings").write_text(json.dumps({"pexpect_timeout": 0.5}), encoding="utf-8")
@@ -176,19 +189,28 @@ def _start(
             inventory=[_absolute(source) for source in inventory],
             limit=limit,
             forks=forks,
-            envvars=_environment(folder, mark),
+            envvars=_environment(folder, mark) | ({"ANSIBLE_STRATEGY": strategy} if strategy else {}),
             event_handler=handle,
             quiet=True,
-            timeout=max(1, round(seconds)),
+            timeout=max(1, round(seconds)) if seconds else None,
             cancel_callback=stop,
         )
         return runner, _tail(folder)  # the folder goes with the tie
 
 
-def _values(node: Node, settings: Settings, limit: float) -> dict[str, Any]:
-    """Return the extra vars that every playbook gets."""
+def told_of(node: Node) -> dict[str, Any]:
+    """Return what a playbook is told of a node."""
+    return {k: v for k, v in msgspec.to_builtins(node).items() if k not in _BULKY}
+
+
+def values_of_all(settings: Settings, limit: float) -> dict[str, Any]:
+    """Return the extra vars that every playbook gets, whatever the node.
+
+    Args:
+        settings: the monitor's.
+        limit: seconds that the playbook may take for a node.
+    """
     return {
-        "gpu_mesh_node": {k: v for k, v in msgspec.to_builtins(node).items() if k not in _BULKY},
         "gpu_mesh_scope": settings.scope.value,
         "gpu_mesh_monitor": "localhost",
         "gpu_mesh_hold": math.ceil(limit) + HOLD_MARGIN,
@@ -205,7 +227,7 @@ def _literal(value: object) -> object:
     return [_literal(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
-def _here(folder: Path) -> dict[str, str]:
+def here(folder: Path) -> dict[str, str]:
     """Return the connection variables for a run on this host, with this Python."""
     return {
         "ansible_connection": "local",
@@ -273,7 +295,8 @@ _PARTS = ("env", "tmp", "cp")
 
 
 @contextlib.contextmanager
-def _private_folder() -> Iterator[Path]:
+def private_folder() -> Iterator[Path]:
+    """Make the folder of a run, for this user alone, and remove it in the end."""
     _sweep(time.time())
     folder = Path(tempfile.mkdtemp(prefix="gm-"))  # mkdtemp guarantees mode 0700
     try:

@@ -33,6 +33,14 @@ _TELLING = re.compile(
 
 _JUDGED = ("runner_on_failed", "runner_on_unreachable", "playbook_on_stats")
 
+_OVER = "gpu-mesh: the time of this host is over"
+"""What filter_plugins/deadline.py of the playbooks says."""
+
+_ENDED = "gpu_mesh_ended"
+"""The word with which a playbook says that nothing else will be done on a host."""
+
+_TRUE = (True, "True", "true")
+
 _LEFT_ALONE = (Finding.LEASED, Finding.CANNOT_LEASE)
 
 
@@ -84,7 +92,8 @@ def counts(event: dict[str, Any]) -> bool:
 def _shows_progress(event: dict[str, Any]) -> bool:
     """Return whether a task that succeeded reported what the look found, or changed something."""
     result = (event.get("event_data") or {}).get("res") or {}
-    return event.get("event") == "runner_on_ok" and bool(result.get("ansible_stats") or result.get("changed"))
+    shown = result.get("ansible_stats") or result.get("changed") or result.get("timedout")
+    return event.get("event") == "runner_on_ok" and bool(shown)
 
 
 def read_result(
@@ -118,15 +127,16 @@ def read_result(
             stats = data
         elif event["event"] == "runner_on_ok":
             # Also here, because a run that is cut off has no statistics.
-            artifacts = (result.get("ansible_stats") or {}).get("data") or artifacts
+            artifacts = artifacts | _reported(result)
         elif event["event"] == "runner_on_unreachable":
             unreachable, words = True, _words(data)
             contacted = _delegate(data) or contacted
             reason = _ssh_reason(words)
             finding = _unreachable(words, reason)
-        elif not data.get("ignore_errors"):
+        elif not _is_ignored(event):
             reason = plain(_words(data))
-    artifacts = stats.get("artifact_data") or artifacts
+    artifacts = dict(stats.get("artifact_data") or artifacts)
+    artifacts.pop(_ENDED, None)  # says nothing of the host
     if not unreachable:
         finding = _finding(artifacts.get("gpu_mesh_finding"))
     finished = key in (stats.get("ok") or {})
@@ -145,10 +155,60 @@ def read_result(
         looked=changed or bool(artifacts),
         reason="" if success else reason or otherwise,
         finding=finding,
-        done=success and artifacts.get("gpu_mesh_done") in (True, "True", "true"),
+        done=success and artifacts.get("gpu_mesh_done") in _TRUE,
         said=plain(str(artifacts.get("gpu_mesh_said") or "")),
         gpu=gpu_look.read(str(artifacts.get("gpu_mesh_gpu") or ""), at),
     )
+
+
+def ended(event: dict[str, Any]) -> str:
+    """Return the host on which nothing else will be done, as this event says; "": it says so of none."""
+    data = event.get("event_data") or {}
+    said = _reported(data.get("res") or {}).get(_ENDED) if event.get("event") == "runner_on_ok" else ""
+    over = event.get("event") == "runner_on_unreachable" or said in _TRUE
+    return str(data.get("host") or "") if over else ""
+
+
+def host_of(event: dict[str, Any]) -> str:
+    """Return the host that an event is about; "": it is about none."""
+    return str((event.get("event_data") or {}).get("host") or "")
+
+
+def read_host(
+    playbook: Path, key: str, events: list[dict[str, Any]], contacted: str, limit: float, at: float
+) -> PlaybookResult:
+    """Return the result of one host of a run for several, once an event has said that it ended.
+
+    Args:
+        playbook: the playbook.
+        key: the node's.
+        events: those that count, of this host alone.
+        contacted: the host that it should act on.
+        limit: the seconds that the host was given.
+        at: Unix seconds at which it ended.
+    """
+    failures = [each for each in events if each["event"] == "runner_on_failed" and not _is_ignored(each)]
+    stats = {
+        "event": "playbook_on_stats",
+        "event_data": {"ok": {key: 1}, "failures": {key: 1} if failures else {}},
+    }
+    result = read_result(playbook, key, [*events, stats], 2 if failures else 0, "", contacted, at)
+    return cut_off(result, limit, stopped=False) if any(map(_is_too_late, events)) else result
+
+
+def _is_ignored(event: dict[str, Any]) -> bool:
+    return bool((event.get("event_data") or {}).get("ignore_errors"))
+
+
+def _is_too_late(event: dict[str, Any]) -> bool:
+    """Return whether a task was cut off by its host's deadline, or would have begun after it."""
+    result = (event.get("event_data") or {}).get("res") or {}
+    return bool(result.get("timedout")) or _OVER in str(result.get("msg") or "")
+
+
+def _reported(result: dict[str, Any]) -> dict[str, Any]:
+    """Return what a task has reported to the checker, by ``set_stats``."""
+    return (result.get("ansible_stats") or {}).get("data") or {}
 
 
 def _finding(word: object) -> Finding:

@@ -36,6 +36,7 @@ def claim(
     *,
     force: bool = False,
     mine: Collection[str] = (),
+    expected: Collection[str] = (),
 ) -> Job | tuple[Decision, ...]:
     """Claim the first node that is due; without one, return the decisions that say why.
 
@@ -47,9 +48,10 @@ def claim(
         only: the key of the one node to consider; "": all.
         force: see ``plan.plan``.
         mine: the nodes that a living process repairs already, even if their claims have expired by the clock.
+        expected: the nodes whose turn comes in a run of this process: they are not claimed yet.
     """
     decisions = _sparing(mesh, state, mine, plan.plan(mesh, state, now, only, force=force))
-    decision = next((each for each in decisions if is_due(each)), None)
+    decision = next((each for each in decisions if is_due(each) and each.node not in expected), None)
     node = decision and mesh.node(decision.node)
     if not decision or not node:
         return decisions

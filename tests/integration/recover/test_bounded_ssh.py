@@ -111,6 +111,16 @@ def test_when_nobody_reads_any_more_ssh_ends_too(start: Start, tmp_path: Path) -
     process.stderr.close()
 
 
+def test_when_nobody_reads_any_more_an_ssh_that_prints_nothing_ends_too(start: Start, tmp_path: Path) -> None:
+    process = start("echo $$ >pid; echo ready; exec sleep 300")
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.stdout.close()
+    assert process.wait(20) == 128 + signal.SIGTERM
+    assert not is_alive(tmp_path / "pid")
+    process.communicate()
+
+
 def test_a_program_around_ssh_that_does_not_obey_is_ended_all_the_same(start: Start, tmp_path: Path) -> None:
     process = start("trap '' TERM; echo $$ >pid; while :; do echo more; sleep 0.1; done")
     assert process.stdout is not None

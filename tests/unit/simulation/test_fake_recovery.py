@@ -21,7 +21,7 @@ from gpu_mesh.hosts.playbook import HOLD_MARGIN
 from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.planning import gpu_reboot, gpu_restart
 from gpu_mesh.planning.addresses import of_ollama
-from gpu_mesh.recovery import values, worker
+from gpu_mesh.recovery import repair, values
 from gpu_mesh.recovery.values import Job
 from gpu_mesh.simulation import fake_gpu, fake_recovery, simulator
 from gpu_mesh.simulation.fake_gpu import Gpu
@@ -261,7 +261,7 @@ def test_the_other_monitor_holds_its_lease_as_long_as_this_one_would() -> None:
 
 @pytest.mark.parametrize("act", [restart, rebuild])
 def test_a_lease_that_cannot_be_taken_is_told_in_the_playbooks_words(act: Any) -> None:
-    (why,) = found("gpu_mesh_why", document("tasks/take_lease.yml"))
+    (why,) = found("gpu_mesh_why", document("tasks/no_lease.yml"))
     refused = [fake_recovery.UNSAFE]
     assert act(look=Finding.CANNOT_LEASE).said == rendered(
         why, NODE, gpu_mesh_held=[], gpu_mesh_refused=refused
@@ -273,4 +273,4 @@ def test_a_lease_that_cannot_be_taken_is_told_in_the_playbooks_words(act: Any) -
 
 
 def test_between_probes_the_simulator_pauses_as_recovery_does() -> None:
-    assert simulator.BETWEEN_PROBES is worker.BETWEEN_PROBES is values.BETWEEN_PROBES
+    assert simulator.BETWEEN_PROBES is repair.BETWEEN_PROBES is values.BETWEEN_PROBES
