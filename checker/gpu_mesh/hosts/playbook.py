@@ -34,6 +34,10 @@ LONGEST_LOOK = 60.0
 
 _DAY = 86400.0
 
+_CONFIG = "[defaults]\ninternal_poll_interval = 0.005\n"
+"""While it waits for hosts, Ansible looks for their answers a thousand times a second, and looks through all
+its hosts each time. There is no environment variable for this."""
+
 _BULKY = ("login", "headers", "expected_models", "alert_tags", "groups")
 """Fields of a node that no playbook needs; headers may contain a token."""
 
@@ -245,9 +249,11 @@ def _environment(folder: Path, mark: str) -> dict[str, str]:
     """Return the environment variables that differ from those of this process.
 
     ANSIBLE_CONFIG names the file that the inventory was read with, because the run has another working
-    directory. The control path is a Unix socket, so its folder's name must be short.
+    directory; else one of ours. The control path is a Unix socket, so its folder's name must be short.
     """
     config = cache.ansible_config(os.environ)
+    if not config:
+        (folder / "ansible.cfg").write_text(_CONFIG, encoding="utf-8")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return {
         reaper.MARK: mark,
@@ -255,7 +261,7 @@ def _environment(folder: Path, mark: str) -> dict[str, str]:
         bounded_ssh.PROGRAM: _ssh(config),
         "ANSIBLE_SSH_EXECUTABLE": _counting(path),
         "ANSIBLE_SSH_TRANSFER_METHOD": "piped",
-        **({"ANSIBLE_CONFIG": config} if config else {}),
+        "ANSIBLE_CONFIG": config or str(folder / "ansible.cfg"),
         "PATH": path,
         "ANSIBLE_HOST_KEY_CHECKING": "True",  # ansible-runner switches it off otherwise
         "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
