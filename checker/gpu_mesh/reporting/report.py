@@ -291,10 +291,14 @@ def _loaded(model: LoadedModel) -> LoadedModelReport:
     )
 
 
+_FINDINGS = frozenset(Finding)
+
+
 def _next_step(node: Node, known: NodeState) -> str:
     if known.cause is None:
         return ""
-    finding = Finding(known.recovery.attempts[-1].finding) if known.recovery.attempts else Finding.NONE
+    found = known.recovery.attempts[-1].finding if known.recovery.attempts else ""
+    finding = Finding(found) if found in _FINDINGS else Finding.NONE  # a newer version has further ones
     return advice.step_after(node, finding, known.cause, ladder.last_words(node, known))
 
 

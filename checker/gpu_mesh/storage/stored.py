@@ -68,11 +68,56 @@ def to_disk(state: State) -> Struct:
 
 
 def from_disk(stored: Any) -> State:  # the struct is made at run time: its fields have no static types
-    """Return the state that was decoded as a StoredState."""
+    """Return the state that was decoded as a StoredState.
+
+    Raises:
+        ValueError: it has the right types, but no version of the program has written it.
+    """
+    _check(stored)
     return State(
         nodes={key: _node(node) for key, node in stored.nodes.items()},
         **{name: getattr(stored, name) for name in _STATE_NAMES},
     )
+
+
+_EARLIEST, _LATEST = -62_135_510_400.0, 253_402_214_400.0
+"""Seconds: a day within the years 1 and 9999, so that every time can be shown in every zone."""
+
+_MOST = 2**62
+"""Of what is counted: one more can still be written."""
+
+_NODES_OWN = {"loaded_numbers", "expiries", "deep_checked"}
+"""What nodes said by their own clocks: it is shown nowhere as a time (probe/ollama.py bounds it)."""
+
+
+_HOURLY = {"hourly_checks", "hourly_successes"}
+
+
+def _check(value: Any) -> None:
+    """Raise ValueError where a value has the right type, but no version of the program can have written it.
+
+    A check that breaks at such a value would break again at every tick.
+    """
+    if isinstance(value, float):
+        if not _EARLIEST <= value <= _LATEST:
+            raise ValueError(f"{value:g} is no time")
+    elif isinstance(value, int):
+        if abs(value) > _MOST:
+            raise ValueError(f"{value} is no number of anything")
+    elif isinstance(value, Struct):
+        for name in value.__struct_fields__:
+            if name in _HOURLY:
+                _check_hours(getattr(value, name))
+            elif name not in _NODES_OWN:
+                _check(getattr(value, name))
+    elif isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            _check(each)
+
+
+def _check_hours(counted: tuple[int, ...]) -> None:
+    if len(counted) not in (0, 24) or max(map(abs, counted), default=0) > _MOST:
+        raise ValueError("the hourly counters are not 24")
 
 
 def _flat(node: NodeState) -> Struct:

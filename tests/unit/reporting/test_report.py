@@ -14,7 +14,7 @@ from gpu_mesh.domain.history import EventKind, PastEvent
 from gpu_mesh.domain.mesh import GpuExpectation, GpuRule, Mesh
 from gpu_mesh.domain.observation import LoadedModel
 from gpu_mesh.domain.recovery import Attempt, Claim, Outcome
-from gpu_mesh.domain.state import NodeState, NodeStatistics, State, Tick
+from gpu_mesh.domain.state import NodeRecovery, NodeState, NodeStatistics, State, Tick
 from gpu_mesh.reporting import console
 from gpu_mesh.reporting.report import exit_status, recent_alerts, report
 from gpu_mesh.reporting.status import Look, status_text
@@ -362,3 +362,14 @@ def test_the_status_says_that_nobody_is_told_of_anything(urls: int | None, said:
     known.urls = urls
     text = status_text(report(MESH, known, NOW))
     assert ("Nobody is told of anything: there is no URL that alerts go to" in text) is said
+
+
+def test_after_a_finding_of_a_newer_version_the_next_step_is_that_of_the_cause() -> None:
+    """Whoever goes back to this version can look at the nodes that the newer one has looked at."""
+
+    def next_step(finding: str) -> str:
+        attempt = Attempt(NOW, Action.RESTART_OLLAMA, Outcome.DECLINED, finding)
+        known = replace(DOWN, recovery=NodeRecovery(attempts=(attempt,)))
+        return report(MESH, State(nodes={"iceland": known}), NOW).nodes[1].next_step
+
+    assert next_step("eaten_by_the_dog") == next_step("") != ""

@@ -68,6 +68,13 @@ DAMAGE = {
     "JSON of another shape": b'{"schema": 1, "nodes": 3}',
     "no schema": b"{}",
     "deep nesting": b"[" * 100_000,
+    "a time that no date has": b'{"schema": 1, "tick": {"at": 1e18}}',
+    "a time of a node that no date has": b'{"schema": 1, "nodes": {"a": {"since": -1e18}}}',
+    "counters of 25 hours": b'{"schema": 1, "nodes": {"a": {"hourly_checks": [%s0]}}}' % (b"0, " * 24),
+    "a time of an alert that no date has": b'{"schema": 1, "alerts": [{"id": 1, "at": 1e18, "level": "info", "kind": "test", "text": ""}]}',
+    "a number that cannot grow": b'{"schema": 1, "next_alert": 18446744073709551615}',
+    "such a number of an hour": b'{"schema": 1, "nodes": {"a": {"hourly_checks": [%s9223372036854775807]}}}'
+    % (b"0, " * 23),
 }
 
 
@@ -344,6 +351,14 @@ def test_an_older_version_finds_the_names_of_the_loaded_models_where_it_looks_fo
     on_disk["loaded"] = ["n"]  # as it would write it, if it kept what it does not know
     again = decode(msgspec.json.encode({"schema": 1, "nodes": {"a": on_disk}}))
     assert again.node("a").loaded == (LoadedModel("n"),)
+
+
+def test_the_latest_times_that_a_nodes_own_clock_can_show_are_no_damage() -> None:
+    at = 253402387139.0  # 9999-12-31T23:59:59-23:59
+    state, loaded = State(), LoadedModel("m", 100, 40, at, 4096)
+    for later in (0, 30, 60):
+        apply_observation(state, plain("a"), answers("a", NOW + later, loaded, node_clock=at))
+    assert decode(encode(state)) == state
 
 
 def test_what_a_node_has_not_got_is_not_written() -> None:
