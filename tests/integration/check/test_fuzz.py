@@ -1,6 +1,5 @@
 """Answers that no server sends: whatever comes, it is a fact about the node, in bounded time and words."""
 
-import io
 import logging
 import os
 import random
@@ -9,11 +8,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
 
 import pytest
 from urllib3.connection import HTTPConnection
 
+from fuzzed import Fed, is_visible
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.model_name import LONGEST
 from gpu_mesh.domain.observation import Fault
@@ -96,44 +95,10 @@ def answer(chance: random.Random) -> bytes:
     return whole
 
 
-class Raw(io.RawIOBase):
-    """The bytes of an answer, counted by an allowance as those of a socket are."""
-
-    def __init__(self, whole: bytes, allowance: Allowance) -> None:
-        self._left, self._allowance = memoryview(whole), allowance
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count = min(len(buffer), len(self._left))
-        buffer[:count], self._left = self._left[:count], self._left[count:]
-        return self._allowance.took(count)
-
-
-class Fed:
-    """A connection that takes every request and gives the one answer."""
-
-    def __init__(self, whole: bytes, allowance: Allowance) -> None:
-        self._raw = Raw(whole, allowance)
-
-    def makefile(self, *_: object, **__: object) -> io.BufferedReader:
-        return io.BufferedReader(self._raw, 8192)
-
-    def settimeout(self, _seconds: object) -> None:
-        """Do nothing, as the next two: nobody is at the other end."""
-
-    def sendall(self, _request: bytes) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
 def read(whole: bytes) -> tuple[Fault | None, str, tuple[str, ...]]:
     """Read an answer as a probe does; return the fault, its words and the names of the models."""
     allowance, connection = Allowance(60.0), HTTPConnection("a.invalid")
-    connection.sock = Fed(whole, allowance)  # type: ignore[assignment]
+    connection.sock = Fed(iter([whole]), allowance)  # type: ignore[assignment]
     try:
         connection.request("GET", "/api/tags", preload_content=False, decode_content=False)
         response = connection.getresponse()
@@ -171,10 +136,6 @@ def server() -> Iterator[tuple[str, Callable[[bytes], None]]]:
     threading.Thread(target=serve, daemon=True).start()
     yield f"http://127.0.0.1:{listening.getsockname()[1]}", lambda whole: said.__setitem__(0, whole)
     listening.close()
-
-
-def is_visible(text: str) -> bool:
-    return text.replace("\u200d", "").isprintable()  # it joins the parts of an emoji
 
 
 def new_seed() -> int:
