@@ -14,7 +14,7 @@ SHELL := /bin/sh
 unexport PYTHONDONTWRITEBYTECODE
 SCRIPTS := .ci bench checker playbooks roles tests # where shell files may lie; shfmt finds them by name or first line
 
-.PHONY: help setup demo test soak test-hosts lint format stories bench pictures constraints audit clean
+.PHONY: help setup demo test soak mutants test-hosts lint format stories bench pictures constraints audit clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,10 @@ test: $(READY) ## unit, project and integration tests; no root
 
 soak: $(READY) ## the tests that take long or repeat; no root
 	$(BIN)/pytest -n 3 --dist worksteal -m soak
+
+# mutmut is no test tool that everybody needs: it lies beside the virtual environment, over it, for this run.
+mutants: $(READY) ## change what decides about statuses and repairs, one place at a time: the tests must notice
+	PYTHONPATH=tests $(BIN)/uv run --no-project --with mutmut==3.8.1 tests/mutants.py
 
 test-hosts: $(READY) ## real systemd machines; root
 	$(BIN)/pytest -n 2 --dist loadfile tests/hosts

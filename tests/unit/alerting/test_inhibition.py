@@ -3,13 +3,14 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from factories import NOW, Story, behind, levels, plain
 from gpu_mesh.alerting import inhibition
 from gpu_mesh.domain.alert import Level, Muted
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status, Verdict
-from gpu_mesh.domain.mesh import Mesh, Settings, Tunnel
+from gpu_mesh.domain.mesh import Mesh, Node, Settings, Tunnel
 from gpu_mesh.domain.observation import Fault, Observation, Reply
 from gpu_mesh.domain.state import NodeAlerting, NodeState, State
 from gpu_mesh.monitor import tick
@@ -123,3 +124,59 @@ def test_whatever_parents_and_state_say_no_node_is_explained_by_itself_and_each_
     held = {key for key in failing if state.nodes[key].alerting.muted_for is Muted.DEPENDENCY}
     told = {alert.node for alert in state.alerts if alert.level is not Level.INFO}
     assert told >= failing - held
+
+
+def state_of(**known: NodeState) -> State:
+    return State(nodes=known)
+
+
+def down(cause: Cause = Cause.TUNNEL_STUCK, **fields: object) -> NodeState:
+    return replace(
+        NodeState(status=Status.DEGRADED, verdict=Verdict.FAILED, cause=cause, failures=1), **fields
+    )
+
+
+def up(**fields: object) -> NodeState:
+    return replace(NodeState(status=Status.HEALTHY, verdict=Verdict.OK, since=NOW - 3600), **fields)
+
+
+def explained(state: State, *nodes: Node) -> dict[str, str]:
+    return inhibition.inhibited_by(state, Mesh(nodes, Settings()), (), NOW)
+
+
+P1, P2, P3 = (behind(f"p{number}", 8080 + number) for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("first", "inhibited"),
+    [
+        (down(), {"p2": "p1", "p3": "p1"}),
+        (down(Cause.HTTP_ERROR), {"p3": "p2"}),  # it fails by itself, so it does not stand for others
+        (up(), {"p3": "p2"}),
+        (up(cause=Cause.TUNNEL_STUCK), {"p3": "p2"}),  # as it was refined before; it serves now
+    ],
+)
+def test_behind_a_tunnel_host_the_first_whose_tunnel_fails_stands_for_those_whose_tunnels_fail(
+    first: NodeState, inhibited: dict[str, str]
+) -> None:
+    assert explained(state_of(p1=first, p2=down(), p3=down()), P1, P2, P3) == inhibited
+
+
+def muted_because_of_b(b: NodeState) -> bool:
+    a = down(alerting=NodeAlerting(muted_for=Muted.DEPENDENCY, inhibited_by="b"))
+    return explained(state_of(a=a, b=b), plain("a"), plain("b")) == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    ("b", "follows"),
+    [
+        (up(since=NOW - 119), True),
+        (up(since=NOW - 120), False),
+        (up(failures=1), True),  # it answers, and is not healthy yet
+        (down(since=NOW - 10), False),  # it fails anew, of which a knows nothing
+    ],
+)
+def test_a_node_has_two_minutes_to_follow_the_one_that_explained_its_failure(
+    b: NodeState, follows: bool
+) -> None:
+    assert muted_because_of_b(b) is follows

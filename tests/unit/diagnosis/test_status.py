@@ -10,12 +10,13 @@ from gpu_mesh.alerting import alerts
 from gpu_mesh.alerting.node_alerts import announce
 from gpu_mesh.diagnosis import evaluate, status, uptime
 from gpu_mesh.domain import causes, state
-from gpu_mesh.domain.alert import Level
+from gpu_mesh.domain.alert import Level, Muted, Notified
 from gpu_mesh.domain.causes import Action
-from gpu_mesh.domain.health import Status
+from gpu_mesh.domain.gpu import GpuFacts, NodeGpu
+from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, Settings
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
-from gpu_mesh.domain.recovery import Attempt, Outcome
+from gpu_mesh.domain.recovery import Attempt, Claim, Drain, Outcome, Reboot
 
 NODE = plain("iceland", name="Iceland")
 
@@ -288,3 +289,160 @@ def test_the_sizes_that_ollama_gives_before_it_knows_them_are_not_usual() -> Non
         evaluate.apply_observation(mesh_state, NODE, answers("iceland", NOW, LoadedModel("a", 100, share)))
     known = mesh_state.nodes["iceland"]
     assert (known.vram, known.cause) == ({"a:latest": 0.4}, None)
+
+
+def after(known: state.NodeState, sight: Observation, node: Node = NODE) -> state.NodeState:
+    mesh_state = state.State(nodes={"iceland": known})
+    return evaluate.apply_observation(mesh_state, node, sight).after
+
+
+KEPT = state.NodeRecovery(
+    claim=Claim(NOW, NOW + 300, 7, Action.RESTART_OLLAMA),
+    attempts=(Attempt(NOW, Action.RESTART_OLLAMA, Outcome.FAILED),),
+    recoveries={"restart_ollama": {Outcome.FAILED: 1}},
+    drain=Drain(NOW, NOW + 60),
+)
+ALWAYS_KEPT = state.NodeState(
+    first_check=NOW - 9000,
+    last_check=NOW,
+    last_ok=NOW - 600,
+    response_ms=40.0,
+    models=("a",),
+    had_models=1,
+    version="0.12.6",
+    version_at=NOW - 60,
+    statistics=state.NodeStatistics(checks=9, successes=4),
+    alerting=state.NodeAlerting(without_gpu=True),
+    recovery=KEPT,
+)
+OF_THE_INCIDENT = {
+    "status": Status.OFFLINE,
+    "since": NOW - 300,
+    "verdict": Verdict.FAILED,
+    "cause": causes.Cause.REFUSED,
+    "refined_from": causes.Cause.TIMEOUT,
+    "detail": "Timeout (10s)",
+    "cause_since": NOW - 400,
+    "failures": 7,
+    "failing_since": NOW - 400,
+    "served": 2,
+    "impaired": 2,
+    "incident_since": NOW - 400,
+    "last_incident": NOW - 9000,
+    "loading_since": NOW - 400,
+}
+
+
+def test_a_node_that_is_watched_anew_keeps_its_figures_and_attempts_and_nothing_of_its_incident() -> None:
+    told = Notified(NOW, Status.OFFLINE, Verdict.FAILED, NOW - 400)
+    alerting = state.NodeAlerting(told, Muted.DEPENDENCY, "b", 5, flapping=True, without_gpu=True)
+    recovery = replace(KEPT, called_at=NOW, reboot=Reboot(NOW, NOW + 600))
+    known = replace(ALWAYS_KEPT, alerting=alerting, recovery=recovery, **OF_THE_INCIDENT)
+    assert status.anew(known) == ALWAYS_KEPT
+    assert status.anew(replace(known, alerting=state.NodeAlerting())).alerting.without_gpu is False
+
+
+@pytest.mark.parametrize(
+    ("open_since", "what", "last"),
+    [(NOW - 90, OK, NOW - 90), (NOW - 90, FAIL, NOW - 5000), (0.0, OK, NOW - 5000), (0.0, CPU, NOW - 5000)],
+)
+def test_the_newest_incident_that_is_over_is_remembered_once_it_is_over(
+    open_since: float, what: str, last: float
+) -> None:
+    known = state.NodeState(incident_since=open_since, last_incident=NOW - 5000)
+    assert after(known, seen(what, NOW)).last_incident == last
+
+
+def test_the_first_check_of_a_node_is_no_turn_and_the_second_may_be_one() -> None:
+    first = after(state.NodeState(), seen(FAIL, NOW))
+    assert first.alerting.turns == 0
+    assert after(first, seen(OK, NOW + 30)).alerting.turns == 1
+
+
+def test_without_a_cause_there_is_no_time_since_when_it_is_so() -> None:
+    failing = after(state.NodeState(), seen(FAIL, NOW))
+    assert failing.cause_since == NOW
+    assert after(failing, seen(OK, NOW + 30)).cause_since == 0.0
+
+
+def test_a_reboot_that_no_look_has_confirmed_is_over_at_its_end_if_the_node_serves() -> None:
+    reboot = Reboot(NOW - 600, NOW)
+    known = state.NodeState(recovery=state.NodeRecovery(reboot=reboot, called_at=NOW - 600))
+    assert after(known, seen(OK, NOW - 1)).recovery.reboot == reboot
+    assert after(known, seen(FAIL, NOW)).recovery.reboot == reboot
+    healthy = after(known, seen(OK, NOW)).recovery
+    assert (healthy.reboot, healthy.called_at) == (None, 0.0)
+    assert after(known, seen(CPU, NOW)).recovery.called_at == NOW - 600, "its incident is not over"
+
+
+def test_a_loaded_model_proves_only_the_attempts_that_nothing_has_proved() -> None:
+    tried = (
+        Attempt(NOW - 90, Action.RESTART_OLLAMA, Outcome.FAILED),
+        Attempt(NOW - 60, Action.RESTART_OLLAMA, Outcome.UNPROVED),
+    )
+    model = LoadedModel("a", 100, 100)
+    known = state.NodeState(loaded=(model,), recovery=state.NodeRecovery(attempts=tried))
+    proved = after(known, answers("iceland", NOW, model)).recovery.attempts
+    assert [attempt.outcome for attempt in proved] == [Outcome.FAILED, Outcome.RECOVERED]
+
+
+@pytest.mark.parametrize(("age", "kept"), [(3599, True), (3600, False)])
+def test_an_attempt_of_a_closed_incident_counts_for_an_hour(age: float, kept: bool) -> None:
+    attempt = Attempt(NOW - age, Action.RESTART_OLLAMA, Outcome.RECOVERED)
+    known = state.NodeState(recovery=state.NodeRecovery(attempts=(attempt,)))
+    assert after(known, seen(OK, NOW)).recovery.attempts == ((attempt,) if kept else ())
+
+
+def test_the_version_stays_known_while_it_is_not_asked_for() -> None:
+    asked = after(state.NodeState(), answers("iceland", NOW, version="0.12.6"))
+    later = after(asked, answers("iceland", NOW + 30))
+    assert (later.version, later.version_at) == ("0.12.6", NOW)
+    newer = after(later, answers("iceland", NOW + 60, version="0.12.7"))
+    assert (newer.version, newer.version_at) == ("0.12.7", NOW + 60)
+
+
+def test_a_model_that_is_seen_for_the_first_time_hides_no_usual_share_of_those_after_it() -> None:
+    new, known = LoadedModel("new", 100, 100), LoadedModel("a", 100, 80)
+    listed = after(state.NodeState(), answers("iceland", NOW, known))
+    assert after(listed, answers("iceland", NOW + 30, new, known)).vram == {"a:latest": 0.8}
+
+
+def test_a_node_that_was_down_is_to_be_looked_at_anew() -> None:
+    seen_before = NodeGpu(GpuFacts(at=NOW - 600))
+    known = state.NodeState(status=Status.OFFLINE, failures=5, gpu=seen_before, gpu_looked_at=NOW - 600)
+    back = after(known, seen(OK, NOW))
+    assert (back.gpu, back.gpu_looked_at) == (replace(seen_before, outdated=True), 0.0)
+
+
+def test_what_a_deep_check_left_is_remembered_and_kept_while_a_model_loads() -> None:
+    model = LoadedModel("a", 100, 100, NOW + 300, 4096)
+    deep = {"deep": Reply(status=200, ms=9), "deep_model": "a", "node_clock": NOW}
+    asked = after(state.NodeState(), answers("iceland", NOW, model, **deep))
+    assert asked.deep_at == NOW
+    assert asked.deep_checked.keys() == {"a"}
+    loads = after(asked, answers("iceland", NOW + 30, ps=Reply(Fault.READ_TIMEOUT)))
+    assert (loads.deep_checked, loads.deep_at) == (asked.deep_checked, NOW)
+    used = replace(model, expires_at=NOW + 900)  # somebody's request has finished
+    quiet = after(state.NodeState(), answers("iceland", NOW, model))
+    assert quiet.deep_at == 0.0
+    assert after(quiet, answers("iceland", NOW + 60, used)).deep_at == NOW + 60
+
+
+def test_that_a_deep_check_loaded_a_model_anew_is_remembered() -> None:
+    model = LoadedModel("a", 100, 100, NOW + 300, 4096)
+    unanswered = {
+        "deep": Reply(Fault.READ_TIMEOUT),
+        "deep_model": "a",
+        "deep_excused": True,
+        "deep_loads": True,
+    }
+    assert after(state.NodeState(), answers("iceland", NOW, model, **unanswered)).deep_reloads != {}
+
+
+def test_only_a_model_with_a_size_shows_that_the_node_runs_on_its_cpu() -> None:
+    for model, on_cpu in (
+        (LoadedModel("a"), False),
+        (LoadedModel("a", 9, 9), False),
+        (LoadedModel("a", 9), True),
+    ):
+        assert after(state.NodeState(), answers("iceland", NOW, model)).cpu_only is on_cpu

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from factories import GPU1, NOW, plain, refusing
 from gpu_mesh.domain.causes import Action, Cause
+from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.recovery import Decision, Drain
@@ -160,3 +161,54 @@ def test_a_node_that_serves_in_vain_does_not_drain_anew_while_nobody_repairs() -
     given_up = draining(IMPAIRED, Drain(NOW - 9999, NOW - 9939))
     assert updated(given_up) == (Drain(NOW - 9999, NOW - 9939), [])
     assert decided(given_up).action is Action.RESTART_OLLAMA
+
+
+@pytest.mark.parametrize(
+    ("drain", "later", "words"),
+    [
+        (DRAINS, 0, "it is repaired at 08:00:50 UTC"),
+        (DRAINS, 49, "it is repaired at 08:00:50 UTC"),
+        (DRAINS, 50, "it is repaired now"),
+        (BY_ANNA, 0, "anna said so until 09:00 UTC: a new card"),
+        (replace(BY_ANNA, reason=""), 0, "anna said so until 09:00 UTC"),
+    ],
+)
+def test_a_drain_says_until_when_it_lasts_and_why(drain: Drain, later: float, words: str) -> None:
+    assert drains.describe(draining(IMPAIRED, drain), NOW + later) == words
+
+
+def test_a_node_that_is_repaired_for_long_drains_as_long_as_that_lasts() -> None:
+    long = claims.claimed(draining(IMPAIRED, OVER), Action.RESTART_OLLAMA, NOW - 1, 4000, 1)
+    assert drains.is_draining(long, NOW + drains.PATIENCE + 60)
+    assert not drains.is_draining(long, NOW + 4000)
+
+
+def test_what_a_drain_waits_for_keeps_its_cause_and_what_begins_and_ends_is_in_the_log() -> None:
+    assert decided(IMPAIRED).cause is Cause.CPU_FALLBACK
+    mesh, state = Mesh((A, B)), State(nodes={"a": IMPAIRED, "b": draining(WELL, replace(BY_ANNA, until=NOW))})
+    events = drains.update(state, mesh, plan.plan(mesh, State(nodes={"a": IMPAIRED, "b": WELL}), NOW), NOW)
+    assert events == (
+        event("drain_ended", Severity.NOTICE, node="b", author="anna"),
+        event("drain_begun", Severity.NOTICE, node="a", seconds=60.0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "may"),
+    [
+        (WELL, False),
+        (IMPAIRED, True),
+        (replace(IMPAIRED, failures=1), False),
+        (refusing(), False),
+        (draining(WELL, BY_ANNA), True),
+    ],
+)
+def test_only_a_drain_or_an_impairment_can_change_what_drains(known: NodeState, may: bool) -> None:
+    assert bool(drains.may_change(State(nodes={"a": known}))) is may
+
+
+def test_a_repair_of_a_node_does_not_wait_while_a_failure_is_still_counted_though_it_serves_again() -> None:
+    known = replace(IMPAIRED, failures=1)
+    mesh, state = Mesh((A, B)), State(nodes={"a": known, "b": WELL})
+    repair = Decision("a", Action.RESTART_OLLAMA, "it is due", Cause.CPU_FALLBACK)
+    assert drains.first(mesh, state, A, repair, NOW) == repair

@@ -5,12 +5,13 @@ from msgspec.structs import replace
 
 from factories import NOW, plain
 from gpu_mesh.diagnosis import evaluate
-from gpu_mesh.domain.alert import Level
+from gpu_mesh.domain.alert import Level, Silence
 from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Settings
 from gpu_mesh.domain.observation import Fault, Observation, Reply
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.recovery import brake
+from gpu_mesh.silences import silences
 from gpu_mesh.storage.rebase import rebase
 
 
@@ -32,6 +33,7 @@ CASES = {
     "more than half at once": (mesh(4), state(NOW, NOW, NOW - 200, None), True),
     "exactly half": (mesh(4), state(NOW, NOW, None, None), False),
     "one of them for long": (mesh(4), state(NOW, NOW, NOW - 400, None), False),
+    "one of them for as long as counts": (mesh(4), state(NOW, NOW, NOW - 300, None), True),
     "a mesh of three": (mesh(3), state(NOW, NOW, NOW), False),
     "more than the operator allows": (mesh(10, recovery_brake=10), state(NOW, NOW, *[None] * 8), True),
     "switched off": (mesh(4, recovery_brake=0), state(NOW, NOW, NOW, NOW), False),
@@ -154,3 +156,40 @@ def test_nodes_that_are_new_do_not_make_a_brake_of_those_that_are_not() -> None:
     brake.update(known, mesh(8, grace=300), NOW)
     assert known.recovery_held
     assert told(known) == []
+
+
+def test_what_is_repeated_names_all_that_fail_and_the_first_alert_only_what_failed_at_once() -> None:
+    known, of = state(NOW, NOW, NOW - 300, NOW - 9000, None), mesh(5, reminder_interval=3600)
+    for later in (0, 3600):
+        brake.update(known, of, NOW + later)
+        deliver(known)
+    assert told(known) == [
+        "0 critical: 3 of 5 nodes fail at once, so none is repaired: n0, n1, n2",
+        "3600 critical: still 4 of 5 nodes fail, for 1 h, so none is repaired: n0, n1, n2, n3",
+    ]
+
+
+def test_the_end_of_a_brake_is_told_with_its_time() -> None:
+    known = state(NOW, NOW, NOW, None)
+    brake.update(known, mesh(4), NOW)
+    known.nodes = state(None, None, None, None).nodes
+    brake.update(known, mesh(4), NOW + 60)
+    assert told(known)[-1].startswith("60 info: ")
+
+
+def test_exactly_half_of_nodes_that_are_not_new_make_no_alert() -> None:
+    known = state(NOW, NOW, None, None)
+    known.nodes |= {"n2": new(NOW)}
+    brake.update(known, mesh(4, grace=300), NOW)
+    assert known.recovery_held
+    assert told(known) == []
+
+
+def test_a_silence_of_all_that_is_critical_mutes_the_alert_until_it_ends() -> None:
+    known, of = state(NOW, NOW, NOW, None), mesh(4)
+    silence = Silence(0, NOW - 60, NOW + 60, "new switch", "anna", levels=(Level.CRITICAL,))
+    silences.add(known, silence, NOW - 60)
+    brake.update(known, of, NOW)
+    assert (told(known), known.recovery_held) == ([], True)
+    brake.update(known, of, NOW + 60)
+    assert [line.partition(":")[0] for line in told(known)] == ["60 critical"]
