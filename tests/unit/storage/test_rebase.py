@@ -173,7 +173,7 @@ def test_a_node_lies_flat_on_disk_with_the_names_of_schema_1() -> None:
     state = State(nodes={"a": known})
     text = encode(state).decode()
     for name in ("told", "held_by", "turns", "called_at", "failures"):
-        assert f'\n   "{name}": ' in text
+        assert f'"{name}":' in text
     for name in ("alerting", "recovery", "statistics", "notified", "inhibited_by", "expiries"):
         assert f'"{name}"' not in text
     assert decode(encode(state)) == state
