@@ -132,6 +132,16 @@ class Tick(Struct, frozen=True):
     # Seconds for which only people or cron have made checks; 0.0: a timer or gpu-mesh run made it.
     by_hand: float = 0.0
     clock: ClockReading = ClockReading()
+    overran: int = 0  # checks in a row, up to this one, that took longer than the interval; not those by hand
+
+    @property
+    def too_slow(self) -> bool:
+        """Whether the checks do not keep to the interval.
+
+        One slow check says nothing: the first of many nodes asks each of them for everything, and a machine
+        may stand still once. Two in a row follow each other later than somebody asked for.
+        """
+        return self.overran >= 2
 
 
 class FailedUnit(Struct, frozen=True):

@@ -18,13 +18,13 @@ from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.history import Unwritten
 from gpu_mesh.domain.mesh import Mesh, Node, Publish
-from gpu_mesh.domain.observation import Observation
-from gpu_mesh.domain.state import State
+from gpu_mesh.domain.observation import Fault, Observation
+from gpu_mesh.domain.state import State, Tick
 from gpu_mesh.inventory import cache
 from gpu_mesh.inventory.mistakes import InventoryError
 from gpu_mesh.monitor import emergency, tick
 from gpu_mesh.monitor.turns import Turns
-from gpu_mesh.planning import plan
+from gpu_mesh.planning import advice, plan
 from gpu_mesh.probe import pool
 from gpu_mesh.recovery import lifecycle
 from gpu_mesh.storage import emergency_file, mesh_file
@@ -217,9 +217,28 @@ def _save(
         lines += triggers.set_trigger(paths.publish_wanted)
     unprobed = ticked.unprobed
     lines += [event("probe_error", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]
+    if state.tick.too_slow:
+        lines.append(_overran(state.tick, shown))
     if ticked.dropped:
         lines.append(event("alerts_dropped", Severity.WARNING, number=ticked.dropped, reason=_MANY_WAIT))
     return _Saved(state, ticked, raised, lines)
+
+
+def _overran(last: Tick, shown: tick.MeshObservation) -> Event:
+    silent = sum(it.tags.fault in _SILENT for it in shown.observations.values())
+    return event(
+        "check_overran",
+        Severity.WARNING,
+        seconds=round(last.seconds, 1),
+        interval=last.interval,
+        nodes=len(shown.observations),
+        silent=silent,
+        next=advice.FOR_SLOW_CHECKS,
+    )
+
+
+_SILENT = (Fault.CONNECT_TIMEOUT, Fault.READ_TIMEOUT)
+"""The faults of a node that held the check up for as long as it may."""
 
 
 def _unwritten(paths: Paths) -> Unwritten | None:

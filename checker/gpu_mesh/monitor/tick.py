@@ -83,7 +83,10 @@ def apply(state: State, mesh: Mesh, check: MeshObservation, began: float, now: f
     brake.update(state, mesh, now)
     if len(unprobed) < len(nodes) or not nodes:  # else no node was watched, and the state becomes stale
         by_hand = 0.0 if check.scheduled else _by_hand(state.tick, began)
-        state.tick = Tick(began, now - began, mesh.settings.check_interval, by_hand)
+        interval, overran = mesh.settings.check_interval, state.tick.overran
+        if check.scheduled:
+            overran = overran + 1 if now - began > interval else 0
+        state.tick = Tick(began, now - began, interval, by_hand, overran=overran)
     announce(state, mesh, now)
     _let_removed_begin_anew(state, mesh, now)
     lifecycle.call_for_help(state, mesh, now)

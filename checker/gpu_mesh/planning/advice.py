@@ -20,6 +20,13 @@ _COMMAND_FAILED = re.compile(
 """How restart_command.yml, tunnel_command.yml and their shell functions describe a failed command."""
 
 
+FOR_SLOW_CHECKS = (
+    "raise mesh_monitor_check_interval; or lower mesh_node_timeout of nodes that stay silent;"
+    " or give the monitor a faster or less busy machine"
+)
+"""The next step when the checks take longer than their interval."""
+
+
 def correction(node: Node, words: str, otherwise: str) -> str:
     """Return the next step after a recovery: to correct the owner's command, if it failed.
 

@@ -99,6 +99,7 @@ def report(of: Report) -> Report:
             last_check=mesh.last_check,
             interval=mesh.interval,
             check_seconds=0.0,
+            too_slow=False,
             offline_since=mesh.offline_since,
             unprobed=0,
             history_error="",

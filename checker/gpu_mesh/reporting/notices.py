@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from gpu_mesh.alerting.emergencies import describe_seen
+from gpu_mesh.planning import advice
 from gpu_mesh.reporting.report import MeshReport
 from gpu_mesh.text.humanize import ago, lasted, plural
 
@@ -46,6 +47,9 @@ def notices(mesh: MeshReport, at: float) -> tuple[Notice, ...]:
     if mesh.unprobed:
         nodes = plural(mesh.unprobed, "node")
         found.append(Notice(f"The monitor could not probe {nodes}; its log says why"))
+    if mesh.too_slow:
+        words = f"Checks take longer than their interval: the last took {mesh.check_seconds:.3g} s,"
+        found.append(Notice(f"{words} one is due every {mesh.interval:g} s", (advice.FOR_SLOW_CHECKS,)))
     if mesh.alert_urls == 0:
         words = "Nobody is told of anything: there is no URL that alerts go to"
         found.append(Notice(words, command="gpu-mesh alerts test"))

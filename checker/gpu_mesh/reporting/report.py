@@ -106,6 +106,7 @@ class MeshReport(Struct, frozen=True):
     last_check: float | None
     interval: float  # seconds between checks
     check_seconds: float  # how long the last check took
+    too_slow: bool  # the last two checks, or more, each took longer than the interval
     offline_since: float | None  # since when the monitor's own network is gone
     unprobed: int  # nodes that the monitor itself could not probe in the last check
     history_error: str  # why the history is not written; "": it is
@@ -151,6 +152,7 @@ def report(mesh: Mesh, state: State, now: float, emergency: Emergency | None = N
             last_check=state.tick.at or None,
             interval=interval,
             check_seconds=state.tick.seconds,
+            too_slow=state.tick.too_slow,
             offline_since=state.offline_since or None,
             unprobed=state.unprobed,
             history_error=state.history_error,

@@ -1,6 +1,7 @@
 """The check as a whole: what it counts, and what it does not."""
 
 import json
+import os
 import resource
 import signal
 import socket
@@ -97,6 +98,29 @@ def test_a_check_that_stood_still_blames_no_node(site: Site, standin: Callable[.
     assert checking.wait(30) == 1
     assert "desk" not in site.state().nodes
     assert any("the monitor itself stood still" in line for line in site.log())
+
+
+def test_checks_that_do_not_keep_to_their_interval_say_so_in_log_and_status_until_they_do(
+    site: Site, standin: Callable[..., Standin]
+) -> None:
+    slow = standin(fault="hang")
+    site.describe({"desk": {"url": slow.url, "timeout": 1.2}}, check_interval=1)
+    site.environment["GPU_MESH_RUN_PID"] = str(os.getpid())  # as a child of gpu-mesh run
+    site.check()
+    assert not any("event=check_overran" in line for line in site.log())
+    site.check()
+    (line,) = [line for line in site.log() if "event=check_overran" in line]
+    assert "interval=1 nodes=1 silent=1" in line
+    words = "raise mesh_monitor_check_interval; or lower mesh_node_timeout of nodes that stay silent"
+    assert words in line
+    said = site.run("status").stdout
+    assert "Checks take longer than their interval: the last took 1." in said
+    assert words in said
+    assert not [alert for alert in site.state().alerts if not alert.node]
+    slow.fault = "none"
+    site.check()
+    assert "Checks take longer" not in site.run("status").stdout
+    assert sum("event=check_overran" in line for line in site.log()) == 1
 
 
 def test_while_the_monitors_own_network_is_gone_no_remote_node_is_blamed(

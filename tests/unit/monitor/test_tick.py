@@ -107,3 +107,26 @@ def test_people_take_over_from_the_timer_only_once_that_has_missed_its_checks() 
     assert [alert.text.partition(" (")[0] for alert in state.alerts] == [
         "The mesh was unwatched for 4 min 20 s"
     ]
+
+
+SLOW = [
+    pytest.param([(40, True)], 1, False, id="one slow check says nothing"),
+    pytest.param([(40, True), (31, True)], 2, True, id="two in a row"),
+    pytest.param([(40, True), (30, True), (40, True)], 1, False, id="one in time between them"),
+    pytest.param([(40, True), (40, False), (2, False)], 1, False, id="those by hand keep to no interval"),
+    pytest.param([(40, True), (2, False), (40, True)], 2, True, id="nor do they end it"),
+    pytest.param([(40, True), (40, True), (2, True)], 0, False, id="it is over"),
+]
+
+
+@pytest.mark.parametrize(("checks", "overran", "too_slow"), SLOW)
+def test_checks_that_take_longer_than_their_interval_are_noticed_from_the_second_on(
+    checks: list[tuple[float, bool]], overran: int, too_slow: bool
+) -> None:
+    state, mesh, at = State(), Mesh((GPU1,), Settings(check_interval=30)), NOW
+    for seconds, scheduled in checks:
+        shown = tick.MeshObservation({"gpu1": answers("gpu1", at)}, scheduled=scheduled)
+        tick.apply(state, mesh, shown, at, at + seconds)
+        at += max(seconds, 30)
+    assert (state.tick.overran, report(mesh, state, at).mesh.too_slow) == (overran, too_slow)
+    assert not state.alerts

@@ -21,6 +21,13 @@ WRONG = [
     ),
     ({"offline_since": NOW - 60}, ("The monitor itself is offline for 1 min: ",)),
     ({"unprobed": 2}, ("The monitor could not probe 2 nodes; its log says why",)),
+    (
+        {"too_slow": True, "check_seconds": 47.3},
+        (
+            "Checks take longer than their interval: the last took 47.3 s, one is due every 30 s",
+            "raise mesh_monitor_check_interval",
+        ),
+    ),
     ({"alert_urls": 0}, ("Nobody is told of anything: there is no URL that alerts go to",)),
     ({"alerts_without_url": 2}, ("2 alerts reached nobody, because no URL wants them",)),
     ({"history_error": "it is locked"}, ("The history is not written: it is locked",)),
