@@ -65,14 +65,8 @@ format: $(READY) ## format the code
 stories: $(READY) ## write anew what each trace of tests/traces tells; then read the difference
 	@for trace in tests/traces/*.yml; do $(BIN)/gpu-mesh simulate $$trace >$${trace%.yml}.txt; done
 
-bench: $(READY) ## measured figures: CPU of one check as a ratio, memory by number of nodes, CPU of a look at GPUs, of a year of history, of the page and of the metrics, of repairs
-	$(BIN)/python bench/tick.py
-	$(BIN)/python bench/memory.py
-	$(BIN)/python bench/look.py
-	$(BIN)/python bench/page.py
-	$(BIN)/python bench/history.py
-	$(BIN)/python bench/best.py
-	$(BIN)/python bench/recover.py
+bench: $(READY) ## one table of what gpu-mesh takes beside what others take, into bench/RESULTS.md; with FULL=1 the whole matrix; GATUS=/path/to/gatus
+	$(BIN)/python bench/table.py
 
 pictures: $(READY) ## the README's pictures anew; needs Chromium and a font with coloured signs
 	PYTHONPATH=tests $(BIN)/python tests/programs/make_pictures.py docs/pictures

@@ -9,14 +9,12 @@ processes; medians of five. Checks with a history and without one are made in tu
 
 import json
 import random
-import resource
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gpu_mesh.domain.causes import Cause
@@ -25,6 +23,7 @@ from gpu_mesh.domain.history import Entry, EventKind, Incident, Known, PastEvent
 from gpu_mesh.standin.server import Standin
 from gpu_mesh.storage import history
 from gpu_mesh.storage.history_schema import DAY, FIGURES, HOUR, OF_PERIODS
+from measure import Row, bounded, cpu_seconds, figure
 
 COMMANDS = (
     ("history", "--since", "90d"),
@@ -82,13 +81,6 @@ def _classes(chance: random.Random) -> list[int]:
     return [0, fast, 40, 80 - fast, *([0] * 8)]
 
 
-def cpu_seconds(command: Sequence[str]) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 def added_to_a_check(folder: Path, nodes: int, rounds: int) -> tuple[float, float]:
     """Return the seconds that the history adds to a check, and those that a check takes without one."""
     commands = []
@@ -107,10 +99,9 @@ def added_to_a_check(folder: Path, nodes: int, rounds: int) -> tuple[float, floa
     return statistics.median(own - other for own, other in pairs), statistics.median(two for _, two in pairs)
 
 
-def main() -> int:
-    nodes = int(sys.argv[1]) if len(sys.argv) > 1 else 50
+def rows(nodes: int = 50, checks: Sequence[tuple[int, int]] = ((3, 15), (1000, 5))) -> Iterator[Row]:
+    """Measure the commands on a year of so many nodes, and what is added to checks: their nodes, rounds."""
     keys = [f"gpu{number}" for number in range(nodes)]
-    good = True
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "state")
         folder.mkdir()
@@ -118,28 +109,32 @@ def main() -> int:
         inventory.write_text("mesh_nodes:\n  hosts:\n" + "".join(f"    {key}: {{}}\n" for key in keys))
         fill(folder, keys, time.time())
         size = (folder / history.NAME).stat().st_size
-        print(f"a year of {nodes} nodes   {size / 2**20:6.1f} MiB, {size / nodes / 2**10:.0f} KiB a node")
+        yield Row(
+            f"size of a year of {nodes} nodes", figure(size, "B"), f"a node: {figure(size / nodes, 'B')}"
+        )
+        start = [sys.executable, "-m", "gpu_mesh", "-i", str(inventory), "--state-dir", str(folder)]
         for words in COMMANDS:
-            command = [
-                sys.executable,
-                "-m",
-                "gpu_mesh",
-                "-i",
-                str(inventory),
-                "--state-dir",
-                str(folder),
-                *words,
-            ]
+            command = [*start, *words]
             cpu_seconds(command)
-            took = statistics.median(cpu_seconds(command) for _ in range(ROUNDS))
-            print(f"{' '.join(words):24} {took * 1000:6.0f} ms CPU   budget {BUDGET * 1000:.0f}")
-            good = good and took <= BUDGET
-        for count, rounds in ((3, 25), (1000, 7)):
+            yield bounded(
+                f"CPU of {' '.join(words)}, a year", [cpu_seconds(command) for _ in range(ROUNDS)], BUDGET
+            )
+        for count, rounds in checks:
             added, alone = added_to_a_check(Path(name), count, rounds)
-            budget = max(ADDED, SHARE * alone)
-            figures = f"{added * 1000:6.0f} ms CPU   budget {budget * 1000:.0f}"
-            print(f"added to a check of {count:4d}  {figures}   (of {alone * 1000:.0f} without a history)")
-            good = good and added <= budget
+            yield bounded(
+                f"CPU the history adds, {count:,} nodes",
+                [added],
+                max(ADDED, SHARE * alone),
+                beside=f"without a history: {figure(alone, 's')}",
+            )
+
+
+def main() -> int:
+    nodes = int(sys.argv[1]) if len(sys.argv) > 1 else 50
+    good = True
+    for row in rows(nodes, ((3, 25), (1000, 7))):
+        print(f"{row.what:40} {row.ours:>10}   budget {row.budget:10} {row.beside}", flush=True)
+        good = good and row.met is not False
     return 0 if good else 1
 
 

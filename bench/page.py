@@ -8,7 +8,7 @@ Rendering is measured in this process, with all imports done; medians of its CPU
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +17,25 @@ import pages  # the same meshes as in the tests
 from gpu_mesh.publishing import metrics, page, view
 from gpu_mesh.publishing.past import Past
 from gpu_mesh.reporting.report import Report
+from measure import Row, bounded
 
 BUDGETS = {4: (0.5, 40), 30: (0.5, 40), 1000: (0.5, 700)}
 """By the number of nodes: seconds of CPU, KiB."""
 
 METRICS = (1000, 0.05, 2048)
 """Nodes, seconds of CPU, KiB."""
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    for nodes, (seconds, kib) in BUDGETS.items():
+        report, past = pages.mesh(nodes, dict.fromkeys(range(1, nodes, 29), pages.OFFLINE)), pages.past(nodes)
+        own, size = measured(partial(drawn, report, past), rounds)
+        yield bounded(f"CPU of the page, {nodes:,} nodes", [own], seconds)
+        yield bounded(f"size of the page, {nodes:,} nodes", [size * 1024], kib * 1024, "B")
+    nodes, seconds, kib = METRICS
+    own, size = measured(partial(metrics.text, pages.mesh(nodes)), rounds)
+    yield bounded(f"CPU of the metrics, {nodes:,} nodes", [own], seconds)
+    yield bounded(f"size of the metrics, {nodes:,} nodes", [size * 1024], kib * 1024, "B")
 
 
 def main() -> int:

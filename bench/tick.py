@@ -6,42 +6,30 @@ Both are started as fresh processes, in turn, so that whatever else the machine 
 are compared. CPU is user and system time of the process as the kernel counts it.
 """
 
-import json
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from gpu_mesh.standin.server import Standin
+from measure import Site, cpu_seconds
 
-BUDGET = 1.5
+BUDGET = 1.2
+IMPORT = [sys.executable, "-c", "import requests"]
 
 
-def cpu_seconds(command: Sequence[str]) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def pairs(site: Site, rounds: int) -> tuple[list[float], list[float]]:
+    """Return the CPU seconds of ticks, and of importing requests, measured in turn."""
+    site.check()
+    cpu_seconds(IMPORT)
+    taken = [(site.check().cpu, cpu_seconds(IMPORT)) for _ in range(rounds)]
+    return [tick for tick, _ in taken], [bare for _, bare in taken]
 
 
 def main() -> int:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-    ticks, imports = [], []
     with tempfile.TemporaryDirectory() as folder, Standin(loaded=("llama3.2:latest",)) as standin:
-        nodes = {f"node{number}": {"mesh_node_url": standin.url} for number in range(3)}
-        inventory = Path(folder, "mesh.yml")
-        inventory.write_text(json.dumps({"mesh_nodes": {"hosts": nodes}}))
-        options = ["-i", str(inventory), "--state-dir", f"{folder}/state"]
-        tick = [sys.executable, "-m", "gpu_mesh", *options, "check"]
-        bare = [sys.executable, "-c", "import requests"]
-        cpu_seconds(tick)
-        cpu_seconds(bare)
-        for _ in range(rounds):
-            ticks.append(cpu_seconds(tick))
-            imports.append(cpu_seconds(bare))
+        ticks, imports = pairs(Site(Path(folder, "site"), [standin.url] * 3), rounds)
     own, other = statistics.median(ticks), statistics.median(imports)
     print(f"one tick, 3 healthy nodes   {own * 1000:6.0f} ms CPU   (median of {rounds} processes)")
     print(f"import requests             {other * 1000:6.0f} ms CPU")

@@ -12,7 +12,8 @@ import pytest
 from checkout import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-HELPERS = {path.stem for path in (ROOT / "tests").rglob("*.py")}  # tests import each other
+HELPERS = {path.stem for folder in ("tests", "bench") for path in (ROOT / folder).rglob("*.py")}
+"""Tests import each other, and so do benchmarks."""
 FOR_TYPES_ALONE = {"_typeshed"}  # mypy brings it; nothing imports it when it runs
 
 

@@ -1,0 +1,138 @@
+"""Prints one table of what gpu-mesh takes, beside what others take, and writes it to bench/RESULTS.md.
+
+Usage: python bench/table.py [FULL=1 in the environment: the whole matrix, which takes hours]
+
+Every row was measured in this run, ours and theirs in turn, so that what else the machine does weighs on
+both: ratios count, seconds depend on the machine.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import beside
+import best
+import commands
+import deciding
+import history
+import look
+import measure
+import page
+import ticks
+from measure import Row
+from nodes import Nodes, serving
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+HEAD = ("what", "ours", "beside", "ratio, median (least to most)", "budget", "")
+WIDTHS = (46, 12, 62, 28, 10, 6)
+HEALTHY = ((3, 0), (100, 0), (1000, 0))
+WHOLE = (((1000, 100),), ((1000, 500),), ((10_000, 0),))
+"""More meshes for the whole matrix, one after another: nodes, black holes."""
+
+
+def rows(nodes: Nodes, folder: Path, *, full: bool) -> Iterator[Row]:
+    """Measure everything."""
+    rounds = 5 if full else 3
+    field = beside.Field(nodes, HEALTHY, folder)
+    try:  # Gatus needs minutes to begin with 1,000 nodes; it takes a hundredth of a core meanwhile
+        yield from _apart(deciding.rows)
+        yield from _apart(page.rows, rounds)
+        yield from _apart(history.rows)
+        yield from best.rows()
+        yield from look.rows()
+        yield from commands.rows(nodes, folder, rounds)
+        yield from commands.day_rows(folder, rounds)
+        yield from field.rows(5)
+    finally:
+        field.stop()
+    yield from ticks.rows(nodes, folder, rounds)
+    yield from ticks.silent_rows(nodes, folder, rounds)
+    yield from _recovery()
+    for sizes in WHOLE if full else ():
+        field = beside.Field(nodes, sizes, folder)
+        try:
+            yield from field.rows(5)
+        finally:
+            field.stop()
+
+
+EXPLAINED = (
+    "A ratio is the median of pairs that were measured in turn, with the least and the most. A *cycle* is"
+    " what a monitor does in its interval of 30 s: gpu-mesh asks each node twice and writes its history, the"
+    " others ask once."
+)
+
+
+def _apart(measured: Callable[..., Iterator[Row]], *arguments: int) -> Iterator[Row]:
+    """Measure in a process of its own, which may grow."""
+    with ProcessPoolExecutor(1) as pool:
+        yield from pool.submit(_listed, measured, *arguments).result()
+
+
+def _listed(measured: Callable[..., Iterator[Row]], *arguments: int) -> list[Row]:
+    return list(measured(*arguments))
+
+
+def _recovery() -> Iterator[Row]:
+    try:
+        import recover
+    except ImportError:
+        yield Row("recovery of 1 and of 50 nodes", "–", "bench/recover.py is not there")
+        return
+    yield from recover.rows()
+
+
+def _line(words: Iterable[str]) -> str:
+    return "  ".join(word.ljust(width) for word, width in zip(words, WIDTHS, strict=True)).rstrip()
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (row.what, row.ours, row.beside, row.ratio, row.budget, row.verdict)
+
+
+def _markdown(found: list[Row], heading: str, about: list[str]) -> str:
+    table = [HEAD, ("---",) * len(HEAD), *map(_cells, found)]
+    return "\n".join(
+        [
+            "# Results of `make bench`",
+            "",
+            heading,
+            "",
+            *(f"- {line}" for line in about),
+            f"- {EXPLAINED}",
+            "",
+            *(f"| {' | '.join(cells)} |" for cells in table),
+            "",
+        ]
+    )
+
+
+def main() -> int:
+    full = os.environ.get("FULL", "") not in ("", "0")
+    began, clock = datetime.now(UTC), time.monotonic()
+    measure.allow_files()
+    about = [measure.machine(), measure.versions(), ", ".join(beside.versions())]
+    print("\n".join(about), "", _line(HEAD), sep="\n", flush=True)
+    found = []
+    with serving() as nodes, tempfile.TemporaryDirectory() as name:
+        for row in rows(nodes, Path(name), full=full):
+            found.append(row)
+            print(_line(_cells(row)), flush=True)
+    missed = sum(row.met is False for row in found)
+    bound = sum(row.met is not None for row in found)
+    said = f"{bound} rows have a budget, {missed} of them are missed."
+    kind, minutes = "the whole matrix" if full else "the short run", (time.monotonic() - clock) / 60
+    RESULTS.write_text(
+        _markdown(found, f"{began:%Y-%m-%d %H:%M} UTC, {kind}, {minutes:.0f} min. {said}", about)
+    )
+    print(f"\n{said} Written to bench/{RESULTS.name}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
