@@ -13,7 +13,6 @@ import os
 import resource
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from factories import refusing
 from gpu_mesh.domain.health import Status
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
+from measure import Row, compared
 
 BUDGET, ROUNDS = 0.4, 3
 """The CPU of a node of many, of that of one alone."""
@@ -114,17 +114,21 @@ def hall() -> Iterator[Hall]:
             ollama.wait()
 
 
-def main() -> int:
-    nodes = int(sys.argv[1]) if len(sys.argv) > 1 else 50
+def rows(nodes: int = 50) -> Iterator[Row]:
+    """Measure one repair, and many at once, in turn; return the row of the table."""
     with hall() as here:
         one, many = zip(
             *((here.repaired(1), here.repaired(nodes) / nodes) for _ in range(ROUNDS)), strict=True
         )
-    alone, together = statistics.median(one), statistics.median(many)
-    print(f"one node       {alone:5.2f} s CPU   ({min(one):.2f} to {max(one):.2f})")
-    print(f"one of {nodes:<4}    {together:5.2f} s CPU   ({min(many):.2f} to {max(many):.2f})")
-    print(f"ratio          {together / alone:5.2f}         budget {BUDGET}")
-    return 0 if together <= BUDGET * alone else 1
+    yield compared(f"CPU a node of {nodes} repaired at once", many, one, "of one alone", BUDGET)
+
+
+def main() -> int:
+    missed = False
+    for row in rows(int(sys.argv[1]) if len(sys.argv) > 1 else 50):
+        print(row.what, row.ours, row.beside, row.ratio, row.budget, row.verdict, sep="   ")
+        missed |= row.met is False
+    return int(missed)
 
 
 if __name__ == "__main__":

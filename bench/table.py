@@ -23,6 +23,7 @@ import history
 import look
 import measure
 import page
+import recover
 import ticks
 from measure import Row
 from nodes import Nodes, serving
@@ -52,7 +53,7 @@ def rows(nodes: Nodes, folder: Path, *, full: bool) -> Iterator[Row]:
         field.stop()
     yield from ticks.rows(nodes, folder, rounds)
     yield from ticks.silent_rows(nodes, folder, rounds)
-    yield from _recovery()
+    yield from recover.rows()
     for sizes in WHOLE if full else ():
         field = beside.Field(nodes, sizes, folder)
         try:
@@ -76,15 +77,6 @@ def _apart(measured: Callable[..., Iterator[Row]], *arguments: int) -> Iterator[
 
 def _listed(measured: Callable[..., Iterator[Row]], *arguments: int) -> list[Row]:
     return list(measured(*arguments))
-
-
-def _recovery() -> Iterator[Row]:
-    try:
-        import recover
-    except ImportError:
-        yield Row("recovery of 1 and of 50 nodes", "–", "bench/recover.py is not there")
-        return
-    yield from recover.rows()
 
 
 def _line(words: Iterable[str]) -> str:

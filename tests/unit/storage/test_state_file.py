@@ -71,7 +71,8 @@ DAMAGE = {
     "a time that no date has": b'{"schema": 1, "tick": {"at": 1e18}}',
     "a time of a node that no date has": b'{"schema": 1, "nodes": {"a": {"since": -1e18}}}',
     "counters of 25 hours": b'{"schema": 1, "nodes": {"a": {"hourly_checks": [%s0]}}}' % (b"0, " * 24),
-    "a time of an alert that no date has": b'{"schema": 1, "alerts": [{"id": 1, "at": 1e18, "level": "info", "kind": "test", "text": ""}]}',
+    "a time of an alert that no date has": b'{"schema": 1, "alerts": [{"id": 1, "at": 1e18, '
+    b'"level": "info", "kind": "test", "text": ""}]}',
     "a number that cannot grow": b'{"schema": 1, "next_alert": 18446744073709551615}',
     "such a number of an hour": b'{"schema": 1, "nodes": {"a": {"hourly_checks": [%s9223372036854775807]}}}'
     % (b"0, " * 23),
