@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gpu_mesh.cli.common import UsageError, mesh_of, node_of, say, shell
 from gpu_mesh.cli.person import login
 from gpu_mesh.domain.event import Severity, event
-from gpu_mesh.domain.mesh import Mesh, Node, Publish
+from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.recovery import Drain
 from gpu_mesh.domain.state import State
 from gpu_mesh.planning import drains
@@ -110,5 +110,5 @@ def nodes_of(mesh: Mesh, names: Sequence[str]) -> list[Node]:
 
 def tell_programs(mesh: Mesh, paths: Paths, log: Log, now: float) -> None:
     """Have what programs read written anew, a few seconds later."""
-    if mesh.settings.publish is not Publish.NONE:
+    if mesh.settings.publishes:
         log.write(triggers.set_trigger(paths.publish_wanted), now)

@@ -252,6 +252,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     history_max: int = 1000  # MiB that history.db may have; 0: no history is kept
     python: str = ""
 
+    @property
+    def publishes(self) -> bool:
+        """Whether a change of a status is published: for people, or for HAProxy."""
+        return self.publish is not Publish.NONE or self.haproxy
+
 
 class Mesh(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole inventory, resolved: defaults filled in, types checked, references followed."""

@@ -17,7 +17,7 @@ from gpu_mesh.domain.emergency import Emergency
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.history import Unwritten
-from gpu_mesh.domain.mesh import Mesh, Node, Publish
+from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import Fault, Observation
 from gpu_mesh.domain.state import State, Tick
 from gpu_mesh.inventory import cache
@@ -213,7 +213,7 @@ def _save(
         lines += triggers.set_trigger(paths.recover_wanted)
     if waiting:
         lines += triggers.set_trigger(paths.deliver_wanted)
-    if mesh.settings.publish is not Publish.NONE and (ticked.drains or any(map(_is_news, ticked.changes))):
+    if mesh.settings.publishes and (ticked.drains or any(map(_is_news, ticked.changes))):
         lines += triggers.set_trigger(paths.publish_wanted)
     unprobed = ticked.unprobed
     lines += [event("probe_error", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]

@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from gpu_mesh.diagnosis import deep_check
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.event import Severity
-from gpu_mesh.domain.mesh import Publish
 from gpu_mesh.domain.recovery import RecoveryResult
 from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.planning import addresses, findings, ladder, reboots
@@ -188,7 +187,7 @@ def _record_result(
         status = state.nodes[job.node.key].status
     if state.next_alert != alerts_before:
         deliver(context)
-    if context.mesh.settings.publish is not Publish.NONE:  # what programs read says that it serves again
+    if context.mesh.settings.publishes:  # what programs read says that it serves again
         context.log.write(triggers.set_trigger(context.paths.publish_wanted), context.clock())
     repaired = verified.repaired
     context.note(

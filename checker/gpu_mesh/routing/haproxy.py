@@ -95,10 +95,21 @@ def _heading(left_out: tuple[LeftOut, ...], nodes: tuple[Node, ...], *, elsewher
         )
 
 
+def _agent_interval(mesh: Mesh) -> int:
+    """Return the seconds between two questions about a node: 2, or more in a large mesh.
+
+    Each question starts a shell, some 10 ms of CPU: so no more than ten are asked in a second. But
+    what the monitor says is heard within a minute, for a node drains that long before a repair.
+    """
+    questions = len(mesh.nodes) * (1 + len(mesh.settings.haproxy_models))
+    return min(60, max(2, questions // 10))
+
+
 def _agent_defaults(mesh: Mesh) -> Iterator[str]:
     yield "  # What the monitor says of a node: its weight, or that it drains."
     port = mesh.settings.haproxy_agent_port
-    yield f"  default-server agent-addr 127.0.0.1 agent-port {port} agent-inter 2s"
+    every = _agent_interval(mesh)
+    yield f"  default-server agent-addr 127.0.0.1 agent-port {port} agent-inter {every}s"
 
 
 def _frontend(mesh: Mesh) -> Iterator[str]:

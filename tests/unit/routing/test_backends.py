@@ -81,6 +81,15 @@ def test_haproxy_asks_the_agent_for_a_node_once_for_each_backend() -> None:
     ]
 
 
+@pytest.mark.parametrize(("nodes", "models", "seconds"), [(3, 1, 2), (20, 0, 2), (20, 3, 8), (2000, 1, 60)])
+def test_a_large_mesh_is_asked_about_ten_times_a_second_in_all_and_of_each_node_once_a_minute(
+    nodes: int, models: int, seconds: int
+) -> None:
+    asked_for = {f"m{number}:latest": 0 for number in range(models)}
+    many = Mesh(tuple(plain(f"n{number}") for number in range(nodes)), Settings(haproxy_models=asked_for))
+    assert f"agent-inter {seconds}s" in written("haproxy", mesh=many)
+
+
 def test_haproxy_never_cuts_off_what_a_node_works_on() -> None:
     text = written("haproxy")
     assert "shutdown-sessions" not in text
