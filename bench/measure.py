@@ -48,7 +48,7 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     done = subprocess.run(apart, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout)
     if found.pop("status"):
-        raise SystemExit(f"{' '.join(command)} failed")
+        raise RuntimeError(f"{' '.join(command)} failed")
     return Run(**found)
 
 

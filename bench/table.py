@@ -1,12 +1,13 @@
 """Prints one table of what gpu-mesh takes, beside what others take, and writes it to bench/RESULTS.md.
 
-Usage: python bench/table.py [FULL=1 in the environment: the whole matrix, which takes hours]
+Usage: python bench/table.py [FULL=1 in the environment: the whole matrix, which takes longer]
 
 Every row was measured in this run, ours and theirs in turn, so that what else the machine does weighs on
 both: ratios count, seconds depend on the machine.
 """
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ import measure
 import page
 import recover
 import ticks
+from gpu_mesh.text.sanitize import one_line
 from measure import Row
 from nodes import Nodes, serving
 
@@ -41,25 +43,33 @@ def rows(nodes: Nodes, folder: Path, *, full: bool) -> Iterator[Row]:
     rounds = 5 if full else 3
     field = beside.Field(nodes, HEALTHY, folder)
     try:  # Gatus needs minutes to begin with 1,000 nodes; it takes a hundredth of a core meanwhile
-        yield from _apart(deciding.rows)
-        yield from _apart(page.rows, rounds)
-        yield from _apart(history.rows)
-        yield from best.rows()
-        yield from look.rows()
-        yield from commands.rows(nodes, folder, rounds)
-        yield from commands.day_rows(folder, rounds)
-        yield from field.rows(5)
+        yield from _whole("deciding", _apart(deciding.rows))
+        yield from _whole("page", _apart(page.rows, rounds))
+        yield from _whole("history", _apart(history.rows))
+        yield from _whole("best", best.rows())
+        yield from _whole("look", look.rows())
+        yield from _whole("commands", commands.rows(nodes, folder, rounds))
+        yield from _whole("simulate", commands.day_rows(folder, rounds))
+        yield from _whole("other monitors", field.rows(5))
     finally:
         field.stop()
-    yield from ticks.rows(nodes, folder, rounds)
-    yield from ticks.silent_rows(nodes, folder, rounds)
-    yield from recover.rows()
+    yield from _whole("ticks", ticks.rows(nodes, folder, rounds))
+    yield from _whole("black holes", ticks.silent_rows(nodes, folder, rounds))
+    yield from _whole("recovery", recover.rows())
     for sizes in WHOLE if full else ():
         field = beside.Field(nodes, sizes, folder)
         try:
-            yield from field.rows(5)
+            yield from _whole("other monitors", field.rows(5))
         finally:
             field.stop()
+
+
+def _whole(name: str, measured: Iterator[Row]) -> Iterator[Row]:
+    """Pass the rows on; one that cannot be measured ends this subject, and counts as missed."""
+    try:
+        yield from measured
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the others are worth having
+        yield Row(name, "failed", one_line(str(error), 200), met=False)
 
 
 EXPLAINED = (
@@ -106,24 +116,24 @@ def _markdown(found: list[Row], heading: str, about: list[str]) -> str:
 
 def main() -> int:
     full = os.environ.get("FULL", "") not in ("", "0")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     began, clock = datetime.now(UTC), time.monotonic()
     measure.allow_files()
     about = [measure.machine(), measure.versions(), ", ".join(beside.versions())]
     print("\n".join(about), "", _line(HEAD), sep="\n", flush=True)
-    found = []
+    found: list[Row] = []
+    said = ""
     with serving() as nodes, tempfile.TemporaryDirectory() as name:
         for row in rows(nodes, Path(name), full=full):
             found.append(row)
             print(_line(_cells(row)), flush=True)
-    missed = sum(row.met is False for row in found)
-    bound = sum(row.met is not None for row in found)
-    said = f"{bound} rows have a budget, {missed} of them are missed."
-    kind, minutes = "the whole matrix" if full else "the short run", (time.monotonic() - clock) / 60
-    RESULTS.write_text(
-        _markdown(found, f"{began:%Y-%m-%d %H:%M} UTC, {kind}, {minutes:.0f} min. {said}", about)
-    )
+            bound = [row.met for row in found if row.met is not None]
+            said = f"{len(bound)} rows have a budget, {bound.count(False)} of them are missed."
+            kind, minutes = "the whole matrix" if full else "the short run", (time.monotonic() - clock) / 60
+            heading = f"{began:%Y-%m-%d %H:%M} UTC, {kind}, {minutes:.0f} min. {said}"
+            RESULTS.write_text(_markdown(found, heading, about))  # each time: a run that is ended leaves them
     print(f"\n{said} Written to bench/{RESULTS.name}")
-    return 1 if missed else 0
+    return int(any(row.met is False for row in found))
 
 
 if __name__ == "__main__":
