@@ -163,7 +163,7 @@ def test_what_cannot_be_read_is_said_and_it_goes_on(site):
     put(site, 4)
     with top(site, width=200) as terminal:
         whole = site.paths.state_file.read_bytes()
-        site.paths.state_file.write_bytes(whole.replace(b'"schema": 1', b'"schema": 999', 1))
+        site.paths.state_file.write_bytes(whole.replace(b'"schema":1', b'"schema":999', 1))
         assert terminal.shows("! what follows is older: ")
         assert terminal.shows("written by a newer gpu-mesh")
         assert terminal.shows("Iceland")

@@ -12,6 +12,15 @@ import yaml
 
 import private_sshd
 from checkout import PROGRAMS
+from gpu_mesh.planning import addresses
+from gpu_mesh.standin.server import free_port
+
+
+@pytest.fixture(autouse=True)
+def own_port(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Ollama's default port, another in each test: at 11434 this machine, or a test beside it, may have one."""
+    monkeypatch.setattr(addresses, "OWN_PORT", port := free_port())
+    return port
 
 
 @pytest.fixture

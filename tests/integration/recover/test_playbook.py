@@ -123,33 +123,31 @@ def test_an_ollama_that_answers_on_its_own_host_is_not_restarted(
     ],
 )
 def test_behind_a_mapped_port_ollama_is_asked_at_its_own(
-    here: tuple[str, ...], closed_port: int, tmp_path: Path, on_monitor: bool, sister: bool, found: Finding
+    here: tuple[str, ...],
+    closed_port: int,
+    own_port: int,
+    tmp_path: Path,
+    on_monitor: bool,
+    sister: bool,
+    found: Finding,
 ) -> None:
     touched = tmp_path / "touched"
-    try:
-        ollama = Standin(port=11434)
-    except OSError:
-        pytest.skip("something else is at port 11434 here")
     what = served_here(closed_port, recovery_command=f"touch {touched}; exit 1")
     what = replace(what, on_monitor=on_monitor)
-    sisters = (plain("gpu2", url="http://127.0.0.1:11434"),) if sister else ()
-    with ollama:
+    sisters = (plain("gpu2", url=f"http://127.0.0.1:{own_port}"),) if sister else ()
+    with Standin(port=own_port):
         report = run(RESTART, what, here, sisters=sisters)
     assert (report.finding, touched.exists()) == (found, found is Finding.SILENT)
 
 
 def test_behind_a_path_prefix_the_proxy_is_asked_with_it_and_ollama_itself_without(
-    here: tuple[str, ...], closed_port: int, standin: Callable[..., Standin]
+    here: tuple[str, ...], closed_port: int, own_port: int, standin: Callable[..., Standin]
 ) -> None:
     proxy = standin(prefix="/ollama")
     what = replace(served_here(proxy.port, RecoveryKind.SYSTEMD), url=proxy.url)
     report = run(RESTART, what, here)
     assert (report.finding, report.done) == (Finding.ANSWERS, False)
-    try:
-        ollama = Standin(port=11434)
-    except OSError:
-        pytest.skip("something else is at port 11434 here")
-    with ollama:
+    with Standin(port=own_port):
         dead = replace(what, url=f"http://127.0.0.1:{closed_port}/ollama", unit="mine.service")
         report = run(RESTART, dead, here)
     assert (report.finding, report.done) == (Finding.ANSWERS, False), "it is the proxy that is down"
