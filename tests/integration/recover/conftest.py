@@ -18,7 +18,7 @@ from gpu_mesh.standin.server import free_port
 
 @pytest.fixture(autouse=True)
 def own_port(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Ollama's default port, another in each test: at 11434 this machine, or a test beside it, may have one."""
+    """A default port of Ollama for each test: at 11434 this machine, or a test beside it, may have one."""
     monkeypatch.setattr(addresses, "OWN_PORT", port := free_port())
     return port
 
