@@ -3,7 +3,6 @@
 Deterministic: changes only the state it is given; no IO, no clock. monitor/unit_failures.py asks systemd.
 """
 
-import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -14,7 +13,6 @@ from gpu_mesh.domain.history import Unwritten
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.domain.recovery import Brake
 from gpu_mesh.domain.state import FailedUnit, State, Tick
-from gpu_mesh.text.commands import IN_USER_SCOPE
 from gpu_mesh.text.humanize import format_duration, lasted, moment, plural
 
 STALE_INTERVALS = 3
@@ -147,6 +145,8 @@ def note_gap(state: State, interval: float, nodes: int, began: float, now: float
     gap = unwatched(state.tick, began, interval)
     if not gap or 0 < nodes <= state.unprobed or not is_watched(state.tick, state.tick.at):
         return
+    from gpu_mesh.text.commands import IN_USER_SCOPE
+
     since = moment(_end(state.tick))
     alerts.raise_monitor_alert(
         state,
@@ -206,6 +206,8 @@ def note_unprobed(state: State, unprobed: Mapping[str, str], now: float) -> None
 def note_inventory(state: State, error: str, sources: tuple[str, ...], now: float) -> None:
     """Alert once about a broken edit, and once when it is fixed."""
     if error and error != state.inventory_error:
+        import shlex
+
         first_line = " ".join(error.split())
         options = " ".join(f"-i {shlex.quote(source)}" for source in sources)
         alerts.raise_monitor_alert(

@@ -10,7 +10,7 @@ from gpu_mesh.domain.mesh import Node, Settings
 from gpu_mesh.domain.recovery import HELPED, Attempt, Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeState
 from gpu_mesh.planning import advice, ladder, reboots
-from gpu_mesh.planning.advice import LEFT_ALONE, step_after, step_now, tried
+from gpu_mesh.planning.advice import step_after, step_now, tried, without_left_alone
 from gpu_mesh.text import humanize
 
 LEASED_LONG = 900.0
@@ -168,7 +168,7 @@ def _alert(
 
 def _with_what_was_found(words: str, found: str) -> str:
     """Add what the look found to the words for a cause, without repeating what they already say."""
-    more, start = LEFT_ALONE.sub("", found), words.partition(",")[0]
+    more, start = without_left_alone(found), words.partition(",")[0]
     if more.startswith(words):
         return more
     return words + more.removeprefix(start) if more.startswith(start) else f"{words}: {more}"

@@ -6,7 +6,6 @@ look. Without an installed monitor, or with ``-i`` or ``--state-dir``, the permi
 
 import argparse
 import os
-import shlex
 import stat
 from collections.abc import Sequence
 
@@ -36,6 +35,8 @@ def is_reader(arguments: argparse.Namespace, given: Sequence[str], paths: Paths)
     where = shell(arguments, paths)
     if not where.installed or where.user:
         return False
+    import shlex  # only who was refused reads it
+
     instead = shlex.join(["sudo", "gpu-mesh", *given])
     if needed is Access.ACT:
         raise UsageError(f"only root and {where.owner} may do this: {instead}")

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -56,6 +55,8 @@ def add_json(parser: argparse._ActionsContainer) -> None:
 
 def like(arguments: argparse.Namespace, command: str) -> str:
     """Return another command on the same mesh, as a person types it."""
+    import shlex
+
     return f"gpu-mesh {shlex.join([*options(arguments), *command.split()])}"
 
 

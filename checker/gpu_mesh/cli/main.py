@@ -3,7 +3,6 @@
 import argparse
 import io
 import os
-import shlex
 import stat
 import sys
 from collections.abc import Sequence
@@ -60,6 +59,8 @@ def _run(arguments: argparse.Namespace, given: Sequence[str]) -> int:
         if isinstance(error, UsageError):
             said = typed(str(error), shell(arguments, folders))
         else:
+            import shlex
+
             said = str(error).replace("gpu-mesh …", shlex.join(["gpu-mesh", *given]))
         sys.stderr.write(f"gpu-mesh: {said}\n")
         return UNKNOWN if arguments.command == "status" else 2

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
-_NUMBER = re.compile(r"-[0-9.]+$")
+_NUMBER = r"-[0-9.]+$"
 
 
 class SuggestingParser(argparse.ArgumentParser):
@@ -56,7 +56,7 @@ class SuggestingParser(argparse.ArgumentParser):
             option = word.partition("=")[0]
             if word == "--" or word in further:
                 break
-            if not option.startswith("-") or option == "-" or _NUMBER.match(option):
+            if not option.startswith("-") or option == "-" or re.match(_NUMBER, option):
                 continue
             is_short = not option.startswith("--") and option[:2] in known
             if not is_short and not any(each.startswith(option) for each in known):

@@ -273,12 +273,11 @@ def _absent(case: Case) -> str | None:
 def _undiscovered(case: Case) -> str | None:
     if case.facts.smi is not Smi.OK or case.probed is not Cause.CPU_FALLBACK:
         return None
-    return next((line for line in case.facts.ollama_log if _NOT_DISCOVERED.search(line)), None)
+    return next((line for line in case.facts.ollama_log if re.search(_NOT_DISCOVERED, line)), None)
 
 
-_NOT_DISCOVERED = re.compile(
-    r"no compatible GPUs|library=cpu|discovery (?:failed|timed out)|failure during GPU discovery",
-    re.IGNORECASE,
+_NOT_DISCOVERED = (
+    r"(?i)no compatible GPUs|library=cpu|discovery (?:failed|timed out)|failure during GPU discovery"
 )
 
 

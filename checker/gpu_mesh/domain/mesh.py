@@ -14,7 +14,7 @@ LAST_RUNG = "last"
 """The key in ``Node.recovery_playbooks`` of the playbook for when the built-in recoveries did not help."""
 
 
-_PLAIN_NAME = re.compile(r"[\w.-]+", re.ASCII)
+_PLAIN_NAME = r"[A-Za-z0-9_.-]+"
 
 FIRST_ALERT_WITHIN = 120.0
 """Seconds after a failure begins within which its first alert is raised, where the interval allows it."""
@@ -173,7 +173,7 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def has_plain_name(self) -> bool:
         """Whether Ansible takes its key, as a limit, for a host's name and not for a pattern."""
-        return _PLAIN_NAME.fullmatch(self.key) is not None
+        return re.fullmatch(_PLAIN_NAME, self.key) is not None
 
     @property
     def port(self) -> int:

@@ -27,7 +27,7 @@ REREAD = 300.0  # seconds: for dynamic sources, and for mistakes that may go awa
 _DAY = 86400.0
 _UNUSED = 7 * _DAY  # seconds after which a cache that no command used is removed
 _LARGE = 1_000_000  # bytes; a longer file is not searched for dynamic values
-_DYNAMIC = re.compile(rb"^plugin\s*:|\b(lookup|query|q)\s*\(", re.MULTILINE)
+_DYNAMIC = rb"(?m)^plugin\s*:|\b(lookup|query|q)\s*\("
 
 Fingerprint = tuple[int, int, int, int]  # mtime_ns, ctime_ns, size, inode
 
@@ -178,7 +178,7 @@ def _is_dynamic(path: Path) -> bool:
     if os.access(path, os.X_OK):
         return True
     try:
-        return path.stat().st_size <= _LARGE and _DYNAMIC.search(path.read_bytes()) is not None
+        return path.stat().st_size <= _LARGE and re.search(_DYNAMIC, path.read_bytes()) is not None
     except OSError:
         return False
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gpu_mesh.alerting import alerts, emergencies, monitor_alerts
+from gpu_mesh.alerting import alerts, monitor_alerts
 from gpu_mesh.alerting.monitor_alerts import note_inventory
 from gpu_mesh.diagnosis import deep_check
 from gpu_mesh.diagnosis.evaluate import Transition
@@ -22,7 +22,7 @@ from gpu_mesh.domain.observation import Fault, Observation
 from gpu_mesh.domain.state import State, Tick
 from gpu_mesh.inventory import cache
 from gpu_mesh.inventory.mistakes import InventoryError
-from gpu_mesh.monitor import emergency, tick
+from gpu_mesh.monitor import tick
 from gpu_mesh.monitor.turns import Turns
 from gpu_mesh.planning import advice, plan
 from gpu_mesh.probe import pool
@@ -114,6 +114,8 @@ def _check(
     try:
         saved = _save(paths, loaded, file, shown, working, unsaved, began, now)
     except StateError as error:
+        from gpu_mesh.monitor import emergency
+
         emergency.note(paths, error, loaded.mesh, known, shown, began, now, log)
         raise
     lines, ticked, mesh = saved.lines, saved.ticked, loaded.mesh
@@ -187,6 +189,8 @@ def _save(
 ) -> _Saved:
     """Apply what was seen to the state, save it, and set the triggers."""
     mesh, clock = loaded.mesh, host.clocks(os.environ, now)
+    if unsaved:
+        from gpu_mesh.alerting import emergencies
     with file.update(now, began, clock) as state:
         first_new = state.next_alert
         note_inventory(state, loaded.error, paths.inventory, now)

@@ -13,7 +13,7 @@ from gpu_mesh.domain.recovery import Finding, Outcome
 from gpu_mesh.domain.state import NodeState
 from gpu_mesh.planning import ladder
 
-_COMMAND_FAILED = re.compile(
+_COMMAND_FAILED = (
     r"(mesh_(?:node|tunnel)_recovery_command) was run: the command "
     r"(ended with status \d{1,3}\b|ended well, but nothing answers|neither ended nor helped in time)"
 )
@@ -35,7 +35,7 @@ def correction(node: Node, words: str, otherwise: str) -> str:
         words: the result of the recovery in words.
         otherwise: the usual next step; it follows the correction, or is returned alone if no command failed.
     """
-    failed = _COMMAND_FAILED.match(words)
+    failed = re.match(_COMMAND_FAILED, words)
     if failed is None:
         return otherwise
     command, answer = failed.groups()
@@ -108,7 +108,7 @@ def tried(node: Node, known: NodeState, since: float = 0.0) -> str:
         if attempt.at < since:
             continue
         found = attempt.words if attempt.outcome is Outcome.DECLINED else ""
-        words = ": ".join(filter(None, (_ENDED[attempt.outcome], LEFT_ALONE.sub("", found))))
+        words = ": ".join(filter(None, (_ENDED[attempt.outcome], without_left_alone(found))))
         ended = counts.setdefault(describe_action(attempt.action, node, attempt.playbook), {})
         ended[words] = ended.get(words, 0) + 1
     return "; ".join(
@@ -161,5 +161,6 @@ def step_now(node: Node, known: NodeState) -> str:
     return step_after(node, Finding.NONE, known.cause, ladder.last_words(node, known))
 
 
-LEFT_ALONE = re.compile(r"; nothing was (?:restarted|touched|rebooted)\b")
-"""What the playbooks add for a person who runs them by hand; alerts leave it out."""
+def without_left_alone(words: str) -> str:
+    """Return a playbook's words without what it adds for a person who runs it by hand."""
+    return re.sub(r"; nothing was (?:restarted|touched|rebooted)\b", "", words)

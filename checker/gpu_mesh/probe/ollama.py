@@ -242,13 +242,13 @@ def _status_fault(answer: Answer) -> tuple[Fault | None, str]:
     if answer.status >= 400:
         return Fault.STATUS, words
     if answer.status >= 300:
-        where = _SERVER.match(answer.location)
+        where = re.match(_SERVER, answer.location)
         return Fault.REDIRECT, f"{words} to {where[0]}" if where else words
     return Fault.NOT_JSON, words
 
 
 # A person needs only scheme and host of a Location. The node may put any text into the rest.
-_SERVER = re.compile(r"https?://[A-Za-z0-9.-]{1,100}(:\d{1,5})?(?=[/?#]|$)")
+_SERVER = r"https?://[A-Za-z0-9.-]{1,100}(:\d{1,5})?(?=[/?#]|$)"
 _PHRASES: Mapping[int, str] = {status.value: status.phrase for status in HTTPStatus}
 
 

@@ -1,20 +1,21 @@
 """Probes all nodes at the same time, for monitor/check.py: no node delays another.
 
 Workers are daemon threads, and more start when they help. A worker that does not return in time is abandoned,
-and its node's observation says so.
+and its node's observation says so. Where many nodes are silent, one selector waits for them (knocks.py).
 """
 
 import resource
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
 
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
+from gpu_mesh.probe.knocks import Knocks
 from gpu_mesh.probe.ollama import broken, observe
 
 FIRST = 16  # workers at the start: for healthy nodes the CPU is the limit, not the number of threads
@@ -44,7 +45,8 @@ def observe_all(
     """Probe every node; return the observations by key, in the order of the nodes.
 
     It takes as long as the slowest node: its timeout and a little more. It takes longer only if more than
-    2,048 nodes do not answer.
+    2,048 nodes do not answer that have a name in DNS or stand behind a proxy, or if the limit on open files
+    leaves no room for all that do not answer.
 
     Args:
         nodes: the nodes to probe.
@@ -62,25 +64,29 @@ def observe_all(
 
     if not nodes:
         return {}
-    _allow_files(2 * min(len(nodes), MOST) + 128)
+    of_workers = 2 * min(len(nodes), MOST) + 128
+    knocks = Knocks(at, _allow_files(of_workers + len(nodes)) - of_workers, trust_env=trust_env)
     with _thread_stack(STACK):
-        found = _Pool(nodes, at, probe or default).run()
+        found = _Pool(nodes, at, probe or default, knocks).run()
     return {node.key: found[node.key] for node in nodes}
 
 
 class _Pool:
     """One run over all nodes. Only the thread that called ``run`` uses the fields that are not queues."""
 
-    def __init__(self, nodes: Sequence[Node], at: float, probe: Probe) -> None:
+    def __init__(self, nodes: Sequence[Node], at: float, probe: Probe, knocks: Knocks) -> None:
         self._at = at
         self._probe = probe
+        self._knocks = knocks
         self._waiting = deque(nodes)
         self._wanted = len({node.key for node in nodes})
         self._results: SimpleQueue[tuple[str, Observation]] = SimpleQueue()
         self._begun: SimpleQueue[tuple[Node, float]] = SimpleQueue()  # which node, and when it is overdue
+        self._ended: SimpleQueue[None] = SimpleQueue()  # an item for each worker that found no more nodes
         self._due: dict[str, tuple[Node, float]] = {}  # of those under way
         self._found: dict[str, Observation] = {}
         self._workers = 0
+        self._stuck = 0  # of them, those that no probe came back from when knocking began
         self._paused = 0.0  # the longest delay of a wait, in seconds
 
     def run(self) -> dict[str, Observation]:
@@ -92,6 +98,9 @@ class _Pool:
             self._collect(until)
             self._paused = max(self._paused, monotonic() - until)
             self._give_up_the_overdue()
+            self._waiting.extendleft(self._knocks.reactions())
+            for seen in self._knocks.silent():
+                self._found.setdefault(seen.node, seen)
             if self._waiting:
                 self._grow(len(self._found) - before, used)
         if self._paused > PAUSE:
@@ -107,7 +116,7 @@ class _Pool:
 
     def _patience(self) -> float:
         """Return the seconds for which there is nothing to do but wait for results."""
-        if self._waiting:
+        if self._waiting or self._knocks:
             return STEP
         self._note_begun()
         due = min((due for _, due in self._due.values()), default=0.0)
@@ -155,12 +164,30 @@ class _Pool:
             finished: probes that have finished since then.
             before: what this process had used then.
         """
+        while not self._ended.empty():
+            self._ended.get()
+            self._workers -= 1
+        if finished == 0 and self._workers >= ENOUGH:
+            self._knock()
+        self._stuck = max(min(self._stuck, self._workers), 0)
+        workers = max(self._workers, 0) - self._stuck
         now = resource.getrusage(resource.RUSAGE_SELF)
         cpu = now.ru_utime + now.ru_stime - before.ru_utime - before.ru_stime
         if finished == 0:
-            self._start(min(max(2 * self._workers, FIRST), MOST) - self._workers)
+            self._start(min(max(2 * workers, FIRST), MOST - self._stuck) - workers)
         elif cpu < 0.8 * STEP and now.ru_nivcsw - before.ru_nivcsw < PREEMPTED:
-            self._start(min(max(2 * self._workers, FIRST), ENOUGH) - self._workers)
+            self._start(min(max(2 * workers, FIRST), ENOUGH) - workers)
+
+    def _knock(self) -> None:
+        """Find out which of the nodes that wait are silent: the workers seem to be stuck with such nodes."""
+        waiting = []
+        with suppress(IndexError):  # workers take from it, too
+            while True:
+                waiting.append(self._waiting.popleft())
+        others = self._knocks.begin(waiting)
+        self._waiting.extend(others)
+        if len(others) < len(waiting):
+            self._stuck = self._workers
 
     def _start(self, number: int) -> None:
         for _ in range(min(number, len(self._waiting))):
@@ -177,6 +204,7 @@ class _Pool:
             try:
                 node = self._waiting.popleft()
             except IndexError:
+                self._ended.put(None)
                 return
             self._begun.put((node, monotonic() + node.timeout + GRACE))
             try:
@@ -186,12 +214,13 @@ class _Pool:
             self._results.put((node.key, observation))
 
 
-def _allow_files(number: int) -> None:
-    """Raise the process's own limit on open files to this number, as far as the system allows it."""
+def _allow_files(number: int) -> int:
+    """Raise this process's limit on open files to this number, if the system allows it; return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 @contextmanager

@@ -271,7 +271,7 @@ def _detail(node: Node, before: NodeState, cause: Cause, result: RecoveryResult)
     if result.finding not in (Finding.HOST_DOWN, Finding.NO_ACCESS):
         return words
     if cause.is_of_gpu:
-        return f"{before.detail}: {advice.LEFT_ALONE.sub('', result.words)}"
+        return f"{before.detail}: {advice.without_left_alone(result.words)}"
     found = f"{words} ({result.words})" if result.words else words
     # A login that fails is not the node's own fault: what the probe found comes first.
     return f"{before.detail}; {found}" if cause is Cause.NO_ACCESS and not before.refined_from else found

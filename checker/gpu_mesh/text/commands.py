@@ -31,27 +31,25 @@ AS_IT_IS = Shell()
 def typed(text: str, shell: Shell) -> str:
     """Return the text with each command as it is typed in this shell."""
     if shell.installed:
-        text = _KEYGEN.sub("run site.yml again", text)
+        text = re.sub(_KEYGEN, "run site.yml again", text)
         text = text.replace(IN_USER_SCOPE, "")
-    text = _OWN_UNIT.sub(lambda found: f"{_tool(found[1], shell)}{found[2]}", text)
+    text = re.sub(_OWN_UNIT, lambda found: f"{_tool(found[1], shell)}{found[2]}", text)
     if shell.owner and not shell.user:
-        text = _SOCKETS.sub(r"sudo \g<0>", text)
-    text = _LOGIN.sub(lambda found: _login(found[1], shell), text)
-    return _GPU_MESH.sub(lambda found: _gpu_mesh(shell, own_source=bool(found[1])), text)
+        text = re.sub(_SOCKETS, r"sudo \g<0>", text)
+    text = re.sub(_LOGIN, lambda found: _login(found[1], shell), text)
+    return re.sub(_GPU_MESH, lambda found: _gpu_mesh(shell, own_source=bool(found[1])), text)
 
 
 _BEFORE = r"(?<![\w./@-])(?<!sudo )"
 _COMMANDS = (
-    "ack|alerts|best|check|completion|dashboard|deliver|history|incidents|look|publish|recover|report|run"
-    "|silence|stats|status|top|validate"
+    "ack|alerts|best|check|completion|dashboard|deliver|demo|drain|export|history|incidents|look|publish|recover"
+    "|report|run|silence|simulate|stats|status|top|undrain|validate"
 )
-_GPU_MESH = re.compile(rf"{_BEFORE}gpu-mesh (?=(-i )|(?:{_COMMANDS})\b)")
-_LOGIN = re.compile(_BEFORE + r"ansible (-m raw )")
-_KEYGEN = re.compile(_BEFORE + r"ssh-keygen -R (?:'[^']*'|\S+)")
-_OWN_UNIT = re.compile(
-    _BEFORE + r"(journalctl|systemctl)(?: --user)?((?: start| restart| -u)? gpu-mesh[@.-])"
-)
-_SOCKETS = re.compile(_BEFORE + r"ss -ltnp ")
+_GPU_MESH = rf"{_BEFORE}gpu-mesh (?=(-i )|(?:{_COMMANDS})\b)"
+_LOGIN = _BEFORE + r"ansible (-m raw )"
+_KEYGEN = _BEFORE + r"ssh-keygen -R (?:'[^']*'|\S+)"
+_OWN_UNIT = _BEFORE + r"(journalctl|systemctl)(?: --user)?((?: start| restart| -u)? gpu-mesh[@.-])"
+_SOCKETS = _BEFORE + r"ss -ltnp "
 
 
 def _gpu_mesh(shell: Shell, *, own_source: bool) -> str:

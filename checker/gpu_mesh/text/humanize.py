@@ -4,9 +4,7 @@ import math
 import re
 from datetime import UTC, datetime
 
-_PARTS = re.compile(
-    r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m(?:in)?)?(?:([0-9]{1,6})s)?", re.IGNORECASE
-)
+_PARTS = r"(?i)(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m(?:in)?)?(?:([0-9]{1,6})s)?"
 
 
 def parse_duration(text: str, least: float = 0.0, most: float = math.inf) -> float:
@@ -24,7 +22,7 @@ def parse_duration(text: str, least: float = 0.0, most: float = math.inf) -> flo
     if compact.isascii() and compact.isdigit():
         seconds_too = f"{compact}s, " if least < 60 else ""
         raise ValueError(f"{text!r} has no unit; write {seconds_too}{compact}m or {compact}h")
-    found = _PARTS.fullmatch(compact)
+    found = re.fullmatch(_PARTS, compact)
     if found is None or not compact:
         raise ValueError(f"{text[:40]!r} is no duration; write it such as 90s, 5min, 1h30m or 1d")
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())

@@ -126,7 +126,7 @@ def test_the_limit_on_open_files_is_raised_for_many_nodes_and_the_stack_size_put
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
         found = all_of(nodes_at(*[standin(fault="slow:0.3").url] * 200, timeout=10.0))
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(528, hard)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(728, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert all(seen.tags.fault is None for seen in found.values())

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
-from requests import adapters
 
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault
@@ -51,7 +50,7 @@ def raising(error: Exception) -> Callable[..., object]:
 
 
 PLACES = {
-    "in the head of an answer": (adapters, "extract_cookies_to_jar"),
+    "in the head of an answer": (http_client._Adapter, "build_response"),
     "in the body of an answer": (http_client.Session, "_answer"),
 }
 

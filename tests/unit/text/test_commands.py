@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from factories import GPU1, NOON, POD, plain
 from gpu_mesh.alerting import monitor_alerts
 from gpu_mesh.cli import main
+from gpu_mesh.cli.commands import COMMANDS
 from gpu_mesh.delivery import markup
 from gpu_mesh.domain.causes import CAUSES
 from gpu_mesh.domain.mesh import RecoveryKind
@@ -117,3 +118,8 @@ def test_a_command_gets_the_options_and_the_user_that_it_needs(
 ) -> None:
     assert typed(plainly, shell) == there
     assert typed(plainly, AS_IT_IS) == plainly
+
+
+@pytest.mark.parametrize("name", [name for name, each in COMMANDS.items() if each.group])
+def test_every_command_is_typed_as_the_shell_needs_it(name: str) -> None:
+    assert typed(f"then: gpu-mesh {name} x", SYSTEM) == f"then: sudo gpu-mesh {name} x"
