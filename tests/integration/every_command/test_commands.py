@@ -281,6 +281,14 @@ def test_a_check_loads_nothing_heavy_and_reads_an_unchanged_inventory_but_once(s
     assert site.ok("check").strip() == "0 [] 1"
 
 
+def test_a_recovery_loads_no_http_library_while_nothing_is_due(site, standin):
+    two_nodes(site, standin)
+    site.ok("check")
+    watched = [sys.executable, str(PROGRAMS / "watched_command.py")]
+    site.program = [*watched, ",".join((*HEAVY, "requests", "urllib3"))]
+    assert site.ok("recover").strip() == "0 [] 0"
+
+
 # The inventory.
 
 
