@@ -17,6 +17,7 @@ from gpu_mesh.recovery.context import Context
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system import paths as folders
 from gpu_mesh.system.log import Log
+from sites import end_all_in
 
 INVENTORY = "mesh_nodes: {hosts: {gpu1: {ansible_connection: local}, gpu2: {ansible_connection: local}}}\n"
 
@@ -32,6 +33,11 @@ class World:
         self.statefile = StateFile(self.paths.state, self.log)
         self.settings = Settings(recovery_settle=3.0, recovery_timeout=30.0)
         self.commands = folder / "commands"
+        self._pids = folder / "pids"
+
+    def end(self) -> None:
+        """End what recovery commands have started."""
+        end_all_in(self._pids)
 
     def site(self, *nodes: Node, ahead: float = 0.0) -> Context:
         """Return the mesh with a clock that is this many seconds ahead."""
@@ -52,9 +58,8 @@ class World:
         )
 
     def starting(self, port: int) -> str:
-        """Return the command that starts an Ollama there."""
-        pids = self.folder / "pids"
-        return f"echo $$ >>{pids}; exec {sys.executable} -m gpu_mesh.standin --port {port}"
+        """Return the command that starts an Ollama there, which ``end`` ends."""
+        return f"echo $$ >>{self._pids}; exec {sys.executable} -m gpu_mesh.standin --port {port}"
 
     def failing(self, key: str = "gpu1", **fields: Any) -> None:
         """Let the state say that the node is unhealthy."""

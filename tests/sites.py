@@ -160,3 +160,10 @@ def end_all_with(mark: str) -> None:
     for number in processes_with(mark):
         with suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
+
+
+def end_all_in(pids: Path) -> None:
+    """End the processes whose numbers stand in the file, if there is one: what a recovery command started."""
+    for number in pids.read_text().split() if pids.exists() else ():
+        with suppress(ProcessLookupError):
+            os.kill(int(number), signal.SIGKILL)

@@ -30,6 +30,7 @@ from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.planning.addresses import of_ollama
 from gpu_mesh.standin.server import Standin, free_port
 from marks import soak
+from sites import end_all_in
 
 RESTART = playbook.find(Action.RESTART_OLLAMA)
 REBUILD = playbook.find(Action.REBUILD_TUNNEL)
@@ -40,11 +41,7 @@ def server(tmp_path: Path) -> Iterator[Callable[[int], str]]:
     """A function that returns the command which starts an Ollama on that port; it is ended afterwards."""
     pids = tmp_path / "pids"
     yield lambda port: f"sh -c 'echo $$ >>{pids}; exec {sys.executable} -m gpu_mesh.standin --port {port}'"
-    for pid in pids.read_text().split() if pids.exists() else ():
-        try:
-            os.kill(int(pid), signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+    end_all_in(pids)
 
 
 def run(

@@ -17,7 +17,7 @@ from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts import playbook
 from gpu_mesh.hosts.playbook_result import PlaybookResult
 from gpu_mesh.standin.server import Standin, free_port
-from sites import eventually
+from sites import end_all_in, eventually
 
 REBUILD = playbook.find(Action.REBUILD_TUNNEL)
 FILES = REBUILD.parent / "files"
@@ -43,11 +43,7 @@ def start() -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
 def pids(tmp_path: Path) -> Iterator[Path]:
     """A file for the numbers of what a recovery command starts."""
     yield tmp_path / "pids"
-    for pid in (tmp_path / "pids").read_text().split() if (tmp_path / "pids").exists() else ():
-        try:
-            os.kill(int(pid), signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+    end_all_in(tmp_path / "pids")
 
 
 def sh(script: str, **environment: str) -> str:

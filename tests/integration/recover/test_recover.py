@@ -1,7 +1,6 @@
 """Recovery from claim to proof, with real playbooks, a real probe and a real state file."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -36,13 +35,9 @@ from sites import eventually
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    yield World(tmp_path)
-    pids = tmp_path / "pids"
-    for pid in pids.read_text().split() if pids.exists() else ():
-        try:
-            os.kill(int(pid), signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+    made = World(tmp_path)
+    yield made
+    made.end()
 
 
 @pytest.mark.usefixtures("no_runners")

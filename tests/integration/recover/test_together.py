@@ -83,6 +83,7 @@ def hall(tmp_path: Path) -> Iterator[Hall]:
     ollama = subprocess.Popen([sys.executable, PROGRAMS / "serve_where_up.py", made.up, str(made.port)])
     assert eventually(made.is_served)
     yield made
+    made.end()
     ollama.kill()
     ollama.wait()
 
