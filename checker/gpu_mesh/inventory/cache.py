@@ -24,6 +24,9 @@ from gpu_mesh.system.files import without_waiting
 from gpu_mesh.system.paths import Paths
 
 REREAD = 300.0  # seconds: for dynamic sources, and for mistakes that may go away by themselves
+LARGEST = 64_000_000
+"""Bytes that a cache may have; a node takes less than a thousand."""
+
 _DAY = 86400.0
 _UNUSED = 7 * _DAY  # seconds after which a cache that no command used is removed
 _LARGE = 1_000_000  # bytes; a longer file is not searched for dynamic values
@@ -190,6 +193,8 @@ def _stored(file: Path, now: float) -> _Cache | None:
             known = os.fstat(stored.fileno())
             if known.st_uid not in (0, os.geteuid()):
                 return None  # it decides what a recovery runs: do not trust a file of another user
+            if known.st_size > LARGEST:
+                return None  # no cache: its bytes would fill the memory of each command
             cache = msgspec.json.decode(stored.read(), type=_Cache)
     except (OSError, msgspec.MsgspecError):
         return None  # missing, unreadable, or of another version: the sources are read again

@@ -152,7 +152,7 @@ def alone(paths: Paths) -> Iterator[int]:
     with locks.open_file(paths.state / "run.lock") as lock:
         if not locks.take(lock):
             lock.seek(0)
-            number = lock.read().strip()
+            number = lock.read(20).strip()
             yield int(number) if number.isdigit() else -1
             return
         lock.truncate(0)

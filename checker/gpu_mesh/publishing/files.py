@@ -5,6 +5,7 @@ umask. What somebody else has put into the folders is left alone. Nothing is flu
 cut takes away is written again within a minute.
 """
 
+import errno
 import os
 import re
 import stat
@@ -120,6 +121,10 @@ def _make(folder: Path, readers: Readers) -> None:
     umask = os.umask(0)
     try:
         folder.mkdir(mode=readers.folder, exist_ok=True)
+    except FileExistsError:
+        # It may be a link of the operator's to a disk that is not there just now, so it is not set aside.
+        what = "it is no folder: see what put it there, and remove it"
+        raise NotADirectoryError(errno.ENOTDIR, what, str(folder)) from None
     finally:
         os.umask(umask)
 

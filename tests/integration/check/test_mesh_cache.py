@@ -284,6 +284,24 @@ def test_a_spoilt_cache_is_read_over(paths: Paths) -> None:
         assert not cache.load(paths, None, NOW).fresh, content
 
 
+def test_a_pipe_in_the_place_of_the_cache_is_read_over(paths: Paths) -> None:
+    cache.load(paths, None, NOW)
+    place = cache_of(paths)
+    place.unlink()
+    os.mkfifo(place)
+    assert cache.load(paths, None, NOW).fresh
+    assert not cache.load(paths, None, NOW).fresh
+
+
+def test_a_cache_with_more_bytes_than_any_of_ours_is_not_read(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.load(paths, None, NOW)
+    assert not cache.load(paths, None, NOW).fresh
+    monkeypatch.setattr(cache, "LARGEST", cache_of(paths).stat().st_size - 1)
+    assert cache.load(paths, None, NOW).fresh
+
+
 def test_the_cache_is_for_its_owner_alone(paths: Paths) -> None:
     cache.load(paths, None, NOW)
     assert stat.S_IMODE(cache_of(paths).stat().st_mode) == 0o600

@@ -6,37 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from each_command import SERVES_FOR_EVER, STATUSES, WORDS
 from gpu_mesh.cli.commands import COMMANDS
 from gpu_mesh.standin.server import free_port
 from marks import soak
-
-SERVES_FOR_EVER = {"run", "demo", "top"}
-"""These are tested with processes of their own; what they start is tested here."""
-
-WORDS = {
-    "check": ["check", "--deliver"],
-    "deliver": ["deliver"],
-    "recover": ["recover", "--dry-run"],
-    "look": ["look", "box"],
-    "status": ["status"],
-    "completion": ["completion", "bash"],
-    "dashboard": ["dashboard"],
-    "stats": ["stats", "--json"],
-    "history": ["history"],
-    "incidents": ["incidents", "--csv"],
-    "report": ["report"],
-    "publish": ["publish"],
-    "alerts": ["alerts", "list"],
-    "silence": ["silence", "list"],
-    "ack": ["ack", "box"],
-    "best": ["best"],
-    "drain": ["drain", "box"],
-    "undrain": ["undrain", "box"],
-    "export": ["export", "haproxy"],
-    "failed": ["failed", "nonsense"],
-    "validate": ["validate"],
-    "simulate": ["simulate", "TRACE"],
-}
 
 SURROUNDINGS = {
     "as usual": "{}",
@@ -55,10 +28,6 @@ SURROUNDINGS = {
     "no environment at all": "env -i {}",
     "a rescue shell": "mkdir gone && cd gone && rmdir ../gone && env -u HOME {} <&- >&-",
 }
-
-STATUSES = {"status": {2, 3}, "best": {1}, "look": {1}}
-"""Of a mesh whose only node refuses: the exit statuses that these have as usual; the others have 0."""
-
 
 QUIET = {"check", "deliver", "best", "failed"}
 """These print nothing to standard output, as they are called here."""

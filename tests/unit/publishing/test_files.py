@@ -131,6 +131,15 @@ def test_whatever_lies_in_the_place_of_a_file_does_not_stop_it(tmp_path: Path) -
     assert elsewhere.read_text() == "mine"
 
 
+def test_what_lies_in_the_place_of_the_folder_is_left_and_named(tmp_path: Path) -> None:
+    www = tmp_path / "www"
+    www.symlink_to(tmp_path / "a disk that is not there")
+    with pytest.raises(NotADirectoryError, match="it is no folder: see what put it there") as raised:
+        files.write(www, {"index.html": "ours"}, {}, OWN)
+    assert raised.value.filename == str(www)
+    assert www.is_symlink()
+
+
 def test_nothing_is_withdrawn_from_a_folder_of_somebody_else(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("my own page")
     files.withdraw(tmp_path)

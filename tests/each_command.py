@@ -1,0 +1,32 @@
+"""How tests call every command of gpu-mesh, on a mesh whose only node, ``box``, refuses and was checked."""
+
+SERVES_FOR_EVER = {"run", "demo", "top"}
+"""These are tested with processes of their own; what they start is tested here."""
+
+WORDS = {
+    "check": ["check", "--deliver"],
+    "deliver": ["deliver"],
+    "recover": ["recover", "--dry-run"],
+    "look": ["look", "box"],
+    "status": ["status"],
+    "completion": ["completion", "bash"],
+    "dashboard": ["dashboard"],
+    "stats": ["stats", "--json"],
+    "history": ["history"],
+    "incidents": ["incidents", "--csv"],
+    "report": ["report"],
+    "publish": ["publish"],
+    "alerts": ["alerts", "list"],
+    "silence": ["silence", "list"],
+    "ack": ["ack", "box"],
+    "best": ["best"],
+    "drain": ["drain", "box"],
+    "undrain": ["undrain", "box"],
+    "export": ["export", "haproxy"],
+    "failed": ["failed", "nonsense"],
+    "validate": ["validate"],
+    "simulate": ["simulate", "TRACE"],
+}
+
+STATUSES = {"status": {2, 3}, "best": {1}, "look": {1}}
+"""Of such a mesh: the exit statuses that these have as usual; the others have 0."""
