@@ -1,7 +1,7 @@
 """Decides what is said while the state cannot be saved, and once it can be again.
 
 Deterministic: changes only the state it is given; no IO, no clock. Such an alert is the one that is not saved
-before it is sent (rule 2): it is sent from ``emergency.json``, which is in memory, by delivery/emergency.py.
+before it is sent (rule 2): delivery/emergency.py sends it from ``emergency-….json``, which is in memory.
 """
 
 from collections.abc import Mapping, Sequence

@@ -25,7 +25,7 @@ def read(arguments: argparse.Namespace, paths: Paths) -> tuple[Mesh, State, Repo
     mesh = mesh_of(arguments, paths)
     now = time.time()
     state = StateFile(paths.state, Log(paths.log_file)).load(now)
-    made = report(mesh, state, now, emergency_file.read(paths.runtime))
+    made = report(mesh, state, now, emergency_file.read(paths))
     return mesh, state, as_typed(made, shell(arguments, paths))
 
 

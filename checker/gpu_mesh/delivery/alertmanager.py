@@ -205,7 +205,7 @@ class _Run:
 
     def _emergency(self, now: float) -> tuple[OpenAlert, ...]:
         """Return the alert that nothing can be saved, if that is so."""
-        found = emergency_file.read(self._paths.runtime)
+        found = emergency_file.read(self._paths)
         if found is None or not emergencies.is_due(found, 0.0, now):
             return ()
         said = emergencies.alert_of(found, now)

@@ -1,6 +1,6 @@
 """Sends the one alert that is not saved before it is sent: that nothing can be saved. For worker.py.
 
-It needs no disk: it reads ``emergency.json``, which is in memory. At most one goes out in an hour, to each
+It needs no disk: it reads ``emergency-….json``, which is in memory. At most one goes out in an hour, to each
 URL that gets critical alerts.
 """
 
@@ -34,7 +34,7 @@ def send(
     """Tell people that nothing can be saved, if that is so and they were not told within the hour.
 
     Args:
-        paths: where the configuration and ``emergency.json`` are.
+        paths: where the configuration and ``emergency-….json`` are.
         settings: the monitor's.
         log: takes the outcome.
         clock: returns Unix seconds.
@@ -43,18 +43,18 @@ def send(
     Raises:
         OSError: the runtime folder cannot be used.
     """
-    if emergency_file.read(paths.runtime) is None:
+    if emergency_file.read(paths) is None:
         return
-    with locks.only_one(paths.runtime / emergency_file.LOCK) as alone:
-        found, now = emergency_file.read(paths.runtime), clock()
-        notified_at = emergency_file.notified_at(paths.runtime)
+    with locks.only_one(emergency_file.lock(paths)) as alone:
+        found, now = emergency_file.read(paths), clock()
+        notified_at = emergency_file.notified_at(paths)
         if not alone or found is None or not emergencies.is_due(found, notified_at, now):
             return
         # First, so that a kill in between repeats nothing for an hour: the next one says the same.
-        emergency_file.note_notified(paths.runtime, now)
+        emergency_file.note_notified(paths, now)
         alert = emergencies.alert_of(found, now)
         if not _send(replace(alert, next_step=typed(alert.next_step)), paths, settings, log, now):
-            emergency_file.note_notified(paths.runtime, notified_at)
+            emergency_file.note_notified(paths, notified_at)
 
 
 def _send(alert: Alert, paths: Paths, settings: Settings, log: Log, now: float) -> bool:

@@ -115,7 +115,7 @@ def deliver(
 def _send_emergency(
     paths: Paths, settings: Settings, log: Log, clock: Callable[[], float], typed: Callable[[str], str]
 ) -> None:
-    if emergency_file.read(paths.runtime):
+    if emergency_file.read(paths):
         from gpu_mesh.delivery import emergency  # most runs find that all is saved
 
         log.write(triggers.clear_trigger(paths.deliver_wanted), clock())

@@ -107,7 +107,7 @@ def _check(
     clock: Callable[[], float],
 ) -> CheckResult:
     """Do points 2 to 5 of ``check``."""
-    known, unsaved = _known(file, began), emergency_file.read(paths.runtime)
+    known, unsaved = _known(file, began), emergency_file.read(paths)
     shown = _observe(loaded.mesh, known, began, deep=unsaved is None)
     now = clock()
     working = _working_units(known, now, good=not tick.unprobed_of(shown))
@@ -211,7 +211,7 @@ def _save(
         work = work or any(lifecycle.is_expired(node, now) for node in state.nodes.values())
         waiting = any(alerts.is_waiting(alert) for alert in state.alerts)
     if unsaved:
-        emergency_file.end(paths.runtime)
+        emergency_file.end(paths)
     lines = [*(line for change in ticked.changes for line in _events(change)), *ticked.drains]
     if work:
         lines += triggers.set_trigger(paths.recover_wanted)

@@ -35,15 +35,15 @@ def note(
         log: the central log.
     """
     tick.apply(known, mesh, shown, began, now)
-    before = emergency_file.read(paths.runtime)
+    before = emergency_file.read(paths)
     found = emergencies.noted(before, error.reason, error.next_step, known, mesh, now)
     lines = [event("state_not_saved", Severity.ERROR, reason=error.reason, next=error.next_step)]
     try:
-        emergency_file.keep(paths.runtime, found)
+        emergency_file.keep(paths, found)
     except OSError as worse:
         lines.append(
             event("emergency_not_kept", Severity.ERROR, file=str(paths.runtime), reason=worse.strerror)
         )
-    if emergencies.is_due(found, emergency_file.notified_at(paths.runtime), now):
+    if emergencies.is_due(found, emergency_file.notified_at(paths), now):
         lines += triggers.set_trigger(paths.deliver_wanted)
     log.write(lines, now)

@@ -36,7 +36,7 @@ class Paths(Struct, frozen=True):
 
     @property
     def runtime(self) -> Path:
-        """The folder of the triggers and of ``emergency.json``; the state folder where no other is given."""
+        """The folder of the triggers and of ``emergency-….json``; the state folder if none is given."""
         return self.volatile or self.state
 
     @property

@@ -2,11 +2,11 @@
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from gpu_mesh.standin.server import Standin
-from gpu_mesh.storage import emergency_file
 from sites import Receiver, Site
 
 CANNOT = "state.json cannot be written: File too large"
@@ -75,8 +75,31 @@ def test_once_it_can_be_saved_the_differences_are_told_and_nothing_is_left(story
     assert len(ends) == 1
     assert "iceland fails (" in ends[0]
     assert not any("unwatched" in title for title in story.receiver.titles)
-    assert emergency_file.read(story.runtime) is None
+    assert sorted(path.suffix for path in story.runtime.glob("emergency*")) == [".lock"]
     assert "Nothing can be saved" not in story.site.run("status").stdout
+
+
+def test_two_monitors_with_one_runtime_folder_know_nothing_of_each_others_trouble(
+    story: Story, standin: Callable[..., Standin], receiver: Receiver, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Site(tmp_path / "other")
+    other.environment["GPU_MESH_RUNTIME_DIR"] = str(story.runtime)
+    other.describe({"desk": {"url": standin().url, "recovery": "none"}})
+    other.alerts_go_to(receiver.url)
+    other.check()
+    story.site.nothing_can_be_saved()
+    for _ in range(2):
+        story.fails_to_check()
+        other.ok("check", "--deliver")
+    assert receiver.bodies == [], "the one that can save has no trouble to tell of"
+    assert "Nothing can be saved" not in other.run("status").stdout
+    story.site.run("deliver")
+    assert ["1 of 1 node" in body or "every node serves" in body for body in receiver.bodies] == [True]
+    story.site.all_can_be_saved_again()
+    story.site.ok("check", "--deliver")
+    other.ok("check", "--deliver")
+    assert len([body for body in receiver.bodies if "can be saved again" in body]) == 1
 
 
 def test_a_check_by_cron_tells_it_in_the_same_run(story: Story) -> None:
