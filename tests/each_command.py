@@ -1,7 +1,7 @@
 """How tests call every command of gpu-mesh, on a mesh whose only node, ``box``, refuses and was checked."""
 
 SERVES_FOR_EVER = {"run", "demo", "top"}
-"""These are tested with processes of their own; what they start is tested here."""
+"""These are tried apart from the others."""
 
 WORDS = {
     "check": ["check", "--deliver"],

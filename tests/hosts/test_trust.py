@@ -32,6 +32,12 @@ class Kept:
         )
 
     @property
+    def repairs(self) -> int:
+        """How many repairs that helped are in the log."""
+        helped = "event=recovery_verified .*outcome=recovered"
+        return int(self.monitor.out(f"grep -c '{helped}' /var/log/gpu-mesh/gpu-mesh.log || true"))
+
+    @property
     def ollama(self) -> str:
         return self.node.out("systemctl show ollama -p MainPID --value")
 
@@ -114,6 +120,20 @@ def test_a_taken_over_check_reads_no_secret_runs_nothing_with_the_key_and_causes
     assert kept.node.out("find /tmp/ran 2>/dev/null; true") == ""
     journal = kept.monitor.out("journalctl -b -u gpu-mesh-recover -o cat -n 200")
     assert journal.count("it serves again by itself") >= 5, journal
+
+
+def test_a_vandal_on_the_nodes_host_blocks_no_repair_and_takes_no_lease_away(kept: Kept) -> None:
+    kept.await_status("healthy")
+    vandal = "cd / && runuser -u vandal -- sh /opt/vandal.sh"
+    (kept.node.root / "opt/vandal.sh").write_text((provision.PROGRAMS / "vandal.sh").read_text())
+    kept.node.ssh(f"useradd -m vandal && {vandal} first")
+    before, repairs = kept.ollama, kept.repairs
+    kept.node.ssh(f"kill -KILL {before}")
+    machines.await_that(lambda: kept.ollama not in ("0", before), 90, "Ollama has another process")
+    kept.await_status("healthy")
+    assert set(kept.node.out(f"{vandal} then").splitlines()) == {"met a lease"}
+    assert kept.repairs == repairs + 1
+    kept.node.ssh("pkill -KILL -u vandal; sleep 0.2; userdel -r vandal; rm -rf /var/tmp/gpu-mesh-lease.d/*")
 
 
 SMALL = "/var/lib/gpu-mesh"

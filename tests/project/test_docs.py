@@ -67,6 +67,22 @@ def test_every_field_of_a_simulated_story_is_documented() -> None:
         assert re.findall(r"(?m)^\| `(\w+)` \|", part) == list(shape.__struct_fields__)
 
 
+@pytest.mark.parametrize("page", ["security.md", "reliability.md"])
+def test_every_test_that_a_promise_names_exists(page: str) -> None:
+    rows = [line for line in (DOCS / page).read_text(encoding="utf-8").splitlines() if "`" in line]
+    named = 0
+    for row in rows:
+        file = ""
+        for path, name in re.findall(r"`((?:unit|integration|hosts|traces)/[\w/.*]+)`|`(test_\w+)…?`", row):
+            named += 1
+            file = path or file
+            assert any((ROOT / "tests").glob(file)), f"{page} names {file}"
+            if name:
+                text = (ROOT / "tests" / file).read_text(encoding="utf-8")
+                assert re.search(rf"def {name}", text), f"{page}: {name} is not in {file}"
+    assert named > 30
+
+
 def test_sudo_over_ssh_has_a_terminal_to_ask_in() -> None:
     pages = [ROOT / "README.md", ROOT / "site.yml", *DOCS.rglob("*.md")]
     pages += [path for path in (ROOT / "roles").rglob("*") if path.suffix in (".md", ".yml", ".j2")]

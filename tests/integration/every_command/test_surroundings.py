@@ -1,7 +1,10 @@
 """Every command in surroundings that cron or a rescue shell may give it: it works, or says one line."""
 
+import os
 import shlex
+import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ from each_command import SERVES_FOR_EVER, STATUSES, WORDS
 from gpu_mesh.cli.commands import COMMANDS
 from gpu_mesh.standin.server import free_port
 from marks import soak
+from sites import eventually
+from terminal import Terminal
 
 SURROUNDINGS = {
     "as usual": "{}",
@@ -86,3 +91,65 @@ def test_every_command_works_in_such_surroundings(mesh, tmp_path: Path, surround
     assert not {"here", "there", "nowhere", "somewhere", ".config", ".local"} & found, (
         "nothing is written there"
     )
+
+
+@pytest.mark.parametrize(
+    "surroundings",
+    [
+        soak(name, name=name)
+        for name in (
+            "all streams closed",
+            "a full pipe for errors",
+            "a working folder that is gone",
+            "relative XDG folders",
+            "no environment at all",
+            "a rescue shell",
+        )
+    ],
+)
+def test_gpu_mesh_run_watches_in_such_surroundings_until_it_is_told_to_end(
+    mesh, tmp_path: Path, surroundings: str
+) -> None:
+    before = mesh.state().tick.at
+    errors = tmp_path / "errors"
+    with errors.open("w") as file:
+        running = subprocess.Popen(
+            ["/bin/sh", "-c", SURROUNDINGS[surroundings].format(shlex.join(mesh.command("run")))],
+            env=mesh.environment,
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        assert eventually(lambda: mesh.state().tick.at > before), errors.read_text()
+        os.killpg(running.pid, signal.SIGTERM)
+        assert eventually(lambda: any("event=monitor_stopped" in line for line in mesh.log()))
+        assert "Traceback" not in errors.read_text()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+
+
+@pytest.mark.parametrize(
+    "surroundings",
+    [soak(name, name=name) for name in ("a working folder that is gone", "a relative HOME", "the locale C")],
+)
+def test_the_live_view_works_in_such_surroundings(mesh, tmp_path: Path, surroundings: str) -> None:
+    line = SURROUNDINGS[surroundings].format(shlex.join(mesh.command("top")))
+    with Terminal(["/bin/sh", "-c", f"cd {tmp_path} && {line}"], mesh.environment) as terminal:
+        assert terminal.shows("q leave"), terminal.said
+        terminal.press("q")
+        assert terminal.ends() == 0, terminal.said
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_the_demo_works_in_a_rescue_shell(mesh, tmp_path: Path) -> None:
+    line = SURROUNDINGS["a rescue shell"].format(shlex.join([*mesh.program, "demo"]))
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], env=mesh.environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
