@@ -7,7 +7,7 @@ from gpu_mesh.diagnosis import diagnose
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
 from gpu_mesh.domain.causes import CAUSES, Action, Cause
 from gpu_mesh.domain.mesh import Node, Settings
-from gpu_mesh.domain.recovery import HELPED, Attempt, Finding, Outcome, RecoveryResult
+from gpu_mesh.domain.recovery import HELPED, REFUSED, Attempt, Finding, Outcome, RecoveryResult
 from gpu_mesh.domain.state import NodeState
 from gpu_mesh.planning import advice, ladder, reboots
 from gpu_mesh.planning.advice import step_after, step_now, tried, without_left_alone
@@ -61,7 +61,7 @@ def alert_of(node: Node, settings: Settings, before: NodeState, result: Recovery
     what = advice.describe_action(result.action, node, result.playbook)
     came = advice.describe_outcome(result.outcome)
     text = f"{what} {came} (attempt {step.made} of {max(step.made, step.allowed)}): {result.words}"
-    if step.exhausted or result.action is Action.REBOOT_HOST:
+    if step.exhausted or result.action.repairs_gpu:
         return call(node, settings, after, result.at, text, next_step)
     next_step = f"nothing yet: the next attempt is due at {humanize.format_clock(step.due)}; or {next_step}"
     return _alert(node, before, result.at, Level.WARNING, cause, text, next_step)
@@ -70,14 +70,19 @@ def alert_of(node: Node, settings: Settings, before: NodeState, result: Recovery
 def _calls(cause: Cause, result: RecoveryResult) -> bool:
     """Return whether a declined repair of a failing node calls a person at once.
 
-    A host that refuses its reboot will not be rebooted. One that is at work is asked again.
+    A host that refuses a repair of its GPUs would again. One that is at work is asked again.
     """
-    if result.action is Action.REBOOT_HOST and result.finding is Finding.AT_WORK:
+    if result.action.repairs_gpu and result.finding is Finding.AT_WORK:
         return False
-    return CAUSES[cause].calls or result.finding is Finding.REBOOT_REFUSED
+    return CAUSES[cause].calls or result.finding.value in REFUSED
 
 
-_NOT_DONE = {Action.REBUILD_TUNNEL: "not rebuilt", Action.REBOOT_HOST: "not rebooted"}
+_NOT_DONE = {
+    Action.REBUILD_TUNNEL: "not rebuilt",
+    Action.RELOAD_GPU_MODULE: "not reloaded",
+    Action.RESET_GPU: "not reset",
+    Action.REBOOT_HOST: "not rebooted",
+}
 
 
 def _outage(node: Node, before: NodeState, result: RecoveryResult) -> Alert:

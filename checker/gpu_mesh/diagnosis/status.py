@@ -162,7 +162,7 @@ def _after_check(before: NodeRecovery, now: float) -> NodeRecovery:
 
 
 def _counts_for_a_day(attempt: Attempt) -> bool:
-    return attempt.for_impairment or attempt.action is Action.REBOOT_HOST
+    return attempt.for_impairment or attempt.action.repairs_gpu
 
 
 def _status(node: Node, failures: int, impaired: int) -> Status:

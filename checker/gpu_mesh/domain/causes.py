@@ -15,9 +15,17 @@ class Action(StrEnum):
 
     RESTART_OLLAMA = "restart_ollama"
     REBUILD_TUNNEL = "rebuild_tunnel"
-    REBOOT_HOST = "reboot_host"  # of the node, where the operator allows it for a cause of its GPUs
+    # Where the operator allows it for a cause of the node's GPUs:
+    RELOAD_GPU_MODULE = "reload_gpu_module"
+    RESET_GPU = "reset_gpu"
+    REBOOT_HOST = "reboot_host"
     OWN_PLAYBOOK = "own_playbook"  # a playbook of the operator's
     NONE = "none"
+
+    @property
+    def repairs_gpu(self) -> bool:
+        """Whether root's program on the host does it, for a cause of the GPUs."""
+        return self in (Action.RELOAD_GPU_MODULE, Action.RESET_GPU, Action.REBOOT_HOST)
 
 
 class Cause(StrEnum):

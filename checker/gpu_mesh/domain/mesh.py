@@ -54,7 +54,9 @@ class GpuRecovery(StrEnum):
     """Which recovery of a node's GPUs the operator allows (``mesh_node_gpu_recovery``)."""
 
     NONE = "none"
-    REBOOT = "reboot"
+    RELOAD = "reload"  # of the driver's module nvidia_uvm
+    RESET = "reset"  # of a card, and a reload
+    REBOOT = "reboot"  # of the host, and a reload
 
 
 class Scope(StrEnum):

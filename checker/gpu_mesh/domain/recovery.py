@@ -24,6 +24,7 @@ class Finding(StrEnum):
     GPU_WELL = "gpu_well"  # the reason for the restart, seen by an earlier look, is gone
     GPU_UNCLEAR = "gpu_unclear"  # whether its driver hangs shows at the next look
     REBOOT_REFUSED = "reboot_refused"  # the host itself says that it must not be rebooted now
+    REPAIR_REFUSED = "repair_refused"  # the same of a reload or a reset
     PORT_WAS_LISTENING = "port_was_listening"  # the tunnel's local port, before the rebuild
     PORT_WAS_SILENT = "port_was_silent"
     PORT_IS_OURS = "port_is_ours"  # the tunnel itself holds its local port: a rebuild would not help
@@ -33,6 +34,10 @@ class Finding(StrEnum):
     HOST_DOWN = "host_down"  # ssh does not connect
     NO_SSH = "no_ssh"  # its ssh port refuses: the host is up, but nobody can log in
     NO_ACCESS = "no_access"  # ssh connects, but the login or the host key fails
+
+
+REFUSED = frozenset({Finding.REBOOT_REFUSED.value, Finding.REPAIR_REFUSED.value})
+"""The host itself has refused, and would again. As an attempt has its finding."""
 
 
 class Decision(Struct, frozen=True):

@@ -312,8 +312,8 @@ def _blame_gpu_recovery(host: _Host, node: Node) -> None:
         host.blame(name, f"must be none, not {node.gpu_recovery}: {expects} is false")
     elif node.recovery is RecoveryKind.NONE:
         host.blame(name, f"must be none, not {node.gpu_recovery}: mesh_node_recovery is none")
-    elif node.gpu_recovery is GpuRecovery.REBOOT and node.on_monitor:
-        host.blame(name, "must not be reboot: the monitor runs on this host")
+    elif node.on_monitor:
+        host.blame(name, f"must not be {node.gpu_recovery}: the monitor runs on this host")
 
 
 LOGIN = frozenset(

@@ -49,8 +49,8 @@ def describe_action_under_way(action: Action, node: Node, playbook: str = "") ->
         return f"while {playbook} was running"
     if action is Action.REBUILD_TUNNEL:
         return "while the tunnel was being rebuilt"
-    if action is Action.REBOOT_HOST:
-        return "while its host was being rebooted"
+    if action in _UNDER_WAY:
+        return _UNDER_WAY[action]
     what = {
         RecoveryKind.SYSTEMD: node.unit,
         RecoveryKind.SYSTEMD_USER: node.unit,
@@ -59,14 +59,26 @@ def describe_action_under_way(action: Action, node: Node, playbook: str = "") ->
     return f"while {what} was being restarted"
 
 
+_UNDER_WAY = {
+    Action.RELOAD_GPU_MODULE: "while nvidia_uvm was being reloaded",
+    Action.RESET_GPU: "while its GPU was being reset",
+    Action.REBOOT_HOST: "while its host was being rebooted",
+}
+_REPAIR = {
+    Action.RELOAD_GPU_MODULE: "reload of nvidia_uvm on {host}",
+    Action.RESET_GPU: "reset of a GPU of {host}",
+    Action.REBOOT_HOST: "reboot of {host}",
+}
+
+
 def describe_action(action: Action, node: Node, playbook: str = "") -> str:
     """Return the action as a noun: ``restart of ollama.service``."""
     if action is Action.OWN_PLAYBOOK:
         return f"run of {playbook}"
     if action is Action.REBUILD_TUNNEL:
         return "rebuild of the tunnel"
-    if action is Action.REBOOT_HOST:
-        return f"reboot of {node.machine}"
+    if action.repairs_gpu:
+        return _REPAIR[action].format(host=node.machine)
     if node.recovery in (RecoveryKind.SYSTEMD, RecoveryKind.SYSTEMD_USER):
         return f"restart of {node.unit}"
     if node.recovery is RecoveryKind.DOCKER:
@@ -163,4 +175,4 @@ def step_now(node: Node, known: NodeState) -> str:
 
 def without_left_alone(words: str) -> str:
     """Return a playbook's words without what it adds for a person who runs it by hand."""
-    return re.sub(r"; nothing was (?:restarted|touched|rebooted)\b", "", words)
+    return re.sub(r"; nothing was (?:restarted|touched|rebooted|reloaded|reset)\b", "", words)

@@ -6,7 +6,7 @@ only from outside, so the look can refine the cause that the probe named.
 
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.mesh import Node
-from gpu_mesh.domain.recovery import Finding
+from gpu_mesh.domain.recovery import REFUSED, Finding
 
 
 def refine(node: Node, cause: Cause | None, finding: Finding, gpu: Cause | None = None) -> Cause | None:
@@ -18,7 +18,7 @@ def refine(node: Node, cause: Cause | None, finding: Finding, gpu: Cause | None 
         return Cause.HOST_DOWN
     if finding is Finding.NO_ACCESS:
         return Cause.NO_ACCESS
-    if finding in (Finding.GPU_AT_FAULT, Finding.REBOOT_REFUSED):
+    if finding is Finding.GPU_AT_FAULT or finding.value in REFUSED:
         return gpu
     if finding is Finding.PORT_TAKEN:
         return Cause.TUNNEL_PORT_TAKEN
@@ -74,14 +74,14 @@ RESTARTED_THOUGH_IT_ANSWERS = frozenset(
 def spares_work(action: Action, cause: Cause | None, lasted: float) -> bool:
     """Return whether a repair must wait while a model generates.
 
-    A reboot always must, but for a runner that has hung for long: it ends all that the host does.
+    One of the GPUs always must, but for a runner that has hung for long: it ends all that a card does.
 
     Args:
         action: the repair.
         cause: what is wrong, as the probe names it.
         lasted: seconds since it began.
     """
-    if action is Action.REBOOT_HOST and cause is not Cause.RUNNER_HUNG:
+    if action.repairs_gpu and cause is not Cause.RUNNER_HUNG:
         return True
     served = cause in RESTARTED_THOUGH_IT_ANSWERS and cause is not Cause.RUNNER_HUNG
     return served or (cause is Cause.RUNNER_HUNG and lasted < HUNG_AT_WORK)

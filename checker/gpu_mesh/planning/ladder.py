@@ -15,7 +15,7 @@ from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import LAST_RUNG, Node, RecoveryKind, Settings
 from gpu_mesh.domain.recovery import Attempt, Outcome
 from gpu_mesh.domain.state import NodeState
-from gpu_mesh.planning import reboots
+from gpu_mesh.planning import gpu_allowed
 
 LONGEST_BACKOFF = 3600.0
 """Seconds that a doubled wait lasts at most; a longer ``recovery_backoff`` is kept as it is."""
@@ -53,8 +53,8 @@ def first_rung(node: Node, known: NodeState) -> Rung:
        playbook can tell, so a restart is planned. With ``mesh_node_recovery: none`` the tunnel is rebuilt.
     3. If another process holds the tunnel's local port, anything may answer there. So a rebuild is planned
        for such answers: its look finds out who holds the port.
-    4. While the state of a GPU rules a restart out, the host is rebooted where that is allowed; else nothing
-       is done.
+    4. For a cause of the GPUs, the repair of them that helps and is allowed. Without one, nothing is done
+       while their state rules a restart out.
     5. Otherwise the action in the probed cause's row of CAUSES.
     """
     probed = known.probed_cause
@@ -63,8 +63,9 @@ def first_rung(node: Node, known: NodeState) -> Rung:
             return Rung(Action.OWN_PLAYBOOK, node.recovery_playbooks[cause.value])
     if probed is None:
         return Rung(Action.NONE)
-    if known.cause is not None and CAUSES[known.cause].rules_out_restart:
-        return Rung(Action.REBOOT_HOST if reboots.is_allowed(node, known) else Action.NONE)
+    repair = gpu_allowed.next_repair(node, known)
+    if repair is not Action.NONE or (known.cause is not None and CAUSES[known.cause].rules_out_restart):
+        return Rung(repair)
     if probed is Cause.TUNNEL_STUCK and node.recovery is not RecoveryKind.NONE:
         return Rung(Action.RESTART_OLLAMA)
     if node.tunnel and probed in _ANOTHER_PROCESS_MAY_ANSWER:
@@ -82,7 +83,7 @@ def step(node: Node, settings: Settings, known: NodeState) -> Step:
     2. A declined attempt changed nothing: it is not counted, but the wait after it is kept.
     3. A node that failed again after FLAPS successful repairs goes to its last rung. Otherwise a repair that
        helped leaves the next incident all its attempts, unless the cause has a limit of its own.
-    4. A reboot of the host is made once.
+    4. A repair of the GPUs is made once.
 
     Args:
         node: the node as the inventory describes it.
@@ -97,8 +98,8 @@ def step(node: Node, settings: Settings, known: NodeState) -> Step:
     if rung.action is Action.OWN_PLAYBOOK:
         # A declined look only named the cause that this playbook is for: no wait after it.
         attempts = tuple(each for each in attempts if each.outcome is not Outcome.DECLINED)
-    if rung.action is Action.REBOOT_HOST:
-        put_off = tuple(each for each in attempts if each.action is Action.REBOOT_HOST)
+    if rung.action.repairs_gpu:
+        put_off = tuple(each for each in attempts if each.action is rung.action)
         return Step(rung, due_after(node, settings, put_off), 0, 1)
     waits = due_after(node, settings, attempts)
     used = made if tries else made - repaired

@@ -10,7 +10,7 @@ from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind, Settings
 from gpu_mesh.domain.recovery import Decision
 from gpu_mesh.domain.state import NodeState, State
-from gpu_mesh.planning import advice, claims, drains, findings, ladder, reboots
+from gpu_mesh.planning import advice, claims, drains, findings, gpu_allowed, ladder, reboots
 from gpu_mesh.planning.advice import describe_action
 from gpu_mesh.planning.ladder import Rung, Step
 from gpu_mesh.silences import silences
@@ -60,9 +60,9 @@ def plan(
 
 
 def _silenced(mesh: Mesh, state: State, node: Node, action: Action, now: float) -> str:
-    """Return in words which silence stops recovery of the node; for a reboot, of any node of its host."""
+    """Return in words which silence stops recovery of the node; of its GPUs, that of any node of its host."""
     concerned = [node]
-    if action is Action.REBOOT_HOST:
+    if action.repairs_gpu:
         concerned = [each for each in mesh.nodes if each.machine == node.machine]
     return next(
         filter(None, (silences.against_recovery(state.silences, each, now) for each in concerned)), ""
@@ -160,7 +160,7 @@ def needs_a_person(node: Node, settings: Settings, before: NodeState, now: float
     if fails and known.failures and known.recovery.reboot:
         return True  # it is not back in time, whatever the reason may be now
     if fails and known.failures and known.cause is not None and CAUSES[known.cause].calls:
-        return step.rung.action is not Action.REBOOT_HOST
+        return not step.rung.action.repairs_gpu
     return fails and step.exhausted and not _not_helped(node, _reason_to_act(known), step.rung)
 
 
@@ -238,8 +238,8 @@ def _not_yet(node: Node, settings: Settings, known: NodeState, now: float) -> st
     A repair cuts off running requests, so the impairment must have lasted a while.
     """
     lasted, needed = now - known.cause_since, settings.recovery_patience
-    cause, reboots_it = _reason_to_act(known), reboots.is_allowed(node, known)
-    if cause is None or (CAUSES[cause].action is Action.NONE and not reboots_it):
+    cause, repair = _reason_to_act(known), gpu_allowed.next_repair(node, known)
+    if cause is None or (CAUSES[cause].action is Action.NONE and repair is Action.NONE):
         return ""
     if known.probed_cause is Cause.CPU_FALLBACK and not known.vram:
         return (

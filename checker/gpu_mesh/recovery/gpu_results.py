@@ -10,7 +10,7 @@ from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.hosts.playbook_result import Looked
-from gpu_mesh.planning import gpu_looks, gpu_reboot
+from gpu_mesh.planning import gpu_looks, gpu_repair
 
 
 def remember(state: State, mesh: Mesh, results: Mapping[str, Looked], now: float) -> None:
@@ -29,7 +29,7 @@ def remember(state: State, mesh: Mesh, results: Mapping[str, Looked], now: float
         known = state.nodes.get(node.key)
         if known is not None:
             looked = _with_look(known, hosts[host], now, shared=of_host[host] > 1)
-            state.nodes[node.key] = gpu_reboot.after_look(node, looked)
+            state.nodes[node.key] = gpu_repair.after_look(node, looked)
 
 
 def _with_look(known: NodeState, looked: Looked, now: float, *, shared: bool) -> NodeState:

@@ -20,7 +20,7 @@ from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.recovery import Claim, Decision, Finding, Outcome, Reboot, RecoveryResult
 from gpu_mesh.domain.state import NodeState, State
-from gpu_mesh.planning import advice, claims, gpu_reboot, ladder, plan, reboots
+from gpu_mesh.planning import advice, claims, gpu_repair, ladder, plan, reboots
 from gpu_mesh.recovery.values import Job, Verification
 
 CLAIM_MARGIN = 30.0
@@ -132,8 +132,8 @@ def record_result(
         if not verification.detail or state.nodes[node.key].cause is not job.cause:
             return  # the alert about the node's status reports it
     known = state.nodes[node.key]
-    if result.finding is Finding.GPU_AT_FAULT and ladder.first_rung(node, known).action is Action.REBOOT_HOST:
-        return  # the look of a restart has only shown that the host must be rebooted
+    if result.finding is Finding.GPU_AT_FAULT and ladder.first_rung(node, known).action.repairs_gpu:
+        return  # the look of a restart has only shown which repair helps
     notified = counts or not state.offline_since
     if (
         notified
@@ -263,7 +263,7 @@ def _looked_at(node: Node, known: NodeState, result: RecoveryResult) -> NodeStat
         seen, at = gpu_history.remember(seen, result.gpu, None), result.gpu.at
     if seen is not None and result.outcome is not Outcome.DECLINED:
         seen, at = gpu_history.after_restart(seen), 0.0  # to be looked at anew
-    return gpu_reboot.after_look(node, replace(known, gpu=seen, gpu_looked_at=at))
+    return gpu_repair.after_look(node, replace(known, gpu=seen, gpu_looked_at=at))
 
 
 def _detail(node: Node, before: NodeState, cause: Cause, result: RecoveryResult) -> str:

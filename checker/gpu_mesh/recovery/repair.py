@@ -132,7 +132,7 @@ def _run(context: Context, job: Job, action: Action, values: Mapping[str, Any]) 
 
 def _values(context: Context, job: Job) -> dict[str, object]:
     """Return the extra vars with which a playbook decides what to do."""
-    hold = {"gpu_mesh_hold": int(reboots.EXPECTED_BACK)} if job.claim.action is Action.REBOOT_HOST else {}
+    hold = {"gpu_mesh_hold": int(reboots.EXPECTED_BACK)} if job.claim.action.repairs_gpu else {}
     return {
         **hold,
         "gpu_mesh_leases": [each.key for each in context.mesh.nodes if each.machine == job.node.machine],

@@ -1,5 +1,7 @@
 """Decides how a recovery ended: by what its playbook reported and what the probes after it showed. Pure."""
 
+from functools import partial
+
 from msgspec.structs import replace
 
 from gpu_mesh.diagnosis.diagnose import diagnose
@@ -8,7 +10,7 @@ from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.observation import Fault, Observation
 from gpu_mesh.domain.recovery import Finding, Outcome, RecoveryResult
 from gpu_mesh.hosts.playbook_result import PlaybookResult
-from gpu_mesh.planning import findings, gpu_reboot, gpu_restart
+from gpu_mesh.planning import findings, gpu_repair, gpu_restart
 from gpu_mesh.recovery.values import Job, Verification
 
 
@@ -39,7 +41,7 @@ def result_of(
         verification: what the probes after it showed.
         at: Unix seconds.
     """
-    judge = gpu_reboot.judge if action is Action.REBOOT_HOST else gpu_restart.judge
+    judge = partial(gpu_repair.judge, action) if action.repairs_gpu else gpu_restart.judge
     judged = judge(job.node, job.before.gpu, report.gpu, job.cause)
     own = job.claim.playbook if action is Action.OWN_PLAYBOOK else ""
     said = report.said or (f"ran {own}" if own and report.done else "")
@@ -58,9 +60,9 @@ def result_of(
 
 
 def _refined(job: Job, action: Action, report: PlaybookResult, gpu: Cause | None) -> Cause | None:
-    """Return the cause as the look refined it; a reboot that was put off leaves the GPU as the cause."""
+    """Return the cause as the look refined it; a repair that was put off leaves the GPU as the cause."""
     refined = findings.refine(job.node, job.cause, report.finding, gpu)
-    return gpu or job.before.cause if action is Action.REBOOT_HOST and refined is job.cause else refined
+    return gpu or job.before.cause if action.repairs_gpu and refined is job.cause else refined
 
 
 def follow_up(job: Job, report: PlaybookResult) -> bool:
@@ -85,8 +87,10 @@ def _outcome(job: Job, report: PlaybookResult, verification: Verification) -> Ou
     if verification.repaired:
         seen = verification.seen
         in_vram = job.cause is Cause.CPU_FALLBACK or (job.cause is not None and job.cause.is_of_gpu)
-        unseen = in_vram and not (seen and any(model.size for model in seen.loaded))
-        return Outcome.UNPROVED if unseen else Outcome.RECOVERED
+        loaded = [model.size for model in seen.loaded] if seen else []
+        if job.claim.action.repairs_gpu:  # whatever the probe had named
+            in_vram, loaded = True, [model.size_vram for model in seen.loaded] if seen else []
+        return Outcome.RECOVERED if any(loaded) or not in_vram else Outcome.UNPROVED
     if report.stopped or (report.done and verification.seen is None):
         return Outcome.LOST  # nobody knows what it did, and the node is not to blame
     return Outcome.NOT_RECOVERED if report.success else Outcome.FAILED

@@ -122,6 +122,7 @@ class Facts(Struct, frozen=True):
     rebuild: Effect = Effect.HELPS
     own_playbook: Effect = Effect.HELPS
     reboot: Effect = Effect.HELPS
+    gpu_repair: Effect = Effect.HELPS  # a reload of nvidia_uvm, or a reset of the card
     boots: int = 0  # how often its host was rebooted
     takes: float = 8.0  # seconds for one playbook
 

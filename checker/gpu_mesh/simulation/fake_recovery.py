@@ -11,7 +11,7 @@ from gpu_mesh.domain.gpu import GpuFacts
 from gpu_mesh.domain.mesh import Mesh, Node, RecoveryKind
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts.playbook_result import PlaybookResult, took_too_long
-from gpu_mesh.planning import addresses, findings, gpu_reboot, gpu_restart
+from gpu_mesh.planning import addresses, findings, gpu_repair, gpu_restart
 from gpu_mesh.recovery.values import Job
 from gpu_mesh.simulation import fake_gpu
 from gpu_mesh.simulation.fake_gpu import Gpu
@@ -27,7 +27,7 @@ _SILENT = frozenset(
 
 def look(facts: Facts) -> Finding:
     """Return what a look on the node's own host finds."""
-    if facts.look and not facts.look.startswith(("port_", "reboot_")):
+    if facts.look and not facts.look.startswith(("port_", "reboot_", "repair_")):
         return facts.look
     if facts.shows is Scenario.NO_ROUTE:
         return Finding.HOST_DOWN
@@ -45,8 +45,8 @@ def act(job: Job, action: Action, facts: Facts, mesh: Mesh, at: float) -> tuple[
         at: when it begins, in Unix seconds.
     """
     node = job.node
-    if action is Action.REBOOT_HOST:
-        return _reboot(job, facts, mesh, at)
+    if action.repairs_gpu:
+        return _repair_gpu(job, action, facts, mesh, at)
     if action is Action.REBUILD_TUNNEL:
         finding, said, may = _at_the_tunnel(node, facts, job.cause, at)
         effect, contacted = facts.rebuild, "the monitor"
@@ -94,28 +94,39 @@ AWAY = 120.0
 """Seconds for which a host that reboots does not answer."""
 
 REFUSED = "process 4711 (python3) uses a GPU"
-"""Why a host refuses its reboot."""
+"""Why a host refuses a repair of its GPUs."""
+
+_REFUSES = {Action.REBOOT_HOST: Finding.REBOOT_REFUSED}
+_DONE = {
+    Action.RELOAD_GPU_MODULE: ("a reload", "reloaded", "reloaded nvidia_uvm"),
+    Action.RESET_GPU: ("a reset", "reset", "reset its GPU"),
+    Action.REBOOT_HOST: ("a reboot", "rebooted", "its host reboots"),
+}
+"""Words for a repair of GPUs: what it is, what was not done, what was."""
 
 
 def _gpu(facts: Facts, at: float) -> GpuFacts | None:
     return fake_gpu.look(facts.gpu, at, facts.boots) if facts.gpu else None
 
 
-def _reboot(job: Job, facts: Facts, mesh: Mesh, at: float) -> tuple[PlaybookResult, Facts]:
-    """Return what came of reboot_host.yml, and what is true about the node while its host is away."""
-    gpu, found = _gpu(facts, at), look(facts)
-    judged = gpu_reboot.judge(job.node, job.before.gpu, gpu, job.cause)
+def _repair_gpu(
+    job: Job, action: Action, facts: Facts, mesh: Mesh, at: float
+) -> tuple[PlaybookResult, Facts]:
+    """Return what came of a repair of GPUs, and what is true about the node then: its host may be away."""
+    gpu, found, refuses = _gpu(facts, at), look(facts), _REFUSES.get(action, Finding.REPAIR_REFUSED)
+    judged = gpu_repair.judge(action, job.node, job.before.gpu, gpu, job.cause)
     finding, said = judged.finding, judged.words
+    repair, nothing, did = _DONE[action]
     words = {
-        Finding.AT_WORK: "a model is generating on its host, and a reboot would cut that off",
-        Finding.REBOOT_REFUSED: f"{said}; its host refuses a reboot: {REFUSED}",
-        **_leases("reboots its host", at),
+        Finding.AT_WORK: f"a model is generating on its host, and {repair} would cut that off",
+        refuses: f"{said}; its host refuses {repair}: {REFUSED}",
+        **_leases("reboots its host" if action is Action.REBOOT_HOST else "repairs it", at),
     }
     at_fault = finding is Finding.GPU_AT_FAULT
     if at_fault and facts.look in words:
         finding, said = facts.look, words[facts.look]
     if finding is not Finding.GPU_AT_FAULT and finding not in (Finding.LEASED, Finding.CANNOT_LEASE):
-        said = f"{said}; nothing was rebooted"
+        said = f"{said}; nothing was {nothing}"
     report = PlaybookResult(
         success=True,
         contacted=job.node.key,
@@ -132,13 +143,23 @@ def _reboot(job: Job, facts: Facts, mesh: Mesh, at: float) -> tuple[PlaybookResu
         ), facts
     if finding is not Finding.GPU_AT_FAULT:
         return report, facts
-    if facts.reboot is Effect.HANGS:
+    effect = facts.reboot if action is Action.REBOOT_HOST else facts.gpu_repair
+    if effect is Effect.HANGS:
         limit = mesh.settings.recovery_timeout
         return replace(report, success=False, reason=took_too_long(limit), seconds=limit), facts
-    if facts.reboot is Effect.FAILS:
-        return replace(report, success=False, reason="the host gave no answer"), facts
-    away = replace(facts, shows=Scenario.NO_ROUTE, detail="", look=None, boots=facts.boots + 1)
-    return replace(report, done=True), away
+    if action is Action.REBOOT_HOST:
+        if effect is Effect.FAILS:
+            return replace(report, success=False, reason="the host gave no answer"), facts
+        away = replace(facts, shows=Scenario.NO_ROUTE, detail="", look=None, boots=facts.boots + 1)
+        return replace(report, done=True), away
+    if effect is Effect.FAILS:
+        failed = f"{said}; the {repair.removeprefix('a ')} failed: Ollama does not stop"
+        return replace(report, success=False, reason=failed), facts
+    report = replace(report, done=True, said=f"{said}; {did}, and Ollama answers on its own host")
+    after = {Effect.HELPS: Scenario.OK, Effect.NO_MODELS: Scenario.NO_MODELS}.get(effect)
+    if after is None:
+        return report, facts
+    return report, replace(facts, shows=after, detail="", look=None, gpu=Gpu.WELL)
 
 
 def is_back(before: Facts, away: Facts) -> Facts:

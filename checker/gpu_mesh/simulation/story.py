@@ -148,6 +148,8 @@ def line(each: Event) -> str:
 _TRIED = {
     Action.RESTART_OLLAMA: "the restart",
     Action.REBUILD_TUNNEL: "the rebuild",
+    Action.RELOAD_GPU_MODULE: "the reload",
+    Action.RESET_GPU: "the reset",
     Action.REBOOT_HOST: "the reboot",
     Action.OWN_PLAYBOOK: "the playbook",
     Action.NONE: "it",

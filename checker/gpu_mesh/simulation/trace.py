@@ -38,6 +38,7 @@ class Facts(Struct, frozen=True, forbid_unknown_fields=True):
     rebuild: Effect | None = None
     own_playbook: Effect | None = None
     reboot: Effect | None = None
+    gpu_repair: Effect | None = None
     takes: Seconds | None = None
 
 

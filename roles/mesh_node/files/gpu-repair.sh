@@ -1,8 +1,9 @@
 #!/bin/sh
-# gpu-repair reboot NODE: reboot this host, since a GPU of that node needs it. Only root runs it; recovery's login may by
-# one line of sudoers. Whoever has that login may ask for it at any time. So this program itself decides whether it may
-# be, by what root has noted and what the kernel shows, and takes nothing from its caller but the two words.
-# It prints one line: "gpu-mesh: repair begins", or "gpu-mesh: repair refused" and why.
+# gpu-repair VERB NODE: what a GPU of that node needs: reload (of the module nvidia_uvm), reset (of the cards for which the
+# driver asks it) or reboot (of this host). Only root runs it; recovery's login may by a line of sudoers. Whoever has that
+# login may ask for it at any time. So this program itself decides whether it may be, by what root has noted and what the
+# kernel shows, and takes nothing from its caller but the two words.
+# It prints one line: "gpu-mesh: repair begins" (a reboot) or "done", or "refused" or "failed" and why.
 set -u
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
@@ -12,6 +13,7 @@ rights=/usr/local/lib/gpu-mesh/gpu-repair.d # one file a node: what is allowed, 
 notes=/var/lib/gpu-mesh-gpu
 a_day=86400
 patience=240 # seconds until a host that does not go down in order is made to
+ends_in=45   # seconds in which Ollama must end
 
 refuse() {
   echo "gpu-mesh: repair refused $*"
@@ -29,6 +31,18 @@ is_own() {
     esac
   done 2>/dev/null <"/proc/$1/cgroup"
   return 1
+}
+
+# ollama VERB...: have systemd or Docker stop or start the node's own Ollama, or say how it is.
+ollama() {
+  case $kind in
+    systemd) timeout -k 5 "$ends_in" systemctl "$@" -- "$name" ;;
+    systemd-user)
+      timeout -k 5 "$ends_in" runuser -u "$(id -nu "$owner")" -- \
+        env XDG_RUNTIME_DIR="/run/user/$owner" systemctl --user "$@" -- "$name"
+      ;;
+    docker) timeout -k 5 "$ends_in" docker "$@" "$name" ;;
+  esac </dev/null >/dev/null 2>&1
 }
 
 # name_of NUMBER: the process's name, which it chooses itself, as one word.
@@ -89,37 +103,111 @@ refuse_if_busy() {
   [ $((after - before)) -lt $(($(getconf CLK_TCK) / 10)) ] || refuse "another Ollama of this host is generating"
 }
 
-# note_reboot: remember it where the next boot finds it, or refuse: a clock that was set back never allows one more.
-note_reboot() {
+# note FILE WORDS: remember a repair where the next boot finds it, or refuse: a clock that was set back never allows one more.
+note() {
   now=$(date +%s) last=''
-  read -r last 2>/dev/null <"$notes/rebooted"
+  read -r last 2>/dev/null <"$notes/$1"
   case $last in
     '') ;;
-    *[!0-9]*) refuse "$notes/rebooted is no time" ;;
+    *[!0-9]*) refuse "$notes/$1 is no time" ;;
     *)
       [ $((now - last)) -ge "$a_day" ] ||
-        refuse "it was rebooted for a GPU at $(date -u -d "@$last" '+%Y-%m-%d %H:%M:%S UTC'), and that is done once in 24 hours"
+        refuse "$2 at $(date -u -d "@$last" '+%Y-%m-%d %H:%M:%S UTC'), and that is done once in 24 hours"
       ;;
   esac
-  { echo "$now" >"$notes/new" && sync "$notes/new" && mv -f "$notes/new" "$notes/rebooted" && sync "$notes"; } 2>/dev/null ||
+  { echo "$now" >"$notes/new" && sync "$notes/new" && mv -f "$notes/new" "$notes/$1" && sync "$notes"; } 2>/dev/null ||
     refuse "it cannot be noted in $notes"
 }
 
+# cards_to_reset: the cards for which the driver itself asks a reset, with commas between them. An older driver, which knows
+# no such field, says it in the place of other values. Root's nvidia-smi may hang as well as anybody's: it is left then.
+cards_to_reset() {
+  for field in gpu_recovery_action utilization.gpu; do
+    timeout -k 1 20 nvidia-smi "--query-gpu=pci.bus_id,$field" --format=csv,noheader </dev/null >"$notes/asked" 2>/dev/null
+    cards=$(sed -n 's/^\([0-9A-Fa-f:.]*\), .*[Rr]eset.*/\1/p' "$notes/asked" | tr '\n' ',')
+    [ -z "$cards" ] || break
+  done
+  echo "${cards%,}"
+}
+
+# without_ollama COMMAND...: run it while the node's own Ollama is stopped, and start that again whatever comes of it; then
+# say how that went. Nothing is printed before: whoever asked may be gone by then, and that must not end this program.
+without_ollama() {
+  trap '' HUP INT PIPE TERM
+  failed=''
+  if ! ollama stop; then
+    failed='Ollama does not stop'
+  else
+    for number in $(holders); do
+      [ -n "$failed" ] || is_of_driver "$number" || failed="process $number ($(name_of "$number")) still uses a GPU"
+    done
+  fi
+  [ -n "$failed" ] || "$@" || failed=${failed:-the $verb failed}
+  [ "$kind" = docker ] || ollama reset-failed
+  ollama start || failed="${failed:+$failed; }Ollama does not start"
+  if [ -n "$failed" ]; then echo "gpu-mesh: repair failed $failed"; else echo "gpu-mesh: repair done"; fi
+}
+
+# reload: unload the module, if it is loaded, and load it.
+reload() {
+  if [ -d /sys/module/nvidia_uvm ] && ! timeout -k 1 30 rmmod nvidia_uvm </dev/null >/dev/null 2>&1; then
+    failed='nvidia_uvm cannot be unloaded'
+    return 1
+  fi
+  timeout -k 1 30 modprobe nvidia_uvm </dev/null >/dev/null 2>&1 || { failed='nvidia_uvm cannot be loaded' && return 1; }
+}
+
+# reset CARDS: have the driver reset them. The daemon that keeps cards awake has them open.
+reset() {
+  keeper=''
+  ! systemctl is-active --quiet nvidia-persistenced.service || keeper=nvidia-persistenced.service
+  [ -z "$keeper" ] || timeout -k 5 20 systemctl stop "$keeper" </dev/null >/dev/null 2>&1
+  timeout -k 1 60 nvidia-smi --gpu-reset -i "$1" </dev/null >"$notes/asked" 2>&1
+  status=$?
+  [ -z "$keeper" ] || timeout -k 5 20 systemctl start "$keeper" </dev/null >/dev/null 2>&1
+  [ "$status" = 0 ] && return
+  failed="nvidia-smi ended with $status: $(tr -cs '[:print:]' ' ' <"$notes/asked" | cut -c 1-100)"
+  return 1
+}
+
 [ "$(id -u)" = 0 ] || refuse "only root may"
-[ $# = 2 ] && [ "$1" = reboot ] || refuse "usage: gpu-repair reboot NODE"
+case $#:${1:-}:${3:-begun} in [23]:reload:begun | [23]:reset:begun | 2:reboot:begun) ;; *) refuse "usage: gpu-repair reload|reset|reboot NODE" ;; esac
 case $2 in '' | .* | *[!A-Za-z0-9._-]*) refuse "that is no node" ;; esac
-allowed='' kind='' name='' owner=''
+verb=$1 allowed='' kind='' name='' owner=''
 read -r allowed kind name owner 2>/dev/null <"$rights/$2"
-[ "$allowed" = reboot ] || refuse "it is not allowed for that node"
+case $allowed:$verb in
+  reload:reload | reset:reload | reboot:reload | reset:reset | reboot:reboot) ;;
+  *) refuse "it is not allowed for that node" ;;
+esac
 [ -d /run/systemd/system ] || refuse "systemd does not run here"
 container=''
 [ "$kind" != docker ] || container=$(timeout -k 1 5 docker inspect -f '{{.Id}}' "$name" 2>/dev/null </dev/null)
 
 [ -d "$notes" ] || mkdir -m 0755 "$notes" 2>/dev/null || refuse "$notes cannot be made"
+if [ "$verb" != reboot ] && [ $# = 2 ]; then
+  # In a unit of its own, which goes on when whoever asked is cut off: else Ollama might stay stopped.
+  exec systemd-run --quiet --collect --wait --pipe --unit="gpu-mesh-$verb" --description="A $verb for a GPU of $2" \
+    "$0" "$verb" "$2" begun </dev/null 2>/dev/null
+fi
 exec 9>>"$notes/lock"
 flock -n 9 || refuse "another one has just been asked for"
 refuse_if_busy
-note_reboot
+[ "$verb" = reboot ] || [ "$kind" = docker ] || ollama is-active || ollama is-enabled || refuse "$name is disabled"
+case $verb in
+  reload)
+    note reloaded "nvidia_uvm was reloaded"
+    without_ollama reload 9>&-
+    exit
+    ;;
+  reset)
+    cards=$(cards_to_reset)
+    [ -n "$cards" ] || refuse "the driver names no card that needs a reset"
+    note reset "a GPU was reset"
+    without_ollama reset "$cards" 9>&-
+    exit
+    ;;
+  reboot) note rebooted "it was rebooted for a GPU" ;;
+esac
 # A unit that stays when the others are stopped. A process that waits in the driver cannot be ended, and may keep the
 # host from going down: then it is rebooted without that order.
 # shellcheck disable=SC2016 # for the inner shell to expand

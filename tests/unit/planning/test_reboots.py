@@ -17,7 +17,7 @@ from gpu_mesh.domain.observation import LoadedModel
 from gpu_mesh.domain.recovery import Attempt, Brake, Claim, Finding, Outcome, Reboot
 from gpu_mesh.domain.state import NodeRecovery, NodeState, State
 from gpu_mesh.hosts.playbook_result import Looked, PlaybookResult
-from gpu_mesh.planning import gpu_looks, gpu_reboot, plan, reboots
+from gpu_mesh.planning import gpu_allowed, gpu_looks, gpu_repair, plan
 from gpu_mesh.recovery import brake, gpu_results, lifecycle, verification
 from gpu_mesh.recovery.values import Job, Verification
 
@@ -47,7 +47,7 @@ def decided(known: NodeState, node: Node = NODE, state: State | None = None, *ot
 
 @pytest.mark.parametrize("cause", Cause)
 def test_the_host_is_rebooted_for_the_causes_against_which_that_helps_and_no_others(cause: Cause) -> None:
-    wanted = cause in reboots.REBOOT_HELPS
+    wanted = cause in gpu_allowed.HELPS[Action.REBOOT_HOST]
     assert (decided(replace(KNOWN, cause=cause)) is Action.REBOOT_HOST) is wanted
 
 
@@ -231,4 +231,4 @@ def test_hosts_that_are_being_rebooted_put_no_brake_on() -> None:
 def test_the_look_itself_must_show_what_a_reboot_helps(
     facts: GpuFacts | None, probed: Cause | None, finding: Finding
 ) -> None:
-    assert gpu_reboot.judge(NODE, NodeGpu(LOST), facts, probed).finding is finding
+    assert gpu_repair.judge(Action.REBOOT_HOST, NODE, NodeGpu(LOST), facts, probed).finding is finding

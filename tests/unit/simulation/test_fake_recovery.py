@@ -19,7 +19,7 @@ from gpu_mesh.domain.recovery import Claim, Finding
 from gpu_mesh.domain.state import NodeState
 from gpu_mesh.hosts.playbook import HOLD_MARGIN
 from gpu_mesh.hosts.playbook_result import PlaybookResult
-from gpu_mesh.planning import gpu_reboot, gpu_restart
+from gpu_mesh.planning import gpu_repair, gpu_restart
 from gpu_mesh.planning.addresses import of_ollama
 from gpu_mesh.recovery import repair, values
 from gpu_mesh.recovery.values import Job
@@ -146,7 +146,8 @@ def test_what_a_look_at_the_port_found_is_said_in_the_playbooks_words(
 def test_what_a_reboot_found_is_said_in_the_playbooks_words(
     finding: Finding, in_the_way: Finding | None
 ) -> None:
-    judged = gpu_reboot.judge(NODE, None, fake_gpu.look(OF_GPU[finding], NOW), Cause.TIMEOUT)
+    gpu = fake_gpu.look(OF_GPU[finding], NOW)
+    judged = gpu_repair.judge(Action.REBOOT_HOST, NODE, None, gpu, Cause.TIMEOUT)
     expected = in_the_way if in_the_way and finding is Finding.GPU_AT_FAULT else finding
     why = {"gpu_mesh_why": fake_recovery.REFUSED, "gpu_mesh_look": {"stdout": "gpu-mesh: at work"}}
     said = rendered(words("reboot_host.yml")[expected], NODE, gpu_mesh_gpu={"said": judged.words}, **why)
@@ -155,8 +156,30 @@ def test_what_a_reboot_found_is_said_in_the_playbooks_words(
     assert (report.said, report.finding) == (said, expected)
 
 
+@pytest.mark.parametrize(
+    ("action", "gpu", "cause"),
+    [
+        (Action.RELOAD_GPU_MODULE, Gpu.UVM_MISSING, Cause.CPU_FALLBACK),
+        (Action.RESET_GPU, Gpu.RESET_NEEDED, Cause.HTTP_ERROR),
+    ],
+)
+def test_a_reload_and_a_reset_are_told_in_the_playbooks_words(action: Action, gpu: Gpu, cause: Cause) -> None:
+    said = words(f"{action}.yml")
+    judged = gpu_repair.judge(action, NODE, None, fake_gpu.look(gpu, NOW), cause)
+    why = {"gpu_mesh_why": fake_recovery.REFUSED, "gpu_mesh_look": {"stdout": "gpu-mesh: at work"}}
+    for finding in (Finding.AT_WORK, Finding.REPAIR_REFUSED):
+        declined = simulated(NODE, action, cause, shows=Scenario.HTTP_500, gpu=gpu, look=finding)
+        expected = rendered(said[finding], NODE, gpu_mesh_gpu={"said": judged.words}, **why)
+        assert (declined.said, declined.finding) == (expected, finding)
+    (variables,) = found("vars", document(f"{action}.yml"))
+    went = simulated(NODE, action, cause, shows=Scenario.HTTP_500, gpu=gpu)
+    ended = f"{variables['gpu_mesh_has_done']}, and Ollama answers on its own host"
+    assert (went.said, went.done) == (f"{judged.words}; {ended}", True)
+
+
 def test_the_simulator_has_words_for_whatever_the_playbooks_find() -> None:
-    named = {*words("restart_ollama.yml"), *words("rebuild_tunnel.yml"), *words("reboot_host.yml")}
+    acts = (action for action in Action if action not in (Action.OWN_PLAYBOOK, Action.NONE))
+    named = {finding for action in acts for finding in words(f"{action}.yml")}
     assert named | {"leased", "cannot_lease"} | {"", "host_down", "no_ssh", "no_access"} == {*Finding}
 
 

@@ -1,8 +1,13 @@
-"""The reboot of a host whose card is lost: where it is allowed, once a day, by root's program alone."""
+"""What is done for GPUs on machines: a reboot, a reset, a reload, or nothing but a call for a person.
+
+Where it is allowed, once a day, by root's program alone.
+"""
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import machines
@@ -24,11 +29,13 @@ AT_BOOT = (
 
 
 class Mesh:
-    """A monitor and two nodes, each with a card; one of the two may be rebooted."""
+    """A monitor and nodes, each with a card: one may be rebooted, one reset; two have to be left alone."""
 
     def __init__(self, site: machines.Site, operator: provision.Operator) -> None:
         self.operator = operator
-        self.monitor, self.card, self.bare = site.boot("reboots", "card", "bare")
+        self.monitor, self.card, self.bare, self.hung, self.tuned = self.machines = site.boot(
+            "reboots", "card", "bare", "hung", "tuned"
+        )
 
     def node(self, key: str) -> dict[str, Any]:
         return provision.status(self.monitor).get(key, {})
@@ -68,12 +75,58 @@ def _furnish(machine: machines.Machine) -> None:
     provision.install_ollama(machine, "0.0.0.0")
 
 
+def _furnish_to_hang(machine: machines.Machine) -> None:
+    """Give it a card whose driver can be made to hang (``hanging``); its processes are real."""
+    host = GpuHost(machine.root / "srv")
+    host.device(CARD, "nvidia")
+    shutil.rmtree(host.root / "proc")
+    (host.root / "proc").symlink_to("/proc")
+    _put(machine, "/usr/bin/nvidia-smi", "#!/bin/sh\nread -r answer </mnt/driver\n")
+    shutil.copy(PROGRAMS / "never_answer.py", machine.root / "srv")
+    (machine.root / "etc/environment").write_text("GPU_MESH_GPU_ROOT=/srv/host\n")
+    provision.install_ollama(machine, "0.0.0.0")
+
+
+def _furnish_with_a_driver(machine: machines.Machine) -> None:
+    """Give it a card that is well, and a made-up driver that can reset it."""
+    host = GpuHost(machine.root / "srv")
+    host.nvidia()
+    for program in ("/usr/bin/nvidia-smi", "/usr/sbin/modprobe"):
+        _put(machine, program, (PROGRAMS / "nvidia_smi.sh").read_text())
+    (machine.root / "srv/asks").write_text("None\n")
+    shutil.copy(PROGRAMS / "set_fault.py", machine.root / "srv")
+    (machine.root / "etc/environment").write_text("GPU_MESH_GPU_ROOT=/srv/host\n")
+    provision.install_ollama(machine, "0.0.0.0")
+
+
+def _put(machine: machines.Machine, path: str, text: str) -> None:
+    file = machine.root / path.lstrip("/")
+    file.unlink(missing_ok=True)  # it may be a link to something else
+    file.write_text(text)
+    file.chmod(0o755)
+
+
+@contextmanager
+def hanging(machine: machines.Machine) -> Iterator[None]:
+    """Let the machine's driver hang: whoever asks nvidia-smi there cannot be killed."""
+    enter = f"nsenter --target {machine.leader} --mount --pid python3 /srv/never_answer.py /mnt 3"
+    with subprocess.Popen(
+        ["sh", "-c", f"exec {enter} 3<>/dev/fuse"], stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout
+        assert server.stdout.readline() == "nobody gets an answer\n"
+        yield
+        server.kill()
+
+
 @pytest.fixture(scope="module")
 def mesh(site: machines.Site) -> Iterator[Mesh]:
     operator = provision.Operator(site, site.folder / "rebooter")
     made = Mesh(site, operator)
     for machine in (made.card, made.bare):
         _furnish(machine)
+    _furnish_to_hang(made.hung)
+    _furnish_with_a_driver(made.tuned)
     operator.inventory = {
         "all": {"vars": {"ansible_user": "admin"}},
         "mesh_monitors": {
@@ -84,23 +137,27 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
                     "mesh_monitor_check_interval": 2,
                     "mesh_monitor_recover_interval": 5,
                     "mesh_monitor_recovery_backoff": 5,
+                    "mesh_monitor_recovery_patience": 10,
+                    "mesh_monitor_recovery_brake": 0,
                 }
             }
         },
         "mesh_nodes": {
-            "vars": {"mesh_node_timeout": 2},
+            "vars": {"mesh_node_timeout": 2, "mesh_node_drain": 0},
             "hosts": {
                 "card": {"ansible_host": made.card.address, "mesh_node_gpu_recovery": "reboot"},
                 "bare": {"ansible_host": made.bare.address},
+                "hung": {"ansible_host": made.hung.address},
+                "tuned": {"ansible_host": made.tuned.address, "mesh_node_gpu_recovery": "reset"},
             },
         },
     }
     play = operator.play("site.yml")
     assert play.faults == []
-    for key in ("card", "bare"):
+    for key in ("card", "bare", "hung", "tuned"):
         made.await_status(key, "healthy")
     yield made
-    for machine in (made.monitor, made.card, made.bare):
+    for machine in made.machines:
         machine.halt()
 
 
@@ -116,14 +173,83 @@ def test_a_lost_card_is_told_where_a_reboot_is_not_allowed(mesh: Mesh) -> None:
     mesh.await_status("bare", "healthy")
 
 
+def test_while_a_driver_hangs_nothing_is_restarted_or_asked_again_and_a_person_is_called_once(
+    mesh: Mesh,
+) -> None:
+    with hanging(mesh.hung):
+        mesh.hung.ssh("systemctl stop ollama.service")
+        machines.await_that(lambda: mesh.node("hung").get("cause") == "gpu_driver_stuck", 180, "it is named")
+        machines.await_that(lambda: mesh.recovery("hung").get("called_at"), 60, "a person is called")
+        assert "a restart of Ollama would hang" in mesh.monitor.out("gpu-mesh status hung")
+        assert "a restart does not help" in mesh.monitor.out("gpu-mesh recover --dry-run")
+        looks = len(mesh.attempts("hung", "restart_ollama"))
+        mesh.monitor.ssh("gpu-mesh look hung; gpu-mesh recover hung --force", check=False)
+        assert set(mesh.attempts("hung", "restart_ollama")) == {"declined"}
+        assert len(mesh.attempts("hung", "restart_ollama")) > looks
+        assert len(mesh.hung.out("pgrep -x nvidia-smi").split()) == 1
+        assert mesh.hung.out("systemctl is-active ollama.service || true") == "inactive"
+    calls = [
+        line for line in mesh.monitor.out("gpu-mesh alerts list").splitlines() if "hung: needs you" in line
+    ]
+    assert len(calls) == 1, calls
+    mesh.hung.ssh("systemctl start ollama.service")
+    mesh.await_status("hung", "healthy")
+
+
+def test_a_card_is_reset_while_ollama_is_stopped_where_the_driver_asks_that_and_not_again(mesh: Mesh) -> None:
+    (mesh.tuned.root / "srv/asks").write_text("Reset\n")
+    mesh.tuned.ssh("python3 /srv/set_fault.py 11434 http_500")
+    mesh.await_status("tuned", "unhealthy")
+    machines.await_that(lambda: mesh.attempts("tuned", "reset_gpu"), 120, "the card is reset")
+    mesh.await_status("tuned", "healthy")
+    did = (mesh.tuned.root / "srv/did").read_text().splitlines()
+    assert did == ["--gpu-reset -i 00000000:01:00.0 (Ollama inactive)"]
+    assert mesh.attempts("tuned", "reset_gpu") in (["unproved"], ["recovered"])
+    assert mesh.attempts("tuned", "restart_ollama") in ([], ["declined"])
+    (mesh.tuned.root / "srv/asks").write_text("Reset\n")
+    mesh.tuned.ssh("python3 /srv/set_fault.py 11434 http_500")
+    machines.await_that(lambda: mesh.recovery("tuned").get("called_at"), 120, "a person is called")
+    assert (mesh.tuned.root / "srv/did").read_text().splitlines() == did
+    again = mesh.tuned.out(f"runuser -u gpu-mesh -- sudo -n {REPAIR} reset tuned")
+    assert again.endswith("and that is done once in 24 hours")
+    (mesh.tuned.root / "srv/asks").write_text("None\n")
+    mesh.tuned.ssh("systemctl restart ollama.service")
+    mesh.await_status("tuned", "healthy")
+    asked = mesh.tuned.out(
+        f"rm /var/lib/gpu-mesh-gpu/reset; runuser -u gpu-mesh -- sudo -n {REPAIR} reset tuned"
+    )
+    assert asked == "gpu-mesh: repair refused the driver names no card that needs a reset"
+
+
+def test_nvidia_uvm_is_loaded_while_ollama_is_stopped_and_ollama_started_whatever_comes_of_it(
+    mesh: Mesh,
+) -> None:
+    (mesh.tuned.root / "srv/did").unlink(missing_ok=True)
+    (mesh.tuned.root / "srv/host/sys/module/nvidia_uvm").rmdir()
+    mesh.tuned.ssh("python3 /srv/set_fault.py 11434 cpu")
+    machines.await_that(lambda: mesh.attempts("tuned", "reload_gpu_module"), 120, "the module is reloaded")
+    mesh.await_status("tuned", "healthy")
+    assert (mesh.tuned.root / "srv/did").read_text() == "modprobe nvidia_uvm (Ollama inactive)\n"
+    assert mesh.attempts("tuned", "reload_gpu_module") == ["recovered"], "a model is in VRAM again"
+    _put(mesh.tuned, "/usr/sbin/modprobe", "#!/bin/sh\nexit 1\n")
+    fails = mesh.tuned.out(
+        f"rm /var/lib/gpu-mesh-gpu/reloaded; runuser -u gpu-mesh -- sudo -n {REPAIR} reload tuned"
+    )
+    assert fails == "gpu-mesh: repair failed nvidia_uvm cannot be loaded"
+    assert mesh.tuned.out("systemctl is-active ollama.service") == "active"
+    mesh.await_status("tuned", "healthy")
+
+
 def test_roots_program_refuses_what_would_cut_others_off(mesh: Mesh) -> None:
     mesh.monitor.ssh("gpu-mesh silence add card --for 10m --no-recovery --reason test")
-    for words in ("halt card", "reboot bare", "reboot", "reboot card card"):
+    for words in ("halt card", "reboot bare", "reboot", "reboot card card", "reset card"):
         assert "a password is required" in mesh.asks(words)
     assert (
         mesh.card.out(f"{REPAIR} reboot bare") == "gpu-mesh: repair refused it is not allowed for that node"
     )
-    assert mesh.card.out(f"{REPAIR} halt card") == "gpu-mesh: repair refused usage: gpu-repair reboot NODE"
+    assert mesh.card.out(f"{REPAIR} halt card") == (
+        "gpu-mesh: repair refused usage: gpu-repair reload|reset|reboot NODE"
+    )
     mesh.card.ssh("touch /dev/nvidia0 && cp /bin/sleep /tmp/dpkg && cp /bin/bash /tmp/llama-server")
     stranger = "systemd-run --quiet --collect --unit=stranger"
     for does, why in (
