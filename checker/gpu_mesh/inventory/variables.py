@@ -82,8 +82,8 @@ _TABLE = (
     Variable(
         "mesh_node_gpu_recovery",
         value_types.choice(GpuRecovery),
-        "Which recovery of the node's GPUs is allowed: `reload` of nvidia_uvm, that and the `reset` of a card, or "
-        "a reload and the `reboot` of its host; never on the monitor's own (docs/gpu.md)",
+        "Which recovery of the node's GPUs is allowed: `reload` of nvidia_uvm, that and the `reset` of a "
+        "card, or a reload and the `reboot` of its host; never on the monitor's own (docs/gpu.md)",
     ),
     Variable(
         "mesh_node_parent",

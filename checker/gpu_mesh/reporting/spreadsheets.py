@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from datetime import UTC
 
-from gpu_mesh.domain.history import Incident, PastEvent
+from gpu_mesh.domain.history import GpuSample, Incident, PastEvent
 from gpu_mesh.reporting.availability import Figures
 from gpu_mesh.text.zones import local
 
@@ -35,6 +35,13 @@ def incidents(of: Sequence[Incident]) -> str:
         for each in of
     )
     return _csv(header, rows)
+
+
+def gpus(of: Sequence[GpuSample]) -> str:
+    """Write what was seen of each card in each hour: bytes, degrees Celsius, watts and per cent."""
+    names = [name for name in GpuSample.__struct_fields__ if name != "at"]
+    rows = ([_iso(each.at), *(getattr(each, name) for name in names)] for each in of)
+    return _csv(("at", *names), rows)
 
 
 def figures(of: Sequence[Figures]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gpu_mesh.domain.history import EventKind, Incident, PastEvent, Period, Sample
+from gpu_mesh.domain.history import EventKind, GpuSample, Incident, PastEvent, Period, Sample
 from gpu_mesh.storage.history import (
     NAME,
     HistoryError,
@@ -115,6 +115,22 @@ class Past:
         """  # noqa: S608 - question marks
         rows = self._database.execute(query, (since, until, node, *EventKind, most)).fetchall()
         return tuple(PastEvent(at, EventKind(kind), key, words) for at, kind, key, words in reversed(rows))
+
+    def gpus(self, since: float, until: float, node: str = "") -> tuple[GpuSample, ...]:
+        """Return the highest figures of each card in each hour of that time, those of one card together.
+
+        Counted from the beginning of its first hour.
+        """
+        query = """
+            SELECT key, card, at, used, total, temperature, power, busy, throttled
+            FROM gpu JOIN node ON node.id = node
+            WHERE at >= ? AND at < ? AND ? IN ('', key) ORDER BY key, card, at
+        """
+        rows = self._database.execute(query, (int(since) // HOUR * HOUR, until, node))
+        return tuple(
+            GpuSample(key, card, at, used, total, temperature, power, busy, bool(throttled))
+            for key, card, at, used, total, temperature, power, busy, throttled in rows
+        )
 
 
 def _checks(since: int, until: int) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from chronicle import Chronicle
 from factories import EVERY, plain
+from gpu_mesh.domain.gpu import Card, GpuFacts, NodeGpu
 from gpu_mesh.monitor import check
 from gpu_mesh.standin.server import Standin, free_port
 from gpu_mesh.storage import history
@@ -74,6 +75,23 @@ def test_programs_and_spreadsheets_get_the_same(
     assert number in (None, len(made[what]))
     whole_mesh = what == "nodes"
     assert len(rows) == 1 + len(made[what]) + whole_mesh
+
+
+def test_the_highest_figures_of_each_card_are_told_and_those_of_each_hour_for_programs(site: Site) -> None:
+    site.describe({"east": {"url": "http://127.0.0.1:1"}})
+    site.state_dir.mkdir()
+    story = Chronicle(site.state_dir, plain("east"), at=time.time() // 3600 * 3600 - 7000)
+    for heat, age in ((60, 0.0), (83, 0.0), (71, 3600.0)):
+        story.now += age
+        card = Card(index=0, used=8 * 2**30, total=24 * 2**30, temperature=heat)
+        story.change("east", gpu=NodeGpu(GpuFacts(at=story.now, cards=(card,))))
+        story.goes(east=".")
+    row = site.ok("history", "--gpus").splitlines()[-1]
+    assert row.split("  ")[:2] == ["east", "8.0 of 24.0 GiB"]
+    assert "83 °C" in row
+    hours = json.loads(site.ok("history", "--gpus", "east", "--json"))["gpus"]
+    assert [(hour["card"], hour["temperature"]) for hour in hours] == [("GPU 0", 83), ("GPU 0", 71)]
+    assert len(site.ok("history", "--gpus", "--csv").splitlines()) == 3
 
 
 def test_times_are_in_the_persons_zone_and_in_utc_for_programs(told: Site) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -84,8 +85,10 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
         assert found.events(0, NOW + 1) == (about_all, event)
         assert found.events(0, NOW + 1, "a") == (event,)
         assert found.events(0, NOW + 1, most=1) == (event,)
+        hour = msgspec.structs.replace(card, at=NOW // HOUR * HOUR)
+        assert found.gpus(NOW, NOW + 1) == found.gpus(NOW, NOW + 1, "a") == (hour,)
+        assert found.gpus(NOW, NOW + 1, "b") == found.gpus(NOW + HOUR, NOW + 2 * HOUR) == ()
     assert rows(tmp_path, "SELECT at, verdict, cause, ms FROM sample") == [(NOW, 1, "timeout", 10)]
-    assert rows(tmp_path, "SELECT at, used, power, throttled FROM gpu") == [(NOW // HOUR * HOUR, 8, 200.5, 1)]
 
 
 def test_the_next_entry_is_told_what_is_known(tmp_path: Path) -> None:
