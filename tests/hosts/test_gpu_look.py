@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 
 import machines
@@ -49,7 +50,7 @@ def look(machine: machines.Machine, shell: str, *arguments: object, user: str = 
 
 
 def test_a_look_ends_and_starts_no_second_process_while_one_cannot_be_killed(
-    machine: machines.Machine,
+    machine: machines.Machine, measured: list[str]
 ) -> None:
     first = look(machine, "sh", 6)
     (number,) = machine.out(STUCK).split()
@@ -58,7 +59,11 @@ def test_a_look_ends_and_starts_no_second_process_while_one_cannot_be_killed(
     (waits,) = [line for line in first if line.startswith("waits")]
     assert waits.split()[1::2] == [number, "nvidia-smi"]
     for shell in ("sh", "bash"):
+        begun = time.monotonic()
         again = look(machine, shell, 2)
+        measured.append(
+            f"look of 2 s by {shell} while an nvidia-smi hangs: {time.monotonic() - begun:.1f} s with its ssh"
+        )
         assert [line for line in again if line.startswith(("smi", "waits", "end"))] == [
             waits,
             "smi skipped",

@@ -72,7 +72,7 @@ def node_lines(
     if samples:
         line = live_rows.hour_parts(node, samples, now, min(60, max(8, wide - _LABEL - 2)))
         lines.append((Part("  " + fitted("last hour", _LABEL), Style.DIM), *line))
-    return [*lines, (), *_models(node, wide), (), *_cards(node, now)]
+    return [*lines, (), *_models(node, wide), *_cards(node, now)]
 
 
 def help_lines(width: int) -> list[Line]:
@@ -166,10 +166,10 @@ def _loaded(model: LoadedModelReport) -> Line:
 
 def _cards(node: NodeReport, now: float) -> list[Line]:
     if node.gpu is None:
-        return [(Part("GPUs", Style.BOLD), Part("  nobody has looked", Style.DIM))]
+        return []  # a node that only lends an API lacks nothing
     age = f", seen {ago(node.gpu.seen, now)}" + (": outdated" if node.gpu.outdated else "")
     driver = f"driver {literal(node.gpu.driver)}" if node.gpu.driver else "no driver of NVIDIA is loaded"
-    lines: list[Line] = [(Part("GPUs", Style.BOLD), Part(f"  {driver}{age}", Style.DIM))]
+    lines: list[Line] = [(), (Part("GPUs", Style.BOLD), Part(f"  {driver}{age}", Style.DIM))]
     return lines + [_card(card) for card in node.gpu.cards]
 
 

@@ -163,6 +163,8 @@ def test_it_is_unproved_until_a_model_is_loaded_again(known: NodeState, action: 
         assert state.nodes["gpu1"].recovery.attempts[-1].outcome is outcome
     state = ended(known, action, DONE, IN_VRAM)
     assert state.nodes["gpu1"].recovery.attempts[-1].outcome is Outcome.RECOVERED
+    state = ended(FAILS, RESET, DONE, ON_THE_CPU)
+    assert state.nodes["gpu1"].recovery.attempts[-1].outcome is Outcome.UNPROVED, "it is not on the card"
 
 
 def test_the_gpus_are_looked_at_anew_and_a_card_that_still_asks_for_a_reset_disproves_it() -> None:
