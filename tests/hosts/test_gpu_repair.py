@@ -43,16 +43,14 @@ class Mesh:
     def await_status(self, key: str, status: str) -> None:
         machines.await_that(lambda: self.node(key).get("status") == status, 90, f"{key} is {status}")
 
-    def recovery(self, key: str) -> dict[str, Any]:
+    def known(self, key: str) -> dict[str, Any]:
         """What the state has of the node."""
         state = json.loads(self.monitor.out("cat /var/lib/gpu-mesh/state.json"))
         return dict(state["nodes"][key])
 
     def attempts(self, key: str, action: str = "reboot_host") -> list[str]:
         """Return how the attempts at it ended."""
-        return [
-            each["outcome"] for each in self.recovery(key).get("attempts", ()) if each["action"] == action
-        ]
+        return [each["outcome"] for each in self.known(key).get("attempts", ()) if each["action"] == action]
 
     def lose(self, machine: machines.Machine) -> None:
         """Let its card fall off the bus, and Ollama end."""
@@ -126,7 +124,8 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
     for machine in (made.card, made.bare):
         _furnish(machine)
     _furnish_to_hang(made.hung)
-    _furnish_with_a_driver(made.tuned)
+    for machine in (made.tuned, made.monitor):
+        _furnish_with_a_driver(machine)
     operator.inventory = {
         "all": {"vars": {"ansible_user": "admin"}},
         "mesh_monitors": {
@@ -143,8 +142,9 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
             }
         },
         "mesh_nodes": {
-            "vars": {"mesh_node_timeout": 2, "mesh_node_drain": 0},
+            "vars": {"mesh_node_timeout": 2, "mesh_node_drain": 0, "mesh_node_gpu_interval": 5},
             "hosts": {
+                "reboots": {},
                 "card": {"ansible_host": made.card.address, "mesh_node_gpu_recovery": "reboot"},
                 "bare": {"ansible_host": made.bare.address},
                 "hung": {"ansible_host": made.hung.address},
@@ -154,11 +154,29 @@ def mesh(site: machines.Site) -> Iterator[Mesh]:
     }
     play = operator.play("site.yml")
     assert play.faults == []
-    for key in ("card", "bare", "hung", "tuned"):
+    for key in ("reboots", "card", "bare", "hung", "tuned"):
         made.await_status(key, "healthy")
     yield made
     for machine in made.machines:
         machine.halt()
+
+
+def test_the_units_look_at_every_host_and_at_the_monitors_own_through_the_one_that_sees_its_cards(
+    mesh: Mesh,
+) -> None:
+    drop_in = mesh.monitor.root / "etc/systemd/system/gpu-mesh-look-here.service.d/root.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text("[Service]\nEnvironment=GPU_MESH_GPU_ROOT=/srv/host\n")
+    mesh.monitor.ssh("systemctl daemon-reload && systemctl start gpu-mesh-look.service")
+    for key, smi in (("reboots", "ok"), ("tuned", "ok"), ("card", "missing")):
+        facts = mesh.known(key)["gpu"]["facts"]
+        assert facts["smi"] == smi
+        assert [card["bus"] for card in facts["cards"]] == [CARD]
+    here = mesh.known("reboots")["gpu"]["facts"]
+    assert here["cards"][0]["name"] == "NVIDIA H100 80GB HBM3"
+    assert "devices" not in here, "they can be opened there"
+    for unit in ("look", "look-here"):
+        assert mesh.monitor.out(f"systemctl show -p Result --value gpu-mesh-{unit}.service") == "success"
 
 
 def test_a_lost_card_is_told_where_a_reboot_is_not_allowed(mesh: Mesh) -> None:
@@ -166,7 +184,7 @@ def test_a_lost_card_is_told_where_a_reboot_is_not_allowed(mesh: Mesh) -> None:
     assert list((mesh.bare.root / "etc/sudoers.d").glob("gpu-mesh*")) == []
     mesh.lose(mesh.bare)
     machines.await_that(lambda: mesh.node("bare").get("cause") == "gpu_lost", 90, "the loss is seen")
-    machines.await_that(lambda: mesh.recovery("bare").get("called_at"), 60, "a person is called")
+    machines.await_that(lambda: mesh.known("bare").get("called_at"), 60, "a person is called")
     assert mesh.attempts("bare") == []
     assert (mesh.bare.root / "srv/boots").read_text() == "boot\n"
     mesh.bare.ssh("sh /srv/boot_card.sh; systemctl start ollama.service")
@@ -179,7 +197,7 @@ def test_while_a_driver_hangs_nothing_is_restarted_or_asked_again_and_a_person_i
     with hanging(mesh.hung):
         mesh.hung.ssh("systemctl stop ollama.service")
         machines.await_that(lambda: mesh.node("hung").get("cause") == "gpu_driver_stuck", 180, "it is named")
-        machines.await_that(lambda: mesh.recovery("hung").get("called_at"), 60, "a person is called")
+        machines.await_that(lambda: mesh.known("hung").get("called_at"), 60, "a person is called")
         assert "a restart of Ollama would hang" in mesh.monitor.out("gpu-mesh status hung")
         assert "a restart does not help" in mesh.monitor.out("gpu-mesh recover --dry-run")
         looks = len(mesh.attempts("hung", "restart_ollama"))
@@ -208,7 +226,7 @@ def test_a_card_is_reset_while_ollama_is_stopped_where_the_driver_asks_that_and_
     assert mesh.attempts("tuned", "restart_ollama") in ([], ["declined"])
     (mesh.tuned.root / "srv/asks").write_text("Reset\n")
     mesh.tuned.ssh("python3 /srv/set_fault.py 11434 http_500")
-    machines.await_that(lambda: mesh.recovery("tuned").get("called_at"), 120, "a person is called")
+    machines.await_that(lambda: mesh.known("tuned").get("called_at"), 120, "a person is called")
     assert (mesh.tuned.root / "srv/did").read_text().splitlines() == did
     again = mesh.tuned.out(f"runuser -u gpu-mesh -- sudo -n {REPAIR} reset tuned")
     assert again.endswith("and that is done once in 24 hours")
@@ -293,12 +311,12 @@ def test_a_host_that_may_be_is_rebooted_once_and_the_card_is_back(mesh: Mesh) ->
     assert mesh.attempts("card") in (["unproved"], ["recovered"]), "a look may have been made already"
     mesh.monitor.ssh("gpu-mesh look card")
     machines.await_that(lambda: mesh.attempts("card") == ["recovered"], 60, "a loaded model proves it")
-    assert not mesh.recovery("card").get("reboot")
+    assert not mesh.known("card").get("reboot")
 
 
 def test_a_card_that_is_lost_again_within_a_day_is_a_persons(mesh: Mesh) -> None:
     mesh.lose(mesh.card)
-    machines.await_that(lambda: mesh.recovery("card").get("called_at"), 120, "a person is called")
+    machines.await_that(lambda: mesh.known("card").get("called_at"), 120, "a person is called")
     assert (mesh.card.root / "srv/boots").read_text() == "boot\n" * 2
     assert mesh.asks("reboot card").endswith("and that is done once in 24 hours")
     assert mesh.card.running
