@@ -377,9 +377,10 @@ restart_container() {
   fi
 }
 
-# repair_gpu VERB NODE: ask root's program on this host for a repair of the GPUs. It says why it refuses one.
+# repair_gpu VERB NODE: ask root's program on this host for a repair of the GPUs. It says why it refuses one. Tests have a
+# program of their own; sudo permits no other than the one that is named here.
 repair_gpu() {
-  program=/usr/local/lib/gpu-mesh/gpu-repair
+  program=${GPU_MESH_GPU_REPAIR:-/usr/local/lib/gpu-mesh/gpu-repair}
   if [ ! -x "$program" ]; then
     echo "gpu-mesh: repair refused it has no $program; site.yml installs it"
   elif [ "$(id -u)" = 0 ]; then
