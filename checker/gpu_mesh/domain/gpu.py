@@ -111,7 +111,7 @@ class GpuFacts(Struct, frozen=True, omit_defaults=True):
     place: Place = Place.HOST
     devices: bool = True  # whether the driver's device files can be opened here
     driver: str = ""  # version of the loaded module of NVIDIA; "": none is loaded
-    library: str = ""  # version of its library; "": not told
+    library: str = ""  # version of its library on disk, which new processes load; "": not seen
     modules: tuple[str, ...] = ()  # of nvidia, nvidia_uvm, amdgpu: those that are loaded
     smi: Smi = Smi.NONE
     said: tuple[str, ...] = ()  # what nvidia-smi printed in the place of values

@@ -31,6 +31,9 @@ class CardReport(Struct, frozen=True):
     temperature: int | None  # degrees Celsius
     power: float | None  # watts
     slowed_by: tuple[Slowdown, ...]  # why its clocks are held down
+    memory_errors: int | None = None  # uncorrected, since the driver was loaded
+    recovery_action: str = ""  # what the driver asks for: none, reset, reboot …; "": not told
+    divided: bool = False  # into instances (MIG)
 
 
 class GpuReport(Struct, frozen=True):
@@ -40,6 +43,7 @@ class GpuReport(Struct, frozen=True):
     outdated: bool  # it is too old to explain anything
     driver: str  # version of NVIDIA's; "": none is loaded
     cards: tuple[CardReport, ...]
+    library: str = ""  # version of NVIDIA's library on disk; "": not seen
 
 
 def report(node: Node, known: NodeState, now: float) -> GpuReport | None:
@@ -54,7 +58,11 @@ def report(node: Node, known: NodeState, now: float) -> GpuReport | None:
         return None
     facts = known.gpu.facts
     return GpuReport(
-        facts.at, not gpu.is_fresh(node, known.gpu, now), facts.driver, tuple(map(_card_report, facts.cards))
+        facts.at,
+        not gpu.is_fresh(node, known.gpu, now),
+        facts.driver,
+        tuple(map(_card_report, facts.cards)),
+        facts.library,
     )
 
 
@@ -72,6 +80,9 @@ def _card_report(card: Card) -> CardReport:
         temperature=card.temperature,
         power=card.power,
         slowed_by=card.slowed_by,
+        memory_errors=card.ecc,
+        recovery_action=card.recovery_action,
+        divided=card.mig,
     )
 
 

@@ -161,6 +161,14 @@ gpu_driver() {
   done
 }
 
+# gpu_library: the version of NVIDIA's library on disk, which new processes load.
+gpu_library() {
+  for folder in /usr/lib/x86_64-linux-gnu /usr/lib/aarch64-linux-gnu /usr/lib64 /usr/lib; do
+    library=$(readlink "$gpu_root$folder/libnvidia-ml.so.1")
+    case $library in *libnvidia-ml.so.[0-9]*.*) echo "${library##*libnvidia-ml.so.}" && return ;; esac
+  done
+}
+
 # gpu_find_smi: where nvidia-smi is. A login without a terminal may have a short PATH.
 gpu_find_smi() {
   command -v nvidia-smi && return
@@ -193,6 +201,7 @@ gpu_hardware() {
   [ ! -s "$gpu_folder/bus" ] && [ ! -s "$gpu_folder/modules" ] || echo yes >"$gpu_folder/any"
   cat "$gpu_folder/bus"
   sed 's/^/gpu-mesh: gpu driver /' "$gpu_folder/driver"
+  gpu_library | sed 's/^/gpu-mesh: gpu library /'
   cat "$gpu_folder/modules"
   if grep -q ' nvidia' "$gpu_folder/bus" "$gpu_folder/modules" || [ -s "$gpu_folder/driver" ] ||
     [ -e "$gpu_root/dev/nvidiactl" ] || { [ "$place" = wsl ] && [ -n "$(gpu_find_smi)" ]; }; then

@@ -57,12 +57,15 @@ def test_a_host_without_a_gpu_says_so_by_saying_nothing_more(host: GpuHost, shel
 def test_a_card_of_nvidia_is_told_with_all_its_facts(host: GpuHost, shell: list[str]) -> None:
     host.nvidia("one", "app=4242 5000", "app=99 370")
     host.write("proc/99/comm", "my prog/1")
+    host.write("usr/lib64/libnvidia-ml.so.595.71.05", "")
+    (host.root / "usr/lib64/libnvidia-ml.so.1").symlink_to("libnvidia-ml.so.595.71.05")
     assert host.look(*shell) == [
         "look 1",
         f"boot {BOOT} 5000",
         "place host",
         "bus nvidia 0000:01:00.0 ok 8 16",
         "driver 595.71.05",
+        "library 595.71.05",
         "module nvidia",
         "module nvidia_uvm",
         "devices seen",
