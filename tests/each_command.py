@@ -24,9 +24,13 @@ WORDS = {
     "undrain": ["undrain", "box"],
     "export": ["export", "haproxy"],
     "failed": ["failed", "nonsense"],
+    "init": ["init", "box=127.0.0.1"],
     "validate": ["validate"],
     "simulate": ["simulate", "TRACE"],
 }
 
-STATUSES = {"status": {2, 3}, "best": {1}, "look": {1}}
-"""Of such a mesh: the exit statuses that these have as usual; the others have 0."""
+STATUSES = {"status": {2, 3}, "best": {1}, "look": {1}, "init": {2}}
+"""Of such a mesh: the exit statuses that these have as usual; the others have 0.
+
+An inventory is there already, so init begins none.
+"""

@@ -141,6 +141,15 @@ COMMANDS = {
         "queue an alert that a unit of the monitor failed; gpu-mesh-failure@.service calls it",
         _USUAL,
     ),
+    "init": Command(
+        "init",
+        Group.SET_UP,
+        "begin a mesh: find the Ollama on this machine, take further ones, write the inventory",
+        {
+            0: "the inventory is written, whatever its nodes answered",
+            2: "there is an inventory already, there is no node, or the command cannot be used",
+        },
+    ),
     "validate": Command(
         "validate",
         Group.SET_UP,

@@ -125,7 +125,9 @@ def _missing(source: str) -> Mistake | None:
     if "," in source:  # a list of hosts
         return None
     if not path.exists():
-        return Mistake("there is no such inventory; name one with -i, or in GPU_MESH_INVENTORY", place=source)
+        return Mistake(
+            "there is no such inventory; begin one with gpu-mesh init, or name one with -i", place=source
+        )
     if not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK):
         return Mistake("this user may not read it", place=source)
     return None

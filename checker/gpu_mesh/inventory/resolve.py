@@ -16,8 +16,8 @@ from gpu_mesh.text.suggest import did_you_mean, nearest
 
 MONITORS, NODES = "mesh_monitors", "mesh_nodes"
 OLLAMA_PORT = 11434
-_SSH_PORT = 22
-_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # other letters may form a pattern in a playbook's limit
+SSH_PORT = 22
+KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # other letters may form a pattern in a playbook's limit
 _SIMILAR = 0.9  # one wrong letter: mesh_node, mesh-nodes; not mesh_nodes_north
 _ANSIBLES = frozenset({"ansible_host", "ansible_port", "ansible_connection", "ansible_user"})
 _OF_ALL_HOSTS = frozenset({"all", "ungrouped"})
@@ -104,15 +104,15 @@ class _Host:
 
     def endpoint(self) -> tuple[str, str]:
         """Return address and port for ssh. Machines behind forwarded ports share an address, not a port."""
-        return self.address(), self.plain("ansible_port") or str(_SSH_PORT)
+        return self.address(), self.plain("ansible_port") or str(SSH_PORT)
 
     def ssh_port(self) -> int:
         """Return the port of the node's ssh; a wrong one is blamed, and 22 is returned."""
-        given = self.plain("ansible_port") or str(_SSH_PORT)
+        given = self.plain("ansible_port") or str(SSH_PORT)
         if given.isdecimal() and 0 < int(given) < 65536:
             return int(given)
         self.blame("ansible_port", f"must be a port from 1 to 65535, not {quoted(given)}")
-        return _SSH_PORT
+        return SSH_PORT
 
     def is_local(self) -> bool:
         return self.plain("ansible_connection").removeprefix("ansible.builtin.") == "local"
@@ -211,7 +211,7 @@ def _choose(
 
 
 def _node(host: _Host, monitor: _Host | None, settings: Settings) -> Node:
-    if not _KEY.fullmatch(host.key):
+    if not KEY.fullmatch(host.key):
         problem = (
             "a node's inventory name must consist of letters, digits, . _ and -, and not begin with . or -; "
             "put its address into ansible_host"

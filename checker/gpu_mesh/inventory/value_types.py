@@ -27,7 +27,7 @@ _SECRET_HEADER = re.compile(
     re.IGNORECASE,
 )
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&()*+,;=:@%-]{1,100}){0,8}")
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
+MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 _SECRET_VALUE = re.compile(r"\s*(basic|bearer|digest|token|apikey)\s", re.IGNORECASE)
 
 
@@ -237,7 +237,7 @@ def _model_ports(value: object) -> dict[str, int]:
         raise ShapeError
     port, found = _whole_or_none(1, 65535), dict[str, int]()
     for name, number in value.items():
-        if not isinstance(name, str) or not _MODEL.fullmatch(name):
+        if not isinstance(name, str) or not MODEL.fullmatch(name):
             raise ShapeError(f"must have names of models, not {quoted(name)}")
         try:
             found[canonical(name)] = port(number)

@@ -126,3 +126,27 @@ def read(path: Path, most: int) -> bytes:
             return file.read(most + 1)
     finally:
         os.close(descriptor)
+
+
+def create(path: Path, data: bytes, mode: int) -> None:
+    """Make a new file with this content. What is there already stays as it is, a link too.
+
+    Args:
+        path: the file; the folder that holds it is made.
+        data: the content.
+        mode: the file's permissions.
+
+    Raises:
+        FileExistsError: something is there already.
+        OSError: it cannot be made; nothing is left of it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(opened, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink()
+        raise

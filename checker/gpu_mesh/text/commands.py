@@ -42,7 +42,7 @@ def typed(text: str, shell: Shell) -> str:
 
 _BEFORE = r"(?<![\w./@-])(?<!sudo )"
 _COMMANDS = (
-    "ack|alerts|best|check|completion|dashboard|deliver|demo|drain|export|history|incidents|look|publish|recover"
+    "ack|alerts|best|check|completion|dashboard|deliver|drain|export|history|incidents|init|look|publish|recover"
     "|report|run|silence|simulate|stats|status|top|undrain|validate"
 )
 _GPU_MESH = rf"{_BEFORE}gpu-mesh (?=(-i )|(?:{_COMMANDS})\b)"

@@ -220,7 +220,7 @@ def test_a_source_that_nothing_can_parse_is_no_empty_inventory(write: Write) -> 
 
 def test_every_missing_source_is_named(write: Write, tmp_path: Path) -> None:
     assert told_of(tmp_path / "a", tmp_path / "b") == "\n".join(
-        f"{tmp_path}/{name}: there is no such inventory; name one with -i, or in GPU_MESH_INVENTORY"
+        f"{tmp_path}/{name}: there is no such inventory; begin one with gpu-mesh init, or name one with -i"
         for name in "ab"
     )
 

@@ -120,6 +120,10 @@ def test_a_command_gets_the_options_and_the_user_that_it_needs(
     assert typed(plainly, AS_IT_IS) == plainly
 
 
-@pytest.mark.parametrize("name", [name for name, each in COMMANDS.items() if each.group])
-def test_every_command_is_typed_as_the_shell_needs_it(name: str) -> None:
-    assert typed(f"then: gpu-mesh {name} x", SYSTEM) == f"then: sudo gpu-mesh {name} x"
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.group])
+def test_each_command_that_people_type_gets_its_options(name: str) -> None:
+    alone = {"demo"}  # it knows no mesh but its own
+    there = (
+        f"gpu-mesh {name} x" if name in alone else f"gpu-mesh -i 'my hosts.yml' --state-dir /tmp/s {name} x"
+    )
+    assert typed(f"gpu-mesh {name} x", BY_HAND) == there
