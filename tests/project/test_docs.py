@@ -5,6 +5,7 @@ import re
 import pytest
 
 from checkout import ROOT
+from gpu_mesh.cli.commands import COMMANDS
 from gpu_mesh.cli.simulate import Document
 from gpu_mesh.domain import causes
 from gpu_mesh.domain.history import Incident
@@ -81,6 +82,13 @@ def test_every_test_that_a_promise_names_exists(page: str) -> None:
                 text = (ROOT / "tests" / file).read_text(encoding="utf-8")
                 assert re.search(rf"def {name}", text), f"{page}: {name} is not in {file}"
     assert named > 30
+
+
+def test_the_readme_or_the_page_of_every_day_names_every_command_that_people_type() -> None:
+    pages = [ROOT / "README.md", DOCS / "usage.md", DOCS / "troubleshooting.md"]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    typed = {name for name, command in COMMANDS.items() if command.group}
+    assert {name for name in typed if not re.search(rf"gpu-mesh (-i \S+ )?{name}\b", text)} == set()
 
 
 def test_sudo_over_ssh_has_a_terminal_to_ask_in() -> None:
