@@ -154,7 +154,11 @@ COMMANDS = {
         "validate",
         Group.SET_UP,
         "check the inventory, an Apprise file or Alertmanagers, all mistakes at once",
-        {0: "there is no mistake", 2: "there are mistakes, or the command cannot be used"},
+        {
+            0: "there is no mistake",
+            1: "--exposure: a node is exposed, or versions differ",
+            2: "there are mistakes, or the command cannot be used",
+        },
     ),
     "export": Command(
         "export",

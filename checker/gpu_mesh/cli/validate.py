@@ -25,7 +25,8 @@ _OF_THE_API = re.compile(r"/((?:api|v1)(?:/(?:tags|ps|version|generate|chat|mode
 
 EXAMPLES = """gpu-mesh -i inventory validate
   gpu-mesh validate --apprise apprise.yml
-  gpu-mesh validate --alertmanager alertmanager.yml"""
+  gpu-mesh validate --alertmanager alertmanager.yml
+  gpu-mesh validate --exposure"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,20 +44,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="check this file of Alertmanagers instead; sends nothing",
     )
+    parser.add_argument(
+        "--exposure",
+        action="store_true",
+        help="ask the nodes, too: which answer without a login at a public address, and do versions differ?",
+    )
 
 
 def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
     """Check the inventory, or a file that says where alerts go; 2 when it has mistakes."""
-    for option in ("apprise", "alertmanager"):
+    for option in ("apprise", "alertmanager", "exposure"):
         if getattr(arguments, option) and arguments.json:
             raise UsageError(f"--json shows the mesh: leave out --{option}, or --json")
-    if arguments.apprise and arguments.alertmanager:
-        raise UsageError("check one file after the other: leave out --apprise or --alertmanager")
+    given = [option for option in ("apprise", "alertmanager", "exposure") if getattr(arguments, option)]
+    if len(given) > 1:
+        raise UsageError(f"check one after the other: leave out --{given[0]} or --{given[1]}")
     if arguments.alertmanager:
         return validate_alertmanager(arguments.alertmanager, shell(arguments, paths))
     if arguments.apprise:
         nodes = any_mesh(arguments, paths).nodes  # none where no inventory is there yet
         return validate_apprise(arguments.apprise, shell(arguments, paths), nodes)
+    if arguments.exposure:
+        return _exposure(paths, arguments.monitor)
     return validate(paths, arguments.monitor, as_json=arguments.json)
 
 
@@ -79,6 +88,16 @@ def validate(paths: Paths, monitor: str | None, *, as_json: bool) -> int:
     else:
         sys.stdout.write(table(found.mesh, found.notes))
     return 0
+
+
+def _exposure(paths: Paths, monitor: str | None) -> int:
+    from gpu_mesh.cli import exposure  # most validations ask no node
+
+    found = reader.read(paths.inventory, monitor)
+    if found.mesh is None:
+        sys.stderr.write(describe(found.mistakes) + "\n")
+        return 2
+    return exposure.show(found.mesh)
 
 
 def validate_apprise(file: Path, where: Shell, nodes: tuple[Node, ...]) -> int:

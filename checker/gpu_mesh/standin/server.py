@@ -59,6 +59,7 @@ class Standin:
         self.fault = fault
         self.control = control
         self.prefix = prefix
+        self.version = VERSION
         self.closing = threading.Event()
         self.connections = 0  # accepted so far
         self.paths: deque[str] = deque(maxlen=1000)  # the newest that were asked for
@@ -216,7 +217,7 @@ class Exchange(BaseHTTPRequestHandler):
         standin = self.standin
         routes: dict[tuple[str, str], Callable[[], None]] = {
             ("GET", "/"): lambda: self.send_text(200, "Ollama is running"),
-            ("GET", "/api/version"): lambda: self.send_json(200, {"version": VERSION}),
+            ("GET", "/api/version"): lambda: self.send_json(200, {"version": standin.version}),
             ("GET", "/api/tags"): lambda: self.send_json(
                 200, {"models": [] if changes.get("empty") else [_tag(name) for name in standin.models]}
             ),
