@@ -22,6 +22,7 @@ WORDS = {
     "best": ["best"],
     "drain": ["drain", "box"],
     "undrain": ["undrain", "box"],
+    "wake": ["wake", "box"],
     "export": ["export", "haproxy"],
     "failed": ["failed", "nonsense"],
     "init": ["init", "box=127.0.0.1"],
@@ -29,8 +30,8 @@ WORDS = {
     "simulate": ["simulate", "TRACE"],
 }
 
-STATUSES = {"status": {2, 3}, "best": {1}, "look": {1}, "init": {2}}
+STATUSES = {"status": {2, 3}, "best": {1}, "look": {1}, "init": {2}, "wake": {2}}
 """Of such a mesh: the exit statuses that these have as usual; the others have 0.
 
-An inventory is there already, so init begins none.
+An inventory is there already, so init begins none; and the node may not sleep, so wake refuses it.
 """

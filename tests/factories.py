@@ -141,11 +141,12 @@ _SHOWN = {
     "x": Fault.READ_TIMEOUT,
     "r": Fault.REFUSED,
     "d": Fault.REFUSED,  # of a tunnel: its port is closed
+    "z": Fault.NO_ROUTE,
 }
 
 
 def seen(key: str, what: str, at: float) -> Observation:
-    """Return what a letter of a story stands for: . all is well, c a model on the CPU, x r d failures."""
+    """Return what a letter of a story stands for: . all is well, c a model on the CPU, x r d z failures."""
     if what in _SHOWN:
         return fails(key, at, _SHOWN[what])
     return answers(key, at, *([LOADED_ON_CPU] if what == "c" else []))

@@ -25,6 +25,8 @@ def acknowledged(known: NodeState, author: str, reason: str, now: float) -> Node
     """
     if known.status is Status.HEALTHY:
         raise ValueError("it is healthy: there is nothing to acknowledge")
+    if known.asleep_since:
+        raise ValueError("it is asleep")
     if known.status is Status.UNKNOWN:
         raise ValueError("nothing is known of it yet: there is nothing to acknowledge")
     before = known.alerting.notified

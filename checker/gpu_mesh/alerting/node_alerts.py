@@ -51,7 +51,7 @@ def announce(state: State, mesh: Mesh, now: float, repairs: Mapping[str, str] | 
     inhibits = inhibition.inhibits(inhibited)
     for node in mesh.nodes:
         known = state.nodes.get(node.key)
-        if known is None or not node.enabled:
+        if known is None or not node.enabled or known.asleep_since:
             continue
         if state.offline_since and not node.on_monitor:
             continue  # its real state is unknown now

@@ -135,6 +135,12 @@ COMMANDS = {
         "drain", Group.REPAIR, "send no new requests to a node for a while; checks and repairs go on", _USUAL
     ),
     "undrain": Command("undrain", Group.REPAIR, "send requests to a drained node again", _USUAL),
+    "wake": Command(
+        "wake",
+        Group.REPAIR,
+        "wake a node that sleeps, and wait until it serves",
+        {0: "it serves", 1: "it does not serve in time", 2: f"{_UNUSABLE}, or the node cannot be woken"},
+    ),
     "failed": Command(
         "failed",
         None,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from gpu_mesh.diagnosis import deep_check, flapping, uptime
+from gpu_mesh.diagnosis import deep_check, flapping, sleep, uptime
 from gpu_mesh.diagnosis.diagnose import cpu_fallback, is_loading
 from gpu_mesh.domain.causes import Action, Cause, Diagnosis
 from gpu_mesh.domain.health import Status, Verdict
@@ -38,7 +38,10 @@ def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Dia
     5. A cause that a look on the host has refined stays refined while the probe names the same cause as then.
        One that the GPUs explain is judged anew by each check.
     6. An incident opens when the status leaves healthy (or unknown), and closes when it is healthy.
+    7. Nothing of that where a node that may sleep cannot be reached: the check counts for nothing (sleep.py).
     """
+    if sleep.is_asleep(node, before, seen):
+        return sleep.asleep(before, seen.at)
     failed = diagnosis.verdict is Verdict.FAILED
     served = 0 if failed else before.served + 1
     failures = 0 if served >= node.healthy_threshold else before.failures + failed
@@ -72,6 +75,8 @@ def next_status(node: Node, before: NodeState, seen: Observation, diagnosis: Dia
             acknowledged=None if healthy else before.alerting.acknowledged,
         ),
         recovery=_after_check(recovery, seen.at) if healthy else recovery,
+        asleep_since=0.0,
+        woken_at=before.woken_at if sleep.is_silent(seen) else 0.0,
         first_check=before.first_check or seen.at,
         last_check=seen.at,
         statistics=uptime.count(before.statistics, diagnosis.verdict, seen.at),
@@ -101,6 +106,8 @@ def anew(known: NodeState) -> NodeState:
         incident_since=0.0,
         last_incident=0.0,
         loading_since=0.0,
+        asleep_since=0.0,
+        woken_at=0.0,
         alerting=NodeAlerting(without_gpu=known.alerting.without_gpu),
         recovery=replace(known.recovery, called_at=0.0, reboot=None),
     )

@@ -73,8 +73,9 @@ def success_rate_24h(node: NodeState, now: float) -> float | None:
 
 
 def mesh_health(mesh: Mesh, state: State) -> float | None:
-    """Return the health of the mesh in per cent; None if no node is enabled."""
-    values = [_HEALTH.get(status_of(node, state), 0.0) for node in mesh.nodes if node.enabled]
+    """Return the health of the mesh in per cent, of the nodes that are awake; None if there is none."""
+    awake = (node for node in mesh.nodes if node.enabled and not state.node(node.key).asleep_since)
+    values = [_HEALTH.get(status_of(node, state), 0.0) for node in awake]
     return 100 * sum(values) / len(values) if values else None
 
 

@@ -147,6 +147,8 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
     recovery_playbooks: dict[str, str] = {}  # the operator's own: absolute paths, by cause or LAST_RUNG
     drain: float = 60.0  # for which it takes no new requests before a repair that can wait; 0: none
     maintenance: tuple[Window, ...] = ()
+    wake_mac: str = ""  # "aa:bb:cc:dd:ee:ff": it may sleep, and a packet to this address wakes it
+    wake_timeout: float = 120.0  # within which it must answer then
     tunnel: Tunnel | None = None
     ssh_host: str = ""  # the address with which recovery logs in; "": its key
     ssh_port: int = 22

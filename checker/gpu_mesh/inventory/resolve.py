@@ -238,6 +238,7 @@ def _node(host: _Host, monitor: _Host | None, settings: Settings) -> Node:
     _blame_recovery(host, node)
     _blame_gpu_recovery(host, node)
     _blame_late_warning(host, node, settings.check_interval)
+    _blame_wake(host, node)
     return node
 
 
@@ -314,6 +315,19 @@ def _blame_gpu_recovery(host: _Host, node: Node) -> None:
         host.blame(name, f"must be none, not {node.gpu_recovery}: mesh_node_recovery is none")
     elif node.on_monitor:
         host.blame(name, f"must not be {node.gpu_recovery}: the monitor runs on this host")
+
+
+def _blame_wake(host: _Host, node: Node) -> None:
+    """Report a node that no packet of the monitor's can wake."""
+    mac, wait = "mesh_node_wake_mac", "mesh_node_wake_timeout"
+    if host.has(wait) and not host.has(mac):
+        host.blame(wait, f"has no effect without {mac}")
+    if not node.wake_mac:
+        return
+    if node.tunnel:
+        host.blame(mac, "must not be given: the packet does not reach a node behind a tunnel")
+    elif node.on_monitor:
+        host.blame(mac, "must not be given: the node is on the monitor itself, which does not sleep")
 
 
 LOGIN = frozenset(

@@ -27,6 +27,7 @@ _SECRET_HEADER = re.compile(
     re.IGNORECASE,
 )
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&()*+,;=:@%-]{1,100}){0,8}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 _SECRET_VALUE = re.compile(r"\s*(basic|bearer|digest|token|apikey)\s", re.IGNORECASE)
 
@@ -145,6 +146,18 @@ def _list_of(read_one: Callable[[object], str]) -> Callable[[object], tuple[str,
         return tuple(dict.fromkeys(read_one(item) for item in value))
 
     return read
+
+
+def _mac(value: object) -> str:
+    """Return the six bytes of a network card's address, in the usual spelling."""
+    if isinstance(value, int):  # YAML 1.1 takes digits between colons for a number to the base 60
+        raise ShapeError("must be in quotes: without them YAML takes it for a number")
+    text = _text(value).lower().replace("-", ":")
+    if not _MAC.fullmatch(text):
+        raise ShapeError
+    if int(text[:2], 16) & 1:
+        raise ShapeError("must be the address of one network card, not of a group of them")
+    return text
 
 
 def _host(value: object) -> str:
@@ -311,4 +324,5 @@ URL = Shape("http:// or https://, a host, and a port and path prefix if need be"
 SECRET_URL = Shape("an http:// or https:// URL, or @/path of a file that holds one", _secret_url, shown=False)
 HEADERS = Shape("a mapping of header names to values", _headers, shown=False)
 PLAYBOOKS = Shape("a mapping of causes, or last, to files", _playbooks)
+MAC = Shape("a network card's address such as aa:bb:cc:dd:ee:ff", _mac)
 MODEL_PORTS = Shape("a mapping of models to ports, or 0", _model_ports)

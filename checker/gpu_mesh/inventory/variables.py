@@ -143,6 +143,18 @@ _TABLE = (
         "[alerts.md](alerts.md#maintenance-windows)",
     ),
     Variable(
+        "mesh_node_wake_mac",
+        value_types.MAC,
+        "The address of its network card: the node may sleep, and is woken by a packet to it "
+        "([sleep.md](sleep.md))",
+        "it may not sleep",
+    ),
+    Variable(
+        "mesh_node_wake_timeout",
+        value_types.seconds(3600),
+        "Seconds after `gpu-mesh wake` until its silence counts as a failure",
+    ),
+    Variable(
         "mesh_tunnel_host",
         value_types.HOST,
         "The host to which ssh connects; with it the node is reached through a tunnel",

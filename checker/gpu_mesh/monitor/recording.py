@@ -56,7 +56,11 @@ def record(known: Known, mesh: Mesh, state: State, changes: Sequence[Transition]
             nodes=statuses,
             lasting=lasting,
         ),
-        samples=tuple(_sample(change, mesh.settings.check_interval) for change in changes),
+        samples=tuple(
+            _sample(change, mesh.settings.check_interval)
+            for change in changes
+            if not change.after.asleep_since  # then nobody knows how it is
+        ),
         ended=(*mended, *ended),
         events=tuple(sorted(events, key=lambda event: event.at)),
         gpus=tuple(sample for key in watched for sample in _cards(state.node(key), key, since)),
@@ -166,7 +170,8 @@ def _statuses(known: Known, state: State, watched: frozenset[str], now: float) -
         node, before = state.node(key), known.nodes.get(key, Status.UNKNOWN)
         if node.status is not before:
             detail = f": {node.detail}" if node.detail else ""
-            words = f"{node.status}, was {before}{detail}"
+            now_is = "asleep" if node.asleep_since else node.status
+            words = f"{now_is}, was {before}{detail}"
             yield PastEvent(node.since or now, EventKind.STATUS, key, words)
 
 

@@ -37,7 +37,11 @@ def due(mesh: Mesh, state: State, now: float) -> tuple[Node, ...]:
     """
     if state.offline_since:
         return ()
-    watched = [node for node in mesh.nodes if node.gpu_interval and may_look(node)]
+    watched = [
+        node
+        for node in mesh.nodes
+        if node.gpu_interval and may_look(node) and not state.node(node.key).asleep_since
+    ]
     if not watched:
         return ()
     hosts = one_of_each_host(sorted(watched, key=lambda node: state.node(node.key).gpu_looked_at))

@@ -219,6 +219,8 @@ def _under_way(known: NodeState) -> str:
 
 
 def _not_failing(node: Node, settings: Settings, known: NodeState, now: float) -> str:
+    if known.asleep_since:
+        return "it is asleep"
     if known.status is Status.UNKNOWN:
         return "it has not been checked yet"
     if known.status is Status.HEALTHY:

@@ -53,6 +53,7 @@ FAMILIES = {
     "gpu_mesh_node_checks_total": Family("Checks of the node, by verdict.", Kind.COUNTER),
     "gpu_mesh_node_silenced": Family("Whether a silence or a maintenance window mutes its alerts."),
     "gpu_mesh_node_draining": Family("Whether it takes no new requests, by a person or before a repair."),
+    "gpu_mesh_node_asleep": Family("Whether it sleeps, as it may; its status is unknown then."),
     "gpu_mesh_node_needs_person": Family("Whether a person was called in this incident."),
     "gpu_mesh_recoveries_total": Family(
         "Recoveries of the node that have ended, by playbook and by what came of them.", Kind.COUNTER
@@ -125,6 +126,7 @@ def _of_node(node: NodeReport) -> Iterator[_Sample]:
     yield "gpu_mesh_node_checks_total", _and(labels, "verdict", "failed"), node.checks.failed
     yield "gpu_mesh_node_silenced", labels, int(node.silenced_until is not None)
     yield "gpu_mesh_node_draining", labels, int(node.draining_until is not None)
+    yield "gpu_mesh_node_asleep", labels, int(node.asleep_since is not None)
     yield "gpu_mesh_node_needs_person", labels, int(node.person_called is not None)
     for each in node.recoveries:
         named = _and(_and(labels, "playbook", each.playbook), "outcome", each.outcome)

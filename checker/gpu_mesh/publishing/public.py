@@ -46,6 +46,7 @@ class PublicNode(Struct, frozen=True):
     status: Status
     since: float | None
     detail: str
+    asleep_since: float | None
     answers: bool
     response_ms: float | None
     success_rate_24h: float | None
@@ -156,6 +157,7 @@ def status(of: Report) -> PublicReport:
                 status=node.status,
                 since=node.since,
                 detail=node.detail,
+                asleep_since=node.asleep_since,
                 answers=node.answers,
                 response_ms=node.response_ms,
                 success_rate_24h=node.success_rate_24h,
@@ -211,6 +213,8 @@ def _node(node: NodeReport, named: str) -> NodeReport:
         acknowledged=None,
         draining="",
         draining_until=None,
+        asleep_since=node.asleep_since,
+        woken_at=None,
     )
 
 

@@ -153,7 +153,7 @@ def page(of: Report, past: Past) -> Page:
         past: what is remembered.
     """
     names = {node.node: one_line(node.name, _NAME) for node in of.nodes}
-    troubled = [node for node in of.nodes if node.enabled and node.status in _ORDER]
+    troubled = [node for node in of.nodes if node.is_awake and node.status in _ORDER]
     troubled.sort(key=lambda node: (_ORDER.index(node.status), node.incident_since or node.since or 0.0))
     return Page(
         headline=headline(of),
@@ -187,7 +187,7 @@ def headline(of: Report) -> Headline:
         return Headline(Tone.UNKNOWN, "The monitor cannot save what it sees")
     if of.mesh.offline_since:
         return Headline(Tone.UNKNOWN, "The monitor has no network")
-    tones = {_TONES[node.status] for node in of.nodes if node.enabled}
+    tones = {_TONES[node.status] for node in of.nodes if node.is_awake}
     worst = (tone for tone in (Tone.DOWN, Tone.IMPAIRED, Tone.UNKNOWN, Tone.UP) if tone in tones)
     return Headline(next(worst, Tone.UNKNOWN), words)
 

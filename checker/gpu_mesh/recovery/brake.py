@@ -28,7 +28,8 @@ def update(state: State, mesh: Mesh, now: float) -> None:
     3. People are alerted that it is on when more nodes than that fail without counting those in their grace
        time, and then reminded from time to time. People are alerted that it is off if they knew it was on.
     """
-    nodes = [node for node in mesh.nodes if node.enabled]
+    # One that sleeps says nothing about what the others share.
+    nodes = [node for node in mesh.nodes if node.enabled and not state.node(node.key).asleep_since]
     known = [(node.key, state.nodes[node.key]) for node in nodes if node.key in state.nodes]
     failing = [
         (key, was)

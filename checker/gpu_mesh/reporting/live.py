@@ -73,7 +73,7 @@ def _header(on: Screen, view: View) -> list[Line]:
 def _style(report: Report) -> Style:
     if report.mesh.stale:
         return Style.WARN
-    statuses = {node.status for node in report.nodes if node.enabled}
+    statuses = {node.status for node in report.nodes if node.is_awake}
     worst = min(statuses, key=TROUBLE_FIRST.index, default=Status.UNKNOWN)
     return Style.BOLD if worst is Status.UNKNOWN else STYLES[worst]
 

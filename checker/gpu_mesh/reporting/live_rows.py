@@ -10,7 +10,7 @@ from gpu_mesh.domain.history import Sample
 from gpu_mesh.reporting import vram
 from gpu_mesh.reporting.live_view import HOUR, is_problem
 from gpu_mesh.reporting.report import NodeReport
-from gpu_mesh.reporting.shown import STYLES, milliseconds, on_cpu, per_cent
+from gpu_mesh.reporting.shown import STYLES, milliseconds, on_cpu, per_cent, sleeps
 from gpu_mesh.reporting.styled import Line, Part, literal
 from gpu_mesh.text import bars
 from gpu_mesh.text.humanize import ago, format_duration
@@ -28,6 +28,7 @@ SIGNS = {
 """One cell wide at every terminal; the word stands beside it."""
 
 DISABLED = "–"
+SLEEPING = "z"
 _STATUS, _RESPONSE, _RATE, _USUAL, _MODELS = 9, 8, 5, 8, 6
 _LEAST, _BEST = 13, 60  # cells for what is wrong or loaded
 _GAP = 2
@@ -94,7 +95,7 @@ def row(node: NodeReport, of: Columns, samples: Sequence[Sample], now: float) ->
         now: Unix seconds.
     """
     sign, word, style = sign_of(node)
-    name = Style.BOLD if is_problem(node) else Style.DIM if not node.enabled else Style.PLAIN
+    name = Style.BOLD if is_problem(node) else Style.DIM if not node.is_awake else Style.PLAIN
     return (
         Part(f"{sign} ", style),
         Part(fitted(literal(node.name), of.node) + " " * _GAP, name),
@@ -120,7 +121,7 @@ def below(node: NodeReport, width: int, now: float, zone: tzinfo) -> list[Line]:
 
 def story(node: NodeReport, now: float, zone: tzinfo) -> list[tuple[str, str]]:
     """Return what is wrong with a node, what is done about it, and what to do: each with its label."""
-    if not node.enabled:
+    if not node.is_awake:
         return []
     repair = node.last_recovery if node.cause or node.unproved else ""
     doing = "a recovery is under way" if node.recovering else ""
@@ -145,6 +146,8 @@ def sign_of(node: NodeReport) -> tuple[str, str, Style]:
     """Return a node's sign, the word for its status, and their style."""
     if not node.enabled:
         return DISABLED, "disabled", Style.DIM
+    if not node.is_awake:
+        return SLEEPING, "asleep", Style.DIM
     return SIGNS[node.status], str(node.status), STYLES[node.status]
 
 
@@ -210,7 +213,7 @@ def _middle(node: NodeReport, of: Columns, now: float) -> tuple[Part, ...]:
     response = (gap + fitted(milliseconds(node.response_ms), of.response, right=True)) if of.response else ""
     if not node.answers:
         full += len(response)
-        words = "switched off in the inventory" if not node.enabled else _cause(node) or "not checked yet"
+        words = _why_silent(node, now)
         return (Part(_with_age(node, words, now, full), Style.DIM if not is_problem(node) else Style.PLAIN),)
     if node.cause is not None:
         return Part(_with_age(node, _cause(node), now, full)), Part(response)
@@ -222,6 +225,12 @@ def _middle(node: NodeReport, of: Columns, now: float) -> tuple[Part, ...]:
         Part(fitted(_memory(node, of.vram), of.vram)),
         Part(response),
     )
+
+
+def _why_silent(node: NodeReport, now: float) -> str:
+    if not node.enabled:
+        return "switched off in the inventory"
+    return (_cause(node) or "not checked yet") if node.is_awake else sleeps(node, now)
 
 
 def _with_age(node: NodeReport, words: str, now: float, width: int) -> str:

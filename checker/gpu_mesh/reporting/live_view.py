@@ -10,6 +10,7 @@ from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.history import Sample
 from gpu_mesh.reporting import vram
 from gpu_mesh.reporting.report import NodeReport, Report
+from gpu_mesh.reporting.shown import status_of
 
 Samples = Mapping[str, tuple[Sample, ...]]
 """The checks of the last hour, by node; empty where no history is kept."""
@@ -90,7 +91,9 @@ def press(view: View, key: Key | str, report: Report, height: int) -> View:
 def shown(report: Report, view: View) -> tuple[NodeReport, ...]:
     """Return the nodes that the view shows, in its order; disabled ones last."""
     found = [node for node in report.nodes if _is_wanted(node, view)]
-    return tuple(sorted(found, key=lambda node: (not node.enabled, *_ORDERS[view.order](node))))
+    return tuple(
+        sorted(found, key=lambda node: (not node.enabled, not node.is_awake, *_ORDERS[view.order](node)))
+    )
 
 
 def opened(report: Report, view: View) -> NodeReport | None:
@@ -100,7 +103,7 @@ def opened(report: Report, view: View) -> NodeReport | None:
 
 def is_problem(node: NodeReport) -> bool:
     """Return whether somebody should look at the node."""
-    return node.enabled and node.status is not Status.HEALTHY
+    return node.is_awake and node.status is not Status.HEALTHY
 
 
 def window(heights: Sequence[int], room: int, first: int, chosen: int | None) -> tuple[int, int]:
@@ -206,7 +209,7 @@ def _chosen(view: View, key: Key | str) -> View:
 def _is_wanted(node: NodeReport, view: View) -> bool:
     if view.only_problems and not is_problem(node):
         return False
-    words = (node.node, node.name, node.status if node.enabled else "disabled", node.detail, *node.models)
+    words = (node.node, node.name, status_of(node), node.detail, *node.models)
     return not view.filter or any(view.filter.casefold() in word.casefold() for word in words)
 
 

@@ -12,12 +12,14 @@ from gpu_mesh.reporting.gpus import CardReport
 from gpu_mesh.reporting.report import LoadedModelReport, NodeReport, Report
 from gpu_mesh.reporting.shown import (
     ALMOST_NOTHING,
+    ASLEEP,
     STYLES,
     duration,
     indented,
     milliseconds,
     per_cent,
     response,
+    sleeps,
     what_is_done,
 )
 from gpu_mesh.reporting.status import Look, monitor_line
@@ -70,6 +72,8 @@ def _head(node: NodeReport, now: float, zone: tzinfo | None) -> str:
     if not node.enabled:
         return f"⏸ {one_line(node.name, 60)} is disabled"
     since = ""
+    if not node.is_awake:
+        return f"{ASLEEP} {one_line(node.name, 60)} is {sleeps(node, now)}"
     if node.since:
         at = local(node.since, zone)
         since = f" since {at:%Y-%m-%d %H:%M %Z} ({format_duration(now - node.since)})"
@@ -79,6 +83,8 @@ def _head(node: NodeReport, now: float, zone: tzinfo | None) -> str:
 def _trouble(node: NodeReport, now: float) -> list[str]:
     if not node.enabled:
         return ["nobody checks it; mesh_node_enabled says so"]
+    if not node.is_awake:
+        return ["nothing of it is checked but whether it is awake"]
     lines = []
     if node.detail:
         failures = node.consecutive_failures

@@ -94,6 +94,13 @@ class NodeReport(Struct, frozen=True):
     acknowledged: Acknowledgement | None  # a person knows of its incident
     draining: str  # why and until when it takes no new requests; "": it takes them
     draining_until: float | None  # when that ends, or its repair begins; None: it takes them
+    asleep_since: float | None  # since when it sleeps, so that its status is unknown; None: it does not
+    woken_at: float | None  # when it was woken, if it has not answered since
+
+    @property
+    def is_awake(self) -> bool:
+        """Whether it should serve: it is enabled, and does not sleep."""
+        return self.enabled and self.asleep_since is None
 
 
 class MeshReport(Struct, frozen=True):
@@ -183,14 +190,16 @@ def report(mesh: Mesh, state: State, now: float, emergency: Emergency | None = N
 def exit_status(of: Report) -> int:
     """Return a monitoring plugin's status: 0 healthy, 1 degraded, 2 unhealthy or offline, 3 unknown or stale.
 
-    Stale wins, as does that the newest check could not be saved; then 2, 3, 1.
+    Stale wins, as does that the newest check could not be saved; then 2, 3, 1. Nodes that sleep do not count,
+    unless all do: then it is 0.
     """
-    statuses = {node.status for node in of.nodes if node.enabled}
+    statuses = {node.status for node in of.nodes if node.is_awake}
     if of.mesh.stale or of.mesh.emergency:
         return 3
     if statuses & {Status.UNHEALTHY, Status.OFFLINE}:
         return 2
-    if Status.UNKNOWN in statuses or not statuses:
+    nobody = not any(node.enabled for node in of.nodes)
+    if Status.UNKNOWN in statuses or nobody:
         return 3
     return 1 if Status.DEGRADED in statuses else 0
 
@@ -259,6 +268,8 @@ def _node(
         draining_until=known.recovery.drain.until
         if known.recovery.drain and drains.is_draining(known, now)
         else None,
+        asleep_since=known.asleep_since or None,
+        woken_at=known.woken_at or None,
     )
 
 

@@ -8,7 +8,7 @@ from gpu_mesh.domain.health import Status
 from gpu_mesh.reporting import vram
 from gpu_mesh.reporting.report import LoadedModelReport, NodeReport, Report
 from gpu_mesh.text import bars
-from gpu_mesh.text.humanize import ago, format_duration
+from gpu_mesh.text.humanize import ago, format_duration, lasted
 from gpu_mesh.text.paint import Style
 
 _BAR = 8  # cells
@@ -21,18 +21,20 @@ STYLES = {
     Status.UNKNOWN: Style.DIM,
 }
 
+ASLEEP = "💤"
+
 ALMOST_NOTHING = 0.005
 """The part of a model that counts as none: sizes are rounded."""
 
 
 def sentence(of: Report) -> str:
     """Return the state of the mesh in one sentence: how many nodes are not healthy, the worst first."""
-    count = Counter(node.status for node in of.nodes if node.enabled)
-    number = count.total()
+    count = Counter(node.status for node in of.nodes if node.is_awake)
+    number, sleeping = count.total(), sum(node.enabled and not node.is_awake for node in of.nodes)
     if of.mesh.last_check is None:
         return "The monitor has not checked anything yet"
     if not number:
-        return "There is no node to watch"
+        return "All nodes are asleep" if sleeping else "There is no node to watch"
     parts = [
         (found, one if found == 1 else many)
         for found, one, many in (
@@ -56,20 +58,32 @@ def sentence(of: Report) -> str:
 
 
 def counts(of: Report) -> str:
-    """Return how many of the enabled nodes are healthy."""
-    enabled = [node for node in of.nodes if node.enabled]
-    healthy = sum(node.status is Status.HEALTHY for node in enabled)
-    return f"{healthy} of {len(enabled)} nodes healthy"
+    """Return how many of the nodes that are awake are healthy, and how many sleep."""
+    awake = [node for node in of.nodes if node.is_awake]
+    healthy = sum(node.status is Status.HEALTHY for node in awake)
+    sleeping = sum(node.enabled for node in of.nodes) - len(awake)
+    return f"{healthy} of {len(awake)} nodes healthy{f', {sleeping} asleep' if sleeping else ''}"
 
 
 def status_of(node: NodeReport) -> str:
     """Return a node's status in a word."""
-    return str(node.status) if node.enabled else "disabled"
+    if not node.enabled:
+        return "disabled"
+    return str(node.status) if node.is_awake else "asleep"
 
 
 def sign_of(node: NodeReport) -> str:
     """Return the sign of a node's status."""
-    return node.status.icon if node.enabled else "⏸"
+    if not node.enabled:
+        return "⏸"
+    return node.status.icon if node.is_awake else ASLEEP
+
+
+def sleeps(node: NodeReport, at: float) -> str:
+    """Return for how long a node has been asleep, and how to wake it."""
+    long = lasted(" for {}", node.asleep_since or at, at)
+    woken = f"; woken {ago(node.woken_at, at)}, it has not answered yet" if node.woken_at else ""
+    return f"asleep{long}{woken}; to wake it: gpu-mesh wake {node.node}"
 
 
 def models(node: NodeReport) -> str:

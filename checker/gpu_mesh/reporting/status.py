@@ -14,6 +14,7 @@ from gpu_mesh.reporting import past
 from gpu_mesh.reporting.notices import notices
 from gpu_mesh.reporting.report import NodeReport, Report
 from gpu_mesh.reporting.shown import (
+    ASLEEP,
     STYLES,
     counts,
     drains,
@@ -22,6 +23,7 @@ from gpu_mesh.reporting.shown import (
     models,
     per_cent,
     response,
+    sleeps,
     what_is_done,
 )
 from gpu_mesh.silences import silences
@@ -59,6 +61,7 @@ def status_text(of: Report, recent: Sequence[PastEvent] = (), look: Look | None 
     lines = [monitor_line(of, look), *_warnings(of, look), *_silences(of)]
     lines += trouble(of, look)
     lines += _healthy(of, look)
+    lines += _asleep(of, look)
     lines += _disabled(of, look)
     if recent:
         names = {node.node: node.name for node in of.nodes}
@@ -104,7 +107,7 @@ def _silences(of: Report) -> list[str]:
 
 def trouble(of: Report, look: Look) -> list[str]:
     """Return the nodes that are not healthy, the worst first: how long, why, what was done, what is next."""
-    found = [node for node in of.nodes if node.enabled and node.status in _TROUBLE]
+    found = [node for node in of.nodes if node.is_awake and node.status in _TROUBLE]
     found.sort(key=lambda node: _TROUBLE.index(node.status))
     rows = [
         (node.status.icon, one_line(node.name, 40), _long(node, of.at), one_line(_why(node), 400))
@@ -172,6 +175,14 @@ def _remarks(node: NodeReport) -> list[str]:
     repaired = [f"last repair at {node.last_recovery}"] if node.unproved else []
     drained = [drains(node)] if node.draining else []
     return [*repaired, *drained, *(f"note: {note}" for note in node.notes)]
+
+
+def _asleep(of: Report, look: Look) -> list[str]:
+    return [
+        f"{ASLEEP}  {one_line(node.name, 40)}  {typed(sleeps(node, of.at), look.where)}"
+        for node in of.nodes
+        if node.enabled and not node.is_awake
+    ]
 
 
 def _disabled(of: Report, look: Look) -> list[str]:

@@ -101,6 +101,8 @@ def _choice(node: Node, state: State, wish: Wish, now: float) -> Choice:
 def _why_not(node: Node, known: NodeState, state: State, wish: Wish, now: float) -> str:
     if not node.enabled:
         return "it is disabled"
+    if known.asleep_since:
+        return f"it is asleep; to wake it: gpu-mesh wake {node.key}"
     if not known.serves:
         return f"it is {known.status}" + (f": {known.detail}" if known.detail else "")
     if wish.healthy_only and known.status is not Status.HEALTHY:

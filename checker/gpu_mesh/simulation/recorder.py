@@ -45,6 +45,7 @@ class Recorder:
                 continue
             self._known[node.key] = after.status, after.cause
             words = after.detail or (diagnose.describe_cause(after.cause, node) if after.cause else "")
+            words = "asleep" if after.asleep_since else words
             change = Event(0, Kind.STATUS, node.key, words, status=after.status, cause=after.cause)
             self.add(change, now)
         for alert in state.alerts:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from gpu_mesh.alerting import acknowledging
 from gpu_mesh.delivery import outbox
-from gpu_mesh.diagnosis import deep_check
+from gpu_mesh.diagnosis import deep_check, sleep
 from gpu_mesh.domain.alert import Silence
 from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.mesh import Mesh, Node
@@ -124,6 +124,10 @@ class _Run:
             self._silence(moment.silence)
         for key in moment.ack:
             self._acknowledge(key)
+        if moment.wake:
+            known = self.state.node(moment.wake)
+            self.state.nodes[moment.wake] = sleep.woken(known, self._now)
+            self._note(Event(0, Kind.WORLD, moment.wake, "a person runs gpu-mesh wake"))
         if moment.kill is Process.RECOVER:
             self._kill("the recover process is killed")
         if moment.monitor is Power.STOPPED:

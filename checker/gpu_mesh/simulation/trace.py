@@ -89,6 +89,7 @@ class Moment(Struct, frozen=True, forbid_unknown_fields=True):
     canaries: Canaries | None = None
     silence: SilenceSpec | None = None
     ack: tuple[str, ...] = ()  # gpu-mesh ack NODE...
+    wake: str = ""  # gpu-mesh wake NODE; whether it wakes is what the trace says of it next
     monitor: Power | None = None
     kill: Process | None = None
     force: str = ""  # gpu-mesh recover NODE --force; EVERYBODY: gpu-mesh recover --force

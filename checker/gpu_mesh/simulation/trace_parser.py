@@ -196,6 +196,7 @@ class _Reader:
             wrong = [name for name, known in keys.items() if not known]
             wrong += [name for name in (moment.silence.names if moment.silence else ()) if name not in names]
             wrong += [name for name in moment.ack if not mesh.node(name)]
+            wrong += [moment.wake] if moment.wake and not mesh.node(moment.wake) else []
             wrong += [moment.force] if moment.force and not _named(moment.force, mesh) else []
             for name in wrong if mesh.nodes else ():
                 self.blame(place, f"there is no node or group {name!r}{_nearest(name, names)}")

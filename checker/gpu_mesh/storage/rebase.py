@@ -107,7 +107,7 @@ def _times(state: State) -> Iterator[float]:
         if known.recovery.drain:
             yield known.recovery.drain.at
         yield from known.deep_reloads.values()
-        yield known.gpu_looked_at
+        yield from (known.gpu_looked_at, known.asleep_since, known.woken_at)
         if known.gpu:
             yield from (known.gpu.facts.at, *known.gpu.waiting_since.values())
         if known.alerting.notified:
@@ -140,6 +140,8 @@ def _node(known: NodeState, moved: Callable[[float], float]) -> NodeState:
         deep_reloads={name: moved(at) for name, at in known.deep_reloads.items()},
         version_at=moved(known.version_at),
         gpu_looked_at=moved(known.gpu_looked_at),
+        asleep_since=moved(known.asleep_since),
+        woken_at=moved(known.woken_at),
         gpu=_gpu(known.gpu, moved) if known.gpu else None,
         alerting=replace(
             alerting,

@@ -43,7 +43,7 @@ def typed(text: str, shell: Shell) -> str:
 _BEFORE = r"(?<![\w./@-])(?<!sudo )"
 _COMMANDS = (
     "ack|alerts|best|check|completion|dashboard|deliver|drain|export|history|incidents|init|look|publish|recover"
-    "|report|run|silence|simulate|stats|status|top|undrain|validate"
+    "|report|run|silence|simulate|stats|status|top|undrain|validate|wake"
 )
 _GPU_MESH = rf"{_BEFORE}gpu-mesh (?=(-i )|(?:{_COMMANDS})\b)"
 _LOGIN = _BEFORE + r"ansible (-m raw )"

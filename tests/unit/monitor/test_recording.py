@@ -187,3 +187,12 @@ def test_a_clock_that_was_set_back_repeats_no_event(told: Chronicle) -> None:
         assert found is not None
         alerts = [each for each in found.events(0, 2 * NOW) if each.kind is EventKind.ALERT]
         assert len(alerts) == len(told.state.alerts)
+
+
+def test_a_sleep_is_no_sample_and_no_incident_but_a_change(tmp_path: Path) -> None:
+    told = Chronicle(tmp_path, replace(A, wake_mac="02:00:00:00:00:02"), B)
+    told.goes(a=".", b=".")
+    told.goes(a="z", b=".")
+    assert [sample.node for sample in told.entries[-1].samples] == ["b"]
+    assert told.entries[-1].known.lasting == ()
+    assert words(told.entries[-1].events, EventKind.STATUS) == ["a asleep, was healthy"]

@@ -44,6 +44,11 @@ def test_two_hosts_behind_one_address_are_two_looks() -> None:
     assert looked(*pods) == ["a", "b"]
 
 
+def test_no_look_at_a_host_that_sleeps() -> None:
+    asleep = State(nodes={"a": NodeState(gpu_looked_at=NOW - 700, asleep_since=NOW - 60)})
+    assert gpu_looks.due(Mesh((plain("a"),)), asleep, NOW) == ()
+
+
 def test_no_look_while_the_monitor_is_offline() -> None:
     state = State(offline_since=NOW - 5)
     assert gpu_looks.due(Mesh((GPU1,)), state, NOW) == ()

@@ -187,6 +187,7 @@ def test_of_a_mesh_that_was_never_checked_only_that_is_told() -> None:
     assert sorted(name.removeprefix("gpu_mesh_") for name in told) == [
         "alerts_waiting",
         "info",
+        "node_asleep",
         "node_checks_total",
         "node_draining",
         "node_info",

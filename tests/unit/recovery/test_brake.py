@@ -19,6 +19,9 @@ def mesh(number: int, **settings: int) -> Mesh:
     return Mesh(tuple(plain(f"n{i}") for i in range(number)), Settings(**settings))
 
 
+SLEEPING = NodeState(asleep_since=NOW - 3600)
+
+
 def failing(since: float) -> NodeState:
     return NodeState(status=Status.DEGRADED, verdict=Verdict.FAILED, failures=1, failing_since=since)
 
@@ -36,6 +39,16 @@ CASES = {
     "one of them for as long as counts": (mesh(4), state(NOW, NOW, NOW - 300, None), True),
     "a mesh of three": (mesh(3), state(NOW, NOW, NOW), False),
     "more than the operator allows": (mesh(10, recovery_brake=10), state(NOW, NOW, *[None] * 8), True),
+    "nodes that sleep count neither for nor against it": (
+        mesh(8),
+        State(nodes={**state(NOW, NOW, NOW, None).nodes, **{f"n{i}": SLEEPING for i in range(4, 8)}}),
+        True,
+    ),
+    "a mesh of which three are awake": (
+        mesh(8),
+        State(nodes={**state(NOW, NOW, NOW).nodes, **{f"n{i}": SLEEPING for i in range(3, 8)}}),
+        False,
+    ),
     "switched off": (mesh(4, recovery_brake=0), state(NOW, NOW, NOW, NOW), False),
 }
 

@@ -373,3 +373,35 @@ def test_after_a_finding_of_a_newer_version_the_next_step_is_that_of_the_cause()
         return report(MESH, State(nodes={"iceland": known}), NOW).nodes[1].next_step
 
     assert next_step("eaten_by_the_dog") == next_step("") != ""
+
+
+# Nodes that sleep.
+
+
+ASLEEP = replace(
+    WELL, status=Status.UNKNOWN, verdict=None, loaded=(), asleep_since=NOW - 7200, since=NOW - 7200
+)
+
+
+def test_a_node_that_sleeps_counts_neither_for_the_exit_status_nor_for_the_health() -> None:
+    one = report(MESH, state(WELL, ASLEEP), NOW)
+    assert (exit_status(one), one.mesh.health) == (0, 100.0)
+    assert exit_status(report(MESH, state(with_status(Status.DEGRADED), ASLEEP), NOW)) == 1
+    assert exit_status(report(MESH, state(with_status(Status.OFFLINE), ASLEEP), NOW)) == 2
+    both = report(MESH, state(ASLEEP, ASLEEP), NOW)
+    assert (exit_status(both), both.mesh.health) == (0, None)
+
+
+def test_a_node_that_sleeps_is_no_trouble_and_its_line_says_how_to_wake_it() -> None:
+    of = report(MESH, state(WELL, ASLEEP), NOW)
+    text = status_text(of, look=Look(where=Shell(("-i", "mesh.yml"))))
+    assert "1 of 1 nodes healthy, 1 asleep · health 100%" in text
+    (line,) = [line for line in text.splitlines() if "Iceland" in line]
+    assert line == "💤  Iceland  asleep for 2 h; to wake it: gpu-mesh -i mesh.yml wake iceland"
+    rows = "\n".join((console.statistics(of), *console.dashboard(of, (), 5)))
+    assert rows.count("asleep") == 4, "a row each, and the numbers in both heads"
+    assert "unknown" not in rows
+    woken = replace(ASLEEP, woken_at=NOW - 60)
+    assert "; woken 1 min ago, it has not answered yet; " in status_text(
+        report(MESH, state(WELL, woken), NOW)
+    )

@@ -47,6 +47,13 @@ def well(
     )
 
 
+def test_a_node_that_sleeps_is_not_chosen_and_the_reason_says_how_to_wake_it() -> None:
+    state = State(nodes={"a": replace(well(99, status=Status.UNKNOWN), asleep_since=NOW), "b": well(50)})
+    ranked = best.ranked(MESH, state, Wish(), NOW)
+    assert ranked[0].node == "b"
+    assert {each.node: each.why_not for each in ranked}["a"] == "it is asleep; to wake it: gpu-mesh wake a"
+
+
 BEST = {
     "the highest score wins": ({"a": well(90), "b": well(99), "c": well(95)}, "", "b"),
     "between equal scores the usually faster one wins": ({"a": well(90, 20), "b": well(90, 5)}, "", "b"),

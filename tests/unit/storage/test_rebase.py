@@ -37,6 +37,8 @@ def nodes(draw: st.DrawFn) -> NodeState:
         cause_since=draw(times),
         failing_since=draw(times),
         incident_since=draw(times),
+        asleep_since=draw(times),
+        woken_at=draw(times),
         first_check=draw(times),
         last_check=draw(times),
         last_ok=draw(times),
@@ -69,6 +71,7 @@ def noted(state: State) -> list[float]:
     for node in state.nodes.values():
         found += [node.since, node.cause_since, node.failing_since, node.incident_since, node.first_check]
         found += [node.last_check, node.last_ok, node.deep_at, node.version_at, node.recovery.called_at]
+        found += [node.asleep_since, node.woken_at]
         found += [attempt.at for attempt in node.recovery.attempts]
         notified = node.alerting.notified
         found += [notified.at, notified.since] if notified else []
