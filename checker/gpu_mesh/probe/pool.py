@@ -12,11 +12,14 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault, LoadedModel, Observation, Reply
-from gpu_mesh.probe.knocks import Knocks
 from gpu_mesh.probe.ollama import broken, observe
+
+if TYPE_CHECKING:
+    from gpu_mesh.probe.knocks import Knocks
 
 FIRST = 16  # workers at the start: for healthy nodes the CPU is the limit, not the number of threads
 ENOUGH = 256  # workers at most, while probes finish and the CPU has time to spare
@@ -65,7 +68,13 @@ def observe_all(
     if not nodes:
         return {}
     of_workers = 2 * min(len(nodes), MOST) + 128
-    knocks = Knocks(at, _allow_files(of_workers + len(nodes)) - of_workers, trust_env=trust_env)
+    most = _allow_files(of_workers + len(nodes)) - of_workers
+
+    def knocks() -> "Knocks":
+        from gpu_mesh.probe.knocks import Knocks  # few checks need it
+
+        return Knocks(at, most, trust_env=trust_env)
+
     with _thread_stack(STACK):
         found = _Pool(nodes, at, probe or default, knocks).run()
     return {node.key: found[node.key] for node in nodes}
@@ -74,10 +83,13 @@ def observe_all(
 class _Pool:
     """One run over all nodes. Only the thread that called ``run`` uses the fields that are not queues."""
 
-    def __init__(self, nodes: Sequence[Node], at: float, probe: Probe, knocks: Knocks) -> None:
+    def __init__(
+        self, nodes: Sequence[Node], at: float, probe: Probe, knocks: "Callable[[], Knocks]"
+    ) -> None:
         self._at = at
         self._probe = probe
-        self._knocks = knocks
+        self._make_knocks = knocks
+        self._knocks: Knocks | None = None
         self._waiting = deque(nodes)
         self._wanted = len({node.key for node in nodes})
         self._results: SimpleQueue[tuple[str, Observation]] = SimpleQueue()
@@ -98,9 +110,9 @@ class _Pool:
             self._collect(until)
             self._paused = max(self._paused, monotonic() - until)
             self._give_up_the_overdue()
-            self._waiting.extendleft(self._knocks.reactions())
-            for seen in self._knocks.silent():
-                self._found.setdefault(seen.node, seen)
+            if self._knocks:
+                self._waiting.extendleft(self._knocks.reactions())
+                self._found.update({seen.node: seen for seen in self._knocks.silent()})
             if self._waiting:
                 self._grow(len(self._found) - before, used)
         if self._paused > PAUSE:
@@ -184,6 +196,7 @@ class _Pool:
         with suppress(IndexError):  # workers take from it, too
             while True:
                 waiting.append(self._waiting.popleft())
+        self._knocks = self._knocks if self._knocks is not None else self._make_knocks()
         others = self._knocks.begin(waiting)
         self._waiting.extend(others)
         if len(others) < len(waiting):
