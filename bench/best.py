@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gpu_mesh.client import best
 from gpu_mesh.standin.server import Standin
-from measure import Row, bounded, cpu_seconds
+from measure import Row, bounded, cpu_seconds, python
 
 COMMAND, CLIENT = 0.5, 0.001
 """Budgets: seconds of CPU."""
@@ -33,7 +33,7 @@ def rows(nodes: int = 1000) -> Iterator[Row]:
         inventory, state = Path(name, "mesh.yml"), Path(name, "state")
         hosts = {f"gpu{number}": {"mesh_node_url": standin.url} for number in range(nodes)}
         inventory.write_text(json.dumps({"mesh_nodes": {"hosts": hosts}}))
-        command = [sys.executable, "-m", "gpu_mesh", "-i", str(inventory), "--state-dir", str(state)]
+        command = [python(), "-m", "gpu_mesh", "-i", str(inventory), "--state-dir", str(state)]
         for words in (["check"], ["publish"]):
             cpu_seconds([*command, *words])
         process = [cpu_seconds([*command, "best", "--model", MODEL]) for _ in range(5)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from gpu_mesh.cli.commands import COMMANDS
 from measure import Row, Site, bounded, compared, cpu_seconds
 from nodes import Nodes
-from tick import IMPORT
+from tick import importing
 
 AS_USED = {
     "check": (),
@@ -49,7 +49,7 @@ def rows(nodes: Nodes, folder: Path, rounds: int) -> Iterator[Row]:
     for name in COMMANDS:
         words = (name, *AS_USED[name]) if name in AS_USED else (name, "--help")
         cpu_seconds(site.command(*words))  # does what is due
-        taken = [(cpu_seconds(site.command(*words)), cpu_seconds(IMPORT)) for _ in range(rounds)]
+        taken = [(cpu_seconds(site.command(*words)), cpu_seconds(importing())) for _ in range(rounds)]
         ours, bare = zip(*taken, strict=True)
         yield compared(f"CPU of gpu-mesh {' '.join(words)}", ours, bare, "import requests")
 

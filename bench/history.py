@@ -23,7 +23,7 @@ from gpu_mesh.domain.history import Entry, EventKind, Incident, Known, PastEvent
 from gpu_mesh.standin.server import Standin
 from gpu_mesh.storage import history
 from gpu_mesh.storage.history_schema import DAY, FIGURES, HOUR, OF_PERIODS
-from measure import Row, bounded, cpu_seconds, figure
+from measure import Row, bounded, cpu_seconds, figure, python
 
 COMMANDS = (
     ("history", "--since", "90d"),
@@ -92,7 +92,7 @@ def added_to_a_check(folder: Path, nodes: int, rounds: int) -> tuple[float, floa
             mesh = {"mesh_monitors": {"hosts": {"monitor": own}}, "mesh_nodes": {"hosts": hosts}}
             inventory.write_text(json.dumps(mesh))
             state = str(folder / f"state-{most}")
-            command = [sys.executable, "-m", "gpu_mesh", "-i", str(inventory), "--state-dir", state, "check"]
+            command = [python(), "-m", "gpu_mesh", "-i", str(inventory), "--state-dir", state, "check"]
             cpu_seconds(command)
             commands.append(command)
         pairs = [(cpu_seconds(commands[0]), cpu_seconds(commands[1])) for _ in range(rounds)]
@@ -112,7 +112,7 @@ def rows(nodes: int = 50, checks: Sequence[tuple[int, int]] = ((3, 15), (1000, 5
         yield Row(
             f"size of a year of {nodes} nodes", figure(size, "B"), f"a node: {figure(size / nodes, 'B')}"
         )
-        start = [sys.executable, "-m", "gpu_mesh", "-i", str(inventory), "--state-dir", str(folder)]
+        start = [python(), "-m", "gpu_mesh", "-i", str(inventory), "--state-dir", str(folder)]
         for words in COMMANDS:
             command = [*start, *words]
             cpu_seconds(command)

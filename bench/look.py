@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import private_sshd
 from gpu_host import FUNCTIONS, GpuHost
-from measure import Row, bounded
+from measure import Row, bounded, python
 
 BUDGET_SECONDS, BUDGET_SHARE = 0.1, 15.0
 
@@ -56,7 +56,7 @@ def rows(hosts: int = 50) -> Iterator[Row]:
             inventory = folder / "mesh.yml"
             inventory.write_text(json.dumps({"mesh_nodes": {"hosts": nodes}}))
             environment = {**os.environ, "HOME": name}
-            command = [sys.executable, "-m", "gpu_mesh", "-i", str(inventory), "--state-dir", f"{name}/state"]
+            command = [python(), "-m", "gpu_mesh", "-i", str(inventory), "--state-dir", f"{name}/state"]
             cpu_seconds([*command, "validate"], environment)
             monitor = cpu_seconds([*command, "look"], environment) / hosts
         there = {

@@ -1,5 +1,7 @@
 """Runs commands and says what they took; puts figures into rows of the table. For every bench."""
 
+import atexit
+import functools
 import json
 import os
 import platform
@@ -8,12 +10,14 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 MIB = 2**20
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,24 @@ class Row:
     @property
     def verdict(self) -> str:
         return {None: "", True: "met", False: "MISSED"}[self.met]
+
+
+@functools.cache
+def python() -> str:
+    """Return the Python of an installation as site.yml makes it; it is removed at the end.
+
+    The tools of a developer weigh on every start: msgspec loads what they bring along.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="gpu-mesh-bench-"))
+    atexit.register(shutil.rmtree, folder)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    wheel = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT]
+    subprocess.run([*pip, *wheel], check=True)
+    there = [*pip, "--python", folder, "install"]
+    subprocess.run([*there, "--require-hashes", "--requirement", ROOT / "constraints.txt"], check=True)
+    subprocess.run([*there, "--no-deps", *folder.glob("*.whl")], check=True)
+    return str(folder / "bin/python")
 
 
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Run:
@@ -77,7 +99,7 @@ class Site:
         groups = {"mesh_monitors": {"hosts": {"monitor": own}}, "mesh_nodes": {"hosts": hosts}}
         inventory.write_text(json.dumps(groups))
         options = ["-i", str(inventory), "--state-dir", str(folder / "state")]
-        self._start = [sys.executable, "-m", "gpu_mesh", *options]
+        self._start = [python(), "-m", "gpu_mesh", *options]
 
     def command(self, *words: str) -> list[str]:
         return [*self._start, *words]

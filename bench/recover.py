@@ -27,7 +27,7 @@ from factories import refusing
 from gpu_mesh.domain.health import Status
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
-from measure import Row, compared
+from measure import Row, compared, python
 
 BUDGET, ROUNDS = 0.4, 3
 """The CPU of a node of many, of that of one alone."""
@@ -70,7 +70,7 @@ class Hall:
             hosts = {f"n{i}": {"ansible_ssh_common_args": args, **self._node(i)} for i in range(nodes)}
             groups = {"mesh_nodes": {"hosts": hosts}}
             inventory.write_text(json.dumps(groups))
-            command = [sys.executable, "-m", "gpu_mesh", "-i", str(inventory), "--state-dir", str(state)]
+            command = [python(), "-m", "gpu_mesh", "-i", str(inventory), "--state-dir", str(state)]
             cpu_seconds([*command, "validate"], self._environment)
             now = time.time()
             file = StateFile(state, Log(state / "log"))

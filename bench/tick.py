@@ -12,18 +12,22 @@ import tempfile
 from pathlib import Path
 
 from gpu_mesh.standin.server import Standin
-from measure import Site, cpu_seconds
+from measure import Site, cpu_seconds, python
 
 BUDGET = 1.2
-IMPORT = [sys.executable, "-c", "import requests"]
+
+
+def importing() -> list[str]:
+    """Return the command that ticks are compared with."""
+    return [python(), "-c", "import requests"]
 
 
 def pairs(site: Site, rounds: int) -> tuple[list[float], list[float]]:
     """Return the CPU seconds of ticks, and of importing requests, measured in turn."""
     site.check()
-    cpu_seconds(IMPORT)
-    taken = [(site.check().cpu, cpu_seconds(IMPORT)) for _ in range(rounds)]
-    return [tick for tick, _ in taken], [bare for _, bare in taken]
+    cpu_seconds(importing())
+    taken = [(site.check().cpu, cpu_seconds(importing())) for _ in range(rounds)]
+    return [tick for tick, _ in taken], [other for _, other in taken]
 
 
 def main() -> int:
