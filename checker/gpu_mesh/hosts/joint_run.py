@@ -185,6 +185,7 @@ class JointRun:
     def _conclude(self, seat: _Seat, result: PlaybookResult) -> None:
         with self._lock:
             seat.result, self._active_at = result, time.monotonic()
+            seat.events = []  # a host may have printed megabytes, and a run may have a hundred hosts
             seat.is_over.set()
 
     def _contacted(self, key: str) -> str:

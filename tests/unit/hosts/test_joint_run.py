@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.domain.recovery import Finding
 from gpu_mesh.hosts import playbook_result
-from gpu_mesh.hosts.joint_run import GRACE, is_stuck
+from gpu_mesh.hosts.joint_run import GRACE, JointRun, is_stuck
 
 LATE = 100.0 - GRACE - 1
 
@@ -102,3 +103,26 @@ def test_a_host_has_ended_when_it_says_so_or_cannot_be_reached(what: dict[str, A
     if host:
         assert playbook_result.counts(what)
     assert playbook_result.host_of(what) == "a"
+
+
+def test_what_a_host_has_printed_is_kept_only_while_it_is_at_work() -> None:
+    run = JointRun(
+        Path("/p.yml"),
+        ["a", "b"],
+        Settings(),
+        (),
+        on_monitor=False,
+        extra={},
+        changed=lambda: None,
+        stop=lambda: False,
+    )
+    seats = run._seats
+    for seat in seats.values():
+        seat.deadline = 1e12
+    for each in (FOUND, DONE, event("runner_on_ok", host="b", changed=True, stdout="x" * 100)):
+        run._keep(each)
+    assert [len(seat.events) for seat in seats.values()] == [2, 1]
+    run._keep(ENDED)
+    assert [len(seat.events) for seat in seats.values()] == [0, 1]
+    assert seats["a"].result
+    assert seats["a"].result.success
