@@ -9,6 +9,7 @@ NO_COMMAND = {
     "every_command": "what holds of all of them",
     "stories": "what several commands do together",
     "standin": "a program beside gpu-mesh",
+    "playbooks": "what people run by ansible-playbook",
     "roles": "the programs that a role runs",
     "wheel": "what is installed",
 }

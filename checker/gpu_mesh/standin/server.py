@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from gpu_mesh.standin import pulls
 from gpu_mesh.standin.faults import FAULTS
 
 VERSION = "0.12.6"
@@ -60,6 +61,9 @@ class Standin:
         self.control = control
         self.prefix = prefix
         self.version = VERSION
+        self.registry: dict[str, int] = {}  # bytes of the models that can be pulled
+        self.pulled: list[str] = []
+        self.pull_pause = 0.06  # seconds between two lines of a pull's progress, as Ollama's
         self.closing = threading.Event()
         self.connections = 0  # accepted so far
         self.paths: deque[str] = deque(maxlen=1000)  # the newest that were asked for
@@ -223,7 +227,11 @@ class Exchange(BaseHTTPRequestHandler):
             ),
             ("GET", "/api/ps"): lambda: self.send_json(200, {"models": list(_running(standin, **changes))}),
             ("POST", "/api/generate"): self.generate,
+            ("POST", "/api/pull"): lambda: pulls.pull(self),
         }
+        if self.path.startswith("/v2/"):
+            pulls.manifest(self)
+            return
         route = routes.get(("GET" if self.command == "HEAD" else self.command, self.path))
         if route is None:
             self.send_text(404, "404 page not found")
@@ -254,17 +262,26 @@ class Exchange(BaseHTTPRequestHandler):
         """Send ``num_predict`` pieces of text (20), each a line of its own, one every PAUSE seconds."""
         wanted = options.get("num_predict") if isinstance(options, dict) else None
         pieces = wanted if isinstance(wanted, int) else 20
+        self.begin_stream()
+        for number in range(pieces):
+            self.send_line({**_piece(model, f"{number} "), "done": False})
+            self.standin.wait(PAUSE)
+        self.send_line({**_piece(model, ""), "done": True, "done_reason": "stop"})
+        self.end_stream()
+
+    def begin_stream(self) -> None:
+        """Begin an answer of lines of JSON."""
         self.send_response(200)
         self.send_header("Content-Type", "application/x-ndjson")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for number in range(pieces):
-            self._chunk({**_piece(model, f"{number} "), "done": False})
-            self.standin.wait(PAUSE)
-        self._chunk({**_piece(model, ""), "done": True, "done_reason": "stop"})
+
+    def end_stream(self) -> None:
+        """End it."""
         self.raw(b"0\r\n\r\n")
 
-    def _chunk(self, value: Json) -> None:
+    def send_line(self, value: Json) -> None:
+        """Send one line of it."""
         line = json.dumps(value).encode() + b"\n"
         self.raw(b"%x\r\n%b\r\n" % (len(line), line))
 
