@@ -82,7 +82,6 @@ def newer(site: machines.Site, version: str, schema: int = SCHEMA) -> Path:
     checkout = site.folder / f"checkout-{version}"
     shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".*", "tests", "docs", "bench"))
     for name, old, new in (
-        ("pyproject.toml", f'version = "{__version__}"', f'version = "{version}"'),
         ("checker/gpu_mesh/__init__.py", f'"{__version__}"', f'"{version}"'),
         (
             "checker/gpu_mesh/domain/state.py",

@@ -12,6 +12,7 @@ NO_COMMAND = {
     "playbooks": "what people run by ansible-playbook",
     "roles": "the programs that a role runs",
     "wheel": "what is installed",
+    "image": "what runs in a container",
 }
 
 

@@ -35,10 +35,6 @@ def swap(program: Path | str, inventory: Path | str, home: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_packages_version_is_the_programs() -> None:
-    assert f'\nversion = "{__version__}"\n' in (ROOT / "pyproject.toml").read_text()
-
-
 NEEDED = [
     (name.replace("-", "_"), version)
     for name, version in re.findall(

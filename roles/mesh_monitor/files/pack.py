@@ -14,7 +14,6 @@ import shutil
 import sys
 import tarfile
 import tempfile
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,7 +21,8 @@ SOURCES = ("checker", "playbooks/recovery", "pyproject.toml", "README.md", "LICE
 
 checkout, wheels, version = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 constraints = checkout / "constraints.txt"
-own = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+module = (checkout / "checker/gpu_mesh/__init__.py").read_text(encoding="utf-8")
+own = re.findall(r'^__version__ = "(.+)"$', module, re.MULTILINE)[0]
 
 
 def pack(archive: Path, parts: Iterable[tuple[Path, str]]) -> Path:

@@ -24,11 +24,9 @@ def pull(site, standin, tmp_path: Path):
     store = tmp_path / "models"
     store.mkdir()
 
-    def run(*more: str, expected=("llama3.2", "qwen3:8b"), folder=store, limit=("-l", "desk")):
-        site.describe({"desk": {"url": ollama.url, "recovery": "none", "expected_models": list(expected)}})
-        document = json.loads(site.inventory.read_text())
-        document["mesh_nodes"]["hosts"]["desk"]["ansible_python_interpreter"] = sys.executable
-        site.inventory.write_text(json.dumps(document))
+    def run(*more: str, expected=("llama3.2", "qwen3:8b"), folder=store, limit=("-l", "desk"), nodes=None):
+        desk = {"url": ollama.url, "recovery": "none", "expected_models": list(expected)}
+        site.describe(nodes or {"desk": {**desk, "ansible_python_interpreter": sys.executable}})
         given = {
             "gpu_mesh_registry": ollama.url,
             "gpu_mesh_models_folder": str(folder),
@@ -135,3 +133,21 @@ def test_what_ollama_says_of_a_failed_pull_is_told(pull, standin):
     code, said = run("-e", json.dumps({"gpu_mesh_registry": registry.url}))
     assert code == 2
     assert "desk: qwen3:8b is not there: pull model manifest: file does not exist" in said
+
+
+def test_a_node_on_which_nothing_can_be_pulled_does_not_keep_the_next_one_from_it(pull, standin, site):
+    ollama, run = pull
+    empty = standin(models=())
+    node = {
+        "recovery": "none",
+        "expected_models": ["llama3.2", "qwen3:8b"],
+        "ansible_python_interpreter": sys.executable,
+    }
+    code, said = run(
+        nodes={"bare": {"url": empty.url, **node}, "desk": {"url": ollama.url, **node}},
+        limit=("-l", "bare,desk"),
+    )
+    assert code == 2
+    assert "bare: Ollama has no model at all." in said
+    assert "desk: qwen3:8b is there" in said
+    assert (empty.pulled, ollama.pulled) == ([], ["qwen3:8b"])

@@ -1,9 +1,12 @@
 """The wheel: what it installs works anywhere, with its own playbooks and templates."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 from pathlib import Path
 
@@ -46,6 +49,39 @@ def installed(tmp_path_factory) -> Path:
     Path(packages, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     (python.parent / "ansible-playbook").symlink_to(Path(sysconfig.get_path("scripts"), "ansible-playbook"))
     return folder / "venv/bin/gpu-mesh"
+
+
+def test_uv_installs_it_as_a_tool_that_begins_a_mesh_and_has_its_playbooks(installed, standin, tmp_path):
+    """What it depends on comes by a .pth file, as above: requirements are overridden by ones for nowhere."""
+    (wheel,) = installed.parents[2].glob("*.whl")
+    requirements = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    never = tmp_path / "never.txt"
+    names = (re.match(r"[\w.-]+", each)[0] for each in requirements)
+    never.write_text("".join(f"{name}; sys_platform == 'nowhere'\n" for name in names))
+    tools = tmp_path / "bin"
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("UV_", "GPU_MESH_"))},
+        "HOME": str(tmp_path),
+        "UV_TOOL_DIR": str(tmp_path / "tools"),
+        "UV_TOOL_BIN_DIR": str(tools),
+        "UV_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    here = {"check": True, "capture_output": True, "text": True, "env": environment, "cwd": tmp_path}
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run(
+        [uv, "tool", "install", "--offline", "--python", sys.executable, "--overrides", never, wheel], **here
+    )
+    assert {path.name for path in tools.iterdir()} == {"gpu-mesh", "gpu-mesh-ssh"}
+    (packages,) = (tmp_path / "tools").glob("gpu-mesh/lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    assert (packages / "gpu_mesh/playbooks/restart_ollama.yml").exists()
+    options = [tools / "gpu-mesh", "-i", "mesh", "--state-dir", "state"]
+    desk = f"desk=127.0.0.1:{standin().port}"
+    environment["OLLAMA_HOST"] = f"127.0.0.1:{free_port()}"
+    environment["GPU_MESH_CONFIG_DIR"] = str(tmp_path / "config")
+    assert "1 node, no mistakes." in subprocess.run([*options, "init", desk], **here).stdout
+    subprocess.run([*options, "check"], **here)
+    assert "1 of 1 nodes healthy" in subprocess.run([*options, "status"], **here).stdout
 
 
 def test_the_wheel_brings_its_playbooks_and_templates_and_not_the_tests(installed):
