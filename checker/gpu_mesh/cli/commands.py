@@ -121,7 +121,7 @@ COMMANDS = {
         },
     ),
     "ack": Command(
-        "ack", Group.ALERTS, "acknowledge a node's trouble: reminders rest, what is worse is alerted", _USUAL
+        "ack", Group.ALERTS, "acknowledge a node's trouble: only what is worse is alerted", _USUAL
     ),
     "silence": Command("silence", Group.ALERTS, "mute alerts for a while; checks go on", _USUAL),
     "best": Command(

@@ -121,12 +121,12 @@ def shown_incidents(incidents: tuple[Incident, ...], now: float) -> tuple[Incide
 
 
 def per_cent(value: float | None) -> str:
-    """Return a share in words; only what is really all is 100 %, only what is nothing is 0 %."""
+    """Return a share in words; only what is really all is 100%, only what is nothing 0%."""
     if value is None:
         return "–"
     if value >= 100:
-        return "100 %"
-    return f"{math.floor(value * 100) / 100 or (0.01 if value > 0 else 0):.2f} %"
+        return "100%"
+    return f"{math.floor(value * 100) / 100 or (0.01 if value > 0 else 0):.2f}%"
 
 
 def _runs(colours: list[Colour]) -> tuple[tuple[Colour, tuple[Run, ...]], ...]:

@@ -157,7 +157,7 @@ def page(of: Report, past: Past) -> Page:
     troubled.sort(key=lambda node: (_ORDER.index(node.status), node.incident_since or node.since or 0.0))
     return Page(
         headline=headline(of),
-        health=_whole(of.mesh.health),
+        health=shown.per_cent(of.mesh.health),
         made=of.at,
         last_check=of.mesh.last_check,
         interval=format_duration(of.mesh.interval),
@@ -257,7 +257,3 @@ def _incident(each: Incident, names: dict[str, str], at: float) -> PastIncident:
 def cause_words(cause: Cause | None) -> str:
     """Return the name of a cause in words, where nothing more is known of it."""
     return cause.value.replace("_", " ") if cause else "no cause was named"
-
-
-def _whole(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0f} %"

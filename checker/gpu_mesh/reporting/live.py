@@ -58,8 +58,12 @@ def _header(on: Screen, view: View) -> list[Line]:
     stale = "STALE: " if mesh.stale and mesh.last_check else ""
     said = Part(stale + sentence(on.report), _style(on.report))
     at = Part(live_detail.clock(on.report.at, on.zone), Style.DIM)
-    space = on.width - width_of((said, at))
-    lines: list[Line] = [(said, Part(" " * space), at) if space >= _GAP else (said,), (_summary(on.report),)]
+    lines: list[Line] = [(said,), (_summary(on.report),)]
+    for number, line in enumerate(lines):  # the time stands at the end of the first line with room for it
+        space = on.width - width_of((*line, at))
+        if space >= _GAP:
+            lines[number] = (*line, Part(" " * space), at)
+            break
     problems = [on.problem] if on.problem else []
     warnings = [*problems, *(each.line for each in notices(mesh, on.report.at))][:_MOST_WARNINGS]
     lines += [

@@ -175,7 +175,7 @@ def _table(of: Sequence[Figures], names: Mapping[str, str], width: int) -> list[
             duration(each.mean_to_repair),
             milliseconds(each.p50_ms),
             milliseconds(each.p95_ms),
-            str(each.causes[0].cause or "not named") if each.causes else "",
+            _cause(each.causes[0].cause) if each.causes else "",
         )
         for each in of
     ]
@@ -187,8 +187,8 @@ def _prose(head: str, whole: Figures, width: int) -> list[str]:
     if not whole.incidents:
         return [head]
     told, lasted = duration(whole.mean_to_detect), duration(whole.mean_to_repair)
-    mended = f"{whole.mended} mended by one" if whole.repairs else ""
-    repairs = ", ".join(filter(None, (plural(whole.repairs, "repair"), mended)))
+    helped = f", which ended {plural(whole.mended, 'incident')}" if whole.repairs else ""
+    repairs = plural(whole.repairs, "repair") + helped
     lines = [head, f"on average told after {told} and over after {lasted}; {repairs}"]
     return [part for line in lines for part in wrapped(line, width)] if width else lines
 

@@ -331,7 +331,7 @@ def _last_recovery(known: NodeState) -> str:
     if not attempts:
         return ""
     last = attempts[-1]
-    return f"{format_clock(last.at)}: it {advice.describe_outcome(last.outcome)}: {last.words}"
+    return f"{advice.describe_outcome(last.outcome)} ({format_clock(last.at)}): {last.words}"
 
 
 def _why_muted(known: NodeState, silenced: silences.MutedUntil | None, now: float) -> str:

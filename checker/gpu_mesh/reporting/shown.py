@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from msgspec import Struct
+
 from gpu_mesh.domain.alert import Acknowledgement
 from gpu_mesh.domain.health import Status
 from gpu_mesh.reporting import vram
@@ -27,6 +29,23 @@ ALMOST_NOTHING = 0.005
 """The part of a model that counts as none: sizes are rounded."""
 
 
+class _Kind(Struct, frozen=True):
+    """How nodes of one kind are counted in a sentence."""
+
+    one: str
+    many: str
+    every: str  # when all are of this kind: "all do not" could be read as "not all do"
+
+    def verb(self, number: int) -> str:
+        return self.one if number == 1 else self.many
+
+
+_NOT_SERVING = _Kind("does not serve", "do not serve", "None of the {} nodes serves")
+_DEGRADED = _Kind("is degraded", "are degraded", "All {} nodes are degraded")
+_UNKNOWN = _Kind("is not known yet", "are not known yet", "Nothing is known yet of any of the {} nodes")
+_HEALTHY = _Kind("is healthy", "are healthy", "All {} nodes are healthy")
+
+
 def sentence(of: Report) -> str:
     """Return the state of the mesh in one sentence: how many nodes are not healthy, the worst first."""
     count = Counter(node.status for node in of.nodes if node.is_awake)
@@ -35,26 +54,19 @@ def sentence(of: Report) -> str:
         return "The monitor has not checked anything yet"
     if not number:
         return "All nodes are asleep" if sleeping else "There is no node to watch"
-    parts = [
-        (found, one if found == 1 else many)
-        for found, one, many in (
-            (count[Status.UNHEALTHY] + count[Status.OFFLINE], "does not serve", "do not serve"),
-            (count[Status.DEGRADED], "is degraded", "are degraded"),
-            (count[Status.UNKNOWN], "is not known yet", "are not known yet"),
-        )
-        if found
-    ]
-    if not parts:
-        return f"All {number} nodes are healthy" if number > 1 else "The node is healthy"
-    (first, words), *rest = parts
-    which = (
-        "The node"
-        if number == 1
-        else f"All {number} nodes"
-        if first == number
-        else f"{first} of {number} nodes"
+    kinds = (
+        (count[Status.UNHEALTHY] + count[Status.OFFLINE], _NOT_SERVING),
+        (count[Status.DEGRADED], _DEGRADED),
+        (count[Status.UNKNOWN], _UNKNOWN),
+        (count[Status.HEALTHY], _HEALTHY),
     )
-    return ", ".join((f"{which} {words}", *(f"{found} {words}" for found, words in rest)))
+    (first, kind), *others = ((found, kind) for found, kind in kinds if found)
+    if number == 1:
+        return f"The node {kind.one}"
+    if first == number:
+        return kind.every.format(number)
+    more = (f"{found} more {kind.verb(found)}" for found, kind in others if kind is not _HEALTHY)
+    return ", ".join((f"{first} of {number} nodes {kind.verb(first)}", *more))
 
 
 def counts(of: Report) -> str:
@@ -136,7 +148,7 @@ def what_is_done(node: NodeReport, at: float, *, whole: bool = False) -> list[st
         at: Unix seconds.
         whole: whether the whole plan of recovery is told, not only why nothing is repaired.
     """
-    done = [f"last repair at {node.last_recovery}"] if node.last_recovery else []
+    done = [f"last repair {node.last_recovery}"] if node.last_recovery else []
     if node.recovering:
         done.append("a recovery is under way")
     elif whole and node.recovery_plan:

@@ -172,7 +172,7 @@ def _rows(nodes: Sequence[NodeReport]) -> list[tuple[str, ...]]:
 
 
 def _remarks(node: NodeReport) -> list[str]:
-    repaired = [f"last repair at {node.last_recovery}"] if node.unproved else []
+    repaired = [f"last repair {node.last_recovery}"] if node.unproved else []
     drained = [drains(node)] if node.draining else []
     return [*repaired, *drained, *(f"note: {note}" for note in node.notes)]
 

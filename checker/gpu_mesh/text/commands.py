@@ -42,8 +42,8 @@ def typed(text: str, shell: Shell) -> str:
 
 _BEFORE = r"(?<![\w./@-])(?<!sudo )"
 _COMMANDS = (
-    "ack|alerts|best|check|completion|dashboard|deliver|drain|export|history|incidents|init|look|publish|recover"
-    "|report|run|silence|simulate|stats|status|top|undrain|validate|wake"
+    "ack|alerts|best|check|completion|dashboard|deliver|drain|export|history|incidents|init|look|publish"
+    "|recover|report|run|silence|simulate|stats|status|top|undrain|validate|wake"
 )
 _GPU_MESH = rf"{_BEFORE}gpu-mesh (?=(-i )|(?:{_COMMANDS})\b)"
 _LOGIN = _BEFORE + r"ansible (-m raw )"

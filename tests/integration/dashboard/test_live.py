@@ -56,7 +56,7 @@ SIZES = [(80, 24), soak(60, 20), soak(120, 40), (200, 60)]
 def test_it_fills_a_terminal_of_any_size_with_trouble_first(site, width, height):
     put(site, 30)
     with top(site, width=width, height=height) as terminal:
-        assert eventually(lambda: terminal.lines[0].startswith("2 of 29 nodes do not serve, 1 is degraded"))
+        assert eventually(lambda: terminal.lines[0].startswith("2 of 29 nodes do not serve, 1 more is degraded"))
         assert eventually(lambda: terminal.lines[0].endswith(" UTC"))
         rows = [line.split()[:2] for line in terminal.lines[4:] if line[:1] in set("■✖▲●")]
         assert rows[:4] == [["■", "Iceland"], ["✖", "Lab"], ["▲", "Desk"], ["●", "Vengeance"]]

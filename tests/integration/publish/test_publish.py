@@ -114,7 +114,7 @@ def test_the_page_shows_the_history_and_goes_on_without_one_that_cannot_be_read(
     watched.ok("publish")
     page = watched.state_dir / "www/index.html"
     shown = page.read_text()
-    assert 'aria-label="Served 100 % of 90 days; ' in shown
+    assert 'aria-label="Served 100% of 90 days; ' in shown
     assert "Connection refused" in shown.partition('id="incidents"')[2]
     (watched.state_dir / "history.db").write_bytes(b"no database" * 1000)
     watched.ok("publish")

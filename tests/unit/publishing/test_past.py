@@ -47,10 +47,10 @@ def test_days_that_nobody_watched_count_neither_as_up_nor_as_down() -> None:
 
 def test_the_bar_says_in_one_sentence_what_its_colours_show() -> None:
     whole = tuple(day(1, back) for back in range(DAYS))
-    assert past.bar(whole, NOW).label == "Served 100 % of 90 days; no day with trouble"
+    assert past.bar(whole, NOW).label == "Served 100% of 90 days; no day with trouble"
     bad = (*whole[2:], day(1, 1, down=7200), day(1, 0, impaired=3900))
     assert past.bar(bad, NOW).label == (
-        "Served 99.90 % of 90 days; 2 days with trouble, worst 14 Jan 2027: down for 2 h"
+        "Served 99.90% of 90 days; 2 days with trouble, worst 14 Jan 2027: down for 2 h"
     )
     assert [mark.words for mark in past.bar(bad, NOW).marks] == [
         "14 Jan 2027: down for 2 h",
@@ -69,11 +69,11 @@ def test_what_is_older_than_the_bar_or_in_the_future_is_not_shown() -> None:
     ("value", "words"),
     [
         (None, "–"),
-        (100.0, "100 %"),
-        (99.99999, "99.99 %"),
-        (99.5, "99.50 %"),
-        (0.0, "0.00 %"),
-        (0.001, "0.01 %"),
+        (100.0, "100%"),
+        (99.99999, "99.99%"),
+        (99.5, "99.50%"),
+        (0.0, "0.00%"),
+        (0.001, "0.01%"),
     ],
 )
 def test_only_what_is_really_all_is_a_hundred_per_cent(value: float | None, words: str) -> None:

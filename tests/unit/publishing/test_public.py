@@ -49,7 +49,7 @@ def told() -> tuple[Report, Past]:
             second,
             detail="Tunnel down, port 8001 is closed",
             cause=Cause.TUNNEL_DOWN,
-            last_recovery="05:58:20 UTC: it helped: restarted ollama.service",
+            last_recovery="helped (05:58:20 UTC): restarted ollama.service",
             recovery_reason="silenced by anna",
             acknowledged=Acknowledgement(NOW - 60, "anna", Level.ERROR, "ssh anna"),
             alerts_muted="silenced by anna: driver update",

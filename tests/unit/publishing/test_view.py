@@ -34,16 +34,18 @@ SENTENCES = [
     ((DOWN,), Tone.DOWN, "The node does not serve"),
     ((UP, OFFLINE), Tone.DOWN, "1 of 2 nodes does not serve"),
     ((UP, OFFLINE, DOWN, UP), Tone.DOWN, "2 of 4 nodes do not serve"),
-    ((OFFLINE, DOWN), Tone.DOWN, "All 2 nodes do not serve"),
-    ((UP, OFFLINE, DEGRADED), Tone.DOWN, "1 of 3 nodes does not serve, 1 is degraded"),
+    ((OFFLINE, DOWN), Tone.DOWN, "None of the 2 nodes serves"),
+    ((UP, OFFLINE, DEGRADED), Tone.DOWN, "1 of 3 nodes does not serve, 1 more is degraded"),
     (
         (OFFLINE, DEGRADED, DEGRADED, UNKNOWN),
         Tone.DOWN,
-        "1 of 4 nodes does not serve, 2 are degraded, 1 is not known yet",
+        "1 of 4 nodes does not serve, 2 more are degraded, 1 more is not known yet",
     ),
     ((UP, DEGRADED), Tone.IMPAIRED, "1 of 2 nodes is degraded"),
-    ((DEGRADED, UNKNOWN), Tone.IMPAIRED, "1 of 2 nodes is degraded, 1 is not known yet"),
+    ((DEGRADED, UNKNOWN), Tone.IMPAIRED, "1 of 2 nodes is degraded, 1 more is not known yet"),
     ((UP, UNKNOWN, UNKNOWN), Tone.UNKNOWN, "2 of 3 nodes are not known yet"),
+    ((UNKNOWN, UNKNOWN), Tone.UNKNOWN, "Nothing is known yet of any of the 2 nodes"),
+    ((DEGRADED, DEGRADED), Tone.IMPAIRED, "All 2 nodes are degraded"),
     ((), Tone.UNKNOWN, "There is no node to watch"),
 ]
 
@@ -67,6 +69,11 @@ def test_no_old_news_are_told_as_new(known: dict[str, object], sentence: str) ->
     shown = of(UP, OFFLINE)
     shown = replace(shown, mesh=replace(shown.mesh, **known))
     assert view.headline(shown) == Headline(Tone.UNKNOWN, sentence)
+
+
+def test_a_mesh_in_which_one_of_very_many_nodes_fails_is_not_said_to_be_all_well() -> None:
+    assert view.page(pages.mesh(1000, {0: pages.OFFLINE}), Past()).health == "99.9%"
+    assert view.page(pages.mesh(1000), Past()).health == "100%"
 
 
 def test_a_node_that_is_not_checked_is_in_the_list_and_in_no_count() -> None:
@@ -131,7 +138,7 @@ def test_trouble_has_its_cause_since_when_what_was_done_and_what_is_next() -> No
     assert first.cause == "A GPU has fallen off the bus (0000:0b:00.0)"
     assert (first.since, first.lasts) == (NOW - 7500, "2 h 5 min")
     assert first.done == (
-        "last repair at 05:58:20 UTC: it was not tried: no restart helps there",
+        "last repair was not tried (05:58:20 UTC): no restart helps there",
         "no repair now: A GPU has fallen off the bus: a restart does not help",
     )
     assert first.next_step.startswith("reboot pod.example.net")
@@ -153,7 +160,7 @@ def test_of_cards_that_nobody_has_looked_at_ollamas_own_figure_is_shown() -> Non
 def test_without_a_history_there_is_no_bar_and_the_share_is_that_of_a_day() -> None:
     shown = replace(of(UP), nodes=(replace(of(UP).nodes[0], success_rate_24h=99.5),))
     (row,) = view.page(shown, Past()).rows
-    assert (row.bar, row.share, row.share_of) == (None, "99.50 %", "24 h")
+    assert (row.bar, row.share, row.share_of) == (None, "99.50%", "24 h")
     (row,) = view.page(shown, pages.past(1)).rows
     assert row.bar is not None
     assert row.share_of == ""

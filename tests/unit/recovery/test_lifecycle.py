@@ -155,8 +155,8 @@ def test_an_unproved_repair_is_shown_and_told_as_such() -> None:
     said = report(MESH, state, NOW + 40)
     assert said.nodes[0].unproved
     shown = [line for line in status_text(said).splitlines() if "unproved" in line]
-    assert shown == [f"   last repair at {said.nodes[0].last_recovery}"]
-    assert "is unproved until a model is loaded again: restarted" in shown[0]
+    assert shown == [f"   last repair {said.nodes[0].last_recovery}"]
+    assert "is unproved until a model is loaded again (" in shown[0]
     assert alert is None, "nobody was told of the trouble"
     state, _ = after_a_restart(100, 100)
     assert "unproved" not in status_text(report(MESH, state, NOW + 70))

@@ -95,7 +95,7 @@ def test_of_a_node_in_trouble_cause_repairs_plan_and_next_step_are_told() -> Non
     lines = told(plain("gpu1"), known).splitlines()[2:]
     assert lines[0] == "⚫ GPU1 is offline since 2027-01-15 07:50 UTC (10 min)"
     assert lines[1] == "   what: Connection refused (5 failures in a row)"
-    assert lines[2] == "   last repair at 07:59:00 UTC: it did not help: it was restarted"
+    assert lines[2] == "   last repair did not help (07:59:00 UTC): it was restarted"
     assert lines[3].startswith("   recovery: nothing: next attempt in ")
     assert lines[4] == "   acknowledged by anna 30 s ago: on it"
     assert lines[5].startswith("   next: see why Ollama stopped: ")

@@ -255,7 +255,7 @@ def test_the_status_says_what_the_last_repair_found_and_what_a_person_can_do_abo
     text = status_text(
         report(MESH, state(WELL, replace(DOWN, recovery=replace(DOWN.recovery, attempts=(attempt,)))), NOW)
     )
-    assert "was not tried: its host has no unit" in text
+    assert "last repair was not tried (07:59:00 UTC): its host has no unit" in text
     assert "   next: correct mesh_node_recovery or mesh_node_unit of iceland" in text
 
 
