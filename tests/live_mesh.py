@@ -166,6 +166,7 @@ def put(site: Site, count: int, **options: Any) -> None:
             for node in mesh.nodes
         }
     )
+    site.alerts_go_to("json://127.0.0.1:1")
     site.state_dir.mkdir(exist_ok=True)
     site.paths.state_file.write_bytes(encode(state))
 

@@ -16,7 +16,8 @@ from gpu_mesh.domain.recovery import Attempt, Outcome
 from gpu_mesh.domain.state import NodeGpu, NodeRecovery, NodeState, NodeStatistics, State, Tick
 from gpu_mesh.publishing import view
 from gpu_mesh.publishing.past import A_DAY, DAYS, Past
-from gpu_mesh.reporting.report import LoadedModelReport, Report, report
+from gpu_mesh.reporting.node_report import LoadedModelReport
+from gpu_mesh.reporting.report import Report, report
 
 TODAY = NOW // A_DAY * A_DAY
 GIB = 2**30

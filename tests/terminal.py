@@ -90,6 +90,11 @@ class Terminal:
             self.screen.resize(height, width)
         fcntl.ioctl(self._theirs, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
+    def drained(self) -> bool:
+        """Wait until all that an ended program has written was read; return whether it was."""
+        os.write(self._theirs, b"\x04")  # the end of the line, as it is written after everything else
+        return eventually(lambda: self.said.endswith("\x04"))
+
     def ends(self) -> int:
         """Wait until the program has ended; return its exit status."""
         return self.process.wait(timeout=20)

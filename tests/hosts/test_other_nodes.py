@@ -21,7 +21,7 @@ import provision
 import pytest
 
 from checkout import PROGRAMS, ROOT
-from gpu_mesh.delivery import markup
+from gpu_mesh.text.commands import with_commands
 
 NODES = ("docked", "lent", "sturdy", "pod")
 HEARTBEAT, ALERTS = "heartbeat-hunter2", "alerts-hunter2"  # what nobody may be shown
@@ -411,7 +411,7 @@ def typed(watched: Mesh) -> set[tuple[str, str]]:
     machine = {"docked": "shed", "lent": "shed", "sturdy": "shed", "pod": "pod"}
     found = set()
     for node, step in json.loads(provision.run(watched.guard, "next_steps.py")):
-        for part, is_command in markup.with_commands(step):
+        for part, is_command in with_commands(step):
             there = re.search(r"docker|lease|(journalctl|systemctl)(?!.* gpu-mesh)", part)
             if is_command:
                 found.add((machine[node] if there else "guard", part))

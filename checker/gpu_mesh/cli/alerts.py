@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gpu_mesh.alerting.alerts import tags_of
-from gpu_mesh.cli.common import UsageError, add_json, any_mesh, at_home, like, mesh_of, say, shell
-from gpu_mesh.cli.reports import print_json, width
+from gpu_mesh.cli.common import UsageError, add_json, any_mesh, at_home, like, mesh_of, say, shell, width
+from gpu_mesh.cli.reports import print_json
 from gpu_mesh.delivery import alertmanager_trial, outbox
 from gpu_mesh.delivery.place import expected_place
 from gpu_mesh.domain.alert import Alert, AlertKind, Level
@@ -94,10 +94,10 @@ def _show(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     if arguments.json:
         print_json(AlertList(1, alert_list.reports(state, known)))
     elif arguments.what == "show":
-        text = alert_list.shown(state.alerts[0], now, known)
+        text = alert_list.shown(state.alerts[0], now, known, None)
         say(typed(text, shell(arguments, paths)), now)
     else:
-        say(alert_list.listed(state, now, known, width()), now)
+        say(alert_list.listed(state, now, known, width(), None), now)
     return 0
 
 

@@ -5,7 +5,7 @@ import sys
 
 from msgspec import Struct
 
-from gpu_mesh.cli.common import UsageError, add_json, like
+from gpu_mesh.cli.common import UsageError, add_json, shell, width
 from gpu_mesh.cli.reports import print_json, read
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh
@@ -14,9 +14,10 @@ from gpu_mesh.routing import best
 from gpu_mesh.routing.best import Choice, Prefer, Wish
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
+from gpu_mesh.text.commands import typed
 from gpu_mesh.text.sanitize import one_line
 from gpu_mesh.text.suggest import did_you_mean
-from gpu_mesh.text.table import aligned
+from gpu_mesh.text.table import aligned_within
 
 EXAMPLES = "gpu-mesh best --model llama3.2\n  gpu-mesh best --model llama3.2 --explain"
 
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
         _explain(arguments, ranked)
     if not fitting:
         why = "nobody has checked the mesh lately" if report.mesh.stale else _nobody(wish, mesh, state)
-        sys.stderr.write(f"gpu-mesh: {why}; see: {like(arguments, 'status')}\n")
+        sys.stderr.write(typed(f"gpu-mesh: {why}; see: gpu-mesh status\n", shell(arguments, paths)))
         return 1
     if arguments.explain:
         return 0
@@ -113,4 +114,4 @@ def _explain(arguments: argparse.Namespace, ranked: tuple[Choice, ...]) -> None:
                 one_line(each.why_not, 200) or each.url,
             )
         )
-    sys.stdout.write("".join(f"{line}\n" for line in aligned(rows)))
+    sys.stdout.write("".join(f"{line}\n" for line in aligned_within(rows, width(), optional=(6, 5, 4))))

@@ -19,6 +19,10 @@ STOPPED = 130
 """The exit status of a command that Ctrl-C ended, as a shell gives it."""
 
 
+_LISTED = 20
+"""As many nodes are named to somebody who has named none of them."""
+
+
 class UsageError(Exception):
     """The command cannot be carried out as it was given; the message says what to do next."""
 
@@ -98,10 +102,27 @@ def _owner(folder: Path) -> str:
 
 
 def say(text: str, now: float) -> None:
-    """Print a text for people, with its times in the machine's zone."""
-    from gpu_mesh.text import zones  # a check that a timer starts tells nobody anything
+    """Print lines for people, with their times in the machine's zone, and laid out where there is a terminal.
 
-    sys.stdout.write(zones.localized(text, None, now))
+    Args:
+        text: whole lines.
+        now: Unix seconds; its day is that of a time without a date.
+    """
+    from gpu_mesh.text import prose, zones  # a check that a timer starts tells nobody anything
+
+    columns = width()
+    for line in zones.localized(text, None, now).removesuffix("\n").split("\n"):
+        sys.stdout.write("".join(f"{part}\n" for part in prose.laid_out(line, columns)))
+
+
+def width() -> int:
+    """Return the cells of a terminal's line; 0: it is none, and nothing is cut."""
+    if not sys.stdout.isatty():
+        return 0
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except OSError:
+        return 0
 
 
 def mesh_of(arguments: argparse.Namespace, paths: Paths) -> Mesh:
@@ -132,8 +153,12 @@ def node_of(mesh: Mesh, name: str) -> Node:
     named = [node for node in mesh.nodes if wanted in (node.key.casefold(), node.name.casefold())]
     if len(named) == 1:
         return named[0]
-    known = ", ".join(node.key for node in mesh.nodes)
-    raise UsageError(f"there is no node {name!r} in the inventory; there are: {known}")
+    from gpu_mesh.text.suggest import did_you_mean  # only for a mistake
+
+    keys = [node.key for node in mesh.nodes]
+    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
+    hint = did_you_mean(name, keys, f"there are: {', '.join(keys[:_LISTED])}{more}")
+    raise UsageError(f"there is no node {name!r} in the inventory; {hint}")
 
 
 def _mesh_of_last_check(paths: Paths) -> Mesh:

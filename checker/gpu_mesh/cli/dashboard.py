@@ -5,8 +5,9 @@ import os
 import sys
 import time
 
-from gpu_mesh.cli.common import UsageError, say
+from gpu_mesh.cli.common import UsageError, say, width
 from gpu_mesh.cli.reports import log_report, read
+from gpu_mesh.domain.alert import Alert
 from gpu_mesh.domain.event import event
 from gpu_mesh.reporting import console
 from gpu_mesh.reporting.live_view import HOUR, Samples
@@ -16,6 +17,7 @@ from gpu_mesh.system.paths import Paths
 
 EXAMPLES = "gpu-mesh dashboard\n  gpu-mesh dashboard --watch"
 
+_WORD = "DASHBOARD "
 _ALERT_MINUTES = 5
 _DRAWN = 150  # seconds of the last hour that are one letter of its line
 _PRINTED = 5.0  # seconds, at most, between two dashboards where there is no terminal
@@ -32,9 +34,10 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Print the dashboard, each line findable by the word DASHBOARD; with --watch, show the live view."""
     if arguments.watch:
         return watch(arguments, paths)
-    report, lines = _made(arguments, paths)
-    sys.stdout.write("".join(f"DASHBOARD {line}\n" for line in lines))
-    log_report(arguments, log, report, [event("dashboard", line=f"DASHBOARD {line}") for line in lines])
+    report, recent = _read(arguments, paths)
+    _print(report, recent, _WORD)
+    lines = (f"{_WORD}{line}" for line in console.dashboard(report, recent, _ALERT_MINUTES))
+    log_report(arguments, log, report, [event("dashboard", line=line) for line in lines])
     return 0
 
 
@@ -48,8 +51,8 @@ def watch(arguments: argparse.Namespace, paths: Paths) -> int:
 
         return live.watch(lambda: _with_last_hour(read(arguments, paths)[2], paths), paths)
     while True:
-        report, lines = _made(arguments, paths)
-        say("\n".join(lines) + "\n", report.at)
+        report, recent = _read(arguments, paths)
+        _print(report, recent)
         sys.stdout.flush()
         time.sleep(min(_PRINTED, report.mesh.interval))
 
@@ -72,7 +75,19 @@ def _with_last_hour(report: Report, paths: Paths) -> tuple[Report, Samples]:
         return report, {}
 
 
-def _made(arguments: argparse.Namespace, paths: Paths) -> tuple[Report, list[str]]:
+def _read(arguments: argparse.Namespace, paths: Paths) -> tuple[Report, tuple[Alert, ...]]:
     _, state, report = read(arguments, paths)
-    recent = recent_alerts(state, report.at - 60 * _ALERT_MINUTES)
-    return report, console.dashboard(report, recent, _ALERT_MINUTES)
+    return report, recent_alerts(state, report.at - 60 * _ALERT_MINUTES)
+
+
+def _print(report: Report, recent: tuple[Alert, ...], word: str = "") -> None:
+    """Print the dashboard, each line after this word.
+
+    Without a terminal it goes to the journal or another log, whose times are in UTC.
+    """
+    room = max(0, width() - len(word))
+    text = "".join(f"{word}{line}\n" for line in console.dashboard(report, recent, _ALERT_MINUTES, room))
+    if sys.stdout.isatty():
+        say(text, report.at)
+    else:
+        sys.stdout.write(text)

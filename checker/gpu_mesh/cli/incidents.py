@@ -7,8 +7,8 @@ import time
 from msgspec import Struct
 
 from gpu_mesh.cli import past
-from gpu_mesh.cli.common import mesh_of, say
-from gpu_mesh.cli.reports import print_json, width
+from gpu_mesh.cli.common import mesh_of, say, width
+from gpu_mesh.cli.reports import print_json
 from gpu_mesh.domain.history import Incident
 from gpu_mesh.reporting import past as written
 from gpu_mesh.reporting import spreadsheets

@@ -1,13 +1,12 @@
 """``gpu-mesh look``: look at the GPUs of the nodes' hosts."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from gpu_mesh.cli import stopping
-from gpu_mesh.cli.common import at_home, mesh_of, node_of
+from gpu_mesh.cli.common import at_home, mesh_of, node_of, say
 from gpu_mesh.domain.gpu import NodeGpu
 from gpu_mesh.planning import gpu_looks
 from gpu_mesh.storage.state_file import StateFile
@@ -73,6 +72,6 @@ def _look_now(context: "Context", names: list[str]) -> int:
         if came and came.facts and known.gpu is None:  # it was never checked, and has no state yet
             known = replace(known, gpu=NodeGpu(came.facts))
         reason = came.reason if came else gpu_looks.why_not(node)
-        sys.stdout.write(gpus.text(node, known, reason, now) + "\n")
+        say(gpus.text(node, known, reason, now) + "\n", now)
     left_out = names and len(asked) < len(chosen)
     return 1 if left_out or not all(each.facts for each in looked.values()) else 0

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from gpu_mesh.cli import past
-from gpu_mesh.cli.common import UsageError, mesh_of, say
-from gpu_mesh.cli.reports import print_json, width
+from gpu_mesh.cli.common import UsageError, mesh_of, say, width
+from gpu_mesh.cli.reports import print_json
 from gpu_mesh.reporting import availability, spreadsheets
 from gpu_mesh.reporting import past as written
 from gpu_mesh.reporting.availability import Figures
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
         sys.stdout.write(spreadsheets.figures((*made.nodes, made.mesh)))
     else:
         so_far = ", so far" if end.timestamp() > now else ""
-        title = f"{begin:%B %Y}{so_far}"
+        title = f"{begin:%B %Y} (UTC){so_far}"
         text = written.month(title, made.nodes, made.mesh, past.names(mesh), width())
         say(f"{text}\n", now)
     return 0

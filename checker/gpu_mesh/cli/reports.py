@@ -1,7 +1,6 @@
 """What the commands that report share: the report itself, as JSON, and as events of the log."""
 
 import argparse
-import os
 import sys
 import time
 
@@ -9,8 +8,9 @@ import msgspec
 from msgspec.structs import replace
 
 from gpu_mesh.cli.common import mesh_of, shell
+from gpu_mesh.delivery.place import expected_place, of_alertmanagers
 from gpu_mesh.domain.event import Event, event
-from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.domain.mesh import Mesh, Settings
 from gpu_mesh.domain.state import State
 from gpu_mesh.reporting.report import Report, report
 from gpu_mesh.storage import emergency_file
@@ -26,7 +26,31 @@ def read(arguments: argparse.Namespace, paths: Paths) -> tuple[Mesh, State, Repo
     now = time.time()
     state = StateFile(paths.state, Log(paths.log_file)).load(now)
     made = report(mesh, state, now, emergency_file.read(paths))
-    return mesh, state, as_typed(made, shell(arguments, paths))
+    where = shell(arguments, paths)
+    if not where.installed:
+        urls = _alert_urls(made.mesh.alert_urls, paths, mesh.settings)
+        made = replace(made, mesh=replace(made.mesh, alert_urls=urls))
+    return mesh, state, as_typed(made, where)
+
+
+def _alert_urls(delivered: int | None, paths: Paths, settings: Settings) -> int | None:
+    """Return how many URLs alerts can go to, as far as that is known without reading the secrets.
+
+    An installed monitor delivers every minute. Of one that is run by hand, nobody may have delivered since
+    somebody wrote the file, or ever.
+
+    Args:
+        delivered: how many there were in the last delivery; None: not known.
+        paths: the monitor's folders.
+        settings: its settings.
+    """
+    files = (expected_place(paths, settings), of_alertmanagers(paths, settings))
+    try:
+        if not any(file.exists() for file in files):
+            return 0
+    except OSError:  # a folder that this user may not enter
+        return delivered
+    return delivered or None
 
 
 def as_typed(of: Report, where: Shell) -> Report:
@@ -54,13 +78,3 @@ def log_report(arguments: argparse.Namespace, log: Log, of: Report, lines: list[
         return
     mesh = event("mesh", health=of.mesh.health, nodes=len(of.nodes))
     log.write([mesh, *lines], of.at)
-
-
-def width() -> int:
-    """Return the cells of a terminal's line; 0: it is none, and nothing is cut."""
-    if not sys.stdout.isatty():
-        return 0
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns
-    except OSError:
-        return 0

@@ -4,12 +4,13 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Iterable
+from datetime import tzinfo
 from functools import partial
 
 from msgspec import Struct
 
 from gpu_mesh.cli.commands import COMMANDS, describe_exits
-from gpu_mesh.cli.common import UsageError, add_shared, any_mesh, mesh_of, say, shell
+from gpu_mesh.cli.common import UsageError, add_shared, any_mesh, mesh_of, say, shell, width
 from gpu_mesh.cli.person import login
 from gpu_mesh.cli.suggesting import SuggestingParser
 from gpu_mesh.domain.alert import Level, Silence
@@ -23,10 +24,11 @@ from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text import humanize
 from gpu_mesh.text.commands import typed
-from gpu_mesh.text.humanize import moment, until_words
+from gpu_mesh.text.humanize import until_words
 from gpu_mesh.text.sanitize import one_line
 from gpu_mesh.text.suggest import did_you_mean
-from gpu_mesh.text.table import aligned
+from gpu_mesh.text.table import aligned_within
+from gpu_mesh.text.zones import full
 
 EXAMPLE = "gpu-mesh silence add iceland --for 2h --reason 'driver update'"
 EXAMPLES = f"{EXAMPLE} --no-recovery\n  gpu-mesh silence list\n  gpu-mesh silence end 3"
@@ -87,7 +89,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         if arguments.what == "end":
             said = end(arguments.number, file, log, author, now, partial(any_mesh, arguments, paths))
         elif arguments.what == "list":
-            said = table(mesh_of(arguments, paths), file.load(), now)
+            said = table(mesh_of(arguments, paths), file.load(), now, None, width())
         else:
             request = Request(
                 names=tuple(arguments.names),
@@ -99,10 +101,9 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
                 until_healthy=arguments.until_healthy,
             )
             said = add(read(request, mesh_of(arguments, paths), author, now), file, log, now)
-            said = typed(said, shell(arguments, paths))
     except ValueError as error:
         raise UsageError(str(error)) from error
-    say(said, time.time())
+    say(typed(said, shell(arguments, paths)), now)
     return 0
 
 
@@ -209,23 +210,25 @@ def end(number: int, file: StateFile, log: Log, author: str, now: float, mesh: C
     return f"Silence {number} {said}\n"
 
 
-def table(mesh: Mesh, state: State, now: float) -> str:
+def table(mesh: Mesh, state: State, now: float, zone: tzinfo | None, columns: int = 0) -> str:
     """Return a table of what is silenced now, and of the silences that ended within a day.
 
     Args:
         mesh: for its maintenance windows.
         state: as loaded.
         now: Unix seconds.
+        zone: of the times; None: the machine's.
+        columns: of a terminal, which the table is cut to; 0: nothing is cut.
     """
     over = [each for each in silences.remembered(state.silences, now) if each.until <= now]
     rows: list[tuple[str, ...]] = [
-        *(_row(each, _until(each)) for each in silences.in_force(mesh, state.silences, now)),
-        *(_row(each, f"ended {moment(each.until)}") for each in over),
+        *(_row(each, _until(each, zone)) for each in silences.in_force(mesh, state.silences, now)),
+        *(_row(each, f"ended {full(each.until, zone)}") for each in over),
     ]
     if not rows:
         return f"Nothing is silenced. To silence a node: {EXAMPLE}\n"
-    header = ("No", "What", "Until", "By", "Why", "Recovery")
-    return "".join(f"{line}\n" for line in aligned([header, *rows]))
+    header = ("No", "What", "Until", "By", "Recovery", "Why")
+    return "".join(f"{line}\n" for line in aligned_within([header, *rows], columns, optional=(3,)))
 
 
 def _row(each: Silence | InForce, until: str) -> tuple[str, ...]:
@@ -234,13 +237,13 @@ def _row(each: Silence | InForce, until: str) -> tuple[str, ...]:
         silences.scope(each),
         until,
         each.author or "maintenance",
-        each.reason,
         "off" if each.no_recovery else "on",
+        one_line(each.reason, 200),
     )
 
 
-def _until(each: InForce) -> str:
-    return f"{moment(each.until)}{', or healthy' if each.until_healthy else ''}"
+def _until(each: InForce, zone: tzinfo | None) -> str:
+    return f"{full(each.until, zone)}{', or healthy' if each.until_healthy else ''}"
 
 
 def _words(added: Silence, now: float) -> str:

@@ -5,11 +5,11 @@ import sys
 import time
 
 from gpu_mesh.cli import past
-from gpu_mesh.cli.common import UsageError, mesh_of
-from gpu_mesh.cli.reports import log_report, print_json, read, width
+from gpu_mesh.cli.common import UsageError, mesh_of, width
+from gpu_mesh.cli.reports import log_report, print_json, read
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.reporting import console
-from gpu_mesh.reporting.report import NodeReport
+from gpu_mesh.reporting.node_report import NodeReport
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 

@@ -6,8 +6,8 @@ import sys
 
 from msgspec.structs import replace
 
-from gpu_mesh.cli.common import add_json, node_of, say, shell
-from gpu_mesh.cli.reports import print_json, read, width
+from gpu_mesh.cli.common import add_json, node_of, say, shell, width
+from gpu_mesh.cli.reports import print_json, read
 from gpu_mesh.domain.history import EventKind, PastEvent
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.state import State
@@ -51,13 +51,14 @@ def run(arguments: argparse.Namespace, paths: Paths, _log: Log) -> int:
         start_command=start_command(where),
         where=where,
         width=width(),
+        zone=None,
         paint=paint.paint(os.environ, terminal=sys.stdout.isatty()),
         everyone=arguments.all,
     )
     wanted = arguments.log if arguments.log is not None else _EVENTS_OF_A_NODE if key else _EVENTS
     before = _before(paths, mesh, state, key, min(max(wanted, 0), _MOST), report.at)
     text = (
-        node_status.node_text(report, report.nodes[0], before, None, look)
+        node_status.node_text(report, report.nodes[0], before, look)
         if key
         else status.status_text(report, before.events, look)
     )

@@ -9,6 +9,8 @@ import re
 
 from markupsafe import Markup, escape
 
+from gpu_mesh.text.commands import with_commands
+
 UNSEEN_SPACE = "\u200b"
 
 _MENTION_OR_LINK = re.compile(r"(?<=[@<])|(?<=\])(?=\()")
@@ -27,16 +29,6 @@ _ACTIVE_FIRST = re.compile(r"^(?=[#+=-])|(?<=^\d)(?=[.)])|(?<=^\d\d)(?=[.)])|(?<
 """What makes a heading, a list or a rule at the beginning of a line."""
 
 _LONG_NUMBER_FIRST = re.compile(r"^(\d{4,9})(?=[.)])")
-
-_COMMAND = re.compile(
-    r"(?<![\w./@-])"
-    r"(?:sudo (?:-u [\w.-]+ )?)?(?:/[\w./-]+/)?"
-    r"(?:ansible(?:-playbook)?|chmod|docker|gpu-mesh|journalctl|df|(?<=sudo )(?:mkdir|modprobe|rm|rmmod)"
-    r"|nvidia-smi(?= -)|ss|ssh(?! server)|ssh-keygen|ssh-keyscan|systemctl)"
-    r" [^`]+?(?=[;,.]? (?:on|or|as|when|and|to|by hand|inside) | there\b| \(|[;,] |[.;]?$)"
-    r"|(?<![\w./@-])(?:lspci|nvidia-smi)\b"
-)
-"""A command within a sentence: a program that the next steps use, up to where the sentence continues."""
 
 CODE = Markup(
     '<code style="font-family:Consolas,Menlo,monospace;background:rgba(128,128,128,.2);'
@@ -72,13 +64,3 @@ def step_in_html(step: str) -> Markup:
         CODE.format(part) if is_command else escape(quiet_everywhere(part))
         for part, is_command in with_commands(step)
     )
-
-
-def with_commands(step: str) -> tuple[tuple[str, bool], ...]:
-    """Split a sentence into parts, each with whether it is a command to copy."""
-    parts: list[tuple[str, bool]] = []
-    end = 0
-    for found in _COMMAND.finditer(step):
-        parts += [(step[end : found.start()], False), (found[0], True)]
-        end = found.end()
-    return tuple((part, is_command) for part, is_command in (*parts, (step[end:], False)) if part)

@@ -8,7 +8,8 @@ import unicodedata
 from markupsafe import escape
 
 from gpu_mesh.publishing.view import Headline, Tone, tone_of
-from gpu_mesh.reporting.report import MeshReport, NodeReport
+from gpu_mesh.reporting.node_report import NodeReport
+from gpu_mesh.reporting.report import MeshReport
 from gpu_mesh.reporting.shown import status_of
 from gpu_mesh.text.sanitize import one_line
 

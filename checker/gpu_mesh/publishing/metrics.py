@@ -14,7 +14,8 @@ from msgspec import Struct
 from gpu_mesh import __version__
 from gpu_mesh.domain.health import Status
 from gpu_mesh.reporting.gpus import CardReport
-from gpu_mesh.reporting.report import LoadedModelReport, NodeReport, Report
+from gpu_mesh.reporting.node_report import LoadedModelReport, NodeReport
+from gpu_mesh.reporting.report import Report
 from gpu_mesh.text.sanitize import one_line
 
 _LONGEST = 200  # characters of a label's value

@@ -15,7 +15,8 @@ from gpu_mesh.domain.history import Incident
 from gpu_mesh.publishing.past import Past
 from gpu_mesh.publishing.view import stale_after
 from gpu_mesh.reporting.gpus import CardReport, GpuReport
-from gpu_mesh.reporting.report import LoadedModelReport, MeshReport, NodeReport, Report
+from gpu_mesh.reporting.node_report import LoadedModelReport, NodeReport
+from gpu_mesh.reporting.report import MeshReport, Report
 from gpu_mesh.silences.silences import InForce
 
 _ADDRESS = re.compile(

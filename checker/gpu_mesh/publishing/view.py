@@ -15,9 +15,10 @@ from gpu_mesh.domain.history import Incident
 from gpu_mesh.publishing import past as history
 from gpu_mesh.publishing.past import Bar, Past
 from gpu_mesh.reporting import shown, vram
+from gpu_mesh.reporting.node_report import NodeReport
 from gpu_mesh.reporting.notices import notices
 from gpu_mesh.reporting.past import ending
-from gpu_mesh.reporting.report import MeshReport, NodeReport, Report
+from gpu_mesh.reporting.report import MeshReport, Report
 from gpu_mesh.silences import silences
 from gpu_mesh.text.humanize import ago, format_duration, lasted, plural
 from gpu_mesh.text.sanitize import one_line

@@ -1,6 +1,7 @@
 """Writes the history of alerts for people and programs, with what became of each at each URL. Pure."""
 
 from collections.abc import Mapping
+from datetime import UTC, tzinfo
 
 from msgspec import Struct
 
@@ -8,9 +9,10 @@ from gpu_mesh.domain.alert import Alert, AlertKind, Delivery, Level, Muted, Prog
 from gpu_mesh.domain.causes import Cause
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.state import State
-from gpu_mesh.text.humanize import format_duration, moment
+from gpu_mesh.text.humanize import format_duration
 from gpu_mesh.text.sanitize import one_line
 from gpu_mesh.text.table import aligned_within
+from gpu_mesh.text.zones import full, localized
 
 _LONGEST = 1000  # characters of a text
 
@@ -54,7 +56,9 @@ def reports(state: State, known: Mapping[str, str]) -> tuple[AlertReport, ...]:
     return tuple(_report(alert, known) for alert in sorted(state.alerts, key=lambda alert: alert.id))
 
 
-def listed(state: State, now: float, known: Mapping[str, str], width: int = 0) -> str:
+def listed(
+    state: State, now: float, known: Mapping[str, str], width: int = 0, zone: tzinfo | None = UTC
+) -> str:
     """Return the history as a table, the newest last; on a terminal each alert has one line.
 
     Args:
@@ -62,28 +66,30 @@ def listed(state: State, now: float, known: Mapping[str, str], width: int = 0) -
         now: Unix seconds.
         known: service and host of the URLs by their hashes; for any other URL the hash alone is shown.
         width: cells of a line; 0: nothing is cut.
+        zone: of the times; None: the machine's.
     """
     if not state.alerts:
         return "No alert so far.\n"
     rows: list[tuple[str, ...]] = [("No", "Time", "Level", "Node", "Delivery", "What happened")]
     for alert in sorted(state.alerts, key=lambda alert: alert.id):
         first, *more = [_in_short(alert)] if width else deliveries(alert, now, known)
-        node, text = one_line(alert.node, 40) or "-", one_line(alert.text, _LONGEST)
-        rows.append((str(alert.id), moment(alert.at), alert.level.upper(), node, first, text))
+        node = one_line(alert.node, 40) or "-"
+        text = localized(one_line(alert.text, _LONGEST), zone, alert.at)
+        rows.append((str(alert.id), full(alert.at, zone), alert.level.upper(), node, first, text))
         rows += [("", "", "", "", line, "") for line in more]
     lines = aligned_within(rows, width, optional=(0,))
     return "".join(f"{line}\n" for line in lines if line)
 
 
-def shown(alert: Alert, now: float, known: Mapping[str, str]) -> str:
-    """Return one alert as a whole."""
+def shown(alert: Alert, now: float, known: Mapping[str, str], zone: tzinfo | None = UTC) -> str:
+    """Return one alert as a whole. Arguments as of ``listed``."""
     about = one_line(alert.name or alert.node, 60) or "the monitor or the mesh"
     rows = [
-        ("what", one_line(alert.text, _LONGEST)),
+        ("what", localized(one_line(alert.text, _LONGEST), zone, alert.at)),
         ("about", f"{about} ({one_line(alert.node, 60)})" if alert.node else about),
-        ("raised", moment(alert.at)),
-        ("since", moment(alert.since) if alert.since else ""),
-        ("tried", one_line(alert.tried, _LONGEST)),
+        ("raised", full(alert.at, zone)),
+        ("since", full(alert.since, zone) if alert.since else ""),
+        ("tried", localized(one_line(alert.tried, _LONGEST), zone, alert.at)),
         ("next step", one_line(alert.next_step, _LONGEST)),
         *(("delivery", line) for line in deliveries(alert, now, known)),
     ]

@@ -16,7 +16,7 @@ from gpu_mesh.reporting.shown import (
 )
 from gpu_mesh.silences import silences
 from gpu_mesh.text.humanize import ago, format_clock
-from gpu_mesh.text.table import aligned, aligned_within
+from gpu_mesh.text.table import aligned_within
 
 
 def statistics(of: Report, width: int = 0) -> str:
@@ -58,13 +58,14 @@ def statistics(of: Report, width: int = 0) -> str:
     )
 
 
-def dashboard(of: Report, recent: tuple[Alert, ...], minutes: int) -> list[str]:
+def dashboard(of: Report, recent: tuple[Alert, ...], minutes: int, width: int = 0) -> list[str]:
     """Write the dashboard, line by line.
 
     Args:
         of: the report.
         recent: the alerts to show.
         minutes: the time that they cover.
+        width: cells of a line of the table; 0: nothing is cut.
     """
     header = ("", "node", "status", "response", "success", "score")
     rows = [
@@ -78,11 +79,11 @@ def dashboard(of: Report, recent: tuple[Alert, ...], minutes: int) -> list[str]:
         )
         for node in of.nodes
     ]
-    watching = "NOT WATCHING, last check " if of.mesh.stale else "last check "
+    watching = "nobody watches, last check " if of.mesh.stale else "last check "
     age = ago(of.mesh.last_check, of.at) if of.mesh.last_check else "never"
     return [
         f"{format_clock(of.at)} mesh health {per_cent(of.mesh.health)}, {counts(of)}, {watching}{age}",
-        *aligned([header, *rows]),
+        *aligned_within([header, *rows], width, optional=(4,)),
         *(f"🔇 {silences.described(each, of.at)}" for each in of.mesh.silences),
         *(
             f"👤 {node.name}: {acknowledged(node.acknowledged, of.at)}"

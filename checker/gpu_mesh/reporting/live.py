@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from gpu_mesh.domain.health import Status
 from gpu_mesh.reporting import live_detail, live_rows
 from gpu_mesh.reporting.live_view import TROUBLE_FIRST, Order, Samples, View, opened, shown, window
+from gpu_mesh.reporting.node_report import NodeReport
 from gpu_mesh.reporting.notices import notices
-from gpu_mesh.reporting.report import NodeReport, Report
+from gpu_mesh.reporting.report import Report
 from gpu_mesh.reporting.shown import STYLES, per_cent, sentence
 from gpu_mesh.reporting.styled import Line, Part, clipped, literal, selected, width_of
 from gpu_mesh.text.humanize import ago, plural

@@ -7,7 +7,7 @@ from gpu_mesh.domain.history import Sample
 from gpu_mesh.reporting import live_rows, shown, vram
 from gpu_mesh.reporting.gpus import CardReport
 from gpu_mesh.reporting.live_rows import SIGNS
-from gpu_mesh.reporting.report import LoadedModelReport, NodeReport
+from gpu_mesh.reporting.node_report import LoadedModelReport, NodeReport
 from gpu_mesh.reporting.styled import Line, Part, literal
 from gpu_mesh.text import bars
 from gpu_mesh.text.humanize import ago, format_duration, plural

@@ -9,7 +9,7 @@ from gpu_mesh.domain.health import Status, Verdict
 from gpu_mesh.domain.history import Sample
 from gpu_mesh.reporting import vram
 from gpu_mesh.reporting.live_view import HOUR, is_problem
-from gpu_mesh.reporting.report import NodeReport
+from gpu_mesh.reporting.node_report import NodeReport
 from gpu_mesh.reporting.shown import STYLES, milliseconds, on_cpu, per_cent, sleeps
 from gpu_mesh.reporting.styled import Line, Part, literal
 from gpu_mesh.text import bars

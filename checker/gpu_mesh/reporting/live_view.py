@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.history import Sample
 from gpu_mesh.reporting import vram
-from gpu_mesh.reporting.report import NodeReport, Report
+from gpu_mesh.reporting.node_report import NodeReport
+from gpu_mesh.reporting.report import Report
 from gpu_mesh.reporting.shown import status_of
 
 Samples = Mapping[str, tuple[Sample, ...]]

@@ -9,7 +9,8 @@ from gpu_mesh.domain.history import PastEvent
 from gpu_mesh.reporting import past, vram
 from gpu_mesh.reporting.availability import Figures
 from gpu_mesh.reporting.gpus import CardReport
-from gpu_mesh.reporting.report import LoadedModelReport, NodeReport, Report
+from gpu_mesh.reporting.node_report import LoadedModelReport, NodeReport
+from gpu_mesh.reporting.report import Report
 from gpu_mesh.reporting.shown import (
     ALMOST_NOTHING,
     ASLEEP,
@@ -42,28 +43,27 @@ class NodePast(Struct, frozen=True):
     events: tuple[PastEvent, ...] = ()  # the newest, oldest first
 
 
-def node_text(of: Report, node: NodeReport, before: NodePast, zone: tzinfo | None, look: Look) -> str:
+def node_text(of: Report, node: NodeReport, before: NodePast, look: Look) -> str:
     """Write the story of one node.
 
     Args:
         of: the report.
         node: the node of it.
         before: what the history has of it.
-        zone: of the times.
         look: how a person looks at it.
     """
-    head = _head(node, of.at, zone)
+    head = _head(node, of.at, look.zone)
     head = cut(head, look.width) if look.width else head
     parts = [
         [monitor_line(of, look, of_all=False)],
         [look.paint(head, STYLES[node.status]), *indented(_trouble(node, of.at))],
         _section("address", [one_line(node.url, 200) + (", by a tunnel" if node.tunnel else "")], look),
         _section("figures", [_figures(node), *_long_figures(before)], look),
-        _section("models", _models(node, of.at, zone), look),
+        _section("models", _models(node, of.at, look.zone), look),
         _section("GPU", _gpu(node, of.at), look),
     ]
     if before.events:
-        recent = past.recent(before.events, {node.node: node.name}, of.at, look.width)
+        recent = past.recent(before.events, {node.node: node.name}, of.at, look.zone, look.width)
         parts.append(["Recently:", *recent])
     return "\n\n".join("\n".join(part) for part in parts if part)
 

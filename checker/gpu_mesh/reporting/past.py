@@ -14,7 +14,7 @@ from gpu_mesh.reporting.shown import duration, milliseconds
 from gpu_mesh.text.humanize import format_duration, plural
 from gpu_mesh.text.sanitize import one_line
 from gpu_mesh.text.table import aligned_within, cut, wrapped
-from gpu_mesh.text.zones import local, name_of
+from gpu_mesh.text.zones import local, localized, name_of
 
 _SIGNS = {
     EventKind.STATUS: "•",
@@ -54,7 +54,8 @@ def events(
     for event in shown:
         at = local(event.at, zone)
         name = one_line(names.get(event.node, event.node), 30) or event.node or "mesh"
-        row = (f"  {at:%H:%M:%S}", _SIGNS[event.kind], name, one_line(_words(event), _LONGEST))
+        words = localized(one_line(_words(event), _LONGEST), zone, event.at)
+        row = (f"  {at:%H:%M:%S}", _SIGNS[event.kind], name, words)
         days.setdefault(f"{at:%a %d %b}", []).append(row)
     lines = [head]
     for day, rows in days.items():
@@ -62,14 +63,16 @@ def events(
     return "\n".join(lines)
 
 
-def recent(of: Sequence[PastEvent], names: Mapping[str, str], now: float, width: int = 0) -> list[str]:
+def recent(
+    of: Sequence[PastEvent], names: Mapping[str, str], now: float, zone: tzinfo | None, width: int = 0
+) -> list[str]:
     """Return the newest events, oldest first, a line each with how long ago it was."""
     rows = [
         (
             f"   {format_duration(now - event.at)} ago",
             _SIGNS[event.kind],
             one_line(names.get(event.node, event.node), 30) or event.node or "mesh",
-            one_line(_words(event), _LONGEST),
+            localized(one_line(_words(event), _LONGEST), zone, event.at),
         )
         for event in of
     ]

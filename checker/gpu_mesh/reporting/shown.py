@@ -8,7 +8,8 @@ from msgspec import Struct
 from gpu_mesh.domain.alert import Acknowledgement
 from gpu_mesh.domain.health import Status
 from gpu_mesh.reporting import vram
-from gpu_mesh.reporting.report import LoadedModelReport, NodeReport, Report
+from gpu_mesh.reporting.node_report import LoadedModelReport, NodeReport
+from gpu_mesh.reporting.report import Report
 from gpu_mesh.text import bars
 from gpu_mesh.text.humanize import ago, format_duration, lasted
 from gpu_mesh.text.paint import Style
@@ -99,18 +100,32 @@ def sleeps(node: NodeReport, at: float) -> str:
 
 
 def models(node: NodeReport) -> str:
-    """Return the loaded models, with the share on the CPU where that is not nothing; else how many it has."""
+    """Return the loaded models with their sizes; if none is loaded, how many there are.
+
+    The share on the CPU stands beside the size where it is not nothing.
+    """
     if not node.answers:
         return "–"
     if not node.loaded_models:
         return f"no model loaded, {len(node.models)} there" if node.models else "no models"
-    return ", ".join(model.name + on_cpu(model) for model in node.loaded_models)
+    return ", ".join(model.name + _facts(model) for model in node.loaded_models)
+
+
+def _facts(model: LoadedModelReport) -> str:
+    size = vram.gib(model.size) if model.size else ""
+    known = ", ".join(filter(None, (size, _share_on_cpu(model))))
+    return f" ({known})" if known else ""
 
 
 def on_cpu(model: LoadedModelReport) -> str:
     """Return how much of a model the CPU computes, as it stands behind its name; "": nothing of note."""
+    share = _share_on_cpu(model)
+    return f" ({share})" if share else ""
+
+
+def _share_on_cpu(model: LoadedModelReport) -> str:
     share = vram.on_cpu(model)
-    return f" ({share:.0%} CPU)" if share and share > ALMOST_NOTHING else ""
+    return f"{share:.0%} CPU" if share and share > ALMOST_NOTHING else ""
 
 
 def memory(node: NodeReport) -> str:

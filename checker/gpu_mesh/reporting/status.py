@@ -1,18 +1,20 @@
 """Writes what is now for people: the quick status of the mesh, trouble first. Pure.
 
-node_status.py tells the story of one node. A line of a table is cut to the terminal's width; a next step is
-never cut, for it is there to be pasted.
+node_status.py tells the story of one node. The line of a healthy node is cut to the terminal's width; what is
+wrong with a node, and what to do, is never cut.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, tzinfo
 
 from msgspec import Struct
 
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.history import PastEvent
 from gpu_mesh.reporting import past
+from gpu_mesh.reporting.node_report import NodeReport
 from gpu_mesh.reporting.notices import notices
-from gpu_mesh.reporting.report import NodeReport, Report
+from gpu_mesh.reporting.report import Report
 from gpu_mesh.reporting.shown import (
     ASLEEP,
     STYLES,
@@ -30,8 +32,10 @@ from gpu_mesh.silences import silences
 from gpu_mesh.text.commands import AS_IT_IS, Shell, typed
 from gpu_mesh.text.humanize import ago, lasted, plural
 from gpu_mesh.text.paint import NO_PAINT, Paint
+from gpu_mesh.text.prose import laid_out
 from gpu_mesh.text.sanitize import one_line
-from gpu_mesh.text.table import aligned_within
+from gpu_mesh.text.table import aligned, aligned_within, cells, cut
+from gpu_mesh.text.zones import localized
 
 SHOWN = 20
 """Healthy nodes that have a line each; of more only the number is said."""
@@ -45,6 +49,7 @@ class Look(Struct, frozen=True):
     start_command: str = ""  # what starts the monitor, shown when it does not run
     where: Shell = AS_IT_IS  # where commands are typed
     width: int = 0  # cells of a line; 0: nothing is cut
+    zone: tzinfo | None = UTC  # of the times; None: the machine's
     paint: Paint = NO_PAINT
     everyone: bool = False  # a line for each healthy node, however many there are
 
@@ -65,7 +70,7 @@ def status_text(of: Report, recent: Sequence[PastEvent] = (), look: Look | None 
     lines += _disabled(of, look)
     if recent:
         names = {node.node: node.name for node in of.nodes}
-        lines += ["", "Recently:", *past.recent(recent, names, of.at, look.width)]
+        lines += ["", "Recently:", *past.recent(recent, names, of.at, look.zone, look.width)]
     return "\n".join(lines)
 
 
@@ -109,15 +114,16 @@ def trouble(of: Report, look: Look) -> list[str]:
     """Return the nodes that are not healthy, the worst first: how long, why, what was done, what is next."""
     found = [node for node in of.nodes if node.is_awake and node.status in _TROUBLE]
     found.sort(key=lambda node: _TROUBLE.index(node.status))
-    rows = [
-        (node.status.icon, one_line(node.name, 40), _long(node, of.at), one_line(_why(node), 400))
-        for node in found
-    ]
+    whys = [localized(one_line(_why(node), 400), look.zone, of.at) for node in found]
+    rows = [(node.status.icon, one_line(node.name, 40), _long(node, of.at)) for node in found]
+    whole = aligned([(*row, why) for row, why in zip(rows, whys, strict=True)])
     lines, apart = [""] if found else [], False
-    for node, row in zip(found, aligned_within(rows, look.width), strict=True):
+    for node, why, row, short in zip(found, whys, whole, aligned(rows), strict=True):
+        fits = not look.width or cells(row) <= look.width
+        said = [row] if fits else [cut(short, look.width), *laid_out(f"   {why}", look.width)]
         below = indented(_below(node, of.at))
         lines += [""] if apart or (below and len(lines) > 1) else []
-        lines += [look.paint(row, STYLES[node.status]), *below]
+        lines += [*(look.paint(line, STYLES[node.status]) for line in said), *below]
         apart = bool(below)
     return lines
 

@@ -1,6 +1,6 @@
 """Reckons how full the memory of a node's GPUs is. Pure; sizes are bytes."""
 
-from gpu_mesh.reporting.report import LoadedModelReport, NodeReport
+from gpu_mesh.reporting.node_report import LoadedModelReport, NodeReport
 
 GIB = 2**30
 

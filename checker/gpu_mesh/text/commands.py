@@ -40,16 +40,36 @@ def typed(text: str, shell: Shell) -> str:
     return re.sub(_GPU_MESH, lambda found: _gpu_mesh(shell, own_source=bool(found[1])), text)
 
 
+_COMMAND = (
+    r"(?<![\w./@-])"
+    r"(?:sudo (?:-u [\w.-]+ )?)?(?:/[\w./-]+/)?"
+    r"(?:ansible(?:-playbook)?|chmod|docker|gpu-mesh|journalctl|df|(?<=sudo )(?:mkdir|modprobe|rm|rmmod)"
+    r"|nvidia-smi(?= -)|ss|ssh(?! server)|ssh-keygen|ssh-keyscan|systemctl)"
+    r" [^`]+?(?=[;,.]? (?:on|or|as|when|and|to|by hand|inside) | there\b| \(|[;,] |[.;]?$)"
+    r"|(?<![\w./@-])(?:lspci|nvidia-smi)\b"
+)
+"""A command within a sentence: a program that the next steps use, up to where the sentence continues."""
+
 _BEFORE = r"(?<![\w./@-])(?<!sudo )"
-_COMMANDS = (
+_NAMES = (
     "ack|alerts|best|check|completion|dashboard|deliver|drain|export|history|incidents|init|look|publish"
     "|recover|report|run|silence|simulate|stats|status|top|undrain|validate|wake"
 )
-_GPU_MESH = rf"{_BEFORE}gpu-mesh (?=(-i )|(?:{_COMMANDS})\b)"
+_GPU_MESH = rf"{_BEFORE}gpu-mesh (?=(-i )|(?:{_NAMES})\b)"
 _LOGIN = _BEFORE + r"ansible (-m raw )"
 _KEYGEN = _BEFORE + r"ssh-keygen -R (?:'[^']*'|\S+)"
 _OWN_UNIT = _BEFORE + r"(journalctl|systemctl)(?: --user)?((?: start| restart| -u)? gpu-mesh[@.-])"
 _SOCKETS = _BEFORE + r"ss -ltnp "
+
+
+def with_commands(sentence: str) -> tuple[tuple[str, bool], ...]:
+    """Split a sentence into parts, each with whether it is a command to copy."""
+    parts: list[tuple[str, bool]] = []
+    end = 0
+    for found in re.finditer(_COMMAND, sentence):
+        parts += [(sentence[end : found.start()], False), (found[0], True)]
+        end = found.end()
+    return tuple((part, is_command) for part, is_command in (*parts, (sentence[end:], False)) if part)
 
 
 def _gpu_mesh(shell: Shell, *, own_source: bool) -> str:

@@ -60,8 +60,11 @@ def fitted(text: str, width: int, *, right: bool = False) -> str:
     return space + shown if right else shown + space
 
 
-def wrapped(text: str, width: int) -> list[str]:
-    """Return the text in lines of at most so many cells (2 at least), broken between words where possible."""
+def wrapped(text: str, width: int, *, whole: bool = False) -> list[str]:
+    """Return the text in lines of at most so many cells (2 at least), broken between words where possible.
+
+    With ``whole``, a word that is longer than that is not broken.
+    """
     lines, line = [], ""
     for word in text.split():
         together = f"{line} {word}" if line else word
@@ -70,7 +73,7 @@ def wrapped(text: str, width: int) -> list[str]:
             continue
         if line:
             lines.append(line)
-        while cells(word) > width:
+        while cells(word) > width and not whole:
             begin = _beginning(word, max(width, 2))
             lines.append(begin)
             word = word[len(begin) :]

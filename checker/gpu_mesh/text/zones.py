@@ -27,6 +27,11 @@ def local(at: float, zone: tzinfo | None) -> datetime:
     return moment.astimezone(zone)
 
 
+def full(at: float, zone: tzinfo | None) -> str:
+    """Return a Unix time with its date, in this zone: ``2025-06-18 16:05:09 CEST``."""
+    return f"{local(at, zone):%Y-%m-%d %H:%M:%S %Z}"
+
+
 def name_of(zone: tzinfo | None, now: float) -> str:
     """Return the name of the zone at that time: ``CET``, ``UTC``."""
     return local(now, zone).tzname() or "local time"

@@ -1,9 +1,12 @@
 """The live view in a real terminal: sizes, keys, and that the terminal is left as it was."""
 
+import fcntl
+import os
 import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +29,7 @@ ENDINGS = {
     "Ctrl-C": (lambda terminal: terminal.press("\x03"), 130),
     "SIGINT": (lambda terminal: terminal.process.send_signal(signal.SIGINT), 130),
     "SIGTERM": (lambda terminal: terminal.process.terminate(), -signal.SIGTERM),
+    "SIGHUP": (lambda terminal: terminal.process.send_signal(signal.SIGHUP), 130),
 }
 
 
@@ -56,7 +60,9 @@ SIZES = [(80, 24), soak(60, 20), soak(120, 40), (200, 60)]
 def test_it_fills_a_terminal_of_any_size_with_trouble_first(site, width, height):
     put(site, 30)
     with top(site, width=width, height=height) as terminal:
-        assert eventually(lambda: terminal.lines[0].startswith("2 of 29 nodes do not serve, 1 more is degraded"))
+        assert eventually(
+            lambda: terminal.lines[0].startswith("2 of 29 nodes do not serve, 1 more is degraded")
+        )
         assert eventually(lambda: terminal.lines[0].endswith(" UTC"))
         rows = [line.split()[:2] for line in terminal.lines[4:] if line[:1] in set("■✖▲●")]
         assert rows[:4] == [["■", "Iceland"], ["✖", "Lab"], ["▲", "Desk"], ["●", "Vengeance"]]
@@ -75,6 +81,26 @@ def test_the_terminal_is_left_as_it_was(site, ending):
         assert terminal.ends() == code
         assert was_left_as_it_was(terminal)
         assert "Traceback" not in terminal.said
+
+
+def test_it_ends_when_its_terminal_is_closed(site):
+    put(site, 4)
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        site.command("top"),
+        env={**site.environment, "TERM": "screen-256color", "LC_ALL": "C.UTF-8"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    ) as running:
+        os.close(theirs)
+        said = b""
+        while b"Iceland" not in said:
+            said += os.read(ours, 65536)
+        os.close(ours)
+        assert running.wait(timeout=20) == 130
 
 
 def test_a_crash_prints_its_error_on_the_terminal_as_it_was(site):
@@ -150,6 +176,7 @@ def test_it_shows_what_has_changed_without_a_key(site):
 
 def test_the_last_hour_comes_from_the_history(site, standin):
     site.describe({"gpu1": {"url": standin().url}})
+    site.alerts_go_to("json://127.0.0.1:1")
     site.check(2)
     with top(site) as terminal:
         assert eventually(lambda: terminal.lines[3].endswith("24 h  hour"))

@@ -59,7 +59,7 @@ def test_who_drains_the_last_node_that_serves_is_told(two):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("drain", "dsek"), "there is no node 'dsek' in the inventory; there are: desk, iceland\n"),
+        (("drain", "dsek"), "there is no node 'dsek' in the inventory; did you mean desk?\n"),
         (("drain", "desk", "--for", "2"), "--for: '2' has no unit; write 2m or 2h\n"),
         (("drain", "desk", "--for", "10s"), "--for: "),
         (("undrain", "desk"), "desk does not drain; see: gpu-mesh"),

@@ -215,14 +215,33 @@ def test_the_status_of_a_node_has_what_is_known_of_it_and_its_own_exit_status(si
     (node,) = json.loads(site.run("status", "iceland", "--json").stdout)["nodes"]
     assert node["node"] == "iceland"
     assert "🟡 Iceland is degraded" in site.run("status", "ICELAND").stdout
-    assert "there is no node 'iselan' in the inventory; there are: " in site.run("status", "iselan").stderr
+    assert (
+        "there is no node 'iselan' in the inventory; did you mean iceland?"
+        in site.run("status", "iselan").stderr
+    )
+
+
+def test_that_nobody_is_told_of_anything_is_said_before_anything_was_delivered(site, standin):
+    two_nodes(site, standin)
+    site.check()
+    nobody = "⚠️ Nobody is told of anything: there is no URL that alerts go to; see: gpu-mesh -i "
+    assert nobody in site.run("status").stdout
+    site.alerts_go_to("json://127.0.0.1:1")
+    assert "Nobody is told" not in site.run("status").stdout
+    site.run("deliver")
+    assert "Nobody is told" not in site.run("status").stdout
+    (site.paths.config / "apprise.yml").unlink()
+    site.ok("deliver")
+    assert nobody in site.run("status").stdout
+    site.alerts_go_to("json://127.0.0.1:1")  # nobody has counted its URLs yet
+    assert "Nobody is told" not in site.run("status").stdout
 
 
 def test_what_happened_recently_is_told_as_far_as_it_is_asked_for(site, standin):
     two_nodes(site, standin)
     site.check(2)
     told = site.run("status").stdout.partition("Recently:\n")[2].splitlines()
-    assert len(told) == 3
+    assert len(told) in (3, 4)  # on a slow machine the first failure and its alert are not at once
     assert "🔔  Iceland  warning: degraded: " in told[-1]
     (last,) = site.run("status", "--log", "1").stdout.partition("Recently:\n")[2].splitlines()
     assert last.partition(" ago")[2] == told[-1].partition(" ago")[2]
@@ -403,9 +422,9 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(site, standin):
 
 def test_a_node_that_is_not_there_is_answered_with_those_that_are(site, standin):
     two_nodes(site, standin)
-    done = site.run("recover", "greenland")
+    done = site.run("recover", "mars")
     assert done.returncode == 2
-    assert "no node 'greenland'" in done.stderr
+    assert "no node 'mars'" in done.stderr
     assert "desk, iceland" in done.stderr
     assert site.run("recover", "--force").returncode == 2
 

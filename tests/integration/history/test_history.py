@@ -49,7 +49,7 @@ def test_the_worst_node_of_a_month_comes_first_with_its_cause(told: Site) -> Non
     east, west = (next(line for line in lines if line.startswith(name)) for name in ("east", "west"))
     assert lines.index(east) < lines.index(west)
     assert east.split()[1:6] == ["50.00%", "2", "min", "30", "s"]
-    assert east.endswith("timeout")
+    assert east.endswith("  Timeout")
     assert west.split()[1] == "100.00%"
 
 
@@ -120,7 +120,7 @@ def test_what_cannot_be_asked_for_is_said(told: Site, words: tuple[str, ...], sa
 
 def test_a_month_without_checks_has_no_figures(told: Site) -> None:
     said = told.ok("report", "--month", "2020-02")
-    assert said == "February 2020: nothing was watched, as far as the history reaches\n"
+    assert said == "February 2020 (UTC): nothing was watched, as far as the history reaches\n"
 
 
 def test_without_a_history_the_commands_say_why(site: Site) -> None:

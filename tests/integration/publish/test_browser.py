@@ -17,7 +17,8 @@ from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.state import State
 from gpu_mesh.publishing import page, public, view
 from gpu_mesh.publishing.past import Past
-from gpu_mesh.reporting.report import LoadedModelReport, Report, report
+from gpu_mesh.reporting.node_report import LoadedModelReport
+from gpu_mesh.reporting.report import Report, report
 from marks import soak
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="needs chromium")

@@ -18,6 +18,7 @@ from gpu_mesh.delivery.wording import Format, OneAlert
 from gpu_mesh.diagnosis.diagnose import next_step
 from gpu_mesh.domain.causes import CAUSES, Cause
 from gpu_mesh.domain.mesh import Node, Tunnel
+from gpu_mesh.text.commands import with_commands
 from gpu_mesh.text.sanitize import one_line
 
 NASTY = [
@@ -190,14 +191,14 @@ COMMANDS = {
 @pytest.mark.parametrize("cause", COMMANDS)
 def test_the_commands_of_a_next_step_are_found_in_its_sentence(cause: Cause) -> None:
     step = next_step(cause, TUNNELLED)
-    parts = markup.with_commands(step)
+    parts = with_commands(step)
     assert [part for part, is_command in parts if is_command] == COMMANDS[cause]
     assert "".join(part for part, _ in parts) == step
 
 
 @pytest.mark.parametrize("cause", CAUSES)
 def test_what_is_done_as_root_never_stays_in_the_sentence(cause: Cause) -> None:
-    parts = markup.with_commands(next_step(cause, TUNNELLED))
+    parts = with_commands(next_step(cause, TUNNELLED))
     assert not any("sudo" in part for part, is_command in parts if not is_command)
 
 
@@ -244,4 +245,4 @@ def test_a_command_can_be_copied_as_it_is(step: str, command: str) -> None:
 
 def test_a_program_that_is_only_talked_of_is_no_command() -> None:
     step = "start the ssh server of gpu1, or correct its ansible_port"
-    assert markup.with_commands(step) == ((step, False),)
+    assert with_commands(step) == ((step, False),)

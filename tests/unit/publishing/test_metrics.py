@@ -20,7 +20,8 @@ from gpu_mesh.domain.recovery import Brake, Outcome
 from gpu_mesh.domain.state import NodeGpu, NodeRecovery, NodeState
 from gpu_mesh.publishing import metrics
 from gpu_mesh.reporting.gpus import CardReport, GpuReport
-from gpu_mesh.reporting.report import ChecksReport, LoadedModelReport, Report
+from gpu_mesh.reporting.node_report import ChecksReport, LoadedModelReport
+from gpu_mesh.reporting.report import Report
 
 LABEL = r'[a-z_]+="(?:[^"\\\n]|\\[\\"n])*"'
 SAMPLE = re.compile(rf"([a-z_]+)(?:{{({LABEL}(?:,{LABEL})*)}})? (\S+)")

@@ -15,7 +15,8 @@ from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.state import NodeState, State
 from gpu_mesh.publishing import feed, page, public, view
 from gpu_mesh.publishing.past import Past
-from gpu_mesh.reporting.report import LoadedModelReport, Report, report
+from gpu_mesh.reporting.node_report import LoadedModelReport
+from gpu_mesh.reporting.report import Report, report
 
 SECRETS = (
     *("10.7.7.7", "fd00::7", "gpu7.corp.example", "pod.example.net", "registry.corp.example", "8001", "7777"),

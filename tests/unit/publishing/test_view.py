@@ -146,10 +146,10 @@ def test_trouble_has_its_cause_since_when_what_was_done_and_what_is_next() -> No
 
 def test_a_row_shows_models_and_memory_of_a_node_that_answers_and_of_no_other() -> None:
     rows = view.page(pages.mesh(4, pages.IN_TROUBLE), Past()).rows
-    assert (rows[0].models, rows[0].response) == ("qwen2.5-coder:32b", "34 ms")
+    assert (rows[0].models, rows[0].response) == ("qwen2.5-coder:32b (22.0 GiB)", "34 ms")
     assert rows[0].vram == view.Vram(92, "22 of 24 GiB VRAM")
     assert (rows[1].models, rows[1].response, rows[1].vram) == ("", "", None)
-    assert (rows[2].models, rows[2].vram) == ("llama3.2:latest (100% CPU)", None)
+    assert (rows[2].models, rows[2].vram) == ("llama3.2:latest (4.0 GiB, 100% CPU)", None)
 
 
 def test_of_cards_that_nobody_has_looked_at_ollamas_own_figure_is_shown() -> None:

@@ -1,7 +1,6 @@
 """``status NODE``: the whole story of one node, each part where it is known, hostile text in its place."""
 
 import unicodedata
-from datetime import UTC
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +48,7 @@ DOWN = replace(
 
 def told(node: Node, known: NodeState, before: NodePast | None = None, width: int = 0) -> str:
     of = report(Mesh((node,)), State(tick=Tick(NOW - 12, 0.1, 30.0), nodes={node.key: known}), NOW)
-    return node_text(of, of.nodes[0], before or NodePast(), UTC, Look("start it", width=width))
+    return node_text(of, of.nodes[0], before or NodePast(), Look("start it", width=width))
 
 
 def test_of_a_node_that_is_well_figures_models_and_cards_are_told() -> None:

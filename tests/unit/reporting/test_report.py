@@ -127,7 +127,7 @@ def test_the_status_tells_trouble_first_and_of_each_healthy_node_one_line() -> N
         f"🔴  Iceland  unhealthy (1 min 30 s)  {DOWN.detail} (3 failures in a row)",
         "   next: see on the monitor: journalctl -u gpu-mesh-tunnel@iceland",
         "",
-        "🟢  Local GPU  45 ms  –  0.0 GiB VRAM  a (60% CPU)",
+        "🟢  Local GPU  45 ms  –  0.0 GiB VRAM  a (0.0 GiB, 60% CPU)",
         "",
         "Recently:",
         "   1 min 30 s ago  •  Iceland  unhealthy, was degraded",

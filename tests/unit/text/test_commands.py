@@ -11,13 +11,12 @@ from factories import GPU1, NOON, POD, plain
 from gpu_mesh.alerting import monitor_alerts
 from gpu_mesh.cli import main
 from gpu_mesh.cli.commands import COMMANDS
-from gpu_mesh.delivery import markup
 from gpu_mesh.domain.causes import CAUSES
 from gpu_mesh.domain.mesh import RecoveryKind
 from gpu_mesh.domain.recovery import Brake, Finding
 from gpu_mesh.domain.state import State, Tick
 from gpu_mesh.planning import advice
-from gpu_mesh.text.commands import AS_IT_IS, IN_USER_SCOPE, Shell, typed
+from gpu_mesh.text.commands import AS_IT_IS, IN_USER_SCOPE, Shell, typed, with_commands
 
 BY_HAND = Shell(("-i", "my hosts.yml", "--state-dir", "/tmp/s"), ("my hosts.yml",))
 SYSTEM = Shell(
@@ -55,7 +54,7 @@ STEPS = sorted(set(steps()))
 
 
 def commands(step: str) -> list[list[str]]:
-    return [shlex.split(part) for part, is_command in markup.with_commands(step) if is_command]
+    return [shlex.split(part) for part, is_command in with_commands(step) if is_command]
 
 
 class RefusedError(Exception):
