@@ -100,7 +100,7 @@ def sleeps(node: NodeReport, at: float) -> str:
 
 
 def models(node: NodeReport) -> str:
-    """Return the loaded models with their sizes; if none is loaded, how many there are.
+    """Return the loaded models with their sizes, the largest first; if none is loaded, how many there are.
 
     The share on the CPU stands beside the size where it is not nothing.
     """
@@ -108,7 +108,8 @@ def models(node: NodeReport) -> str:
         return "–"
     if not node.loaded_models:
         return f"no model loaded, {len(node.models)} there" if node.models else "no models"
-    return ", ".join(model.name + _facts(model) for model in node.loaded_models)
+    largest_first = sorted(node.loaded_models, key=lambda model: -(model.size or 0))
+    return ", ".join(model.name + _facts(model) for model in largest_first)
 
 
 def _facts(model: LoadedModelReport) -> str:

@@ -215,6 +215,13 @@ def test_of_loaded_models_the_report_says_what_is_known() -> None:
     ]
 
 
+def test_where_a_large_model_is_loaded_is_seen_first() -> None:
+    gib = 2**30
+    some = (LoadedModel("small", 3 * gib, 3 * gib), LoadedModel("large", 25 * gib, 20 * gib))
+    text = status_text(report(MESH, state(replace(WELL, loaded=some), WELL), NOW))
+    assert "large (25.0 GiB, 20% CPU), small (3.0 GiB)" in text
+
+
 def test_a_note_stands_beside_what_is_wrong() -> None:
     mesh = Mesh((LOCAL, replace(ICELAND, expects_gpu=GpuExpectation())))
     text = status_text(report(mesh, state(WELL, replace(DOWN, cpu_only=True)), NOW))
