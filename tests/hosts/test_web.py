@@ -166,6 +166,7 @@ def test_it_goes_on_while_the_monitor_stands_still(given: Mesh) -> None:
 def test_caddy_does_the_same_at_a_port_that_needs_a_capability(given: Mesh) -> None:
     given.settings.update({"mesh_monitor_web": "caddy", "mesh_monitor_web_port": 81})
     assert given.operator.play("site.yml").faults == []
+    assert "/usr/bin/caddy" in given.monitor.out("systemctl show gpu-mesh-web.service -p ExecStart --value")
     given.await_page(81)
     is_given_out(given, 81)
     assert given.monitor.out("ss -Htln '( sport = :11480 )'") == ""
@@ -183,7 +184,7 @@ def test_what_is_no_longer_wanted_goes_and_leaves_nothing(given: Mesh) -> None:
     assert given.monitor.out(left) == ""
     assert given.monitor.out("ss -Htln '( sport = :81 )'") == ""
     given.monitor.ssh("systemctl start gpu-mesh-publish.service")
-    assert given.monitor.out("ls -A /var/lib/gpu-mesh-public 2>/dev/null; true") == ""
+    assert given.monitor.out("find /var/lib/gpu-mesh-public -type f 2>/dev/null; true") == ""
     given.settings.update({"mesh_monitor_web": "nginx", "mesh_monitor_publish": "public"})
     given.operator.play("site.yml")
     given.await_page(81)

@@ -128,7 +128,7 @@ def describe_seen(emergency: Emergency) -> str:
     """Say in words what the newest check saw of the nodes."""
     number = len(emergency.failing)
     if not number:
-        return "every node serves"
+        return "no node that fails"
     verb = "fails" if number == 1 else "fail"
     return f"{number} of {plural(emergency.nodes, 'node')} {verb}: {_named(emergency.failing)}"
 

@@ -59,7 +59,7 @@ def test_status_says_at_once_that_nothing_can_be_saved_and_what_the_newest_check
     shown = story.site.run("status")
     assert shown.returncode == 3
     assert "⚠️ Nothing can be saved" in shown.stdout
-    assert "saw: every node serves" in shown.stdout
+    assert "saw: no node that fails" in shown.stdout
     assert CANNOT in story.site.status()["mesh"]["emergency"]["reason"]
 
 

@@ -55,7 +55,7 @@ def test_the_alert_says_why_what_does_not_happen_what_fails_and_what_to_do() -> 
     assert "No space left on device. So no node is repaired, and no other alert is sent" in alert.text
     assert alert.text.endswith("The newest check saw: 1 of 3 nodes fails: bob (Timeout (10 s))")
     assert alert.next_step == "make room: df -h /var"
-    assert emergencies.alert_of(kept(2), NOW).text.endswith("The newest check saw: every node serves")
+    assert emergencies.alert_of(kept(2), NOW).text.endswith("The newest check saw: no node that fails")
 
 
 def test_of_hundreds_of_failing_nodes_a_few_are_named() -> None:
