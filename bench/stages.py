@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import Site, allow_files
+from measure import Site, allow_files, python
 from nodes import serving
 
 ROUNDS = {3: 9, 1000: 5}
@@ -33,7 +33,7 @@ def main() -> int:
             words = site.command("check")[3:]  # without python -m gpu_mesh
             runs = []
             for _ in range(ROUNDS.get(size, 2)):
-                command = [sys.executable, str(STAGED), *words]
+                command = [python(), str(STAGED), *words]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 runs.append(json.loads(done.stdout.splitlines()[-1]))
             found[size] = {stage: statistics.median(run[stage] for run in runs) for stage in runs[0]}
