@@ -112,9 +112,11 @@ def hanging(machine: machines.Machine) -> Iterator[None]:
         ["sh", "-c", f"exec {enter} 3<>/dev/fuse"], stdout=subprocess.PIPE, text=True
     ) as server:
         assert server.stdout
-        assert server.stdout.readline() == "nobody gets an answer\n"
-        yield
-        server.kill()
+        try:
+            assert server.stdout.readline() == "nobody gets an answer\n"
+            yield
+        finally:
+            server.kill()
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from gpu_mesh.diagnosis.diagnose import describe_cause
 from gpu_mesh.domain.causes import CAUSES, Cause, Diagnosis
 from gpu_mesh.domain.gpu import (
     LOOKED_EVERY,
+    LOOKS_AGAIN,
     POWER_BRAKE,
     THERMAL,
     Card,
@@ -139,9 +140,10 @@ def find(case: Case) -> Diagnosis | None:
 def is_fresh(node: Node, known: NodeGpu, now: float, *, failed: bool = False) -> bool:
     """Return whether the newest look may still explain something: for two looks' time, and in its boot.
 
-    Of a node that fails no longer than by default, however seldom it is looked at: a recovery looks, too.
+    An interval that is shorter than the timer's counts as that: until the next look nothing else is known. Of
+    a node that fails no longer than by default, however seldom it is looked at: a recovery looks, too.
     """
-    interval = node.gpu_interval or LOOKED_EVERY
+    interval = max(node.gpu_interval or LOOKED_EVERY, LOOKS_AGAIN)
     longest = 2 * (min(interval, LOOKED_EVERY) if failed else interval)
     return not known.outdated and now - known.facts.at <= longest
 

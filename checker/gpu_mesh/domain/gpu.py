@@ -143,6 +143,9 @@ class NodeGpu(Struct, frozen=True, omit_defaults=True):
     outdated: bool = False  # the node was down since, and answers again: its host may have been rebooted
 
 
+LOOKS_AGAIN = 120.0
+"""Seconds between two runs of ``gpu-mesh look`` by its timer: no host is looked at more often."""
+
 LOOKED_EVERY = 600.0
 """Seconds between two looks: assumed where none are made regularly."""
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType
 
 from gpu_mesh.domain.event import Severity, event
+from gpu_mesh.domain.gpu import LOOKS_AGAIN
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.monitor import tick, unit_failures
-from gpu_mesh.planning import gpu_looks
 from gpu_mesh.publishing import view
 from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system import locks, systemd
@@ -242,7 +242,7 @@ def _jobs(paths: Paths, settings: Settings) -> tuple[_Job, ...]:
         _Job("check", settings.check_interval),
         _Job("deliver", settings.recover_interval, paths.deliver_wanted, first=settings.recover_interval),
         _Job("recover", settings.recover_interval, paths.recover_wanted, first=settings.recover_interval),
-        _Job("look", gpu_looks.EVERY, first=gpu_looks.EVERY),
+        _Job("look", LOOKS_AGAIN, first=LOOKS_AGAIN),
         _Job("dashboard", settings.dashboard_interval, first=min(5.0, settings.dashboard_interval)),
         _Job("stats", settings.stats_interval, first=settings.stats_interval),
         _Job("publish", view.EVERY, paths.publish_wanted, first=min(5.0, settings.check_interval)),

@@ -3,11 +3,9 @@
 from collections.abc import Iterable
 from math import ceil
 
+from gpu_mesh.domain.gpu import LOOKS_AGAIN
 from gpu_mesh.domain.mesh import GpuRule, Mesh, Node, RecoveryKind
 from gpu_mesh.domain.state import State
-
-EVERY = 120.0
-"""Seconds between two runs of ``gpu-mesh look`` by its timer."""
 
 LEAST = 10
 """How many hosts a run looks at, if so many are due, however few the mesh has."""
@@ -47,7 +45,7 @@ def due(mesh: Mesh, state: State, now: float) -> tuple[Node, ...]:
     hosts = one_of_each_host(sorted(watched, key=lambda node: state.node(node.key).gpu_looked_at))
     waited = [node for node in hosts if _waited(state, node, now) >= node.gpu_interval]
     shortest = min(node.gpu_interval for node in watched)
-    return tuple(waited[: max(LEAST, ceil(len(hosts) * EVERY / shortest))])
+    return tuple(waited[: max(LEAST, ceil(len(hosts) * LOOKS_AGAIN / shortest))])
 
 
 def one_of_each_host(nodes: Iterable[Node]) -> list[Node]:

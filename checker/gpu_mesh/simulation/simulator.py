@@ -22,6 +22,7 @@ from gpu_mesh.delivery import outbox
 from gpu_mesh.diagnosis import deep_check, sleep
 from gpu_mesh.domain.alert import Silence
 from gpu_mesh.domain.causes import Action
+from gpu_mesh.domain.gpu import LOOKS_AGAIN
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.observation import Observation
 from gpu_mesh.domain.state import NodeState, State
@@ -94,7 +95,7 @@ class _Run:
         self._enter(START, self._check)
         self._enter(START + self.mesh.settings.recover_interval, self._keepalive)
         self._enter(START + DELIVER_INTERVAL, self._deliver_again)
-        self._enter(START + gpu_looks.EVERY, self._look_at_gpus)
+        self._enter(START + LOOKS_AGAIN, self._look_at_gpus)
         while self._queue and self._queue[0][0] <= START + self.trace.until:
             self._now, _, _, what = heapq.heappop(self._queue)
             what()
@@ -232,7 +233,7 @@ class _Run:
                 gpu = facts.gpu if fake_recovery.is_reachable(facts) else None
                 results[node.key] = Looked(fake_gpu.look(gpu, self._now, facts.boots) if gpu else None)
             gpu_results.remember(self.state, self.mesh, results, self._now)
-        self._enter(self._now + gpu_looks.EVERY, self._look_at_gpus)
+        self._enter(self._now + LOOKS_AGAIN, self._look_at_gpus)
 
     def _keepalive(self) -> None:
         if self._running:

@@ -35,7 +35,11 @@ def read(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("path", SITUATIONS, ids=lambda path: path.stem)
 def test_a_situation_has_its_cause_its_words_and_its_decision(path: Path) -> None:
     told = read(path)
-    kinds = {"expects_gpu": GpuExpectation, "recovery": RecoveryKind}
+    kinds: dict[str, type] = {
+        "expects_gpu": GpuExpectation,
+        "recovery": RecoveryKind,
+        "gpu_interval": float,
+    }
     given = {name: msgspec.convert(value, kinds[name]) for name, value in told.get("node", {}).items()}
     node = plain("gpu1", **{"expects_gpu": GpuExpectation(), **given})
     probed = Cause(told["probe"]) if "probe" in told else None
