@@ -72,6 +72,7 @@ def test_a_node_sleeps_unnoticed_and_a_packet_wakes_it(site, beside, tmp_path):
     assert any("event=woken node=desk" in line for line in site.log())
 
 
+@pytest.mark.soak
 def test_a_node_that_does_not_wake_fails_from_then_on(site, beside):
     said = beside(
         """
