@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gpu_mesh.__main__ import main
+import gpu_mesh.__main__  # noqa: F401 - first: it sets up the garbage collector
+from gpu_mesh.cli.main import main
 from gpu_mesh.monitor import check, history, tick
 from gpu_mesh.planning import plan
 from gpu_mesh.probe import pool
