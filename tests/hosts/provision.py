@@ -47,7 +47,6 @@ FAULT = re.compile(
     "|Refuse|there is no|is missing"
 )
 """What a line reads like a fault by; those of Ansible are red."""
-STANDIN = ("__init__.py", *(f"standin/{name}.py" for name in ("__init__", "__main__", "server", "faults")))
 
 
 def wheels(site: machines.Site, python: str) -> Path:
@@ -100,11 +99,10 @@ def newer(site: machines.Site, version: str, schema: int = SCHEMA) -> Path:
 
 def bring_standin(machine: machines.Machine) -> None:
     """Copy the stand-in's modules there."""
-    package = machine.root / "opt/ollama/gpu_mesh"
-    package.mkdir(parents=True, exist_ok=True)
-    for name in STANDIN:
-        (package / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / "checker/gpu_mesh" / name, package / name)
+    checker, package = ROOT / "checker/gpu_mesh", machine.root / "opt/ollama/gpu_mesh"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(checker / "standin", package / "standin", ignore=ignore, dirs_exist_ok=True)
+    shutil.copy(checker / "__init__.py", package)
 
 
 def install_ollama(
