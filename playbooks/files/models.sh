@@ -66,7 +66,8 @@ start_pull() {
     echo "gpu-mesh: failed another user's file is in the place of the pull's"
     return 1
   }
-  kill -0 "$(cat "$file.pid" 2>/dev/null)" 2>/dev/null && return
+  # By its command line: the number of one that ended may be another process's by now.
+  grep -qs api/pull "/proc/$(cat "$file.pid" 2>/dev/null)/cmdline" && return
   rm -f "$file.ended"
   : >"$file"
   detach='nohup'

@@ -78,6 +78,8 @@ def describe_end(labels: dict[str, str], mesh: Mesh, state: State, now: float) -
     name = one_line(node.name, LONGEST_LABEL) if node else "the monitor"
     if node and state.node(key).status is Status.HEALTHY:
         return f"{name} is healthy again"
+    if node and state.node(key).asleep_since:
+        return f"{name} is asleep"
     if muted:
         return one_line(f"{name}: {silences.describe_silence(muted, now)}", LONGEST_TEXT)
     return f"{name} is {state.node(key).status} now, which is another alert" if node else "This is over"
@@ -116,7 +118,7 @@ def _of_a_node(
     # A person who acknowledged what had not been alerted yet does not want to hear of it.
     if notified is None or (acknowledged and acknowledged.unheard):
         return
-    if known.status in (Status.HEALTHY, Status.UNKNOWN) and not notified.flapping:
+    if known.asleep_since or (known.status in (Status.HEALTHY, Status.UNKNOWN) and not notified.flapping):
         return
     status = "flapping" if notified.flapping else notified.status.value
     found = [(TROUBLE, Level.WARNING if notified.flapping else LEVELS[notified.status], f"is {status}")]

@@ -5,6 +5,7 @@ import sys
 import time
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gpu_mesh.cli.common import UsageError, mesh_of, node_of, shell
 from gpu_mesh.diagnosis import sleep
@@ -66,12 +67,25 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         sys.stdout.write(f"{node.key} is awake: {_words(shown)}\n")
         return 0 if shown.serves else 1
     now = time.time()
-    with StateFile(paths.state, log).update(now) as state:  # before the packet: from now on it is awaited
+    file = StateFile(paths.state, log)
+    with file.update(now) as state:  # before the packet: from now on it is awaited
+        before = state.node(node.key).woken_at
         state.nodes[node.key] = sleep.woken(state.node(node.key), now)
     log.write([event("woken", Severity.INFO, node=node.key)], now)
-    shown = _wait(node, trust_env=trust_env)
+    try:
+        shown = _wait(node, trust_env=trust_env)
+    except OSError:  # no packet could be sent: its silence is no failure because of that
+        _note(file, node, before)
+        raise
+    if not shown.is_silent:  # it is awake, even if it sleeps again before a check has seen it
+        _note(file, node, 0.0)
     sys.stdout.write(typed(_ended(node, shown), shell(arguments, paths)))
     return 0 if shown.serves else 1
+
+
+def _note(file: StateFile, node: Node, woken_at: float) -> None:
+    with file.update(time.time()) as state:
+        state.nodes[node.key] = replace(state.node(node.key), woken_at=woken_at)
 
 
 def _wait(node: Node, *, trust_env: bool) -> Shown:

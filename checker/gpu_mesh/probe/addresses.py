@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Collection, Mapping
+from time import monotonic
 
 from gpu_mesh.probe.sockets import Resolve, system_resolve
 
@@ -32,8 +33,9 @@ def of_hosts(hosts: Collection[str], resolve: Resolve = system_resolve) -> Mappi
     threads = [threading.Thread(target=look_up, args=(host,), daemon=True) for host in hosts]
     for thread in threads:
         thread.start()
+    until = monotonic() + PATIENCE
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(max(until - monotonic(), 0.0))
     return {host: found.get(host, ()) for host in hosts}
 
 

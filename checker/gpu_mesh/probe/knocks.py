@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from time import monotonic
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
 from requests.utils import get_environ_proxies
 
 from gpu_mesh.domain.mesh import Node
@@ -66,10 +67,15 @@ class Knocks:
         return True
 
     def reactions(self) -> list[Node]:
-        """Return the nodes that have reacted since the last time; it does not wait."""
+        """Return the nodes that have reacted since the last time; it does not wait.
+
+        One that took long to react has only the rest of its timeout left: no node may take longer than that.
+        """
         if not self._due:
             return []
-        return [self._end(key) for key, _ in self._selector.select(timeout=0)]
+        now = monotonic()
+        found = [(key, self._due[key.data[0].key] - now) for key, _ in self._selector.select(timeout=0)]
+        return [_with_left(self._end(key), left) for key, left in found]
 
     def silent(self) -> Iterator[Observation]:
         """Yield the observation of each node whose timeout is over. Ask for the reactions first."""
@@ -91,6 +97,10 @@ class Knocks:
         knock.close()
         del self._due[node.key]
         return node
+
+
+def _with_left(node: Node, left: float) -> Node:
+    return node if node.timeout - left < 1.0 else replace(node, timeout=max(left, 1.0))
 
 
 def _only_address(node: Node, *, trust_env: bool) -> Address | None:

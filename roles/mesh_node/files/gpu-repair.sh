@@ -42,7 +42,20 @@ ollama() {
         env XDG_RUNTIME_DIR="/run/user/$owner" systemctl --user "$@" -- "$name"
       ;;
     docker) timeout -k 5 "$ends_in" docker "$@" "$name" ;;
-  esac </dev/null >/dev/null 2>&1
+    *) return 1 ;;
+  esac </dev/null >"${said:-/dev/null}" 2>&1
+}
+
+# within SECONDS COMMAND...: run it; 124 when it has not ended by then. timeout waits for what it kills, and a process that
+# waits in the driver (state D) cannot be killed: it is left behind.
+within() {
+  left=$1
+  shift
+  "$@" 9>&- &
+  waited=$!
+  while [ "$left" -gt 0 ] && kill -0 "$waited" 2>/dev/null; do sleep 1 && left=$((left - 1)); done
+  if kill -KILL "$waited" 2>/dev/null; then return 124; fi
+  wait "$waited"
 }
 
 # name_of NUMBER: the process's name, which it chooses itself, as one word.
@@ -123,7 +136,7 @@ note() {
 # no such field, says it in the place of other values. Root's nvidia-smi may hang as well as anybody's: it is left then.
 cards_to_reset() {
   for field in gpu_recovery_action utilization.gpu; do
-    timeout -k 1 20 nvidia-smi "--query-gpu=pci.bus_id,$field" --format=csv,noheader </dev/null >"$notes/asked" 2>/dev/null
+    within 20 nvidia-smi "--query-gpu=pci.bus_id,$field" --format=csv,noheader </dev/null >"$notes/asked" 2>/dev/null
     cards=$(sed -n 's/^\([0-9A-Fa-f:.]*\), .*[Rr]eset.*/\1/p' "$notes/asked" | tr '\n' ',')
     [ -z "$cards" ] || break
   done
@@ -150,11 +163,11 @@ without_ollama() {
 
 # reload: unload the module, if it is loaded, and load it.
 reload() {
-  if [ -d /sys/module/nvidia_uvm ] && ! timeout -k 1 30 rmmod nvidia_uvm </dev/null >/dev/null 2>&1; then
+  if [ -d /sys/module/nvidia_uvm ] && ! within 30 rmmod nvidia_uvm </dev/null >/dev/null 2>&1; then
     failed='nvidia_uvm cannot be unloaded'
     return 1
   fi
-  timeout -k 1 30 modprobe nvidia_uvm </dev/null >/dev/null 2>&1 || { failed='nvidia_uvm cannot be loaded' && return 1; }
+  within 30 modprobe nvidia_uvm </dev/null >/dev/null 2>&1 || { failed='nvidia_uvm cannot be loaded' && return 1; }
 }
 
 # reset CARDS: have the driver reset them. The daemon that keeps cards awake has them open.
@@ -162,7 +175,7 @@ reset() {
   keeper=''
   ! systemctl is-active --quiet nvidia-persistenced.service || keeper=nvidia-persistenced.service
   [ -z "$keeper" ] || timeout -k 5 20 systemctl stop "$keeper" </dev/null >/dev/null 2>&1
-  timeout -k 1 60 nvidia-smi --gpu-reset -i "$1" </dev/null >"$notes/asked" 2>&1
+  within 60 nvidia-smi --gpu-reset -i "$1" </dev/null >"$notes/asked" 2>&1
   status=$?
   [ -z "$keeper" ] || timeout -k 5 20 systemctl start "$keeper" </dev/null >/dev/null 2>&1
   [ "$status" = 0 ] && return
@@ -192,7 +205,18 @@ fi
 exec 9>>"$notes/lock"
 flock -n 9 || refuse "another one has just been asked for"
 refuse_if_busy
-[ "$verb" = reboot ] || [ "$kind" = docker ] || ollama is-active || ollama is-enabled || refuse "$name is disabled"
+if [ "$verb" != reboot ]; then
+  case $kind in
+    docker) ;;
+    systemd | systemd-user)
+      said=$notes/said
+      ollama is-enabled
+      said=/dev/null
+      case $(cat "$notes/said") in disabled* | masked*) refuse "$name is disabled or masked" ;; esac
+      ;;
+    *) refuse "its Ollama, which is of the kind $kind, cannot be stopped and started from here" ;;
+  esac
+fi
 case $verb in
   reload)
     note reloaded "nvidia_uvm was reloaded"

@@ -117,6 +117,14 @@ def test_whoever_accepts_or_refuses_has_reacted(standin: Callable[..., Standin],
     assert list(at.silent()) == []
 
 
+def test_who_reacts_late_has_only_the_rest_of_its_timeout_left() -> None:
+    at = knocks()
+    with waking(0.5) as url:  # the kernel knocks again after a second
+        assert at.begin([node("late", url, 8.0)]) == []
+        (late,) = heard_all(at)
+    assert 1.0 <= late.timeout < 7.5
+
+
 def test_a_silent_node_is_silent_only_once_its_timeout_is_over(silent_port: int) -> None:
     url = f"http://127.0.0.1:{silent_port}"
     at = knocks()

@@ -1,6 +1,5 @@
 """The Containerfile, built and run where there is podman: the container watches, as nobody special."""
 
-import shutil
 import subprocess
 import uuid
 
@@ -10,7 +9,6 @@ from checkout import ROOT
 from sites import eventually
 
 
-@pytest.mark.skipif(not shutil.which("podman"), reason="there is no podman")
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_the_image_is_built_and_a_container_of_it_watches_a_mesh(standin, tmp_path) -> None:

@@ -123,6 +123,16 @@ def test_a_node_that_is_awake_but_does_not_serve_is_not_awaited(site):
     assert (done.returncode, done.stdout) == (1, "desk is awake: Connection refused\n")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a network")
+def test_where_no_packet_can_be_sent_the_node_is_not_awaited(site):
+    site.describe({"desk": {"url": "http://10.77.0.2:11434", "wake_mac": MAC, "ansible_connection": "ssh"}})
+    site.program = ["unshare", "--net", *site.program]
+    done = site.run("wake", "desk")
+    assert done.returncode != 0
+    assert "Network is unreachable" in done.stderr
+    assert site.state().nodes["desk"].woken_at == 0.0
+
+
 def test_a_node_without_the_address_of_its_card_cannot_be_woken(site, standin):
     site.describe({"desk": {"url": standin().url}})
     done = site.run("wake", "desk")

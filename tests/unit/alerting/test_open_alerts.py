@@ -9,6 +9,7 @@ from factories import NOW, Story, muted, plain
 from gpu_mesh.alerting import acknowledging
 from gpu_mesh.alerting.open_alerts import OpenAlert, describe_end, open_alerts
 from gpu_mesh.domain.alert import Alertmanager, Level, Silence
+from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh, Settings
 from gpu_mesh.domain.recovery import Brake
 from gpu_mesh.domain.state import FailedUnit, NodeState, State
@@ -249,6 +250,11 @@ def test_the_end_says_why_it_is_the_end() -> None:
 
     assert said(of={**labels, "severity": "warning"}) == "Iceland is unhealthy now, which is another alert"
     assert said(Mesh(())) == "a is no longer watched"
+    before = story.state.nodes["a"]
+    story.state.nodes["a"] = replace(before, status=Status.UNKNOWN, asleep_since=story.now)
+    assert said() == "Iceland is asleep"
+    assert open_alerts(story.mesh, story.state, story.now) == ()
+    story.state.nodes["a"] = before
     assert said(of={"alertname": "GpuMeshCannotProbe", "severity": "critical"}) == "This is over"
     muted(story, story.now + 3600)
     assert said().startswith("Iceland: silenced by anna until ")
