@@ -106,7 +106,13 @@ def bring_standin(machine: machines.Machine) -> None:
 
 
 def install_ollama(
-    machine: machines.Machine, host: str, user: str = "root", *, unit: str = "ollama", port: int = 11434
+    machine: machines.Machine,
+    host: str,
+    user: str = "root",
+    *,
+    unit: str = "ollama",
+    port: int = 11434,
+    options: str = "",
 ) -> None:
     """Install the stand-in as ``ollama.service``, listening on that address; of a user, when one is named.
 
@@ -118,7 +124,7 @@ def install_ollama(
     text = (
         "[Unit]\nDescription=Stand-in for Ollama\n[Service]\nEnvironment=PYTHONPATH=/opt/ollama\n"
         f"ExecStart=/usr/bin/python3 -m gpu_mesh.standin --host {host} --port {port}"
-        " --models a,b --loaded a\n"
+        f" --models a,b --loaded a {options}\n"
         f"[Install]\nWantedBy={target}\n"
     )
     systemctl = "systemctl" if user == "root" else "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user"

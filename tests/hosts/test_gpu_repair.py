@@ -94,7 +94,7 @@ def _furnish_with_a_driver(machine: machines.Machine) -> None:
     (machine.root / "srv/asks").write_text("None\n")
     shutil.copy(PROGRAMS / "set_fault.py", machine.root / "srv")
     (machine.root / "etc/environment").write_text("GPU_MESH_GPU_ROOT=/srv/host\n")
-    provision.install_ollama(machine, "0.0.0.0")
+    provision.install_ollama(machine, "0.0.0.0", options="--control")
 
 
 def _put(machine: machines.Machine, path: str, text: str) -> None:
@@ -193,7 +193,7 @@ def test_a_lost_card_is_told_where_a_reboot_is_not_allowed(mesh: Mesh) -> None:
     mesh.await_status("bare", "healthy")
 
 
-def test_while_a_driver_hangs_nothing_is_restarted_or_asked_again_and_a_person_is_called(
+def test_while_a_driver_hangs_nothing_is_restarted_or_asked_again_and_a_person_is_called_once(
     mesh: Mesh,
 ) -> None:
     with hanging(mesh.hung):
@@ -209,8 +209,54 @@ def test_while_a_driver_hangs_nothing_is_restarted_or_asked_again_and_a_person_i
         assert mesh.known("hung")["attempts"][-1]["at"] > last, "a person's wish begins with a look, too"
         assert len(mesh.hung.out("pgrep -x nvidia-smi").split()) == 1
         assert mesh.hung.out("systemctl is-active ollama.service || true") == "inactive"
+    listed = json.loads(mesh.monitor.out("gpu-mesh alerts list --json"))["alerts"]
+    calls = [each for each in listed if each["node"] == "hung" and "needs you" in each["text"]]
+    assert len(calls) == 1, listed
     mesh.hung.ssh("systemctl start ollama.service")
     mesh.await_status("hung", "healthy")
+
+
+def test_a_card_is_reset_while_ollama_is_stopped_where_the_driver_asks_that_and_not_again(mesh: Mesh) -> None:
+    (mesh.tuned.root / "srv/asks").write_text("Reset\n")
+    mesh.tuned.ssh("python3 /srv/set_fault.py 11434 http_500")
+    machines.await_that(lambda: mesh.attempts("tuned", "reset_gpu"), 120, "the card is reset")
+    mesh.await_status("tuned", "healthy")
+    did = (mesh.tuned.root / "srv/did").read_text().splitlines()
+    assert did == ["--gpu-reset -i 00000000:01:00.0 (Ollama inactive)"]
+    assert mesh.attempts("tuned", "reset_gpu") in (["unproved"], ["recovered"])
+    assert mesh.attempts("tuned", "restart_ollama") in ([], ["declined"])
+    (mesh.tuned.root / "srv/asks").write_text("Reset\n")
+    mesh.tuned.ssh("python3 /srv/set_fault.py 11434 http_500")
+    machines.await_that(lambda: mesh.known("tuned").get("called_at"), 120, "a person is called")
+    assert (mesh.tuned.root / "srv/did").read_text().splitlines() == did
+    again = mesh.tuned.out(f"runuser -u gpu-mesh -- sudo -n {REPAIR} reset tuned")
+    assert again.endswith("and that is done once in 24 hours")
+    (mesh.tuned.root / "srv/asks").write_text("None\n")
+    mesh.tuned.ssh("systemctl restart ollama.service")
+    mesh.await_status("tuned", "healthy")
+    asked = mesh.tuned.out(
+        f"rm /var/lib/gpu-mesh-gpu/reset; runuser -u gpu-mesh -- sudo -n {REPAIR} reset tuned"
+    )
+    assert asked == "gpu-mesh: repair refused the driver names no card that needs a reset"
+
+
+def test_nvidia_uvm_is_loaded_while_ollama_is_stopped_and_ollama_started_whatever_comes_of_it(
+    mesh: Mesh,
+) -> None:
+    (mesh.tuned.root / "srv/did").unlink(missing_ok=True)
+    (mesh.tuned.root / "srv/host/sys/module/nvidia_uvm").rmdir()
+    mesh.tuned.ssh("python3 /srv/set_fault.py 11434 cpu")
+    machines.await_that(lambda: mesh.attempts("tuned", "reload_gpu_module"), 120, "the module is reloaded")
+    mesh.await_status("tuned", "healthy")
+    assert (mesh.tuned.root / "srv/did").read_text() == "modprobe nvidia_uvm (Ollama inactive)\n"
+    assert mesh.attempts("tuned", "reload_gpu_module") == ["recovered"], "a model is in VRAM again"
+    _put(mesh.tuned, "/usr/sbin/modprobe", "#!/bin/sh\nexit 1\n")
+    fails = mesh.tuned.out(
+        f"rm /var/lib/gpu-mesh-gpu/reloaded; runuser -u gpu-mesh -- sudo -n {REPAIR} reload tuned"
+    )
+    assert fails == "gpu-mesh: repair failed nvidia_uvm cannot be loaded"
+    assert mesh.tuned.out("systemctl is-active ollama.service") == "active"
+    mesh.await_status("tuned", "healthy")
 
 
 def test_roots_program_refuses_what_would_cut_others_off(mesh: Mesh) -> None:
