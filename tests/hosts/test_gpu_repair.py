@@ -238,6 +238,10 @@ def test_a_card_is_reset_while_ollama_is_stopped_where_the_driver_asks_that_and_
         f"rm /var/lib/gpu-mesh-gpu/reset; runuser -u gpu-mesh -- sudo -n {REPAIR} reset tuned"
     )
     assert asked == "gpu-mesh: repair refused the driver names no card that needs a reset"
+    mesh.tuned.ssh("systemctl disable --quiet ollama.service")
+    asked = mesh.tuned.out(f"runuser -u gpu-mesh -- sudo -n {REPAIR} reset tuned")
+    assert asked == "gpu-mesh: repair refused ollama.service is disabled or masked"
+    mesh.tuned.ssh("systemctl enable --quiet ollama.service")
 
 
 def test_nvidia_uvm_is_loaded_while_ollama_is_stopped_and_ollama_started_whatever_comes_of_it(

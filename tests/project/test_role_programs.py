@@ -308,3 +308,20 @@ def test_a_file_of_keys_that_is_a_link_stays_one_and_a_pipe_holds_nothing_up(tmp
     os.mkfifo(file)
     code, said = let_in(tmp_path, "write", OURS)
     assert (code, said) == (1, f"{file} is no file of keys: look at it, and remove it\n")
+
+
+WITHIN = re.search(
+    r"(?ms)^within\(\) \{$.*?^\}$", (ROOT / "roles/mesh_node/files/gpu-repair.sh").read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_of_a_command_that_does_not_end_in_time_only_that_is_told_and_else_its_status(shell: str) -> None:
+    assert WITHIN
+    script = f"""{WITHIN[0]}
+    within 30 true; echo $?
+    within 30 sh -c 'exit 7'; echo $?
+    within 1 sleep 100; echo $?
+    """
+    done = subprocess.run([shell, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["0", "7", "124"]

@@ -7,7 +7,6 @@ one and hangs, or answers with an error, is awake.
 
 from msgspec.structs import replace
 
-from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.observation import Fault, Observation
 from gpu_mesh.domain.state import NodeState
@@ -47,26 +46,13 @@ def asleep(before: NodeState, now: float) -> NodeState:
     """
     fell_asleep = not before.asleep_since
     return replace(
-        before,
-        status=Status.UNKNOWN,
+        before.unjudged(),
         since=now if fell_asleep else before.since,
-        verdict=None,
-        cause=None,
-        refined_from=None,
-        detail="",
-        cause_since=0.0,
-        failures=0,
-        failing_since=0.0,
-        served=0,
-        impaired=0,
-        incident_since=0.0,
         last_incident=before.incident_since or before.last_incident,
         last_check=now,
         loaded=(),
-        loading_since=0.0,
         asleep_since=now if fell_asleep else before.asleep_since,
         alerting=replace(before.alerting, acknowledged=None),
-        recovery=replace(before.recovery, called_at=0.0),
     )
 
 

@@ -90,26 +90,15 @@ def anew(known: NodeState) -> NodeState:
     Its status, failures, incident and what people heard of it are over. Its score, its success rate and its
     latest attempts stay, and a recovery under way keeps its claim.
     """
+    blank = known.unjudged()
     return replace(
-        known,
-        status=Status.UNKNOWN,
+        blank,
         since=0.0,
-        verdict=None,
-        cause=None,
-        refined_from=None,
-        detail="",
-        cause_since=0.0,
-        failures=0,
-        failing_since=0.0,
-        served=0,
-        impaired=0,
-        incident_since=0.0,
         last_incident=0.0,
-        loading_since=0.0,
         asleep_since=0.0,
         woken_at=0.0,
         alerting=NodeAlerting(without_gpu=known.alerting.without_gpu),
-        recovery=replace(known.recovery, called_at=0.0, reboot=None),
+        recovery=replace(blank.recovery, reboot=None),
     )
 
 

@@ -4,6 +4,7 @@ Times are Unix seconds; 0.0 means never.
 """
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gpu_mesh.domain.alert import Acknowledgement, Alert, Alertmanager, Muted, Notified, Silence
 from gpu_mesh.domain.causes import Cause
@@ -116,6 +117,28 @@ class NodeState(Struct, frozen=True):
     def expiries(self) -> dict[str, float]:
         """When each loaded model is unloaded, by the node's clock; made anew at each use."""
         return expiries(self.loaded)
+
+    def unjudged(self) -> "NodeState":
+        """Return it without what checks have judged: nobody knows how the node is, and no incident is open.
+
+        Its figures, its models and its attempts stay.
+        """
+        return replace(
+            self,
+            status=Status.UNKNOWN,
+            verdict=None,
+            cause=None,
+            refined_from=None,
+            detail="",
+            cause_since=0.0,
+            failures=0,
+            failing_since=0.0,
+            served=0,
+            impaired=0,
+            incident_since=0.0,
+            loading_since=0.0,
+            recovery=replace(self.recovery, called_at=0.0),
+        )
 
 
 class ClockReading(Struct, frozen=True):

@@ -47,7 +47,8 @@ class Allowance:
 
         The thread that calls this reads the answer.
         """
-        self.seconds = seconds
+        # For people: when it is granted, a little of the node's timeout has gone already.
+        self.seconds = round(seconds, 1 if seconds > 1 else 2)
         self.until = monotonic() + seconds
         self.cpu_until = thread_time() + MAX_CPU
         self.left_bytes, self.in_head = MAX_HEAD, True

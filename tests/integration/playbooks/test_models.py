@@ -135,6 +135,33 @@ def test_what_ollama_says_of_a_failed_pull_is_told(pull, standin):
     assert "desk: qwen3:8b is not there: pull model manifest: file does not exist" in said
 
 
+def test_a_pull_that_ended_is_not_taken_for_one_under_way_because_another_process_has_its_number(pull):
+    ollama, run = pull
+    left = Path(os.environ["TMPDIR"]) / f"gpu-mesh-pull.{os.getuid()}"
+    left.mkdir(mode=0o700, exist_ok=True)
+    (left / "qwen3_8b").write_text('{"error": "of the pull before"}\n')
+    (left / "qwen3_8b.pid").write_text(f"{os.getpid()}\n")
+    (left / "qwen3_8b.ended").touch()
+    code, said = run()
+    assert (code, ollama.pulled) == (0, ["qwen3:8b"]), said
+
+
+def test_a_node_out_of_reach_is_named_and_does_not_keep_the_next_one_from_it(pull, closed_port):
+    ollama, run = pull
+    node = {
+        "url": ollama.url,
+        "recovery": "none",
+        "expected_models": ["llama3.2", "qwen3:8b"],
+        "ansible_python_interpreter": sys.executable,
+    }
+    away = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": closed_port}
+    code, said = run(nodes={"away": {**node, **away}, "desk": node}, limit=("-l", "away,desk"))
+    assert code != 0
+    assert re.search(r"away: .*Connection refused", said)
+    assert "desk: qwen3:8b is there" in said
+    assert ollama.pulled == ["qwen3:8b"]
+
+
 def test_a_node_on_which_nothing_can_be_pulled_does_not_keep_the_next_one_from_it(pull, standin, site):
     ollama, run = pull
     empty = standin(models=())

@@ -205,7 +205,7 @@ def _context(authority: trustme.CA) -> ssl.SSLContext:
 @pytest.mark.parametrize(
     ("planned", "changes"),
     [
-        pytest.param(40, 2 * NODES, id="40"),  # each node fails and recovers once
+        pytest.param(100, 2 * NODES, id="100"),  # each node fails and recovers once
         soak(MANY, 8 * NODES, name="many"),  # and here four times
     ],
 )

@@ -48,7 +48,7 @@ def beside(site, tmp_path: Path):
 
 def test_a_node_sleeps_unnoticed_and_a_packet_wakes_it(site, beside, tmp_path):
     said = beside(
-        """
+        f"""
         gm check
         falls_asleep
         gm check; gm check; gm check
@@ -56,10 +56,12 @@ def test_a_node_sleeps_unnoticed_and_a_packet_wakes_it(site, beside, tmp_path):
         gm best
         is_woken_by_a_packet
         gm wake desk
+        grep woken_at {site.paths.state_file} || echo nobody awaits it any more
         gm check
         gm status
         """
     )
+    assert "nobody awaits it any more" in said, "it may sleep again before a check has seen it"
     assert re.search(r"💤  desk  asleep( for \d+ s)?; to wake it: gpu-mesh .* wake desk", said)
     assert "0 of 0 nodes healthy, 1 asleep" in said
     assert "exit status 1" in said, "best has no node"
@@ -75,11 +77,12 @@ def test_a_node_sleeps_unnoticed_and_a_packet_wakes_it(site, beside, tmp_path):
 @pytest.mark.soak
 def test_a_node_that_does_not_wake_fails_from_then_on(site, beside):
     said = beside(
-        """
+        f"""
         gm check
         falls_asleep
         gm check
         gm wake desk
+        grep -q woken_at {site.paths.state_file} && echo awaited
         gm check; gm check
         gm status
         """
@@ -87,6 +90,7 @@ def test_a_node_that_does_not_wake_fails_from_then_on(site, beside):
     assert "desk has not woken within 8 s: " in said
     assert "From now on its silence counts as a failure.\nCheck its power and cable" in said
     assert said.count("exit status 1") >= 1
+    assert "\nawaited\n" in said
     assert "💤" not in said
     assert re.search(r"🟡 +desk +degraded", said)
     assert [alert.level for alert in site.state().alerts] == ["warning"]
