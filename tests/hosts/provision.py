@@ -112,19 +112,23 @@ def install_ollama(
     *,
     unit: str = "ollama",
     port: int = 11434,
-    options: str = "",
+    controlled: bool = False,
 ) -> None:
     """Install the stand-in as ``ollama.service``, listening on that address; of a user, when one is named.
 
+    One that is controlled takes faults from set_fault.py, and has a process that waits, as Ollama has for the
+    model that is loaded.
     Unlike Ollama's own unit it has no Restart=, so that a crash is the monitor's to repair.
     """
     bring_standin(machine)
     folder = "/etc/systemd/system" if user == "root" else f"/home/{user}/.config/systemd/user"
     target = "multi-user.target" if user == "root" else "default.target"
+    command = f"/usr/bin/python3 -m gpu_mesh.standin --host {host} --port {port} --models a,b --loaded a"
+    if controlled:
+        command = f'/bin/sh -c "sleep infinity & exec {command} --control"'
     text = (
         "[Unit]\nDescription=Stand-in for Ollama\n[Service]\nEnvironment=PYTHONPATH=/opt/ollama\n"
-        f"ExecStart=/usr/bin/python3 -m gpu_mesh.standin --host {host} --port {port}"
-        f" --models a,b --loaded a {options}\n"
+        f"ExecStart={command}\n"
         f"[Install]\nWantedBy={target}\n"
     )
     systemctl = "systemctl" if user == "root" else "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user"

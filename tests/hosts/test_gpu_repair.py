@@ -94,7 +94,7 @@ def _furnish_with_a_driver(machine: machines.Machine) -> None:
     (machine.root / "srv/asks").write_text("None\n")
     shutil.copy(PROGRAMS / "set_fault.py", machine.root / "srv")
     (machine.root / "etc/environment").write_text("GPU_MESH_GPU_ROOT=/srv/host\n")
-    provision.install_ollama(machine, "0.0.0.0", options="--control")
+    provision.install_ollama(machine, "0.0.0.0", controlled=True)
 
 
 def _put(machine: machines.Machine, path: str, text: str) -> None:
