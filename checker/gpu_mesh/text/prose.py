@@ -18,7 +18,7 @@ def laid_out(line: str, width: int) -> list[str]:
         line: the line; spaces at its beginning indent all of it.
         width: cells of a line; 0: as many as need be.
     """
-    if not width or cells(line) <= width or "\x1b" in line:
+    if not width or cells(line) <= width or "\x1b" in line or not line.strip():
         return [line]
     indent = len(line) - len(line.lstrip(" "))
     parts = (part.replace(" ", _SPACE) if is_command else part for part, is_command in with_commands(line))

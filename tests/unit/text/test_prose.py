@@ -18,6 +18,7 @@ COMMAND = "gpu-mesh -i '/srv/my hosts.yml' --state-dir /var/lib/elsewhere silenc
         ("one two three four five six", 23, ["one two three four", "   five six"]),
         ("   next: check power and the switch", 29, ["   next: check power and", "      the switch"]),
         ("\x1b[31mred words that are too long\x1b[0m", 10, ["\x1b[31mred words that are too long\x1b[0m"]),
+        (" " * 100, 40, [" " * 100]),
     ],
 )
 def test_a_line_is_broken_between_words_and_the_rest_of_it_stands_further_right(
