@@ -91,6 +91,17 @@ def test_the_readme_or_the_page_of_every_day_names_every_command_that_people_typ
     assert {name for name in typed if not re.search(rf"gpu-mesh (-i \S+ )?{name}\b", text)} == set()
 
 
+def test_a_command_that_the_docs_show_does_not_end_the_shell_that_runs_it() -> None:
+    pages = [path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md")]
+    commands = {each for page in pages for each in re.findall(r"mesh_node_recovery_command: (.+)", page)}
+    patterns = {each for command in commands for each in re.findall(r"pkill -\w+ -f (\S+?);", command)}
+    assert patterns
+    for program in (ROOT / "playbooks/recovery/files").glob("*.sh"):
+        text = program.read_text(encoding="utf-8")
+        for pattern in (*patterns, "ollama serve", "ollama runner"):
+            assert not re.search(pattern, text), f"{program.name}: {pattern}"
+
+
 def test_sudo_over_ssh_has_a_terminal_to_ask_in() -> None:
     pages = [ROOT / "README.md", ROOT / "site.yml", *DOCS.rglob("*.md")]
     pages += [path for path in (ROOT / "roles").rglob("*") if path.suffix in (".md", ".yml", ".j2")]

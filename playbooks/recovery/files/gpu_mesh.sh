@@ -98,10 +98,12 @@ unit_processes() {
 
 # ollama_runners [NUMBER...]: a line for each process here that runs a model: its number, and the processor time that it
 # has used, in clock ticks. With the numbers of a unit's processes, the main one first, only that unit's are looked at.
-# A runner is found as a descendant of `ollama serve` or of the unit's main process, because its own name changes with
-# Ollama's versions: ollama_llama_server, then `ollama runner`, since Ollama 0.30 …/lib/ollama/llama-server. A runner whose
+# A runner is found as a descendant of Ollama's server or of the unit's main process, because its own name changes with
+# Ollama's versions: ollama_llama_server, then ollama with the word runner, since Ollama 0.30 llama-server. A runner whose
 # server has ended is found by these names; so is one below the first process of a container, which adopts everybody's
 # orphans. The shell itself reads /proc, because a host may have a thousand processes.
+# This text is in the command line of the shell that runs it, and the owner's command may end Ollama by such lines (pkill
+# -f): so nothing here is what Ollama's own lines are, and a pattern has brackets where it would be.
 ollama_runners() {
   processes='' servers=" ${1:-} " runners=' ' unit=" $* "
   for process in /proc/[0-9]*; do
@@ -121,7 +123,7 @@ ollama_runners() {
         # shellcheck disable=SC2046 # to be split: program and arguments
         set -- $(tr '\000' ' ' <"$process/cmdline" 2>/dev/null)
         case $name:$1:$2 in
-          llama-server:*/ollama/llama-server:* | *ollama*:*:runner) runners="$runners$number " ;;
+          llama-server:*/ollama/[l]lama-server:* | *ollama*:*:runner) runners="$runners$number " ;;
           *ollama*:*:serve | *ollama*:*:start) [ "$number" = 1 ] || servers="$servers$number " ;;
         esac
         ;;
