@@ -14,7 +14,7 @@ SHELL := /bin/sh
 unexport PYTHONDONTWRITEBYTECODE
 SCRIPTS := .ci bench checker playbooks roles tests # where shell files may lie; shfmt finds them by name or first line
 
-.PHONY: help setup demo test soak mutants test-hosts lint format stories bench pictures constraints audit clean
+.PHONY: help setup demo test soak mutants test-hosts guides lint format stories bench pictures constraints audit clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ mutants: $(READY) ## change what decides about statuses and repairs, one place a
 
 test-hosts: $(READY) ## real systemd machines; root
 	$(BIN)/pytest -n 2 --dist loadfile tests/hosts
+
+guides: $(READY) ## follow docs/guides on real systemd machines; root
+	$(BIN)/pytest tests/hosts/test_guides.py
 
 lint: $(READY) ## formatting, types, imports between rooms, shell, YAML, Ansible
 	$(BIN)/ruff format --check .

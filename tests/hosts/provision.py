@@ -42,6 +42,12 @@ SERVICES = (
 )
 """The monitor's own services, without ``gpu-mesh-`` before and ``.service`` after it."""
 MIGRATE = "(self, state: State) -> None:\n        state.schema = SCHEMA\n"
+POD = ("--as-pid2", "/bin/sh", "-c", "mkdir -p /run/sshd && exec /usr/sbin/sshd -D -e -p 22 -p 22022")
+"""What a rented pod runs: no systemd, only the server of ssh, at two ports."""
+POD_OLLAMA = """#!/bin/sh
+# "ollama serve", of an interpreter that nobody finds.
+exec env PYTHONHOME=/usr PYTHONPATH=/opt/ollama /opt/hidden/ollama -m gpu_mesh.standin --models a --loaded a
+"""
 FAULT = re.compile(
     r"fatal|FAILED|UNREACHABLE|ignoring|rescued=[1-9]|\[(WARNING|ERROR|DEPRECATION)"
     "|Refuse|there is no|is missing"
@@ -49,14 +55,19 @@ FAULT = re.compile(
 """What a line reads like a fault by; those of Ansible are red."""
 
 
-def wheels(site: machines.Site, python: str) -> Path:
+def wheels(site: machines.Site, python: str, listed: str = "constraints.txt") -> Path:
     """Return a folder with the wheels that a monitor with that Python ("311") needs, as without an index.
 
     They are fetched once and kept.
+
+    Args:
+        site: in whose folder they lie.
+        python: the version, without its dot.
+        listed: the file that lists them.
     """
-    constraints = ROOT / "constraints.txt"
+    constraints = ROOT / listed
     kept = machines.CACHE / f"needed-{python}-{hashlib.sha256(constraints.read_bytes()).hexdigest()[:12]}"
-    folder = site.folder / f"wheels-{python}"
+    folder = site.folder / f"wheels-{python}-{constraints.stem}"
     if folder.is_dir():
         return folder
     with machines.making(kept) as staged:
@@ -137,6 +148,19 @@ def install_ollama(
         f"{systemctl} enable --quiet --now {unit}.service",
         user=user,
     )
+
+
+def furnish_pod(pod: machines.Machine) -> None:
+    """Install the stand-in on a machine that runs POD, as its `ollama serve`; afterwards it has no Python."""
+    bring_standin(pod)
+    ollama = pod.root / "usr/local/bin/ollama"
+    ollama.write_text(POD_OLLAMA)
+    ollama.chmod(0o755)
+    pod.ssh(
+        "mkdir /opt/hidden && mv /usr/bin/python3* /opt/hidden/ &&"
+        " cp -L /opt/hidden/python3 /opt/hidden/ollama && ! command -v python3"
+    )
+    pod.ssh("setsid ollama serve </dev/null >/dev/null 2>&1 &")
 
 
 class Play:

@@ -38,11 +38,6 @@ RULE = """polkit.addRule(function (action, subject) {
   return polkit.Result.NOT_HANDLED;
 });
 """
-OLLAMA = """#!/bin/sh
-# "ollama serve", of an interpreter that nobody finds.
-exec env PYTHONHOME=/usr PYTHONPATH=/opt/ollama /opt/hidden/ollama -m gpu_mesh.standin --models a --loaded a
-"""
-SSHD = "mkdir -p /run/sshd && exec /usr/sbin/sshd -D -e -p 22 -p 22022"
 OURS = "find / -xdev -name '*gpu-mesh*'; getent passwd gpu-mesh || true"
 
 
@@ -53,7 +48,7 @@ class Mesh:
         self.operator = operator
         self.web = web
         self.guard, self.second, self.shed = site.boot("guard", "second", "shed")
-        (self.pod,) = site.boot("pod", program=("--as-pid2", "/bin/sh", "-c", SSHD))
+        (self.pod,) = site.boot("pod", program=provision.POD)
 
     def status(self, node: str, monitor: machines.Machine | None = None) -> str:
         return str(provision.status(monitor or self.guard).get(node, {}).get("status"))
@@ -90,15 +85,7 @@ def _furnish(mesh: Mesh) -> None:
         with (machine.root / home / ".ssh/authorized_keys").open("a") as authorized:
             authorized.write(key.with_suffix(".key.pub").read_text())
     shed.ssh("chown keeper /home/keeper/.ssh/authorized_keys")
-    provision.bring_standin(pod)
-    ollama = pod.root / "usr/local/bin/ollama"
-    ollama.write_text(OLLAMA)
-    ollama.chmod(0o755)
-    pod.ssh(
-        "mkdir /opt/hidden && mv /usr/bin/python3* /opt/hidden/ &&"
-        " cp -L /opt/hidden/python3 /opt/hidden/ollama && ! command -v python3"
-    )
-    pod.ssh("setsid ollama serve </dev/null >/dev/null 2>&1 &")
+    provision.furnish_pod(pod)
 
 
 @pytest.fixture(scope="module")
