@@ -14,7 +14,7 @@ SHELL := /bin/sh
 unexport PYTHONDONTWRITEBYTECODE
 SCRIPTS := .ci bench checker playbooks roles tests # where shell files may lie; shfmt finds them by name or first line
 
-.PHONY: help setup demo test soak mutants test-hosts guides lint format stories bench pictures constraints audit clean
+.PHONY: help setup demo demo-cluster test soak mutants test-hosts guides lint format stories bench pictures constraints audit clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ setup: $(READY) ## make .venv with gpu-mesh, Ansible and the test tools
 
 demo: $(READY) ## watch a node and a tunnel fail and be repaired, on this machine alone
 	@$(BIN)/gpu-mesh demo
+
+demo-cluster: $(READY) ## watch three monitors of one mesh, whose leader is killed; needs etcd
+	@$(BIN)/python -m gpu_mesh.demo.monitors
 
 test: $(READY) ## unit, project and integration tests; no root
 	$(BIN)/pytest -n 3 --dist worksteal

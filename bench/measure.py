@@ -92,7 +92,10 @@ class Site:
     """A monitor in a folder of its own."""
 
     def __init__(self, folder: Path, urls: Sequence[str], **settings: object) -> None:
-        own = {"ansible_connection": "local", **{f"mesh_monitor_{key}": to for key, to in settings.items()}}
+        named = {
+            key if key.startswith("mesh_") else f"mesh_monitor_{key}": to for key, to in settings.items()
+        }
+        own = {"ansible_connection": "local", **named}
         hosts = {f"node{number}": {"mesh_node_url": url} for number, url in enumerate(urls)}
         folder.mkdir()
         self.folder, inventory = folder, folder / "mesh.yml"
@@ -104,8 +107,11 @@ class Site:
     def command(self, *words: str) -> list[str]:
         return [*self._start, *words]
 
+    def run(self, *words: str) -> Run:
+        return run(self.command(*words))
+
     def check(self) -> Run:
-        return run(self.command("check"))
+        return self.run("check")
 
     def answered(self) -> int:
         """Return how many nodes answered the last check."""

@@ -25,6 +25,7 @@ import look
 import measure
 import page
 import recover
+import shared
 import ticks
 from gpu_mesh.text.sanitize import one_line
 from measure import Row
@@ -55,6 +56,7 @@ def rows(nodes: Nodes, folder: Path, *, full: bool) -> Iterator[Row]:
         field.stop()
     yield from _whole("ticks", ticks.rows(nodes, folder, rounds))
     yield from _whole("black holes", ticks.silent_rows(nodes, folder, rounds))
+    yield from _whole("several monitors", shared.rows(nodes, folder, rounds))
     yield from _whole("recovery", recover.rows())
     for sizes in WHOLE if full else ():
         field = beside.Field(nodes, sizes, folder)

@@ -9,7 +9,7 @@ from gpu_mesh.cli.commands import COMMANDS
 from gpu_mesh.cli.simulate import Document
 from gpu_mesh.domain import causes
 from gpu_mesh.domain.history import Incident
-from gpu_mesh.reporting import node_report, report
+from gpu_mesh.reporting import monitors, node_report, report
 from gpu_mesh.reporting.alert_list import AlertReport
 from gpu_mesh.reporting.availability import Figures
 from gpu_mesh.routing.best import Choice
@@ -51,6 +51,8 @@ def test_every_cause_is_in_the_documentation_as_it_is_in_the_program() -> None:
         Figures,
         AlertReport,
         Choice,
+        monitors.MonitorsReport,
+        monitors.MonitorReport,
     ],
 )
 def test_every_field_of_the_json_output_is_documented(shape: type) -> None:

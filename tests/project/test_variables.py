@@ -3,7 +3,7 @@
 from msgspec.structs import fields
 
 from checkout import ROOT
-from gpu_mesh.domain.mesh import Node, Settings, Tunnel
+from gpu_mesh.domain.mesh import Cluster, Node, Settings, Tunnel
 from gpu_mesh.inventory.variables import VARIABLES, markdown
 
 DERIVED = {
@@ -21,6 +21,7 @@ def test_every_field_of_the_mesh_has_its_variable() -> None:
     wanted = {f"mesh_node_{field.name}" for field in fields(Node) if field.name not in DERIVED}
     wanted |= {f"mesh_tunnel_{field.name}" for field in fields(Tunnel)}
     wanted |= {f"mesh_monitor_{field.name}" for field in fields(Settings)}
+    wanted |= {f"mesh_cluster_{field.name}" for field in fields(Cluster) if field.name != "monitors"}
     assert set(VARIABLES) == wanted
 
 

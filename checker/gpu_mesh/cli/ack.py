@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from gpu_mesh.alerting import acknowledging
 from gpu_mesh.cli.common import UsageError, mesh_of, say, shell
 from gpu_mesh.cli.person import login
+from gpu_mesh.domain.cluster import Writer
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.state import State
-from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.storage.place import state_of
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text.commands import typed
@@ -30,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Acknowledge the incidents of nodes, or take that back."""
-    mesh, file, now = mesh_of(arguments, paths), StateFile(paths.state, log), time.time()
+    mesh, now = mesh_of(arguments, paths), time.time()
+    file = state_of(paths, mesh, log, writer=Writer.PERSON)
     keys, reason = tuple(dict.fromkeys(arguments.nodes)), one_line(arguments.reason, 200)
     author = one_line(login(os.environ), 60)
     try:

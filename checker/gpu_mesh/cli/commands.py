@@ -141,6 +141,22 @@ COMMANDS = {
         "wake a node that sleeps, and wait until it serves",
         {0: "it serves", 1: "it does not serve in time", 2: f"{_UNUSABLE}, or the node cannot be woken"},
     ),
+    "cluster": Command(
+        "cluster",
+        Group.LOOK,
+        "show the monitors that share this mesh, or have another one lead it",
+        {
+            0: "one of them leads",
+            1: "none leads, or etcd is away",
+            2: f"{_UNUSABLE}, or this monitor is alone",
+        },
+    ),
+    "lead": Command(
+        "lead",
+        None,
+        "renew this monitor's lease, and lead the mesh if it is its turn; gpu-mesh-lead.timer calls it",
+        {0: _DONE, 1: "etcd is away, or refuses", 2: _UNUSABLE},
+    ),
     "failed": Command(
         "failed",
         None,

@@ -4,8 +4,11 @@ import argparse
 import sys
 import time
 
+from gpu_mesh.cli import leading
 from gpu_mesh.cli.common import at_home, mesh_of, shell
 from gpu_mesh.delivery import alertmanager, worker
+from gpu_mesh.domain.cluster import Writer
+from gpu_mesh.storage.place import state_of
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
@@ -27,12 +30,19 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     paths = at_home(paths.of_delivery())
     mesh = mesh_of(arguments, paths)
     where = shell(arguments, paths)
+    if not leading.role_of(paths, mesh).watches:
+        if at_once:
+            raise leading.refuse(paths, mesh)
+        return 0
 
     def as_typed(step: str) -> str:
         return typed(step, where)
 
     with alertmanager.kept_informed(paths, mesh, log, time.time, as_typed) as informed:
-        result = worker.deliver(paths, mesh.settings, log, time.time, at_once=at_once, typed=as_typed)
+        file = state_of(paths, mesh, log, writer=Writer.WATCH)
+        result = worker.deliver(
+            paths, mesh.settings, log, time.time, at_once=at_once, typed=as_typed, file=file
+        )
     if at_once:
         alerts = StateFile(paths.state, log).load().alerts
         sys.stdout.write(

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from gpu_mesh.cli.common import UsageError, mesh_of, node_of, say, shell
 from gpu_mesh.cli.person import login
+from gpu_mesh.domain.cluster import Writer
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh, Node
 from gpu_mesh.domain.recovery import Drain
 from gpu_mesh.domain.state import State
 from gpu_mesh.planning import drains
-from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.storage.place import state_of
 from gpu_mesh.system import triggers
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     except ValueError as error:
         raise UsageError(f"--for: {error}") from error
     wanted = Drain(now, until, one_line(login(os.environ), 60), one_line(arguments.reason, 200))
-    with StateFile(paths.state, log).update(now) as state:
+    with state_of(paths, mesh, log, writer=Writer.PERSON).update(now) as state:
         said = drain(state, mesh, nodes, wanted)
     seconds = round(until - now)
     log.write(

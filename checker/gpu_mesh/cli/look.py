@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gpu_mesh.cli import stopping
+from gpu_mesh.cli import leading, stopping
 from gpu_mesh.cli.common import at_home, mesh_of, node_of, say
+from gpu_mesh.domain.cluster import Writer
 from gpu_mesh.domain.gpu import NodeGpu
 from gpu_mesh.planning import gpu_looks
-from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.storage.place import state_of
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 
@@ -41,7 +42,11 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         return _look_here(arguments, paths)
     paths = at_home(paths.of_recovery())
     mesh = mesh_of(arguments, paths)
-    context = Context(paths, mesh, StateFile(paths.state, log), log)
+    context = Context(paths, mesh, state_of(paths, mesh, log, writer=Writer.PERSON), log)
+    if not leading.role_of(paths, mesh).repairs:
+        if arguments.due:
+            return 0
+        raise leading.refuse(paths, mesh)
     signals = stopping.on_signals(context.stopping)
     code = 0
     if arguments.due:

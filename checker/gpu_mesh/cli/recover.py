@@ -4,11 +4,14 @@ import argparse
 import sys
 import time
 
-from gpu_mesh.cli import stopping
+from gpu_mesh.cli import leading, stopping
 from gpu_mesh.cli.common import UsageError, at_home, mesh_of, node_of, say, shell
+from gpu_mesh.domain.cluster import Role, Writer
+from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh
-from gpu_mesh.planning import plan
-from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.planning import gpu_allowed, plan
+from gpu_mesh.storage.place import state_of
+from gpu_mesh.storage.state_file import NotLeaderError, StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text.commands import Shell, typed
@@ -28,8 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Repair what the plan says, or say what it would be."""
     paths = at_home(paths.of_recovery())
-    mesh, file = mesh_of(arguments, paths), StateFile(paths.state, log)
+    mesh = mesh_of(arguments, paths)
+    file = state_of(paths, mesh, log, writer=Writer.PERSON)
     only = arguments.node or ""
+    role = leading.role_of(paths, mesh)
+    if not role.repairs and not arguments.dry_run:
+        if only or arguments.force:
+            raise leading.refuse(paths, mesh)
+        return 0
+    if role is not Role.LEADER:  # etcd is away: another monitor could believe that it leads, too
+        mesh = gpu_allowed.without_repairs(mesh)
     if only:
         only = node_of(mesh, only).key
     if arguments.force and not only and not file.load().recovery_held:
@@ -43,7 +54,13 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         decisions = plan.plan(mesh, file.load(now), now, only, force=arguments.force)
         say(typed(plan.describe(decisions, mesh), shell(arguments, paths)), now)
         return 0
-    return _recover(mesh, file, log, paths, only, shell(arguments, paths), force=arguments.force)
+    try:
+        return _recover(mesh, file, log, paths, only, shell(arguments, paths), force=arguments.force)
+    except NotLeaderError as error:
+        if only or arguments.force:
+            raise
+        log.write([event("recover_left", Severity.NOTICE, reason=error.reason)], time.time())
+        return 0
 
 
 def _recover(
@@ -53,7 +70,8 @@ def _recover(
     from gpu_mesh.recovery import worker  # not for a dry run, which probes nothing and needs no HTTP library
     from gpu_mesh.recovery.context import Context
 
-    context, before = Context(paths, mesh, file, log), file.load().nodes.get(only)
+    claims = state_of(paths, mesh, log, writer=Writer.REPAIR)
+    context, before = Context(paths, mesh, file, log, claims), file.load().nodes.get(only)
     signals = stopping.on_signals(context.stopping)
     code = worker.recover(context, only, force=force)
     # For a single node that was left alone, the worker has printed why.

@@ -25,7 +25,14 @@ def read(arguments: argparse.Namespace, paths: Paths) -> tuple[Mesh, State, Repo
     mesh = mesh_of(arguments, paths)
     now = time.time()
     state = StateFile(paths.state, Log(paths.log_file)).load(now)
-    made = report(mesh, state, now, emergency_file.read(paths))
+    emergency = emergency_file.read(paths)
+    if mesh.cluster.endpoints:
+        from gpu_mesh.storage import session_file  # most monitors are alone
+
+        role, session = session_file.role_of(paths, mesh), session_file.read(paths, mesh.monitor)
+        made = report(mesh, state, now, emergency, role, session)
+    else:
+        made = report(mesh, state, now, emergency)
     where = shell(arguments, paths)
     if not where.installed:
         urls = _alert_urls(made.mesh.alert_urls, paths, mesh.settings)

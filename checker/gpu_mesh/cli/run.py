@@ -26,5 +26,5 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         sys.stdout.flush()
         given = ["--state-dir", str(paths.state)] if arguments.state_dir else []
         return foreground.run(
-            paths, arguments.monitor, mesh.settings, log, lambda command: like(arguments, command), given
+            paths, arguments.monitor, mesh, log, lambda command: like(arguments, command), given
         )

@@ -14,11 +14,13 @@ from gpu_mesh.cli.common import UsageError, add_shared, any_mesh, mesh_of, say, 
 from gpu_mesh.cli.person import login
 from gpu_mesh.cli.suggesting import SuggestingParser
 from gpu_mesh.domain.alert import Level, Silence
+from gpu_mesh.domain.cluster import Writer
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.state import State
 from gpu_mesh.silences import silences
 from gpu_mesh.silences.silences import InForce
+from gpu_mesh.storage.place import state_of
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
@@ -84,7 +86,8 @@ def _add_verb(
 
 def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Mute alerts for a while, list what is muted, or end it."""
-    file, now, author = StateFile(paths.state, log), time.time(), login(os.environ)
+    now, author = time.time(), login(os.environ)
+    file = state_of(paths, any_mesh(arguments, paths), log, writer=Writer.PERSON)
     try:
         if arguments.what == "end":
             said = end(arguments.number, file, log, author, now, partial(any_mesh, arguments, paths))

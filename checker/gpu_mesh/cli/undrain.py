@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from gpu_mesh.cli.common import UsageError, mesh_of, say, shell
 from gpu_mesh.cli.drain import nodes_of, tell_programs
 from gpu_mesh.cli.person import login
+from gpu_mesh.domain.cluster import Writer
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Node
 from gpu_mesh.domain.state import State
 from gpu_mesh.planning import drains
-from gpu_mesh.storage.state_file import StateFile
+from gpu_mesh.storage.place import state_of
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 from gpu_mesh.text.commands import typed
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     nodes = nodes_of(mesh, arguments.nodes)
     author = one_line(login(os.environ), 60)
     try:
-        with StateFile(paths.state, log).update(now) as state:
+        with state_of(paths, mesh, log, writer=Writer.PERSON).update(now) as state:
             said = undrain(state, nodes, now)
     except ValueError as error:
         raise UsageError(typed(str(error), shell(arguments, paths))) from error

@@ -11,6 +11,7 @@ from gpu_mesh.cli.common import UsageError, mesh_of, node_of, shell
 from gpu_mesh.diagnosis import sleep
 from gpu_mesh.diagnosis.diagnose import diagnose
 from gpu_mesh.domain.causes import Diagnosis
+from gpu_mesh.domain.cluster import Writer
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.health import Verdict
 from gpu_mesh.domain.mesh import Node
@@ -18,6 +19,7 @@ from gpu_mesh.domain.observation import Observation
 from gpu_mesh.domain.state import NodeState
 from gpu_mesh.hosts import wake
 from gpu_mesh.probe.ollama import observe
+from gpu_mesh.storage.place import state_of
 from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
@@ -67,7 +69,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         sys.stdout.write(f"{node.key} is awake: {_words(shown)}\n")
         return 0 if shown.serves else 1
     now = time.time()
-    file = StateFile(paths.state, log)
+    file = state_of(paths, mesh, log, writer=Writer.PERSON)
     with file.update(now) as state:  # before the packet: from now on it is awaited
         before = state.node(node.key).woken_at
         state.nodes[node.key] = sleep.woken(state.node(node.key), now)

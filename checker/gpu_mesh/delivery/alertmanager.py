@@ -22,11 +22,13 @@ from gpu_mesh.alerting.alertmanager_alerts import Outcome
 from gpu_mesh.alerting.open_alerts import OpenAlert
 from gpu_mesh.delivery.place import of_alertmanagers
 from gpu_mesh.domain.alert import Level
+from gpu_mesh.domain.cluster import Writer
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh, Settings
 from gpu_mesh.domain.state import State
 from gpu_mesh.storage import emergency_file
-from gpu_mesh.storage.state_file import StateError, StateFile
+from gpu_mesh.storage.place import state_of
+from gpu_mesh.storage.state_file import NotLeaderError, StateError
 from gpu_mesh.system import locks, triggers
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
@@ -109,7 +111,7 @@ class _Run:
         self, paths: Paths, mesh: Mesh, log: Log, clock: Callable[[], float], typed: Callable[[str], str]
     ) -> None:
         self._paths, self._mesh, self._log, self._clock, self._typed = paths, mesh, log, clock, typed
-        self._file = StateFile(paths.state, log)
+        self._file = state_of(paths, mesh, log, writer=Writer.WATCH)
 
     def until(self, over: Signal) -> int:
         """Make rounds until it is over, at least one; return the exit status."""
@@ -121,6 +123,8 @@ class _Run:
                 good = self._round(configuration)
                 while not over.wait(AGAIN):
                     good = self._round(configuration) and good
+        except NotLeaderError:
+            return 0
         except (StateError, OSError) as error:
             self._fail(error)
             return 1

@@ -29,7 +29,7 @@ from gpu_mesh.domain.alert import Alert, Delivery, Progress
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.mesh import Settings
 from gpu_mesh.storage import emergency_file
-from gpu_mesh.storage.state_file import StateError, StateFile
+from gpu_mesh.storage.state_file import NotLeaderError, StateError, StateFile
 from gpu_mesh.system import locks, triggers
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
@@ -72,6 +72,7 @@ def deliver(
     typed: Callable[[str], str] = str,
     elapsed: Callable[[], float] = monotonic,
     budget: float = BUDGET,
+    file: StateFile | None = None,
 ) -> Result:
     """Deliver what is due now.
 
@@ -84,9 +85,11 @@ def deliver(
         typed: returns a next step with its commands as people type them on this monitor.
         elapsed: returns seconds of a clock that is never set.
         budget: seconds of that clock after which no further attempt begins.
+        file: the state that several monitors share; None: this monitor's own.
     """
     until = elapsed() + budget
-    run = _Run(paths, settings, log, clock, typed, lambda: elapsed() >= until)
+    shared = file or StateFile(paths.state, log)
+    run = _Run(paths, settings, log, clock, typed, lambda: elapsed() >= until, shared)
     try:
         _send_emergency(paths, settings, log, clock, typed)
         if not paths.state.is_dir():
@@ -107,6 +110,9 @@ def deliver(
             if run.is_over():
                 log.write(triggers.set_trigger(paths.deliver_wanted), clock())
                 return replace(run.result(), handed_over=True)
+    except NotLeaderError as error:  # the one that leads now sends what is left
+        log.write([event("deliver_handed_over", Severity.NOTICE, reason=error.reason)], clock())
+        return run.result()
     except (StateError, OSError) as error:
         log.write([event("deliver_failed", Severity.ERROR, reason=str(error))], clock())
         return Result(exit_code=1)
@@ -139,10 +145,11 @@ class _Run:
         clock: Callable[[], float],
         typed: Callable[[str], str],
         is_over: Callable[[], bool],
+        file: StateFile,
     ) -> None:
         self._typed, self.is_over = typed, is_over
         self._paths, self._settings, self._log, self._clock = paths, settings, log, clock
-        self._file = StateFile(paths.state, log)
+        self._file = file
         self._configuration: Configuration | None = None
         self._templates: Templates | None = None
         self._refusing: dict[str, float] = {}

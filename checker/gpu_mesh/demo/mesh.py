@@ -212,11 +212,7 @@ class DemoMesh:
         """End every process of the demo, whoever started it: this one, a recovery, a recovery's command."""
         for process in self._children:
             process.kill()  # one by one, because sshd overwrites its environment with its title
-        mark = f"TMPDIR={self.folder}".encode()
-        while found := list(_processes_with(mark)):
-            for number in found:
-                with suppress(ProcessLookupError):
-                    os.kill(number, signal.SIGKILL)
+        end_processes_with(f"TMPDIR={self.folder}")
         for process in self._children:
             process.wait()
 
@@ -276,6 +272,14 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 SetEnv TMPDIR={folder} GPU_MESH_LEASE_DIR={folder}/leases
 """
+
+
+def end_processes_with(setting: str) -> None:
+    """Kill the other processes with that setting in their environment, and those that they start."""
+    while found := list(_processes_with(setting.encode())):
+        for number in found:
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
 
 
 def _processes_with(setting: bytes) -> Iterator[int]:

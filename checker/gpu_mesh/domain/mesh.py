@@ -262,12 +262,25 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         return self.publish is not Publish.NONE or self.haproxy
 
 
+class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where several monitors share their state (``mesh_cluster_*``). Paths are absolute."""
+
+    endpoints: tuple[str, ...] = ()  # URLs of etcd; (): this monitor is alone
+    name: str = "mesh"  # part of each key: several meshes may have one etcd
+    ca: str = "/etc/gpu-mesh/etcd/ca.pem"
+    cert: str = "/etc/gpu-mesh/etcd/client.pem"
+    key: str = "/etc/gpu-mesh/etcd/client.key"
+    seed: str = ""  # the monitor whose state is to be the first; "": that of whoever leads first
+    monitors: tuple[str, ...] = ()  # all of the inventory
+
+
 class Mesh(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole inventory, resolved: defaults filled in, types checked, references followed."""
 
     nodes: tuple[Node, ...]
     settings: Settings = Settings()
     monitor: str = ""  # inventory_hostname of the monitor; "": the inventory names none
+    cluster: Cluster = Cluster()
 
     def node(self, key: str) -> Node | None:
         """Return the node with this key, or None."""

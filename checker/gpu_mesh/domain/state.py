@@ -180,6 +180,23 @@ class FailedUnit(Struct, frozen=True):
     user: bool = False  # a unit of the user's own systemd
 
 
+class Missing(Struct, frozen=True):
+    """A monitor that does not live, though the inventory names it."""
+
+    since: float  # Unix seconds
+    notified: bool = False
+
+
+class Shared(Struct, frozen=True):
+    """How a monitor's copy of the state stands to the one that several monitors share."""
+
+    write: str = ""  # identifies the newest write of the shared one that is in it; "": there was none
+    leader: str = ""  # the monitor that made the last check
+    apart_since: float = 0.0  # since when this copy has changed without the shared one; 0.0: it has not
+    away_notified: bool = False  # people were alerted that etcd is away
+    missing: dict[str, Missing] = {}  # by the monitor's name
+
+
 class State(Struct, omit_defaults=False):
     """Everything that is kept between runs."""
 
@@ -201,6 +218,7 @@ class State(Struct, omit_defaults=False):
     urls_of: str = ""  # what the file of URLs was then: its path, time and size
     failed_units: dict[str, FailedUnit] = field(default_factory=dict)  # by the unit's full name
     alertmanagers: dict[str, Alertmanager] = field(default_factory=dict)  # by hash of the URL
+    shared: Shared | None = None  # None: a monitor without others
 
     def node(self, key: str) -> NodeState:
         """Return a node's state; the defaults if it was never checked."""

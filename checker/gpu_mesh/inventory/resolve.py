@@ -7,7 +7,17 @@ from typing import Any
 
 from msgspec import Struct
 
-from gpu_mesh.domain.mesh import GpuRecovery, GpuRule, Login, Mesh, Node, RecoveryKind, Settings, Tunnel
+from gpu_mesh.domain.mesh import (
+    Cluster,
+    GpuRecovery,
+    GpuRule,
+    Login,
+    Mesh,
+    Node,
+    RecoveryKind,
+    Settings,
+    Tunnel,
+)
 from gpu_mesh.inventory.host_names import authority, host_with_port, is_host, without_brackets
 from gpu_mesh.inventory.mistakes import Mistake
 from gpu_mesh.inventory.value_types import TEXT, ShapeError, quoted
@@ -137,6 +147,10 @@ def resolve(
     monitors = [host for host in ours if MONITORS in host.raw.groups]
     chosen, mistakes = _choose(monitors, monitor, machine)
     given = {host.key: host.fields("mesh_monitor_") for host in monitors}  # of each, to find all mistakes
+    keys = tuple(host.key for host in monitors)
+    clusters = {host.key: Cluster(monitors=keys, **host.fields("mesh_cluster_")) for host in monitors}
+    for host in monitors:
+        _blame_cluster(host, clusters[host.key], monitors)
     for host in monitors:
         _blame_haproxy_ports(host, Settings(**given[host.key]))
     settings = Settings(**given[chosen.key]) if chosen else Settings()
@@ -145,12 +159,19 @@ def resolve(
     nodes = [_node(host, chosen, settings) for host in of_nodes]
     if not nodes:
         mistakes.append(Mistake(f"no host is in the group {NODES}: there is nothing to watch"))
+    if any(each.endpoints for each in clusters.values()):
+        _blame_local(of_nodes)
     _blame_shared(of_nodes, nodes)
     _blame_parents(of_nodes, nodes)
     mistakes += [mistake for host in everything for mistake in host.mistakes]
     if mistakes:
         return tuple(mistakes)
-    return Mesh(tuple(nodes), settings, chosen.key if chosen else "")
+    return Mesh(
+        tuple(nodes),
+        settings,
+        chosen.key if chosen else "",
+        clusters[chosen.key] if chosen and clusters[chosen.key].endpoints else Cluster(),
+    )
 
 
 def _blame_group(host: _Host) -> None:
@@ -364,6 +385,30 @@ def _login(host: _Host) -> Login | None:
     except ValueError:
         return None
     return Login(host.plain("ansible_user"), host.plain("ansible_ssh_private_key_file"), args)
+
+
+def _blame_cluster(host: _Host, cluster: Cluster, monitors: Sequence[_Host]) -> None:
+    """Report a cluster that could not work."""
+    seed, endpoints, keys = "mesh_cluster_seed", "mesh_cluster_endpoints", [each.key for each in monitors]
+    if not cluster.endpoints:
+        for name in sorted({"mesh_cluster_name", seed} & set(host.raw.variables)):
+            if host.has(name) and host.is_right(endpoints, name):
+                host.blame(name, f"has no effect without {endpoints}")
+        return
+    if cluster.seed and cluster.seed not in keys:
+        hint = did_you_mean(cluster.seed, keys, f"there are {', '.join(keys)}")
+        host.blame(seed, f"must be a monitor, not {quoted(cluster.seed)}; {hint}")
+
+
+def _blame_local(hosts: Sequence[_Host]) -> None:
+    """Report a node that would be another machine on each of several monitors."""
+    for host in hosts:
+        if host.is_local():
+            host.blame(
+                "ansible_connection",
+                "must not be local: several monitors share this mesh; give the machine's address as "
+                "ansible_host",
+            )
 
 
 def _blame_haproxy_ports(host: _Host, settings: Settings) -> None:

@@ -205,6 +205,19 @@ def _plain_url(value: object) -> str:
     return value.strip()
 
 
+def _endpoint(value: object) -> str:
+    """Read a URL of etcd: without TLS only this machine's own."""
+    text = _url(value)
+    parts = urlsplit(text)
+    if parts.path:
+        raise ShapeError("must end after the port")
+    if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise ShapeError(
+            "must begin with https:// but on this machine itself: the state goes over the network"
+        )
+    return text
+
+
 def _secret_url(value: object) -> str:
     if isinstance(value, str) and value.startswith("@/") and value.isprintable():
         return value
@@ -321,6 +334,7 @@ CONTAINER = Shape("a container's name", _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 UNIT = Shape("a unit such as ollama.service", _matching(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]*\.service"))
 PATH = Shape("an absolute path", _matching(r"/.*"))
 URL = Shape("http:// or https://, a host, and a port and path prefix if need be", _url, shown=False)
+ENDPOINTS = Shape("a list of http:// or https:// URLs of etcd", _list_of(_endpoint))
 SECRET_URL = Shape("an http:// or https:// URL, or @/path of a file that holds one", _secret_url, shown=False)
 HEADERS = Shape("a mapping of header names to values", _headers, shown=False)
 PLAYBOOKS = Shape("a mapping of causes, or last, to files", _playbooks)

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
-from gpu_mesh.domain.mesh import GpuRecovery, Node, Publish, RecoveryKind, Scope, Settings, Tunnel
+from gpu_mesh.domain.mesh import Cluster, GpuRecovery, Node, Publish, RecoveryKind, Scope, Settings, Tunnel
 from gpu_mesh.inventory import value_types
 from gpu_mesh.inventory.maintenance import MAINTENANCE
 from gpu_mesh.inventory.value_types import Shape
@@ -18,6 +18,7 @@ PREFIXES: tuple[tuple[str, type[Struct]], ...] = (
     ("mesh_node_", Node),
     ("mesh_tunnel_", Tunnel),
     ("mesh_monitor_", Settings),
+    ("mesh_cluster_", Cluster),
 )
 
 
@@ -331,6 +332,26 @@ _TABLE = (
     ),
     Variable(
         "mesh_monitor_python", value_types.TEXT, "The Python with which the program is installed", "`python3`"
+    ),
+    Variable(
+        "mesh_cluster_endpoints",
+        value_types.ENDPOINTS,
+        "URLs of the etcd through which several monitors share this mesh ([cluster.md](cluster.md))",
+        "this monitor is alone",
+    ),
+    Variable(
+        "mesh_cluster_name",
+        value_types.CONTAINER,
+        "The mesh's name in etcd's keys, where several meshes share one etcd",
+    ),
+    Variable("mesh_cluster_ca", value_types.PATH, "The CA that signed etcd's certificates"),
+    Variable("mesh_cluster_cert", value_types.PATH, "The monitor's certificate for etcd"),
+    Variable("mesh_cluster_key", value_types.PATH, "Its key"),
+    Variable(
+        "mesh_cluster_seed",
+        value_types.TEXT,
+        "The monitor whose state is to be the first that is shared",
+        "that of whoever leads first",
     ),
 )
 

@@ -13,6 +13,7 @@ from gpu_mesh.diagnosis import deep_check
 from gpu_mesh.diagnosis.evaluate import Transition
 from gpu_mesh.domain.alert import Alert
 from gpu_mesh.domain.causes import Action
+from gpu_mesh.domain.cluster import Role, Writer
 from gpu_mesh.domain.emergency import Emergency
 from gpu_mesh.domain.event import Event, Severity, event
 from gpu_mesh.domain.health import Verdict
@@ -28,7 +29,8 @@ from gpu_mesh.planning import advice, plan
 from gpu_mesh.probe import pool
 from gpu_mesh.recovery import lifecycle
 from gpu_mesh.storage import emergency_file, mesh_file
-from gpu_mesh.storage.state_file import StateError, StateFile
+from gpu_mesh.storage.place import state_of
+from gpu_mesh.storage.state_file import NotLeaderError, StateError, StateFile
 from gpu_mesh.system import host, triggers
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import RUN_PID, Paths
@@ -69,10 +71,22 @@ def check(paths: Paths, monitor: str | None, log: Log, clock: Callable[[], float
         InventoryError: the inventory is broken, and no earlier one is cached.
         StateError: the state folder cannot be used.
     """
-    began, file = clock(), StateFile(paths.state, log)
-    loaded = _load(paths, monitor, file, began)
+    began = clock()
+    loaded = _load(paths, monitor, StateFile(paths.state, log), began)
+    role = Role.LEADER
+    if loaded.mesh.cluster.endpoints:
+        from gpu_mesh.monitor import sharing  # most monitors are alone
+
+        role = sharing.role_of(paths, loaded.mesh)
+        if not role.watches:
+            sharing.stand_by(paths, loaded.mesh, log, began)
+            return CheckResult(loaded.mesh, (), (), ())
+    file = state_of(paths, loaded.mesh, log, writer=Writer.WATCH)
     try:
-        done = _check(paths, loaded, file, log, began, clock)
+        done = _check(paths, loaded, file, log, began, clock, role)
+    except NotLeaderError as error:
+        log.write([event("check_not_counted", Severity.WARNING, reason=error.reason)], clock())
+        return CheckResult(loaded.mesh, (), (), ())
     except Exception:
         _send_heartbeat(loaded.mesh, log, clock(), good=False)
         raise
@@ -105,6 +119,7 @@ def _check(
     log: Log,
     began: float,
     clock: Callable[[], float],
+    role: Role,
 ) -> CheckResult:
     """Do points 2 to 5 of ``check``."""
     known, unsaved = _known(file, began), emergency_file.read(paths)
@@ -112,7 +127,9 @@ def _check(
     now = clock()
     working = _working_units(known, now, good=not tick.unprobed_of(shown))
     try:
-        saved = _save(paths, loaded, file, shown, working, unsaved, began, now)
+        saved = _save(paths, loaded, file, shown, working, unsaved, began, now, role)
+    except NotLeaderError:
+        raise
     except StateError as error:
         from gpu_mesh.monitor import emergency
 
@@ -186,6 +203,7 @@ def _save(
     unsaved: Emergency | None,
     began: float,
     now: float,
+    role: Role,
 ) -> _Saved:
     """Apply what was seen to the state, save it, and set the triggers."""
     mesh, clock = loaded.mesh, host.clocks(os.environ, now)
@@ -200,25 +218,28 @@ def _save(
         else:
             state.history_error = ""
         before = dict(state.nodes)
+        if mesh.cluster.endpoints:
+            from gpu_mesh.monitor import sharing
+
+            shown = sharing.begin(paths, state, mesh, role, shown, now)
         if unsaved:
             emergencies.note_unsaved(state, unsaved)
         ticked = tick.apply(state, mesh, shown, began, now)
         if unsaved:
             emergencies.note_end(state, unsaved, before, mesh, now)
         state.tick = replace(state.tick, clock=clock)
+        if mesh.cluster.endpoints:
+            sharing.end(state, mesh, role, first_new)
         raised = tuple(alert for alert in state.alerts if alert.id >= first_new)
         work = any(decision.action is not Action.NONE for decision in plan.plan(mesh, state, now))
         work = work or any(lifecycle.is_expired(node, now) for node in state.nodes.values())
         waiting = any(alerts.is_waiting(alert) for alert in state.alerts)
     if unsaved:
         emergency_file.end(paths)
+    news = mesh.settings.publishes and (ticked.drains or any(map(_is_news, ticked.changes)))
+    wanted = ((work, paths.recover_wanted), (waiting, paths.deliver_wanted), (news, paths.publish_wanted))
     lines = [*(line for change in ticked.changes for line in _events(change)), *ticked.drains]
-    if work:
-        lines += triggers.set_trigger(paths.recover_wanted)
-    if waiting:
-        lines += triggers.set_trigger(paths.deliver_wanted)
-    if mesh.settings.publishes and (ticked.drains or any(map(_is_news, ticked.changes))):
-        lines += triggers.set_trigger(paths.publish_wanted)
+    lines += [line for is_wanted, file in wanted if is_wanted for line in triggers.set_trigger(file)]
     unprobed = ticked.unprobed
     lines += [event("probe_error", Severity.ERROR, node=key, reason=why) for key, why in unprobed.items()]
     if state.tick.too_slow:

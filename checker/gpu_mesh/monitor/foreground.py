@@ -16,8 +16,8 @@ from types import FrameType
 
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.gpu import LOOKS_AGAIN
-from gpu_mesh.domain.mesh import Settings
-from gpu_mesh.monitor import tick, unit_failures
+from gpu_mesh.domain.mesh import Mesh, Settings
+from gpu_mesh.monitor import lead, tick, unit_failures
 from gpu_mesh.publishing import view
 from gpu_mesh.storage.state_file import StateError, StateFile
 from gpu_mesh.system import locks, systemd
@@ -32,6 +32,7 @@ PATIENCE = 10.0
 """Seconds that the commands have to end after SIGTERM."""
 
 LIMITS = {
+    "lead": 30.0,
     "check": 300.0,
     "deliver": 300.0,
     "recover": 1800.0,
@@ -164,7 +165,7 @@ def alone(paths: Paths) -> Iterator[int]:
 def run(
     paths: Paths,
     monitor: str | None,
-    settings: Settings,
+    mesh: Mesh,
     log: Log,
     by_hand: Callable[[str], str],
     given: Sequence[str] = (),
@@ -174,7 +175,7 @@ def run(
     Args:
         paths: the monitor's folders.
         monitor: the monitor whose settings apply, where the inventory has several.
-        settings: the monitor's; new intervals take effect at the next start.
+        mesh: its settings; new intervals take effect at the next start.
         log: the central log.
         by_hand: returns what a person types to run one of the commands.
         given: further options that each command gets, and so names in what it tells people to type.
@@ -182,7 +183,7 @@ def run(
     Returns:
         0.
     """
-    jobs = _jobs(paths, settings)
+    jobs = _jobs(paths, mesh.settings, shared=bool(mesh.cluster.endpoints))
     command = [sys.executable, "-m", "gpu_mesh"]
     command += [part for source in paths.inventory for part in ("--inventory", source)]
     command += [*(["--monitor", monitor] if monitor else []), *given]
@@ -193,7 +194,7 @@ def run(
         stopping.append(number)
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    log.write([event("monitor_started", Severity.NOTICE, interval=settings.check_interval)], time.time())
+    log.write([event("monitor_started", Severity.NOTICE, interval=mesh.settings.check_interval)], time.time())
     try:
         while not stopping:
             now = time.monotonic()
@@ -236,9 +237,10 @@ def _note_end(paths: Paths, log: Log) -> None:
         log.write([event("state_not_saved", Severity.ERROR, reason=str(error))], now)
 
 
-def _jobs(paths: Paths, settings: Settings) -> tuple[_Job, ...]:
+def _jobs(paths: Paths, settings: Settings, *, shared: bool) -> tuple[_Job, ...]:
     """Return the commands to run, each with its interval, as the units have them."""
     return (
+        *([_Job("lead", lead.EVERY)] if shared else []),
         _Job("check", settings.check_interval),
         _Job("deliver", settings.recover_interval, paths.deliver_wanted, first=settings.recover_interval),
         _Job("recover", settings.recover_interval, paths.recover_wanted, first=settings.recover_interval),

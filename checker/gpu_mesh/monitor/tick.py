@@ -3,7 +3,7 @@
 Deterministic: changes only the state it is given; no IO, no clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -38,6 +38,13 @@ class MeshObservation(Struct, frozen=True):
     offline: bool = False  # the monitor's own network is down
     reads: bool = True  # the monitor reads answers that are known to be good; asked where it is in doubt
     scheduled: bool = True  # a timer or gpu-mesh run made it, not a person
+
+    def without(self, keys: Collection[str]) -> "MeshObservation":
+        """Return it without what was seen of these nodes."""
+        if not keys:
+            return self
+        counted = {key: seen for key, seen in self.observations.items() if key not in keys}
+        return replace(self, observations=counted)
 
 
 class TickResult(Struct, frozen=True):

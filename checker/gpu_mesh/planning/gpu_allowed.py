@@ -5,9 +5,11 @@ planning/gpu_repair.py judges the look before such a repair and the one after it
 
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from gpu_mesh.domain.causes import Action, Cause
 from gpu_mesh.domain.gpu import GpuFacts, Place
-from gpu_mesh.domain.mesh import GpuRecovery, Node, RecoveryKind
+from gpu_mesh.domain.mesh import GpuRecovery, Mesh, Node, RecoveryKind
 from gpu_mesh.domain.recovery import REFUSED, Attempt, Outcome
 from gpu_mesh.domain.state import NodeState
 
@@ -77,3 +79,8 @@ def helps(action: Action, cause: Cause | None, facts: GpuFacts) -> bool:
 def _rules_out(attempt: Attempt, action: Action) -> bool:
     refused = attempt.finding in REFUSED
     return attempt.action is action and (attempt.outcome is not Outcome.DECLINED or refused)
+
+
+def without_repairs(mesh: Mesh) -> Mesh:
+    """Return the mesh with no repair of GPUs allowed: where another monitor could begin one, too."""
+    return replace(mesh, nodes=tuple(replace(node, gpu_recovery=GpuRecovery.NONE) for node in mesh.nodes))

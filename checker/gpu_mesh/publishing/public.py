@@ -111,6 +111,7 @@ def report(of: Report) -> Report:
             alerts_without_url=0,
             silences=tuple(_window(each, known) for each in mesh.silences if each.id is None),
             emergency=None,
+            monitors=None,
         ),
         nodes=tuple(_node(node, known[node.node]) for node in of.nodes),
     )

@@ -42,9 +42,15 @@ class Context(Struct, frozen=True):
     mesh: Mesh
     statefile: StateFile
     log: Log
+    claims: StateFile | None = None  # where a node is claimed; None: in the same file
     observe: Observe = _observe
     clock: Callable[[], float] = time.time
     stopping: threading.Event = field(default_factory=threading.Event)  # set: the monitor is to stop
+
+    @property
+    def claiming(self) -> StateFile:
+        """The state in which a node is claimed. Of several monitors only one may do so."""
+        return self.claims or self.statefile
 
     def note(self, name: str, severity: Severity = Severity.INFO, /, **fields: Value) -> None:
         """Log one event."""

@@ -113,7 +113,7 @@ def _claim(
     due = any(lifecycle.is_due(each) and each.node not in passed_over for each in decisions)
     if not due and not expired:
         return decisions
-    with context.statefile.update(now) as state:
+    with context.claiming.update(now) as state:
         alerts_before = state.next_alert
         busy = at_work.nodes()
         events = lifecycle.expire_claims(state, context.mesh, now, busy)

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from gpu_mesh.alerting.emergencies import describe_seen
+from gpu_mesh.domain.cluster import Role
 from gpu_mesh.planning import advice
 from gpu_mesh.reporting.report import MeshReport
 from gpu_mesh.text.humanize import ago, lasted, plural
@@ -19,6 +20,12 @@ class Notice(Struct, frozen=True):
     def line(self) -> str:
         """All of it but the command, in one line."""
         return "; ".join((self.words, *self.details))
+
+
+_AWAY = {
+    Role.LEADER_ALONE: "goes on alone, as it led last",
+    Role.ALONE: "watches alone, and repairs nothing",
+}
 
 
 def notices(mesh: MeshReport, at: float) -> tuple[Notice, ...]:
@@ -41,6 +48,11 @@ def notices(mesh: MeshReport, at: float) -> tuple[Notice, ...]:
                 ),
             )
         )
+    if mesh.monitors and mesh.monitors.role in _AWAY:
+        words = f"etcd is away: {mesh.monitors.monitor} {_AWAY[mesh.monitors.role]}"
+        found.append(Notice(words, command="gpu-mesh cluster"))
+    if mesh.monitors and not mesh.monitors.leader:
+        found.append(Notice("No monitor leads: nobody watches the mesh", command="gpu-mesh cluster"))
     if mesh.offline_since:
         long = lasted(" for {}", mesh.offline_since, at)
         found.append(Notice(f"The monitor itself is offline{long}: what follows is what was known before"))

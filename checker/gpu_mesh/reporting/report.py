@@ -10,6 +10,7 @@ from gpu_mesh.alerting import alerts
 from gpu_mesh.alerting.monitor_alerts import is_watched, patience
 from gpu_mesh.diagnosis import uptime
 from gpu_mesh.domain.alert import Alert, Level
+from gpu_mesh.domain.cluster import Role, Session
 from gpu_mesh.domain.emergency import Emergency
 from gpu_mesh.domain.health import Status
 from gpu_mesh.domain.mesh import Mesh
@@ -20,6 +21,16 @@ from gpu_mesh.silences import silences
 from gpu_mesh.silences.silences import InForce
 
 SCHEMA = 2
+
+
+class Together(Struct, frozen=True):
+    """The monitors that share the mesh, as this one last heard."""
+
+    monitor: str  # this one
+    role: Role | None  # of this one; None: who reads this may not know
+    leader: str  # "": nobody
+    living: tuple[str, ...]
+    apart_since: float | None  # since when this one goes on with a copy of its own
 
 
 class MeshReport(Struct, frozen=True):
@@ -42,6 +53,7 @@ class MeshReport(Struct, frozen=True):
     alerts_without_url: int  # warnings and above in the history that no URL wanted
     silences: tuple[InForce, ...]  # those in force, and the open maintenance windows
     emergency: Emergency | None  # checks that could not save what they saw; None: all is saved
+    monitors: Together | None  # None: this monitor is alone
 
 
 class Report(Struct, frozen=True):
@@ -53,7 +65,14 @@ class Report(Struct, frozen=True):
     nodes: tuple[NodeReport, ...]
 
 
-def report(mesh: Mesh, state: State, now: float, emergency: Emergency | None = None) -> Report:
+def report(
+    mesh: Mesh,
+    state: State,
+    now: float,
+    emergency: Emergency | None = None,
+    role: Role | None = None,
+    session: Session | None = None,
+) -> Report:
     """Describe the mesh.
 
     Args:
@@ -61,6 +80,8 @@ def report(mesh: Mesh, state: State, now: float, emergency: Emergency | None = N
         state: what is remembered.
         now: Unix seconds.
         emergency: the checks that could not save what they saw.
+        role: what this monitor does for the mesh, where several share it; None: not known.
+        session: what it last heard of the others.
     """
     interval = mesh.settings.check_interval
     limit = max((node.timeout for node in mesh.nodes if node.enabled), default=0.0)
@@ -91,6 +112,7 @@ def report(mesh: Mesh, state: State, now: float, emergency: Emergency | None = N
             else sum(alerts.has_no_url(alert) for alert in state.alerts),
             silences=silences.in_force(mesh, state.silences, now),
             emergency=emergency,
+            monitors=_together(mesh, state, role, session),
         ),
         nodes=tuple(
             node_report(
@@ -103,6 +125,18 @@ def report(mesh: Mesh, state: State, now: float, emergency: Emergency | None = N
             )
             for node in mesh.nodes
         ),
+    )
+
+
+def _together(mesh: Mesh, state: State, role: Role | None, session: Session | None) -> Together | None:
+    if state.shared is None:
+        return None
+    return Together(
+        mesh.monitor,
+        role,
+        session.leader if session else state.shared.leader,
+        session.living if session else (),
+        state.shared.apart_since or None,
     )
 
 

@@ -63,7 +63,7 @@ def status_text(of: Report, recent: Sequence[PastEvent] = (), look: Look | None 
         look: how a person looks at it.
     """
     look = look or Look()
-    lines = [monitor_line(of, look), *_warnings(of, look), *_silences(of)]
+    lines = [monitor_line(of, look), *_monitors(of), *_warnings(of, look), *_silences(of)]
     lines += trouble(of, look)
     lines += _healthy(of, look)
     lines += _asleep(of, look)
@@ -95,6 +95,17 @@ def monitor_line(of: Report, look: Look, *, of_all: bool = True) -> str:
     parts = [runs if mesh.watched else by_hand]
     parts += [counts(of), f"health {per_cent(mesh.health)}"] if of_all else []
     return " · ".join(filter(None, (*parts, waiting)))
+
+
+def _monitors(of: Report) -> list[str]:
+    """Return who leads, where several monitors share the mesh, and which of them this is."""
+    known = of.mesh.monitors
+    if known is None or not known.leader:
+        return []
+    others = [name for name in known.living if name != known.leader]
+    stand_by = f"; {', '.join(others)} {'stands' if len(others) == 1 else 'stand'} by" if others else ""
+    here = "" if known.monitor in ("", known.leader) else f"; this is {known.monitor}"
+    return [f"{known.leader} leads the mesh{stand_by}{here}"]
 
 
 def _warnings(of: Report, look: Look) -> list[str]:

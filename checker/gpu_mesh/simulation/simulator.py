@@ -33,6 +33,7 @@ from gpu_mesh.recovery import brake, gpu_results, lifecycle, verification
 from gpu_mesh.recovery.values import BETWEEN_PROBES, Job, Verification
 from gpu_mesh.silences import silences
 from gpu_mesh.simulation import fake_gpu, fake_probe, fake_recovery
+from gpu_mesh.simulation.fake_monitors import ASKS, TAKES_OVER, FakeMonitors
 from gpu_mesh.simulation.recorder import Recorder
 from gpu_mesh.simulation.story import Event, Kind, Story, of_attempt
 from gpu_mesh.simulation.trace import (
@@ -84,6 +85,7 @@ class _Run:
         self._facts = {node.key: fake_probe.Facts(since=START) for node in self.mesh.nodes}
         self._canaries, self._down = Canaries.ANSWERING, set[str]()
         self._running, self._pid = True, 1000
+        self._monitors = FakeMonitors(trace.monitors)
         self._busy: dict[str, _Work] = {}
         self._queue: list[tuple[float, int, int, Callable[[], None]]] = []
         self._entered = 0
@@ -129,6 +131,11 @@ class _Run:
             known = self.state.node(moment.wake)
             self.state.nodes[moment.wake] = sleep.woken(known, self._now)
             self._note(Event(0, Kind.WORLD, moment.wake, "a person runs gpu-mesh wake"))
+        self._monitor_changes(moment)
+        if moment.force:
+            self._force(moment.force)
+
+    def _monitor_changes(self, moment: Moment) -> None:
         if moment.kill is Process.RECOVER:
             self._kill("the recover process is killed")
         if moment.monitor is Power.STOPPED:
@@ -137,8 +144,28 @@ class _Run:
         if moment.monitor is Power.RUNNING and not self._running:
             self._running = True
             self._note(Event(0, Kind.WORLD, text="the monitor runs again"))
-        if moment.force:
-            self._force(moment.force)
+        if moment.dies:
+            self._die(moment.dies)
+        if moment.lives:
+            self._monitors.lives(moment.lives)
+            self._note(Event(0, Kind.WORLD, text=f"the monitor {moment.lives} lives again"))
+            self._enter(self._now + ASKS, self._take_over)
+
+    def _die(self, name: str) -> None:
+        if self._monitors.dies(name):
+            self._kill(f"the monitor {name}, which leads, dies")
+            self._enter(self._now + TAKES_OVER, self._take_over)
+        else:
+            self._note(Event(0, Kind.WORLD, text=f"the monitor {name} dies"))
+
+    def _take_over(self) -> None:
+        if self._monitors.take_over():
+            self._note(Event(0, Kind.WORLD, text=f"the lease is over: {self._monitors.leader} leads"))
+
+    @property
+    def _watched(self) -> bool:
+        """Whether somebody checks, alerts and repairs."""
+        return self._running and self._monitors.watches
 
     def _silence(self, hush: SilenceSpec) -> None:
         keys = tuple(node.key for node in self.mesh.nodes if node.key in hush.names)
@@ -191,7 +218,7 @@ class _Run:
 
     def _check(self) -> None:
         began, seen = self._now, {}
-        if self._running:
+        if self._watched:
             for node in self.mesh.nodes:
                 if node.enabled:
                     seen[node.key] = self._observe(node, self.state.node(node.key))
@@ -201,12 +228,12 @@ class _Run:
         self._enter(began + max(took, self.mesh.settings.check_interval), self._check)
 
     def _apply(self, seen: dict[str, Observation], began: float) -> None:
-        if not self._running:
+        if not self._watched:
             return
         reachable, offline = self._ask_canaries(seen)
-        tick.apply(
-            self.state, self.mesh, tick.MeshObservation(seen, reachable, offline=offline), began, self._now
-        )
+        shown = tick.MeshObservation(seen, reachable, offline=offline)
+        shown = self._monitors.counted(self.state, self.mesh, shown, self._now)
+        tick.apply(self.state, self.mesh, shown, began, self._now)
         self.checks += 1
         self.recorder.note_changes(self.state, self._now)
         decisions = plan.plan(self.mesh, self.state, self._now)
@@ -226,7 +253,7 @@ class _Run:
         )
 
     def _look_at_gpus(self) -> None:
-        if self._running:
+        if self._watched:
             results = {}
             for node in gpu_looks.due(self.mesh, self.state, self._now):
                 facts = self._facts[node.key]
@@ -236,7 +263,7 @@ class _Run:
         self._enter(self._now + LOOKS_AGAIN, self._look_at_gpus)
 
     def _keepalive(self) -> None:
-        if self._running:
+        if self._watched:
             self._recover()
         self._enter(self._now + self.mesh.settings.recover_interval, self._keepalive)
 
@@ -253,7 +280,7 @@ class _Run:
             self._begin(claimed)
 
     def _deliver_again(self) -> None:
-        if self._running:
+        if self._watched:
             self._deliver()
         self._enter(self._now + DELIVER_INTERVAL, self._deliver_again)
 

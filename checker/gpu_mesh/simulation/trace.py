@@ -91,6 +91,8 @@ class Moment(Struct, frozen=True, forbid_unknown_fields=True):
     ack: tuple[str, ...] = ()  # gpu-mesh ack NODE...
     wake: str = ""  # gpu-mesh wake NODE; whether it wakes is what the trace says of it next
     monitor: Power | None = None
+    dies: str = ""  # one of several monitors
+    lives: str = ""  # one that had died
     kill: Process | None = None
     force: str = ""  # gpu-mesh recover NODE --force; EVERYBODY: gpu-mesh recover --force
 
@@ -115,6 +117,7 @@ class Trace(Struct, frozen=True):
     moments: tuple[Moment, ...]  # in order of time; each names nodes by key alone
     until: float  # seconds since the beginning
     expected: Expected = Expected()
+    monitors: tuple[str, ...] = ()  # that share the mesh, the first leader first; (): one alone
 
 
 def applied(before: fake_probe.Facts, change: Facts, now: float) -> fake_probe.Facts:

@@ -81,10 +81,12 @@ def read(
     settings = reader.settings(reader.part(parts, "settings", dict[str, Any], {}), base, given)
     mesh = reader.mesh(parts, inventory)
     tags = reader.part(parts, "urls", dict[str, tuple[str, ...]], {})
+    monitors = reader.part(parts, "monitors", tuple[str, ...], ())
     expected = reader.part(parts, "expect", Expected, Expected())
     moments = reader.moments(parts, mesh, frozenset(tags))
     last = max((moment.at for moment in moments), default=0.0)
     until = reader.part(parts, "until", Seconds, Seconds(last + AFTERWARDS))
+    reader.blame_monitors(moments, monitors)
     reader.blame_expected(expected, mesh)
     if until < last:
         reader.blame(("until",), f"must not be before the last moment, at {format_duration(last)}", "until")
@@ -93,7 +95,7 @@ def read(
     if reader.mistakes:
         raise TraceError(reader.mistakes)
     targets = tuple(Target(key, frozenset(of)) for key, of in tags.items())
-    return Trace(about, replace(mesh, settings=settings), targets, moments, float(until), expected)
+    return Trace(about, replace(mesh, settings=settings), targets, moments, float(until), expected, monitors)
 
 
 class _Reader:
@@ -206,6 +208,12 @@ class _Reader:
             found.append(replace(moment, nodes=spread))
         return tuple(sorted(found, key=lambda moment: moment.at))
 
+    def blame_monitors(self, moments: Iterable[Moment], monitors: tuple[str, ...]) -> None:
+        """Add a mistake for each monitor that dies or lives and is none of the trace's."""
+        for name in {each for moment in moments for each in (moment.dies, moment.lives) if each}:
+            if name not in monitors:
+                self.blame(("story",), f"there is no monitor {name!r}{_nearest(name, monitors)}", "story")
+
     def blame_expected(self, expected: Expected, mesh: Mesh) -> None:
         """Add a mistake for each expectation about a node that does not exist."""
         keys = [node.key for node in mesh.nodes]
@@ -225,7 +233,7 @@ class _Reader:
             return None
 
 
-_PARTS = ("about", "nodes", "settings", "urls", "story", "until", "expect")
+_PARTS = ("about", "nodes", "monitors", "settings", "urls", "story", "until", "expect")
 
 
 class _Apart(Struct, frozen=True):

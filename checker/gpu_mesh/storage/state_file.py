@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from gpu_mesh.alerting import monitor_alerts
 from gpu_mesh.domain.event import Severity, event
@@ -35,6 +36,10 @@ class StateError(Exception):
         """Take why, and what to do."""
         super().__init__(f"{reason}; {next_step}")
         self.reason, self.next_step = reason, next_step
+
+
+class NotLeaderError(StateError):
+    """Another monitor leads the mesh now; nothing was saved."""
 
 
 class OlderSchemaError(ValueError):
@@ -137,6 +142,16 @@ class StateFile:
             StateError: the folder or a file in it may not be written, a newer version wrote the state, or
                 another process keeps the lock.
         """
+        with self._locked(now) as copy, self._writing_all(copy, now) as state:
+            if clock and (jump := follow(state, clock, now)):
+                self._log.write([event("clock_was_set", Severity.NOTICE, seconds=jump)], now)
+            # The caller may have read the clock some time ago: what others wrote since is not ahead of it.
+            rebase(state, max(now, time.time()), began)
+            yield state
+
+    @contextmanager
+    def _locked(self, now: float) -> Iterator[State]:
+        """Hold the lock; yield the state of the file."""
         self.make_folder()
         with self._writing():
             lock = locks.open_file(self._lock)
@@ -147,14 +162,26 @@ class StateFile:
                         f"another process has kept {self._lock} locked for {LOCK_LIMIT:g} s",
                         f"find it with: fuser -v {self._lock}; then let it go on, or end it",
                     )
-                state = self._reload(now)
-            if clock and (jump := follow(state, clock, now)):
-                self._log.write([event("clock_was_set", Severity.NOTICE, seconds=jump)], now)
-            # The caller may have read the clock some time ago: what others wrote since is not ahead of it.
-            rebase(state, max(now, time.time()), began)
+                copy = self._reload(now)
+            yield copy
+
+    @contextmanager
+    def _writing_all(self, copy: State, now: float) -> Iterator[State]:
+        """Yield the state that is changed, and save it when the block ends without an exception."""
+        with self._sharing(copy, now) as state:
             yield state
-            with self._writing():
-                self._save(state)
+        with self._writing():
+            self._save(state)
+
+    @contextmanager
+    def _sharing(self, copy: State, now: float) -> Iterator[State]:
+        """Yield the state that is changed: the one of the file, where no other monitor shares it.
+
+        Of one that others share, the copy notes that it has changed apart (storage/shared_state.py).
+        """
+        yield copy
+        if copy.shared:
+            copy.shared = replace(copy.shared, apart_since=copy.shared.apart_since or now)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

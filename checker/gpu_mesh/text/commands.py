@@ -52,7 +52,7 @@ _COMMAND = (
 
 _BEFORE = r"(?<![\w./@-])(?<!sudo )"
 _NAMES = (
-    "ack|alerts|best|check|completion|dashboard|deliver|drain|export|history|incidents|init|look|publish"
+    "ack|alerts|best|check|cluster|completion|dashboard|deliver|drain|export|history|incidents|init|look|publish"
     "|recover|report|run|silence|simulate|stats|status|top|undrain|validate|wake"
 )
 _GPU_MESH = rf"{_BEFORE}gpu-mesh (?=(-i )|(?:{_NAMES})\b)"

@@ -1,0 +1,119 @@
+"""Unites what a monitor noted apart with the state that the others share meanwhile. Pure.
+
+While etcd is away, a monitor goes on with a copy of its own. When it is back, the shared state is the base:
+who leads has seen the nodes since. What the copy alone has must not be lost: what people asked for, the
+alerts that nobody was told of yet, and the attempts to repair, which count together.
+"""
+
+from msgspec.structs import replace
+
+from gpu_mesh.alerting import alerts
+from gpu_mesh.cluster import takeover
+from gpu_mesh.domain.alert import Alert, Progress, Silence
+from gpu_mesh.domain.recovery import Attempt
+from gpu_mesh.domain.state import ClockReading, NodeState, State
+from gpu_mesh.planning.claims import KEPT_ATTEMPTS
+
+OWN = (
+    "canaries",
+    "offline_since",
+    "offline_notified_at",
+    "unprobed",
+    "inventory_error",
+    "history_error",
+    "urls",
+    "urls_of",
+    "failed_units",
+)
+"""The fields of the state that are about the monitor itself, not about the mesh: each keeps its own."""
+
+
+def with_own(shared: State, own: State, monitor: str) -> State:
+    """Return the shared state with what this monitor knows of itself.
+
+    Args:
+        shared: as etcd has it; changed in place.
+        own: this monitor's copy.
+        monitor: this monitor.
+    """
+    for name in OWN:
+        setattr(shared, name, getattr(own, name))
+    if shared.shared is None or shared.shared.leader != monitor:
+        shared.tick = replace(shared.tick, clock=ClockReading())  # that of another machine says nothing here
+    return shared
+
+
+def unite(base: State, apart: State, monitor: str, now: float) -> tuple[Alert, ...]:
+    """Add to the shared state what a monitor noted apart from it; return the alerts that were queued anew.
+
+    Args:
+        base: the shared state; changed in place.
+        apart: the monitor's copy. It has changed since the two were the same; so may the base have.
+        monitor: whose copy it is.
+        now: Unix seconds.
+    """
+    known = {(each.author, each.at, each.reason) for each in base.silences}
+    for silence in apart.silences:
+        if (silence.author, silence.at, silence.reason) not in known:
+            _add_silence(base, silence)
+    queued = tuple(alerts.queue(base, replace(each, deliveries={})) for each in _untold(base, apart))
+    for key, noted in apart.nodes.items():
+        if key in base.nodes:
+            base.nodes[key] = _united(base.nodes[key], noted)
+        else:
+            base.nodes[key] = noted
+    if apart.shared and apart.shared.away_notified:
+        takeover.note_united(base, monitor, apart.shared.apart_since, now)
+    return queued
+
+
+def _add_silence(base: State, silence: Silence) -> None:
+    base.silences = (*base.silences, replace(silence, id=base.next_silence))
+    base.next_silence += 1
+
+
+def _untold(base: State, apart: State) -> list[Alert]:
+    """Return the alerts of the copy that reached nobody and that the shared state does not have."""
+    known = {_content(each) for each in base.alerts}
+    return [
+        each
+        for each in apart.alerts
+        if not each.done
+        and _content(each) not in known
+        and all(way.progress is Progress.PENDING for way in each.deliveries.values())
+    ]
+
+
+def _content(alert: Alert) -> tuple[object, ...]:
+    return alert.node, alert.at, alert.level, alert.kind, alert.text
+
+
+def _united(base: NodeState, noted: NodeState) -> NodeState:
+    """Return the node's shared state with the attempts, the acknowledgement and the drain of the copy."""
+    recovery, alerting = base.recovery, base.alerting
+    attempts = recovery.attempts
+    if base.incident_since:
+        attempts = _attempts(recovery.attempts, noted.recovery.attempts)
+    return replace(
+        base,
+        recovery=replace(
+            recovery,
+            attempts=attempts,
+            claim=recovery.claim or noted.recovery.claim,
+            drain=recovery.drain or noted.recovery.drain,
+            reboot=recovery.reboot or noted.recovery.reboot,
+            called_at=max(recovery.called_at, noted.recovery.called_at) if base.incident_since else 0.0,
+        ),
+        alerting=replace(
+            alerting,
+            acknowledged=alerting.acknowledged
+            or (noted.alerting.acknowledged if base.incident_since else None),
+        ),
+        woken_at=max(base.woken_at, noted.woken_at),
+    )
+
+
+def _attempts(first: tuple[Attempt, ...], second: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """Return the attempts of both, each once, the oldest first."""
+    together = sorted({each.at: each for each in (*second, *first)}.values(), key=lambda each: each.at)
+    return tuple(together[-KEPT_ATTEMPTS:])

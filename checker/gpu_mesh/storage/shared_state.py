@@ -1,0 +1,250 @@
+"""The state file of a monitor that shares its state with others, through etcd.
+
+As the lock of the state file keeps the processes of one monitor apart, a key of etcd keeps the monitors
+apart. It is given back in the transaction that writes the state. That one also demands that the key is still
+this process's, and, where only the leader may write, that the monitor leads. So what a monitor writes that
+was cut off, stopped or replaced meanwhile is refused as a whole.
+
+While etcd is away, whoever may act goes on with its copy alone (cluster/leadership.py decides who may). The
+copy remembers that; once etcd answers, it is united with the shared state (cluster/uniting.py).
+"""
+
+import time
+import uuid
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from msgspec.structs import replace
+
+from gpu_mesh.cluster import uniting
+from gpu_mesh.cluster.keys import Keys
+from gpu_mesh.domain.cluster import Role, Writer
+from gpu_mesh.domain.event import Severity, event
+from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.domain.state import Shared, State
+from gpu_mesh.storage import session_file
+from gpu_mesh.storage.state_file import (
+    LARGEST,
+    NewerSchemaError,
+    NotLeaderError,
+    StateError,
+    StateFile,
+    decode,
+    encode,
+)
+from gpu_mesh.system.etcd import AwayError, Compare, Delete, Etcd, EtcdError, Get, Operation, Put, Tls
+from gpu_mesh.system.log import Log
+from gpu_mesh.system.paths import Paths
+
+PATIENCE = 4.0
+"""Seconds that one change may wait for etcd and for the lock."""
+
+HELD = 2.0
+"""Seconds after which the lock of another monitor's process is taken from it: it is stopped, or cut off.
+What it then still writes is refused."""
+
+_PAUSE = 0.05
+_ROOM_LEFT = "its database is full (NOSPACE): docs/cluster.md says how to make room"
+
+
+class SharedStateFile(StateFile):
+    """The state of one of several monitors."""
+
+    def __init__(self, paths: Paths, mesh: Mesh, log: Log, *, writer: Writer) -> None:
+        """Take whose state it is, and where it is shared.
+
+        Args:
+            paths: the monitor's folders.
+            mesh: names the monitor, and etcd.
+            log: the central log.
+            writer: for what the changes are made.
+        """
+        super().__init__(paths.state, log)
+        self._paths, self._mesh, self._writer = paths, mesh, writer
+        self._keys, self._tls = (
+            Keys(mesh.cluster.name),
+            Tls(mesh.cluster.ca, mesh.cluster.cert, mesh.cluster.key),
+        )
+
+    def mirror(self, now: float) -> State:
+        """Bring this monitor's copy up to the shared state, and return it.
+
+        Raises:
+            StateError: the state folder cannot be used, or etcd refuses.
+            AwayError: etcd is away.
+        """
+        mine = self.load()
+        known, keys = mine.shared or Shared(), self._keys
+        if known.apart_since:
+            with self.update(now) as state:
+                pass
+            return state
+        try:
+            with self._etcd() as etcd:
+                written = etcd.transact([Get(keys.write)]).found[0]
+                if not written or written[0].value.decode() == known.write:
+                    return mine
+                with self._locked(now) as copy:
+                    (packed,) = etcd.transact([Get(keys.state)]).found[0]
+                    state = uniting.with_own(self._unpacked(packed.value), copy, self._mesh.monitor)
+                    with self._writing():
+                        self._save(state)
+                    return state
+        except AwayError:
+            raise
+        except EtcdError as error:
+            raise self._refused(error) from error
+
+    @contextmanager
+    def _sharing(self, copy: State, now: float) -> Iterator[State]:
+        """Yield the shared state, or the copy while etcd is away; write it when the block ends."""
+        role = session_file.role_of(self._paths, self._mesh)
+        if not _may_write(self._writer, role):
+            raise NotLeaderError(*self._led_by_another())
+        with self._etcd() as etcd:
+            try:
+                write = self._take_lock(etcd)
+                state = self._newest(etcd, copy, now)
+            except AwayError as error:
+                self._refuse_claim(error, role)
+                yield self._apart(copy, now, error, role)
+                return
+            except EtcdError as error:
+                raise self._refused(error) from error
+            try:
+                yield state
+            except BaseException:
+                self._give_lock_back(etcd, write)
+                raise
+            before = copy.shared or Shared()
+            after = state.shared or Shared()
+            leader = after.leader if self._writer is Writer.PERSON else self._mesh.monitor
+            state.shared = replace(after, write=write.split()[1], leader=leader, apart_since=0.0)
+            try:
+                self._write(etcd, state, write)
+            except AwayError as error:
+                self._refuse_claim(error, role)
+                state.shared = replace(
+                    after, write=before.write, leader=leader, apart_since=before.apart_since
+                )
+                self._apart(state, now, error, role)
+
+    def _etcd(self) -> Etcd:
+        return Etcd(self._mesh.cluster.endpoints, self._tls, PATIENCE)
+
+    def _take_lock(self, etcd: Etcd) -> str:
+        """Take the lock, and return what it says then: ``MONITOR WRITE``."""
+        keys, mine = self._keys, f"{self._mesh.monitor} {uuid.uuid4().hex}"
+        lock = Put(keys.lock, mine.encode())
+        since, holder = time.monotonic(), b""
+        while True:
+            answer = etcd.transact([lock], [Compare(keys.lock, created=0)], [Get(keys.lock)])
+            if answer.succeeded:
+                return mine
+            found = answer.found[0]
+            if found and found[0].value != holder:
+                since, holder = time.monotonic(), found[0].value
+            # A process of this monitor that still had it would hold the lock of the file, too.
+            over = holder.startswith(f"{self._mesh.monitor} ".encode()) or time.monotonic() - since > HELD
+            if holder and over and etcd.transact([lock], [Compare(keys.lock, value=holder)]).succeeded:
+                return mine
+            time.sleep(_PAUSE)
+
+    def _newest(self, etcd: Etcd, copy: State, now: float) -> State:
+        """Return the state as it is by now."""
+        known = copy.shared or Shared()
+        found = etcd.transact([Get(self._keys.write)]).found[0]
+        if not found:
+            return copy  # the first of all
+        if found[0].value.decode() == known.write:
+            return copy  # nobody else has written since, so what it noted apart is the newest there is
+        packed = etcd.transact([Get(self._keys.state)]).found[0]
+        if not packed:
+            return copy
+        shared = uniting.with_own(self._unpacked(packed[0].value), copy, self._mesh.monitor)
+        if known.apart_since:
+            queued = uniting.unite(shared, copy, self._mesh.monitor, now)
+            self._log.write([event("state_united", Severity.NOTICE, alerts=len(queued))], now)
+        return shared
+
+    def _unpacked(self, packed: bytes) -> State:
+        try:
+            unpacker = zlib.decompressobj()
+            return decode(unpacker.decompress(packed, LARGEST))
+        except NewerSchemaError as error:
+            raise StateError(
+                f"the state in etcd was written by a newer gpu-mesh ({error})",
+                "bring this monitor up to date",
+            ) from error
+        except (zlib.error, ValueError) as error:
+            raise StateError(
+                f"the state in etcd is damaged: {error}",
+                "docs/cluster.md says how to put a monitor's copy in its place",
+            ) from error
+
+    def _write(self, etcd: Etcd, state: State, write: str) -> None:
+        """Write the state and give the lock back, all or nothing.
+
+        Raises:
+            AwayError: etcd did not answer, and has not done it as far as is known.
+            NotLeaderError: the lock or leadership was lost meanwhile: nothing is written.
+        """
+        keys, number = self._keys, write.split()[1].encode()
+        holds = [Compare(keys.lock, value=write.encode())]
+        if self._writer is not Writer.PERSON:
+            session = session_file.read(self._paths, self._mesh.monitor)
+            holds.append(Compare(keys.lead, created=session.term if session and session.term else -1))
+        packed = zlib.compress(encode(state), 1)
+        puts: list[Operation] = [Put(keys.state, packed), Put(keys.write, number), Delete(keys.lock)]
+        try:
+            done = etcd.transact(puts, holds).succeeded
+        except AwayError:
+            with self._etcd() as again:  # the answer may be lost, not the request
+                found = again.transact([Get(keys.write)]).found[0]
+            if not found or found[0].value != number:
+                raise
+            done = True
+        except EtcdError as error:
+            raise self._refused(error) from error
+        if not done:
+            self._give_lock_back(etcd, write)
+            raise NotLeaderError(*self._led_by_another())
+
+    def _give_lock_back(self, etcd: Etcd, write: str) -> None:
+        try:
+            etcd.transact([Delete(self._keys.lock)], [Compare(self._keys.lock, value=write.encode())])
+        except EtcdError:
+            return  # it ends with this monitor's next change, or with its lease
+
+    def _apart(self, copy: State, now: float, error: AwayError, role: Role) -> State:
+        """Return the copy, which goes on alone."""
+        known = copy.shared or Shared()
+        if not known.apart_since:
+            self._log.write([event("etcd_away", Severity.WARNING, reason=str(error), role=role)], now)
+        copy.shared = replace(known, apart_since=known.apart_since or now)
+        return copy
+
+    def _refuse_claim(self, error: AwayError, role: Role) -> None:
+        """Refuse to claim apart what another monitor could claim, too, once this one's lease is over."""
+        if self._writer is Writer.REPAIR and role is Role.LEADER:
+            raise NotLeaderError(
+                f"etcd is away ({error}), and another monitor may lead soon", "gpu-mesh cluster"
+            ) from error
+
+    def _refused(self, error: EtcdError) -> StateError:
+        full = "database space exceeded" in str(error)
+        reason = _ROOM_LEFT if full else str(error)
+        return StateError(f"etcd does not take the state: {reason}", "gpu-mesh cluster")
+
+    def _led_by_another(self) -> tuple[str, str]:
+        session = session_file.read(self._paths, self._mesh.monitor)
+        leader = session.leader if session else ""
+        if leader and leader != self._mesh.monitor:
+            return f"{leader} leads the mesh", f"do this on {leader}"
+        return "this monitor does not lead the mesh", "gpu-mesh cluster"
+
+
+def _may_write(writer: Writer, role: Role) -> bool:
+    """Return whether a monitor with that role may make such a change."""
+    return writer is Writer.PERSON or (role.repairs if writer is Writer.REPAIR else role.watches)

@@ -1,0 +1,112 @@
+"""Three monitors that share a mesh through a real etcd: one leads, the others take over."""
+
+import json
+
+from gpu_mesh.domain.cluster import Role
+from gpu_mesh.standin.server import Standin
+from monitors import Monitors
+from sites import Receiver
+
+
+def roles(mesh: Monitors) -> list[Role]:
+    return [json.loads(each.run("cluster", "--json").stdout)["role"] for each in mesh.all.values()]
+
+
+def test_the_first_leads_and_the_others_show_what_it_saw(mesh: Monitors, node: Standin) -> None:
+    assert roles(mesh) == ["leader", "standby", "standby"]
+    for each in mesh.all.values():
+        assert each.status()["nodes"][0]["status"] == "healthy"
+    asked = len(node.paths)
+    mesh["attic"].check()
+    assert len(node.paths) == asked, "who stands by asks no node"
+    assert "desk" in mesh["attic"].ok("cluster")
+
+
+def test_when_the_leader_dies_in_an_incident_another_one_goes_on_where_it_was(
+    mesh: Monitors, node: Standin, receiver: Receiver
+) -> None:
+    node.close()
+    mesh["desk"].tick()
+    mesh["desk"].tick()
+    assert receiver.levels("iceland") == ["WARNING"]
+    mesh["desk"].loses_its_lease()
+    for _ in range(3):
+        mesh["attic"].tick()
+    assert roles(mesh)[1] == "leader"
+    assert mesh["attic"].state().node("iceland").failures == 5, "the failures go on, and are not counted anew"
+    assert receiver.levels("iceland") == ["WARNING", "ERROR", "CRITICAL"]
+    assert any("The monitor desk is gone: attic leads the mesh now" in title for title in receiver.titles)
+    mesh["porch"].tick()
+    assert mesh["porch"].status()["nodes"][0]["status"] == "offline"
+    assert len(receiver.titles) == 4, "and nobody else tells of it"
+
+
+def test_who_was_replaced_meanwhile_writes_and_sends_nothing(
+    mesh: Monitors, node: Standin, receiver: Receiver
+) -> None:
+    mesh["desk"].loses_its_lease()
+    assert mesh["attic"].leads()
+    mesh["attic"].check()
+    known = mesh.written()
+    node.close()
+    mesh["desk"].check()  # it believes that it leads: its lead timer has not run since
+    mesh["desk"].check()
+    mesh["desk"].ok("deliver")
+    assert mesh.written() == known
+    assert receiver.levels("iceland") == []
+    assert mesh["desk"].state().node("iceland").failures == 0
+    assert any("event=check_not_counted" in line for line in mesh["desk"].log())
+
+
+def test_a_silence_of_any_monitor_counts_for_all_at_once(
+    mesh: Monitors, node: Standin, receiver: Receiver
+) -> None:
+    mesh["porch"].ok("silence", "add", "iceland", "--for", "1h", "--reason", "a new card")
+    node.close()
+    mesh["desk"].tick()
+    mesh["desk"].tick()
+    assert receiver.titles == []
+    assert "a new card" in mesh["desk"].ok("silence", "list")
+
+
+def test_while_etcd_is_away_the_leader_goes_on_and_nothing_is_lost_when_it_is_back(
+    mesh: Monitors, node: Standin, receiver: Receiver
+) -> None:
+    mesh.etcd.stop()
+    node.close()
+    assert mesh["desk"].run("lead").returncode == 1
+    mesh["desk"].check()
+    mesh["desk"].hears_nothing_for(60)
+    mesh["desk"].run("lead")
+    assert roles(mesh)[0] == "leader_alone"
+    mesh["desk"].tick()
+    assert receiver.levels("iceland") == ["WARNING"]
+    mesh["porch"].ok("silence", "add", "iceland", "--for", "1h", "--reason", "a new card")
+    mesh.etcd.start()
+    for each in mesh.all.values():
+        each.tick()
+    mesh["desk"].tick()
+    assert roles(mesh) == ["leader", "standby", "standby"], "who led last leads again"
+    assert mesh["desk"].state().node("iceland").failures >= 3
+    assert "a new card" in mesh["desk"].ok("silence", "list")
+    assert not mesh["desk"].state().shared.apart_since
+
+
+def test_who_stood_by_watches_alone_once_etcd_is_away_for_long_and_says_so(
+    mesh: Monitors, node: Standin, receiver: Receiver
+) -> None:
+    mesh.etcd.stop()
+    mesh["attic"].run("lead")
+    mesh["attic"].hears_nothing_for(60)
+    mesh["attic"].run("lead")
+    assert roles(mesh)[1] == "standby", "each waits for its turn"
+    mesh["attic"].hears_nothing_for(60)
+    mesh["attic"].run("lead")
+    assert roles(mesh)[1] == "alone"
+    node.close()
+    mesh["attic"].tick()
+    mesh["attic"].tick()
+    about_etcd, about_node = receiver.bodies
+    assert "attic watches alone, and repairs nothing: desk, which led, may do so, too" in about_etcd
+    assert "seen by attic alone: etcd is away" in about_node
+    assert "stands by" in mesh["attic"].run("recover", "iceland").stderr
