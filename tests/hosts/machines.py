@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from checkout import PROGRAMS
+
 CACHE = Path(os.environ.get("GPU_MESH_TEST_CACHE", "/var/cache/gpu-mesh-tests"))
 PACKAGES = (
     "ca-certificates,dbus,dbus-user-session,iproute2,libpam-systemd,logrotate,nftables,openssh-client,openssh-server,"
@@ -56,15 +58,16 @@ def lacking() -> str:
     return f"no network namespace can be made here: {made.stderr.strip()}" if made.returncode else ""
 
 
-def tree(release: str, *more: str) -> Path:
+def tree(release: str, *more: str, offered: Sequence[str] = ()) -> Path:
     """Return a folder with a minimal Debian of that release, made at the first call and kept.
 
     Args:
         release: its name.
         more: packages that it has besides.
+        offered: packages that it can install, with all that they need, though it reaches no archive.
     """
-    packages = ",".join((PACKAGES, *more))
-    made_from = hashlib.sha256(f"{release} {packages} 1".encode()).hexdigest()[:12]
+    packages = ",".join((PACKAGES, *more, *(["apt"] if offered else [])))
+    made_from = hashlib.sha256(" ".join((release, packages, "1", *offered)).encode()).hexdigest()[:12]
     kept = CACHE / f"{release}-{made_from}"
     with making(kept) as staged:
         if staged:
@@ -74,6 +77,9 @@ def tree(release: str, *more: str) -> Path:
                 "--variant=essential",
                 '--aptopt=Apt::Install-Recommends "false"',
             ]
+            if offered:
+                offer = PROGRAMS / "offer_packages.sh"
+                options.append(f'--customize-hook=sh {offer} "$1" {" ".join(offered)}')
             subprocess.run(["mmdebstrap", *options, f"--include={packages}", release, staged], check=True)
             for name in (staged / "etc/ssh").glob("ssh_host_*"):
                 name.unlink()
@@ -295,12 +301,13 @@ class Site:
         release: str = "bookworm",
         program: Sequence[str] = ("--boot",),
         packages: Sequence[str] = (),
+        offered: Sequence[str] = (),
     ) -> list[Machine]:
         """Boot new machines of those names, all at once; a given program they run instead of systemd.
 
-        They have these packages besides the usual ones.
+        They have these packages besides the usual ones, and can install those that are offered.
         """
-        made = [self._make(name, tree(release, *packages), program) for name in names]
+        made = [self._make(name, tree(release, *packages, offered=offered), program) for name in names]
         for machine in made:
             machine.start()
         for machine in made:

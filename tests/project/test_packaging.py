@@ -86,7 +86,7 @@ def test_the_plays_and_roles_of_the_collection_run_by_their_full_names(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("playbook: ") == len(PLAYS)
-    for role in ("mesh_monitor", "mesh_node", "mesh_tunnel"):
+    for role in ("mesh_cluster", "mesh_monitor", "mesh_node", "mesh_tunnel"):
         assert f"{NAME}.{role} : " in done.stdout
     # The role finds what it packs from where the collection lies.
     packer = collection / "there/ansible_collections/aurora/gpu_mesh/roles/mesh_monitor/files/pack.py"

@@ -220,7 +220,9 @@ def _choose(
     monitors: Sequence[_Host], wanted: str, machine: frozenset[str]
 ) -> tuple[_Host | None, list[Mistake]]:
     named = [host for host in monitors if host.key == wanted]
-    here = [host for host in monitors if {host.key, host.plain("ansible_host")} & machine]
+    # Of several, the one that Ansible reaches without a connection is where it runs.
+    here = [host for host in monitors if host.is_local()] if len(monitors) > 1 else []
+    here = here or [host for host in monitors if {host.key, host.plain("ansible_host")} & machine]
     keys = ", ".join(host.key for host in monitors)
     if wanted:
         problem = f"the monitor {wanted} is not in the group {MONITORS}, which has: {keys or 'nobody'}"

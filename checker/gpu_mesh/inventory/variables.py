@@ -379,6 +379,13 @@ ROLE_VARIABLES = MappingProxyType(
         "mesh_monitor_web_*": "Address and port at which it listens",
         "mesh_monitor_state_dir": "Where state is kept",
         "mesh_monitor_log_*": "Where the log is kept and how it is rotated",
+        "mesh_cluster_install": "Whether etcd is kept on the monitors, or given ([cluster.md](cluster.md))",
+        "mesh_cluster_remove": "The member that is to leave etcd, for one run: given by `-e`",
+        "mesh_cluster_two_members": "Whether etcd may have two members, of which neither may fail",
+        "mesh_cluster_address": "The monitor's address in its endpoint; by default that of its login",
+        "mesh_cluster_peer_port": "The port at which the members of etcd talk to each other",
+        "mesh_cluster_ca_host": "The monitor that keeps the key of etcd's CA; by default the first member",
+        "mesh_cluster_quota": "The most MiB that etcd may keep",
     }
 )
 

@@ -139,6 +139,17 @@ def test_among_several_monitors_this_machine_knows_its_own() -> None:
     assert mesh.monitor == "b"
 
 
+def test_among_several_monitors_the_one_without_a_connection_is_this_machine_whatever_its_name() -> None:
+    hosts = [
+        RawHost("a", ("mesh_monitors",), {"ansible_host": RawVariable("10.0.0.1")}),
+        RawHost("b", ("mesh_monitors",), {"ansible_connection": RawVariable("local")}),
+        RawHost("iceland", ("mesh_nodes",)),
+    ]
+    mesh = resolve(hosts, machine=frozenset({"a"}))
+    assert isinstance(mesh, Mesh)
+    assert mesh.monitor == "b"
+
+
 def test_a_monitor_that_is_not_there_is_a_mistake() -> None:
     hosts = [RawHost("a", ("mesh_monitors",)), RawHost("iceland", ("mesh_nodes",))]
     assert resolve(hosts, "c") == (Mistake("the monitor c is not in the group mesh_monitors, which has: a"),)
