@@ -261,16 +261,16 @@ def test_new_settings_restart_one_after_the_other_and_a_full_etcd_is_named_with_
     cluster.play_role()
     after = [machine.out(since) for machine in cluster.monitors.values()]
     assert all(then != now for then, now in zip(before, after, strict=True))
-    full = cluster.ctl('put /fill/$(date +%N) "$(head -c 500000 /dev/urandom | base64 -w 0)"; true')
+    fill = f"{CTL} put /fill 2>&1 <<E\n$(head -c 700000 /dev/urandom | base64 -w 0)\nE\n"
     for _ in range(30):
+        full = cluster.monitors["mon1"].ssh(fill, check=False).stdout
         if "exceeded" in full:
             break
-        full = cluster.ctl('put /fill/$(date +%N) "$(head -c 500000 /dev/urandom | base64 -w 0)"; true')
     assert "exceeded" in full
     play = cluster.play_role()
     assert "etcd is full (NOSPACE) and takes nothing more" in play.said
     assert "etcdctl alarm disarm" in play.said
-    cluster.ctl("del --prefix /fill/; true")
+    cluster.ctl("del /fill; true")
     revision = json.loads(cluster.ctl("get x -w json"))["header"]["revision"]
     cluster.ctl(f"compact {revision} && {CTL} --command-timeout=60s defrag && {CTL} alarm disarm")
     assert cluster.ctl("put /probe one") == "OK"
