@@ -160,7 +160,7 @@ def resolve(
     if not nodes:
         mistakes.append(Mistake(f"no host is in the group {NODES}: there is nothing to watch"))
     if any(each.endpoints for each in clusters.values()):
-        _blame_local(of_nodes)
+        _blame_local(of_nodes, monitors)
     _blame_shared(of_nodes, nodes)
     _blame_parents(of_nodes, nodes)
     mistakes += [mistake for host in everything for mistake in host.mistakes]
@@ -402,14 +402,20 @@ def _blame_cluster(host: _Host, cluster: Cluster, monitors: Sequence[_Host]) -> 
         host.blame(seed, f"must be a monitor, not {quoted(cluster.seed)}; {hint}")
 
 
-def _blame_local(hosts: Sequence[_Host]) -> None:
-    """Report a node that would be another machine on each of several monitors."""
+def _blame_local(hosts: Sequence[_Host], monitors: Sequence[_Host]) -> None:
+    """Report a node that would be another machine on each of several monitors.
+
+    In the inventory that site.yml writes, the monitor itself is local, and so is a node on it.
+    """
+    if any(monitor.is_local() for monitor in monitors):
+        return
+    places = [monitor.endpoint() for monitor in monitors]
     for host in hosts:
-        if host.is_local():
+        if host.is_local() and host.endpoint() not in places:
             host.blame(
                 "ansible_connection",
-                "must not be local: several monitors share this mesh; give the machine's address as "
-                "ansible_host",
+                "must not be local: several monitors share this mesh; give the address of the monitor that "
+                "the node is on as its ansible_host",
             )
 
 
