@@ -23,6 +23,8 @@ WORDS = {
     "drain": ["drain", "box"],
     "undrain": ["undrain", "box"],
     "wake": ["wake", "box"],
+    "cluster": ["cluster"],
+    "lead": ["lead"],
     "export": ["export", "haproxy"],
     "failed": ["failed", "nonsense"],
     "init": ["init", "box=127.0.0.1"],
@@ -30,8 +32,9 @@ WORDS = {
     "simulate": ["simulate", "TRACE"],
 }
 
-STATUSES = {"status": {2, 3}, "best": {1}, "look": {1}, "init": {2}, "wake": {2}}
+STATUSES = {"status": {2, 3}, "best": {1}, "look": {1}, "init": {2}, "wake": {2}, "cluster": {2}}
 """Of such a mesh: the exit statuses that these have as usual; the others have 0.
 
-An inventory is there already, so init begins none; and the node may not sleep, so wake refuses it.
+An inventory is there already, so init begins none; the node may not sleep, so wake refuses it; and
+the monitor is alone, so there is no cluster to show.
 """

@@ -34,7 +34,7 @@ SURROUNDINGS = {
     "a rescue shell": "mkdir gone && cd gone && rmdir ../gone && env -u HOME {} <&- >&-",
 }
 
-QUIET = {"check", "deliver", "best", "failed", "init", "wake"}
+QUIET = {"check", "deliver", "best", "failed", "init", "wake", "cluster", "lead"}
 """These print nothing to standard output, as they are called here."""
 
 

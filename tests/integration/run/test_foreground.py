@@ -138,6 +138,10 @@ def test_a_command_that_hangs_is_ended_at_its_limit_even_if_it_is_stopped(stoppe
     assert job.process is not None
     if stopped:
         job.send_signal(signal.SIGSTOP)
+        stat = Path(f"/proc/{job.process.pid}/stat")
+        assert eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T"), (
+            "it stops a little later"
+        )
     now = time.monotonic()
     assert not job.keep_to_limit(now + job.limit - 1), "it may take that long"
     assert job.keep_to_limit(now + job.limit + 1)
