@@ -247,7 +247,7 @@ def test_a_way_back_to_the_version_before_takes_over_what_the_newer_one_knows(
     lived: Lived, measured: list[str]
 ) -> None:
     mesh = lived.mesh
-    later = f"grep -c '\"later\": 7' {STATE} || true"
+    later = f"grep -c '\"later\":7' {STATE} || true"
     assert mesh.monitor.out(later) == "1"
     play = mesh.play(provision.ROOT, mesh.wheels, "playbooks/monitor.yml")
     measured.append(f"back to the version before by monitor.yml: {play.seconds:.0f} s")
@@ -289,7 +289,7 @@ def test_a_version_that_writes_the_state_otherwise_waits_until_nothing_uses_it(
     measured.append(f"upgrade to another state by monitor.yml: {play.seconds:.0f} s")
     mesh.await_tick()
     assert mesh.version() == (NEWEST, NEWEST)
-    assert monitor.out(f"grep -c '\"schema\": 2' {STATE}") == "1"
+    assert monitor.out(f"grep -c '\"schema\":2' {STATE}") == "1"
     lived.assert_undisturbed()
 
 

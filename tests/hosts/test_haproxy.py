@@ -156,6 +156,11 @@ def test_new_settings_and_a_new_program_cut_nothing_off(front: Mesh) -> None:
     assert front.end_of_stream() == "600 done"
 
 
+CHEAP_WALLS = 6.0
+"""What `systemd-analyze security` may say of the agent, which starts for each question: its unit has only walls
+that cost nothing (the others took 47 ms of CPU a start); it has neither network nor rights, and writes nothing."""
+
+
 def test_the_units_are_sound_have_hardly_any_rights_and_do_not_fill_the_journal(
     front: Mesh, measured: list[str]
 ) -> None:
@@ -163,10 +168,10 @@ def test_the_units_are_sound_have_hardly_any_rights_and_do_not_fill_the_journal(
     found = front.monitor.ssh(f"cd /etc/systemd/system && systemd-analyze verify {' '.join(names)} 2>&1")
     assert found.stdout == ""
     exposures = {}
-    for name in ("gpu-mesh-haproxy.service", "gpu-mesh-agent@x.service"):
+    for name, most in (("gpu-mesh-haproxy.service", EXPOSURE), ("gpu-mesh-agent@x.service", CHEAP_WALLS)):
         line = front.monitor.out(f"systemd-analyze security --no-pager {name} | tail -n 1")
         exposures[name] = float(line.split(":")[1].split()[0])
-    assert max(exposures.values()) <= EXPOSURE, exposures
+        assert exposures[name] <= most, name
     spent = "/sys/fs/cgroup/system.slice/system-gpu*agent.slice/cpu.stat"
     cpu = int(front.monitor.out(f"awk '/usage_usec/ {{ print $2 }}' {spent}"))
     asked = int(front.monitor.out("systemctl show gpu-mesh-agent.socket -p NAccepted --value"))

@@ -225,7 +225,7 @@ FORWARDS = "-o ExitOnForwardFailure=yes"
         (f"{FORWARDS} -R /tmp/socket:127.0.0.1:22", "echo in", ""),
         ("-A", 'echo "agent:$SSH_AUTH_SOCK"', "agent:"),
         ("-X", 'echo "display:$DISPLAY"', "display:"),
-        ("-tt", "echo in", ""),
+        ("-tt", "tty -s && echo terminal", ""),
     ],
     ids=["listening", "listening on a socket", "agent", "X11", "terminal"],
 )
