@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from factories import answers, fails, plain
 from gpu_mesh.alerting.alerts import is_waiting
+from gpu_mesh.cluster.keys import Keys
 from gpu_mesh.domain.cluster import Role, Writer
 from gpu_mesh.domain.mesh import Cluster, Mesh, Settings
 from gpu_mesh.domain.state import State
@@ -59,6 +60,11 @@ class Store:
         seconds = self._leases[lease][1]
         self._leases[lease] = (self.now + seconds, seconds)
         return True
+
+    def value(self, key: str) -> bytes:
+        """Return what a key has; b"": there is none."""
+        self._expire()
+        return self._keys[key].value if key in self._keys else b""
 
     def revoke(self, lease: int) -> None:
         self._leases.pop(lease, None)
@@ -153,6 +159,7 @@ class World:
         self.raised: dict[str, Role] = {}  # the content of each alert that a monitor has saved
         self.repairs: dict[str, tuple[str, Role, float]] = {}  # by node: who repairs it, as what, until when
         self.doubled: list[str] = []
+        self.overwritten: list[str] = []  # by whom, though another one led by then
 
 
 class SimulatedMonitor:
@@ -161,7 +168,10 @@ class SimulatedMonitor:
     def __init__(self, folder: Path, name: str, cluster: "SimulatedCluster") -> None:
         self._cluster, self.name = cluster, name
         self.line = Line(cluster.store)
-        self.alive = True
+        self.alive, self.stops_for = (
+            True,
+            0.0,
+        )  # seconds for which its next check stands still before it writes
         self.paths = Paths((), folder, folder / name, folder / name / "log")
         self.paths.state.mkdir()
         self.mesh = replace(cluster.mesh, monitor=name)
@@ -190,17 +200,26 @@ class SimulatedMonitor:
                 for node in self.mesh.nodes
             }
         )
-        with contextlib.suppress(StateError), self._file().update(now) as state:
-            first = state.next_alert
-            counted = sharing.begin(self.paths, state, self.mesh, role, shown, now)
-            tick.apply(state, self.mesh, counted, now, now)
-            sharing.end(state, self.mesh, role, first)
-            new = [each.text for each in state.alerts if each.id >= first and not each.muted]
-        world.raised |= dict.fromkeys(new, role) if not self._is_refused(new) else {}
+        try:
+            with self._file().update(now) as state:
+                self._stand_still()
+                first = state.next_alert
+                counted = sharing.begin(self.paths, state, self.mesh, role, shown, now)
+                tick.apply(state, self.mesh, counted, now, now)
+                sharing.end(state, self.mesh, role, first)
+                new = [each.text for each in state.alerts if each.id >= first and not each.muted]
+        except StateError:
+            return
+        world.raised |= dict.fromkeys(new, role)
+        leads = self._cluster.store.value(Keys(self.mesh.cluster.name).lead)
+        if not self.state().shared.apart_since and f'"{self.name}"'.encode() not in leads:
+            world.overwritten.append(self.name)
 
-    def _is_refused(self, new: list[str]) -> bool:
-        known = {each.text for each in self.state().alerts}
-        return not set(new) <= known
+    def _stand_still(self) -> None:
+        """Let the others go on while this process is stopped, with the state in its hands."""
+        seconds, self.stops_for, self.alive = self.stops_for, 0.0, not self.stops_for
+        self._cluster.goes_on(seconds)
+        self.alive, self._cluster.acting = True, self
 
     def deliver(self) -> None:
         """Tell people each alert that waits: save that it is tried, tell it, save that it is told."""
@@ -254,7 +273,7 @@ class SimulatedCluster:
             cluster=Cluster(("http://127.0.0.1:1",), monitors=names),
         )
         self.monitors = {name: SimulatedMonitor(folder, name, self) for name in names}
-        self._acting = self.monitors["desk"]
+        self.acting = self.monitors["desk"]
 
     @property
     def now(self) -> float:
@@ -263,19 +282,20 @@ class SimulatedCluster:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Within, the program asks this etcd and this clock."""
-        before = shared_state.Etcd, lead.Etcd, session_file.since_boot
-        shared_state.Etcd = lead.Etcd = lambda *_: self._acting.line  # type: ignore[misc,assignment]
+        before = shared_state.Etcd, lead.Etcd, session_file.since_boot, shared_state.HELD
+        shared_state.Etcd = lead.Etcd = lambda *_: self.acting.line  # type: ignore[misc,assignment]
         session_file.since_boot = lambda: self.store.now
+        shared_state.HELD = -1.0  # who waits for a lock here waits for a process that stands still
         try:
             yield
         finally:
-            shared_state.Etcd, lead.Etcd, session_file.since_boot = before  # type: ignore[misc]
+            shared_state.Etcd, lead.Etcd, session_file.since_boot, shared_state.HELD = before  # type: ignore[misc]
 
     def does(self, name: str, what: str) -> None:
         """Let a monitor run one of its commands, if it lives."""
-        self._acting = self.monitors[name]
-        if self._acting.alive:
-            getattr(self._acting, what)()
+        self.acting = self.monitors[name]
+        if self.acting.alive:
+            getattr(self.acting, what)()
 
     def passes(self, seconds: float) -> None:
         self.store.now += seconds

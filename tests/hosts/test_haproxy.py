@@ -157,8 +157,8 @@ def test_new_settings_and_a_new_program_cut_nothing_off(front: Mesh) -> None:
 
 
 CHEAP_WALLS = 6.0
-"""What `systemd-analyze security` may say of the agent, which starts for each question: its unit has only walls
-that cost nothing (the others took 47 ms of CPU a start); it has neither network nor rights, and writes nothing."""
+"""What `systemd-analyze security` may say of the agent, which starts for each question: its unit has only the
+walls that cost nothing (the others took 47 ms of CPU a start). It has neither network nor rights."""
 
 
 def test_the_units_are_sound_have_hardly_any_rights_and_do_not_fill_the_journal(

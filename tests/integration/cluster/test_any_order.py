@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 
 from gpu_mesh.domain.cluster import Role
@@ -19,6 +19,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("is cut off"), st.sampled_from(NAMES)),
     st.tuples(st.just("is back"), st.sampled_from(NAMES)),
     st.tuples(st.just("loses an answer"), st.sampled_from(NAMES)),
+    st.tuples(st.just("stands still"), st.sampled_from(NAMES)),
     st.tuples(st.just("fails"), st.sampled_from(NODES)),
     st.tuples(st.just("is well"), st.sampled_from(NODES)),
     st.tuples(st.just("lead"), st.sampled_from(NAMES)),
@@ -41,6 +42,8 @@ def happens(cluster: SimulatedCluster, what: str, who: "str | int") -> None:
         cluster.monitors[who].line.is_cut = what == "is cut off"
     elif what == "loses an answer":
         cluster.monitors[who].line.loses_answer = True
+    elif what == "stands still":
+        cluster.monitors[who].stops_for = 100.0
     else:
         cluster.does(who, what)
     return None
@@ -49,6 +52,7 @@ def happens(cluster: SimulatedCluster, what: str, who: "str | int") -> None:
 def all_is_well_again(cluster: SimulatedCluster) -> None:
     for monitor in cluster.monitors.values():
         monitor.alive, monitor.line.is_cut, monitor.line.loses_answer = True, False, False
+        monitor.stops_for = 0.0
     cluster.world.failing.clear()
     cluster.goes_on(600)
 
@@ -69,6 +73,7 @@ def stays_true(events: list[tuple[str, "str | int"]]) -> None:
             note(str(cluster.world.told))
             assert set(cluster.world.raised) - told == set(), "an alert was lost"
             assert cluster.world.doubled == [], "a repair was begun twice"
+            assert cluster.world.overwritten == [], "who led no more has written over who does"
             roles = sorted(each.role for each in cluster.monitors.values())
             assert roles == ["leader", "standby", "standby"]
             assert not any(each.state().shared.apart_since for each in cluster.monitors.values())
@@ -78,6 +83,26 @@ def stays_true(events: list[tuple[str, "str | int"]]) -> None:
             assert healthy == {"healthy"}
 
 
+NOTED_APART = [  # attic leads; it alone has seen that the node is well again
+    ("fails", "gpu0"),
+    ("goes on", 60),
+    ("is cut off", "attic"),
+    ("is well", "gpu0"),
+    ("check", "attic"),
+    ("dies", "attic"),
+    ("goes on", 120),
+]
+STOPPED_IN_A_CHECK = [
+    ("stands still", "attic"),
+    ("fails", "gpu0"),
+    ("check", "attic"),
+    ("is well", "gpu0"),
+    ("goes on", 60),
+]
+
+
+@example(NOTED_APART)
+@example(STOPPED_IN_A_CHECK)
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(EVENTS, max_size=25))
 def test_in_any_order_of_events_no_alert_is_lost_and_no_repair_is_begun_twice(events) -> None:
