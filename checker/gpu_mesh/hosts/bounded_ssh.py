@@ -22,17 +22,25 @@ MOST = 2 * 2**20
 MOST_ERRORS = 2**16
 """Bytes of standard error that are passed on. ansible-runner drops longer words of a task than 700,000."""
 
-TOO_MUCH = f"gpu-mesh ended ssh: the host printed more than {MOST // 2**20} MiB"
+LEAST, TOGETHER = 2**18, 2**24
+"""Bytes that a command may print in any case, and that those of a run for many hosts may print together."""
+
+TOO_MUCH = "gpu-mesh ended ssh: the host printed more than a command of a repair may"
 """What is said then: the last line, in the place of ssh's own last words."""
 
-PROGRAM = "GPU_MESH_SSH"
-"""Environment variable: the ssh to run."""
+PROGRAM, LIMIT = "GPU_MESH_SSH", "GPU_MESH_SSH_MOST"
+"""Environment variables: the ssh to run, and the bytes that it may print (``most``)."""
 
 _FAILED = 255  # ssh's own exit status for a connection that failed
 _LINGER = 0.2  # seconds: a master connection in the background may keep an output open for ever
 _PIECE = 65536
 _PATIENCE = 5.0  # seconds that it has to end when nobody reads it any more
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def most(hosts: int) -> int:
+    """Return how many bytes a command may print in a run for so many hosts: Ansible keeps what all say."""
+    return max(LEAST, min(MOST, TOGETHER // max(hosts, 1)))
 
 
 def main() -> int:
@@ -88,7 +96,7 @@ def _pass_on(child: subprocess.Popen[bytes]) -> bool:
     """
     assert child.stdout is not None
     assert child.stderr is not None
-    left, errors_left = MOST, MOST_ERRORS
+    left, errors_left = int(os.environ.get(LIMIT, MOST)), MOST_ERRORS
     with selectors.DefaultSelector() as outputs:
         outputs.register(child.stdout, selectors.EVENT_READ, 1)
         outputs.register(child.stderr, selectors.EVENT_READ, 2)

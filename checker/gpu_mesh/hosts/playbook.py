@@ -193,7 +193,9 @@ def start(
             inventory=[_absolute(source) for source in inventory],
             limit=limit,
             forks=forks,
-            envvars=_environment(folder, mark) | ({"ANSIBLE_STRATEGY": strategy} if strategy else {}),
+            envvars=_environment(folder, mark)
+            | {bounded_ssh.LIMIT: str(bounded_ssh.most(limit.count(",") + 1))}
+            | ({"ANSIBLE_STRATEGY": strategy} if strategy else {}),
             event_handler=handle,
             quiet=True,
             timeout=max(1, round(seconds)) if seconds else None,

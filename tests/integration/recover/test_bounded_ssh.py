@@ -76,6 +76,21 @@ def test_what_is_printed_without_end_is_cut_off_and_said_in_the_last_line(
     assert eventually(lambda: not is_alive(tmp_path / "pid"))
 
 
+@pytest.mark.parametrize(
+    ("hosts", "most"),
+    [(1, 2 * 2**20), (8, 2 * 2**20), (16, 2**20), (64, 2**18), (1000, 2**18), (0, 2 * 2**20)],
+)
+def test_the_more_hosts_share_a_run_the_less_each_may_print(hosts: int, most: int) -> None:
+    assert bounded_ssh.most(hosts) == most
+
+
+def test_in_a_run_for_many_hosts_less_is_passed_on(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(bounded_ssh.LIMIT, str(bounded_ssh.most(64)))
+    out, errors = start("head -c 300000 /dev/zero").communicate()
+    assert len(out) <= 2**18
+    assert errors.decode().splitlines()[-1] == bounded_ssh.TOO_MUCH
+
+
 def test_of_errors_within_the_limit_only_the_beginning_is_passed_on(start: Start) -> None:
     process = start("head -c 1000000 /dev/zero >&2; echo out")
     out, errors = process.communicate()
