@@ -122,7 +122,7 @@ class Monitors:
         common = {f"mesh_monitor_{name}": value for name, value in {"grace": 0, **settings}.items()}
         hosts = {
             key: {
-                name if name.startswith("ansible_") else f"mesh_node_{name}": value
+                name if name.startswith(("ansible_", "mesh_")) else f"mesh_node_{name}": value
                 for name, value in given.items()
             }
             for key, given in nodes.items()

@@ -61,6 +61,8 @@ class Session(Struct, frozen=True):
     tried: float = 0.0  # when etcd was last asked
     answered: float = 0.0  # when it last answered
     heard_canary: float = 0.0  # when a canary last answered
+    not_ready: tuple[str, ...] = ()  # nodes whose tunnel does not stand here
+    tunnels_at: float = 0.0  # when the tunnels were last tried
     yields_until: float = 0.0  # until when it leaves leading to others
     yields_for: str = ""  # why
 

@@ -42,7 +42,7 @@ EVERY = 10.0
 SECONDS = 4.0
 """Seconds that a run may ask etcd for."""
 
-_CANARY_EVERY = 50.0  # seconds
+_CANARY_EVERY = _TUNNELS_EVERY = 50.0  # seconds
 
 _Kind = TypeVar("_Kind", Lead, Member)
 
@@ -110,6 +110,7 @@ def _lead(
     if not session.lease or not etcd.renew(session.lease):
         session = replace(session, lease=etcd.grant(LEASE), term=0)
     session = _hear_canaries(mesh, replace(session, until=at + LEASE, answered=at), at)
+    session = _try_tunnels(mesh, session, at)
     view, ahead = _view(etcd, keys), etcd.clocks()
     me = Member(
         mesh.monitor,
@@ -118,6 +119,7 @@ def _lead(
         fingerprint.of_mesh(mesh),
         ahead=leadership.clock_error(ahead),
         nodes=len(state.nodes),
+        not_ready=session.not_ready,
     )
     checked = at - (now - state.tick.at - state.tick.seconds) if state.tick.at else 0.0
     facts = Facts(me, mesh.cluster.seed, ahead, bool(mesh.settings.canary), checked)
@@ -173,6 +175,15 @@ def _hear_canaries(mesh: Mesh, session: Session, at: float) -> Session:
     from gpu_mesh.probe import canary  # once a minute
 
     return replace(session, heard_canary=at) if canary.reachable(mesh.settings.canary) else session
+
+
+def _try_tunnels(mesh: Mesh, session: Session, at: float) -> Session:
+    """See once a minute which tunnels stand on this monitor: after a take-over it needs them."""
+    behind = [(node.key, node.tunnel.local_port) for node in mesh.nodes if node.enabled and node.tunnel]
+    if not behind or at - session.tunnels_at < _TUNNELS_EVERY:
+        return session if behind else replace(session, not_ready=())
+    missing = tuple(key for key, port in behind if not host.listens(port))
+    return replace(session, not_ready=missing, tunnels_at=at)
 
 
 def _view(etcd: Etcd, keys: Keys) -> View:

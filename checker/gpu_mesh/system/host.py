@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,15 @@ def clocks(environ: Mapping[str, str], now: float) -> ClockReading:
     """
     known = boot(environ)
     return ClockReading("" if known == "unknown" else known, now - time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+def listens(port: int) -> bool:
+    """Return whether something on this machine takes connections at that port of 127.0.0.1."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 0.5).close()
+    except OSError:
+        return False
+    return True
 
 
 def owner(state: Path) -> str:

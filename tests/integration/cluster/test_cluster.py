@@ -110,3 +110,42 @@ def test_who_stood_by_watches_alone_once_etcd_is_away_for_long_and_says_so(
     assert "attic watches alone, and repairs nothing: desk, which led, may do so, too" in about_etcd
     assert "seen by attic alone: etcd is away" in about_node
     assert "stands by" in mesh["attic"].run("recover", "iceland").stderr
+
+
+def test_a_tunnel_that_does_not_stand_on_a_monitor_is_named(mesh: Monitors, closed_port: int) -> None:
+    tunnel = {"mesh_tunnel_host": "pod.example.net", "mesh_tunnel_local_port": closed_port}
+    mesh.describe({"pod": {"recovery": "none", **tunnel}})
+    for each in mesh.all.values():
+        each.leads()
+    assert mesh["attic"].ok("cluster").count("without a tunnel to pod") == 3
+
+
+def test_a_monitor_whose_inventory_differs_leads_only_if_no_other_one_can(mesh: Monitors) -> None:
+    known = mesh["attic"].inventory.read_text()
+    mesh["attic"].inventory.write_text(known.replace("iceland", "norway"))
+    mesh["desk"].loses_its_lease()
+    assert not mesh["attic"].leads()
+    shown = mesh["porch"].run("cluster").stdout
+    assert "its inventory says something else than that of desk, which led last" in shown
+    assert mesh["porch"].leads()
+    mesh["porch"].loses_its_lease()
+    assert mesh["attic"].leads(), "the only one that lives"
+
+
+def test_a_person_has_another_one_lead_and_is_told_where_to_ask_for_that(
+    mesh: Monitors, receiver: Receiver
+) -> None:
+    assert (
+        "desk leads the mesh, not this one; do it there" in mesh["attic"].run("cluster", "hand-over").stderr
+    )
+    mesh["desk"].ok("cluster", "hand-over")
+    assert not mesh["desk"].leads()
+    assert mesh["attic"].leads()
+    mesh["attic"].tick()
+    assert any(
+        "attic leads the mesh now, in place of desk, which lives" in title for title in receiver.titles
+    )
+    mesh["desk"].loses_its_lease()
+    mesh["porch"].loses_its_lease()
+    refused = mesh["attic"].run("cluster", "hand-over").stderr
+    assert "no other monitor could lead: no other one lives" in refused
