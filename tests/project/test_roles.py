@@ -72,3 +72,14 @@ def test_no_default_of_a_node_or_a_tunnel_stands_in_a_role_beside_the_checkers()
         f"mesh_node_{name}" for name in ("recovery_user", "recovery_key", "key_from", "restart_after_crash")
     }
     assert {name for name in names if re.match("mesh_(node|tunnel)_", name)} == own
+
+
+def test_every_unit_that_asks_whether_this_monitor_leads_knows_the_start_of_its_machine() -> None:
+    """Most of /proc is hidden from them, and what was heard of etcd counts until the next start only."""
+    hardening = (ROOT / "roles/mesh_monitor/templates/units/hardening.j2").read_text(encoding="utf-8")
+    assert re.search(r"(?m)^Environment=GPU_MESH_BOOT=%b$", hardening.partition("{% if")[0])
+    for name in ("check", "deliver", "recover", "look", "lead", "resign", "dashboard", "stats", "publish"):
+        unit = (ROOT / f"roles/mesh_monitor/templates/units/gpu-mesh-{name}.service.j2").read_text(
+            encoding="utf-8"
+        )
+        assert "hardening.j2" in unit, name

@@ -155,7 +155,7 @@ COMMANDS = {
         "lead",
         None,
         "renew this monitor's lease, and lead the mesh if it is its turn; gpu-mesh-lead.timer calls it",
-        {0: _DONE, 1: "etcd is away, or refuses", 2: _UNUSABLE},
+        {0: f"{_DONE}, or etcd is away", 1: "etcd refuses", 2: _UNUSABLE},
     ),
     "failed": Command(
         "failed",

@@ -7,7 +7,7 @@ import time
 from gpu_mesh.cli.common import mesh_of
 from gpu_mesh.monitor import lead
 from gpu_mesh.storage.state_file import StateFile
-from gpu_mesh.system.etcd import EtcdError
+from gpu_mesh.system.etcd import AwayError, EtcdError
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
 
@@ -34,6 +34,9 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
             now,
             resign=f"{mesh.monitor} is to stop" if arguments.resign else "",
         )
+    except AwayError as error:  # checks alert it: this one alone fails for that every ten seconds
+        sys.stderr.write(f"gpu-mesh: etcd is away: {error}\n")
+        return 0
     except EtcdError as error:
         sys.stderr.write(f"gpu-mesh: etcd cannot be used: {error}\n")
         return 1

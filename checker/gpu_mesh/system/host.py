@@ -14,7 +14,7 @@ from gpu_mesh.text import sanitize
 def boot(environ: Mapping[str, str]) -> str:
     """Return the id of this machine's present boot; "unknown": it cannot be read.
 
-    systemd gives it to the check's unit in GPU_MESH_BOOT, since most of /proc is hidden from that unit.
+    systemd gives it to the units in GPU_MESH_BOOT, since most of /proc is hidden from them.
 
     Args:
         environ: environment variables.
