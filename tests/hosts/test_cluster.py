@@ -117,7 +117,8 @@ def cluster(bare: Cluster, measured: list[str]) -> Cluster:
     """The three monitors after the first site.yml."""
     play = bare.operator.play("site.yml", "--diff")
     measured.append(f"site.yml with an etcd of three: {play.seconds:.0f} s")
-    assert play.faults == []
+    # A file that is written may speak of faults.
+    assert [line for line in play.faults if not line.startswith("+")] == []
     assert "PRIVATE KEY" not in play.printed
     bare.ctl("put /probe one")
     return bare
