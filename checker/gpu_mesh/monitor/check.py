@@ -222,6 +222,8 @@ def _save(
             from gpu_mesh.monitor import sharing
 
             shown = sharing.begin(paths, state, mesh, role, shown, now)
+        else:
+            state.shared = None  # it may have had others once
         if unsaved:
             emergencies.note_unsaved(state, unsaved)
         ticked = tick.apply(state, mesh, shown, began, now)

@@ -149,3 +149,17 @@ def test_a_person_has_another_one_lead_and_is_told_where_to_ask_for_that(
     mesh["porch"].loses_its_lease()
     refused = mesh["attic"].run("cluster", "hand-over").stderr
     assert "no other monitor could lead: no other one lives" in refused
+
+
+def test_a_monitor_that_is_alone_again_goes_on_with_what_it_knows_and_speaks_of_no_others(
+    mesh: Monitors,
+) -> None:
+    known = mesh["attic"].inventory.read_text()
+    mesh["attic"].inventory.write_text(known.replace('"mesh_cluster_endpoints"', '"mesh_monitor_canary"'))
+    mesh["attic"].inventory.write_text(
+        mesh["attic"].inventory.read_text().replace(mesh.etcd.url, mesh.etcd.url.removeprefix("http://"))
+    )
+    mesh["attic"].check()
+    assert mesh["attic"].state().node("iceland").status == "healthy"
+    assert mesh["attic"].state().shared is None
+    assert "leads the mesh" not in mesh["attic"].run("status").stdout
