@@ -178,6 +178,7 @@ def remove(name: str) -> str:
     if gone is None:
         return ""
     rest = [member for member in known if member.number != gone.number and not member.learns]
+    rest.sort(key=lambda member: member.called)  # etcd lists them in the order of made-up numbers
     names = ", ".join(member.called for member in rest)
     alive = [member.called for member in rest if answers(member)]
     needed = len(rest) // 2 + 1
