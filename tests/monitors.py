@@ -21,8 +21,9 @@ LACKING = "" if shutil.which("etcd") else "there is no `etcd` on PATH (Debian: e
 class EtcdServer:
     """One member of Debian's etcd, without TLS, on loopback."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder, self.port, self._peers = folder, free_port(), free_port()
+        self._options = options
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -41,6 +42,7 @@ class EtcdServer:
                     *peer,
                     "--initial-cluster",
                     f"default={peers}",
+                    *self._options,
                 ],
                 stdout=log,
                 stderr=log,
@@ -52,6 +54,26 @@ class EtcdServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def begins_anew(self) -> None:
+        """Lose all data."""
+        self.stop()
+        shutil.rmtree(self.folder / "etcd")
+        self.start()
+
+    def is_full(self, *, full: bool) -> None:
+        """Raise the alarm that it raises itself above its quota, or end it, as a person does."""
+        said = {
+            "action": "ACTIVATE" if full else "DEACTIVATE",
+            "memberID": self._member(),
+            "alarm": "NOSPACE",
+        }
+        body = msgspec.json.encode(said)
+        urllib.request.urlopen(f"{self.url}/v3/maintenance/alarm", body, timeout=5).close()
+
+    def _member(self) -> str:
+        with urllib.request.urlopen(f"{self.url}/v3/maintenance/status", b"{}", timeout=5) as answer:
+            return msgspec.json.decode(answer.read())["header"]["member_id"]  # type: ignore[no-any-return]
 
     def _is_healthy(self) -> bool:
         try:
@@ -97,6 +119,17 @@ class Monitor(Site):
         passed = replace(known, answered=known.answered - seconds, until=known.until - seconds)
         self._session_file().write_bytes(msgspec.json.encode(passed))
 
+    def noted_apart_for(self, seconds: float) -> None:
+        """Let so much time pass since it last had its state taken by etcd."""
+        file = self.state_dir / "state.json"
+        text = file.read_text()
+        since = self.state().shared.apart_since  # type: ignore[union-attr]
+        file.write_text(text.replace(f'"apart_since":{since}', f'"apart_since":{since - seconds}'))
+
+    def boots(self) -> None:
+        """Forget what a boot ends."""
+        self._session_file().unlink()
+
     def loses_its_lease(self) -> None:
         """Let etcd end its lease, as it does half a minute after the monitor has died."""
         with Etcd([self.etcd.url], Tls(), 5) as client:
@@ -106,8 +139,8 @@ class Monitor(Site):
 class Monitors:
     """The monitors, the nodes that they share, and their etcd."""
 
-    def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
-        self.etcd = EtcdServer(folder)
+    def __init__(self, folder: Path, names: tuple[str, ...], *options: str) -> None:
+        self.etcd = EtcdServer(folder, *options)
         self.all = {name: Monitor(folder / name, name, self.etcd) for name in names}
 
     def __getitem__(self, name: str) -> Monitor:

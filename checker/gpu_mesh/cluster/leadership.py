@@ -9,7 +9,6 @@ from enum import Enum, auto
 from msgspec import Struct
 
 from gpu_mesh.domain.cluster import LEASE, Member, Role, Session, View
-from gpu_mesh.domain.state import SCHEMA
 
 AWAY = LEASE + 15.0
 """Seconds without an answer after which etcd counts as away: by then, who led may have lost its lease."""
@@ -46,7 +45,7 @@ def role(session: Session | None, now: float, interval: float) -> Role:
     silent = session.tried - session.answered
     if now - session.tried > STALE or silent <= AWAY:
         return Role.STANDBY
-    if session.leader == session.monitor:
+    if session.leader == session.monitor and session.led_since:
         return Role.LEADER_ALONE
     patience = AWAY + (session.rank + 1) * interval
     return Role.ALONE if session.leader and silent > patience else Role.STANDBY
@@ -83,6 +82,8 @@ def unfit(facts: Facts, session: Session, view: View, now: float) -> str:
         return "it reaches no canary"
     if now < session.yields_until:
         return session.yields_for
+    if view.last and view.last.schema > facts.me.schema:
+        return f"{view.last.monitor}, which led last, is of a newer version: bring this one up to date"
     if view.last and view.last.monitor != facts.me.name and view.last.inventory != facts.me.inventory:
         return f"its inventory says something else than that of {view.last.monitor}, which led last"
     if not view.has_state and not facts.me.nodes and any(each.nodes for each in view.members):
@@ -117,7 +118,10 @@ def choose(facts: Facts, session: Session, view: View, now: float, interval: flo
         interval: seconds between checks.
     """
     me, others = facts.me, [each for each in view.members if each.name != facts.me.name]
-    fit = [each.name for each in others if not each.unfit and each.schema >= SCHEMA]
+    fit = [each.name for each in others if not each.unfit and each.schema >= me.schema]
+    # What a newer version writes, an older one cannot read. So while the monitors are brought up to date one
+    # after another, the older ones lead, and the newer ones leave it to them.
+    older = [each.name for each in others if not each.unfit and each.schema < me.schema]
     if view.leader and (view.leader != me.name or view.term != session.term):
         return Choice(Step.STAND_BY, f"{view.leader} leads")
     if view.leader:
@@ -126,11 +130,18 @@ def choose(facts: Facts, session: Session, view: View, now: float, interval: flo
             return Choice(Step.GIVE_UP, f"it has finished no check for {silent:.0f} s")
         if me.unfit and fit:
             return Choice(Step.GIVE_UP, f"{me.unfit}; {fit[0]} can lead")
+        if older and view.last and view.last.schema < me.schema:
+            return Choice(Step.GIVE_UP, f"{older[0]} is still of an older version, and could not go on")
         return Choice(Step.KEEP)
     if facts.seed not in ("", me.name) and not view.has_state:
         return Choice(Step.STAND_BY, f"the state of {facts.seed} is to be the first (mesh_cluster_seed)")
     if me.unfit and fit:
         return Choice(Step.STAND_BY, me.unfit)
-    if view.last and view.last.monitor in fit:  # its copy of the state is the newest
+    if view.last and view.last.schema > me.schema:
+        return Choice(Step.STAND_BY, me.unfit)  # it could not read what the newer one wrote
+    if older:
+        return Choice(Step.STAND_BY, f"{older[0]} is of an older version, and leads first")
+    equal = [each.name for each in others if each.name in fit and each.schema == me.schema]
+    if view.last and view.last.monitor in equal:  # its copy of the state is the newest
         return Choice(Step.STAND_BY, f"{view.last.monitor} led last, and lives")
     return Choice(Step.TAKE)

@@ -107,10 +107,10 @@ def note(state: State, monitor: str, living: Collection[str], now: float) -> Non
 
 
 def note_away(state: State, monitor: str, role: Role, now: float) -> None:
-    """Alert once that etcd is away, so that no monitor can take over from another one.
+    """Alert once that etcd is of no use, so that no monitor can take over from another one.
 
     Args:
-        state: changed in place; this monitor's copy.
+        state: changed in place; this monitor's copy, which says since when and why.
         monitor: this one.
         role: what it does meanwhile.
         now: Unix seconds.
@@ -119,13 +119,16 @@ def note_away(state: State, monitor: str, role: Role, now: float) -> None:
     if shared.away_notified:
         return
     if role is Role.ALONE:
-        does = f"{monitor} watches alone, and repairs nothing: {shared.leader}, which led, may do so, too"
+        other = f"{shared.leader}, which led," if shared.leader not in ("", monitor) else "another one"
+        does = f"{monitor} watches alone, and repairs nothing: {other} may do so, too"
     else:
         does = f"{monitor} goes on alone, and no other monitor takes over from it"
+    what = "does not take the state" if shared.refused else "is away"
+    why = f" ({shared.apart_for})" if shared.apart_for else ""
     alerts.raise_monitor_alert(
         state,
         now,
-        f"etcd is away{lasted(' for {}', shared.apart_since, now)}: {does}",
+        f"etcd {what}{lasted(' for {}', shared.apart_since, now)}{why}: {does}",
         "see what is wrong: gpu-mesh cluster",
         Level.WARNING,
     )
@@ -152,6 +155,24 @@ def note_united(state: State, monitor: str, since: float, now: float) -> None:
     """
     text = f"etcd is back: {monitor} had watched alone{lasted(' for {}', since, now)}"
     alerts.raise_monitor_end(state, now, f"{text}, so some of its alerts may have come twice", Level.WARNING)
+
+
+def note_replaced(state: State, monitor: str, reason: str, now: float) -> None:
+    """Alert that a monitor puts its own copy in the place of a shared state that nobody can read.
+
+    Args:
+        state: changed in place; the copy.
+        monitor: this one.
+        reason: what is wrong.
+        now: Unix seconds.
+    """
+    alerts.raise_monitor_alert(
+        state,
+        now,
+        f"{reason}; {monitor} goes on with its own copy",
+        "see whether somebody else writes there: docs/cluster.md",
+        Level.WARNING,
+    )
 
 
 GONE = 120.0

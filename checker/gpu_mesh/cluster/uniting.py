@@ -11,7 +11,7 @@ from gpu_mesh.alerting import alerts
 from gpu_mesh.cluster import takeover
 from gpu_mesh.domain.alert import Alert, Progress, Silence
 from gpu_mesh.domain.recovery import Attempt
-from gpu_mesh.domain.state import ClockReading, NodeState, State
+from gpu_mesh.domain.state import ClockReading, NodeState, Shared, State
 from gpu_mesh.planning.claims import KEPT_ATTEMPTS
 
 OWN = (
@@ -41,6 +41,17 @@ def with_own(shared: State, own: State, monitor: str) -> State:
     if shared.shared is None or shared.shared.leader != monitor:
         shared.tick = replace(shared.tick, clock=ClockReading())  # that of another machine says nothing here
     return shared
+
+
+def is_older(shared: State, own: State) -> bool:
+    """Return whether the shared state is older than what a monitor has seen of it: a backup was put back.
+
+    Args:
+        shared: as etcd has it.
+        own: this monitor's copy.
+    """
+    theirs, mine = shared.shared or Shared(), own.shared or Shared()
+    return bool(mine.cluster) and theirs.cluster == mine.cluster and theirs.writes < mine.writes
 
 
 def unite(base: State, apart: State, monitor: str, now: float) -> tuple[Alert, ...]:

@@ -45,6 +45,7 @@ class Lead(Struct, frozen=True):
 
     monitor: str
     inventory: str = ""  # as in Member
+    schema: int = 0  # of the state that it writes
 
 
 class Session(Struct, frozen=True):

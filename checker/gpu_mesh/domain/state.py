@@ -191,8 +191,12 @@ class Shared(Struct, frozen=True):
     """How a monitor's copy of the state stands to the one that several monitors share."""
 
     write: str = ""  # identifies the newest write of the shared one that is in it; "": there was none
+    writes: int = 0  # how many there were until then, since the cluster began
+    cluster: str = ""  # identifies the cluster, from its first write on
     leader: str = ""  # the monitor that made the last check
     apart_since: float = 0.0  # since when this copy has changed without the shared one; 0.0: it has not
+    apart_for: str = ""  # why
+    refused: bool = False  # etcd answers, but does not take the state
     away_notified: bool = False  # people were alerted that etcd is away
     missing: dict[str, Missing] = {}  # by the monitor's name
 

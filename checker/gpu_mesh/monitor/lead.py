@@ -22,7 +22,6 @@ from gpu_mesh.domain.state import SCHEMA, State
 from gpu_mesh.storage import session_file
 from gpu_mesh.system import host
 from gpu_mesh.system.etcd import (
-    AwayError,
     Compare,
     Delete,
     Etcd,
@@ -68,23 +67,35 @@ def lead(paths: Paths, mesh: Mesh, state: State, log: Log, now: float, *, resign
 
     Raises:
         AwayError: etcd does not answer. That it was asked is noted.
-        EtcdError: etcd refuses.
+        EtcdError: etcd refuses, or says what it should not. So is this.
         OSError: what was heard cannot be kept.
     """
     at = session_file.since_boot()
-    before = session_file.read(paths, mesh.monitor) or Session(mesh.monitor, host.boot(os.environ))
+    before = session_file.read(paths, mesh.monitor) or _first(mesh, state, at)
     session = replace(before, tried=at)
     if resign:
         session = replace(session, yields_until=at + leadership.YIELDS, yields_for=resign)
     try:
         with open_etcd(mesh) as etcd:
             done = _lead(etcd, mesh, state, session, at, now, resign=resign)
-    except AwayError:
+    except EtcdError:
         session_file.write(paths, session)
         raise
     session_file.write(paths, done.session)
     log.write(_events(before, done), now)
     return done
+
+
+def _first(mesh: Mesh, state: State, at: float) -> Session:
+    """Return the session of a machine that has just booted: who led is known from its copy of the state.
+
+    So a monitor that is the only one to come back after a power cut watches alone after a while.
+    """
+    leader = state.shared.leader if state.shared else ""
+    living = mesh.cluster.monitors if leader else ()
+    return Session(
+        mesh.monitor, host.boot(os.environ), leader=leader, living=tuple(sorted(living)), answered=at
+    )
 
 
 def look(mesh: Mesh) -> View:
@@ -145,7 +156,7 @@ def _lead(
 def _act(etcd: Etcd, keys: Keys, session: Session, choice: Choice, me: Member, at: float) -> Session:
     """Say in etcd that this monitor lives, and do what was chosen."""
     says = Put(keys.member(me.name), msgspec.json.encode(me), session.lease)
-    led = msgspec.json.encode(Lead(me.name, me.inventory))
+    led = msgspec.json.encode(Lead(me.name, me.inventory, me.schema))
     if choice.step is Step.TAKE:
         puts: list[Operation] = [
             says,

@@ -1,6 +1,7 @@
 """What a check does besides where several monitors share the mesh: for check.py, which most run alone."""
 
 from gpu_mesh.cluster import takeover
+from gpu_mesh.cluster.leadership import AWAY
 from gpu_mesh.domain.cluster import Role, Writer
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh
@@ -57,7 +58,7 @@ def begin(
         shown: what the check saw.
         now: Unix seconds.
     """
-    if role is not Role.LEADER:
+    if role is not Role.LEADER or _is_kept_out(state, now):
         takeover.note_away(state, mesh.monitor, role, now)
         return shown
     session = session_file.read(paths, mesh.monitor)
@@ -66,6 +67,12 @@ def begin(
         state, mesh, shown.observations, mesh.monitor, mesh.cluster.monitors, living, now
     )
     return shown.without(left_out)
+
+
+def _is_kept_out(state: State, now: float) -> bool:
+    """Return whether etcd renews the lease of this monitor, but refuses the state for a while already."""
+    shared = state.shared
+    return bool(shared and shared.refused and now - shared.apart_since > AWAY)
 
 
 def end(state: State, mesh: Mesh, role: Role, first_new: int) -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 from msgspec.structs import replace
 
-from gpu_mesh.cluster import uniting
+from gpu_mesh.cluster import takeover, uniting
 from gpu_mesh.cluster.keys import Keys
 from gpu_mesh.domain.cluster import Role, Writer
 from gpu_mesh.domain.event import Severity, event
@@ -45,7 +45,7 @@ HELD = 2.0
 What it then still writes is refused."""
 
 _PAUSE = 0.05
-_ROOM_LEFT = "its database is full (NOSPACE): docs/cluster.md says how to make room"
+_OLDER = "what etcd has is older than this monitor's copy"
 
 
 class SharedStateFile(StateFile):
@@ -83,11 +83,14 @@ class SharedStateFile(StateFile):
         try:
             with self._etcd() as etcd:
                 written = etcd.transact([Get(keys.write)]).found[0]
-                if not written or written[0].value.decode() == known.write:
+                if not written or written[0].value == known.write.encode():
                     return mine
                 with self._locked(now) as copy:
-                    (packed,) = etcd.transact([Get(keys.state)]).found[0]
-                    state = uniting.with_own(self._unpacked(packed.value), copy, self._mesh.monitor)
+                    packed = etcd.transact([Get(keys.state)]).found[0]
+                    shared = _unpacked(packed[0].value) if packed else copy
+                    if uniting.is_older(shared, copy):  # its leader will write a newer one
+                        return copy
+                    state = uniting.with_own(shared, copy, self._mesh.monitor)
                     with self._writing():
                         self._save(state)
                     return state
@@ -105,13 +108,15 @@ class SharedStateFile(StateFile):
         with self._etcd() as etcd:
             try:
                 write = self._take_lock(etcd)
-                state = self._newest(etcd, copy, now)
-            except AwayError as error:
+                try:
+                    state = self._newest(etcd, copy, now)
+                except (EtcdError, StateError):
+                    self._give_lock_back(etcd, write)
+                    raise
+            except EtcdError as error:
                 self._refuse_claim(error, role)
                 yield self._apart(copy, now, error, role)
                 return
-            except EtcdError as error:
-                raise self._refused(error) from error
             try:
                 yield state
             except BaseException:
@@ -120,13 +125,27 @@ class SharedStateFile(StateFile):
             before = copy.shared or Shared()
             after = state.shared or Shared()
             leader = after.leader if self._writer is Writer.PERSON else self._mesh.monitor
-            state.shared = replace(after, write=write.split()[1], leader=leader, apart_since=0.0)
+            number = write.split()[1]
+            state.shared = replace(
+                after,
+                write=number,
+                writes=after.writes + 1,
+                cluster=after.cluster or number,
+                leader=leader,
+                apart_since=0.0,
+                apart_for="",
+                refused=False,
+            )
             try:
                 self._write(etcd, state, write)
-            except AwayError as error:
+            except EtcdError as error:
                 self._refuse_claim(error, role)
                 state.shared = replace(
-                    after, write=before.write, leader=leader, apart_since=before.apart_since
+                    after,
+                    write=before.write,
+                    leader=leader,
+                    apart_since=before.apart_since,
+                    apart_for=before.apart_for,
                 )
                 self._apart(state, now, error, role)
 
@@ -155,39 +174,35 @@ class SharedStateFile(StateFile):
         """Return the state as it is by now."""
         known = copy.shared or Shared()
         found = etcd.transact([Get(self._keys.write)]).found[0]
-        if not found:
-            return copy  # the first of all
-        if found[0].value.decode() == known.write:
+        if not found:  # the first of all, perhaps of an etcd that was begun anew
+            copy.shared = replace(known, writes=0, cluster="")
+            return copy
+        if found[0].value == known.write.encode():
             return copy  # nobody else has written since, so what it noted apart is the newest there is
         packed = etcd.transact([Get(self._keys.state)]).found[0]
         if not packed:
             return copy
-        shared = uniting.with_own(self._unpacked(packed[0].value), copy, self._mesh.monitor)
+        try:
+            shared = _unpacked(packed[0].value)
+        except _DamagedError as error:
+            self._log.write([event("shared_state_replaced", Severity.ERROR, reason=str(error))], now)
+            takeover.note_replaced(copy, self._mesh.monitor, str(error), now)
+            return copy
+        if uniting.is_older(shared, copy):  # etcd was put back to an earlier state
+            self._log.write([event("shared_state_replaced", Severity.WARNING, reason=_OLDER)], now)
+            return copy
+        shared = uniting.with_own(shared, copy, self._mesh.monitor)
         if known.apart_since:
             queued = uniting.unite(shared, copy, self._mesh.monitor, now)
             self._log.write([event("state_united", Severity.NOTICE, alerts=len(queued))], now)
         return shared
-
-    def _unpacked(self, packed: bytes) -> State:
-        try:
-            unpacker = zlib.decompressobj()
-            return decode(unpacker.decompress(packed, LARGEST))
-        except NewerSchemaError as error:
-            raise StateError(
-                f"the state in etcd was written by a newer gpu-mesh ({error})",
-                "bring this monitor up to date",
-            ) from error
-        except (zlib.error, ValueError) as error:
-            raise StateError(
-                f"the state in etcd is damaged: {error}",
-                "docs/cluster.md says how to put a monitor's copy in its place",
-            ) from error
 
     def _write(self, etcd: Etcd, state: State, write: str) -> None:
         """Write the state and give the lock back, all or nothing.
 
         Raises:
             AwayError: etcd did not answer, and has not done it as far as is known.
+            EtcdError: etcd refuses it, as it does what is too large.
             NotLeaderError: the lock or leadership was lost meanwhile: nothing is written.
         """
         keys, number = self._keys, write.split()[1].encode()
@@ -205,8 +220,6 @@ class SharedStateFile(StateFile):
             if not found or found[0].value != number:
                 raise
             done = True
-        except EtcdError as error:
-            raise self._refused(error) from error
         if not done:
             self._give_lock_back(etcd, write)
             raise NotLeaderError(*self._led_by_another())
@@ -217,15 +230,18 @@ class SharedStateFile(StateFile):
         except EtcdError:
             return  # it ends with this monitor's next change, or with its lease
 
-    def _apart(self, copy: State, now: float, error: AwayError, role: Role) -> State:
+    def _apart(self, copy: State, now: float, error: EtcdError, role: Role) -> State:
         """Return the copy, which goes on alone."""
         known = copy.shared or Shared()
         if not known.apart_since:
             self._log.write([event("etcd_away", Severity.WARNING, reason=str(error), role=role)], now)
-        copy.shared = replace(known, apart_since=known.apart_since or now)
+        refused = not isinstance(error, AwayError)
+        copy.shared = replace(
+            known, apart_since=known.apart_since or now, apart_for=str(error), refused=refused
+        )
         return copy
 
-    def _refuse_claim(self, error: AwayError, role: Role) -> None:
+    def _refuse_claim(self, error: EtcdError, role: Role) -> None:
         """Refuse to claim apart what another monitor could claim, too, once this one's lease is over."""
         if self._writer is Writer.REPAIR and role is Role.LEADER:
             raise NotLeaderError(
@@ -233,9 +249,7 @@ class SharedStateFile(StateFile):
             ) from error
 
     def _refused(self, error: EtcdError) -> StateError:
-        full = "database space exceeded" in str(error)
-        reason = _ROOM_LEFT if full else str(error)
-        return StateError(f"etcd does not take the state: {reason}", "gpu-mesh cluster")
+        return StateError(f"etcd does not give the state: {error}", "gpu-mesh cluster")
 
     def _led_by_another(self) -> tuple[str, str]:
         session = session_file.read(self._paths, self._mesh.monitor)
@@ -243,6 +257,23 @@ class SharedStateFile(StateFile):
         if leader and leader != self._mesh.monitor:
             return f"{leader} leads the mesh", f"do this on {leader}"
         return "this monitor does not lead the mesh", "gpu-mesh cluster"
+
+
+class _DamagedError(StateError):
+    """What etcd has is no state."""
+
+
+def _unpacked(packed: bytes) -> State:
+    try:
+        return decode(zlib.decompressobj().decompress(packed, LARGEST))
+    except NewerSchemaError as error:
+        raise StateError(
+            f"the state in etcd was written by a newer gpu-mesh ({error})", "bring this monitor up to date"
+        ) from error
+    except (zlib.error, ValueError) as error:
+        raise _DamagedError(
+            f"the state in etcd is damaged: {error}", "the leader's next check puts its own copy there"
+        ) from error
 
 
 def _may_write(writer: Writer, role: Role) -> bool:

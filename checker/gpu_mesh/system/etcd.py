@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LARGEST = 64_000_000
 """Bytes of an answer that are read. etcd itself takes requests of a few million bytes."""
 
+FULL = "its database is full (NOSPACE): docs/cluster.md says how to make room"
+
 _NOT_ETCD = "its answer is not etcd's"
 
 _REASON = 300
@@ -33,7 +35,7 @@ class EtcdError(Exception):
 
 
 class AwayError(EtcdError):
-    """No endpoint answered in time, or none can serve: the quorum is lost, or the network is cut."""
+    """No endpoint answered in time, or none can serve: the quorum is lost, the network cut, the disk full."""
 
 
 class Tls(Struct, frozen=True):
@@ -217,6 +219,8 @@ class Etcd:
                 if status == 200 and "error" not in said:
                     return said
                 reason = f"{endpoint}: {_reason(said, status)}"
+                if _is_full(reason):
+                    raise AwayError(f"{endpoint}: {FULL}")
                 if status < 500 or _is_final(said):
                     raise EtcdError(reason)
             self.close()
@@ -262,11 +266,16 @@ class Etcd:
         return max(left / len(self._endpoints), min(left, 0.2))
 
 
+def _is_full(reason: str) -> bool:
+    """Return whether etcd reads, but takes nothing any more until a person has made room."""
+    return "database space exceeded" in reason
+
+
 def _is_final(said: dict[str, Any]) -> bool:
     """Return whether another endpoint would say the same: the request, or the whole cluster, is at fault.
 
-    Codes of gRPC: 3 invalid argument, 5 not found, 7 denied, 8 exhausted (no space), 9 precondition, 16
-    unknown user.
+    Codes of gRPC: 3 invalid argument, 5 not found, 7 denied, 8 exhausted (a message is too large), 9
+    precondition, 16 unknown user.
     """
     return said.get("code") in (3, 5, 7, 8, 9, 16)
 

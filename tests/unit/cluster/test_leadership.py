@@ -12,7 +12,10 @@ NOW = 10_000.0
 INTERVAL = 30.0
 DESK = Member("desk", schema=SCHEMA, inventory="a", nodes=3)
 ATTIC = Member("attic", schema=SCHEMA, inventory="a", nodes=3)
-LEADING = Session("desk", "boot", term=7, until=NOW + 25, leader="desk", tried=NOW, answered=NOW)
+NEWER = replace(DESK, schema=SCHEMA + 1)
+LEADING = Session(
+    "desk", "boot", term=7, until=NOW + 25, led_since=NOW - 900, leader="desk", tried=NOW, answered=NOW
+)
 STANDING_BY = replace(LEADING, term=0, leader="attic", living=("attic", "desk"))
 DESK_LEADS = View("desk", 7, (DESK, ATTIC), Lead("desk", "a"), has_state=True)
 NOBODY_LEADS = View("", 0, (DESK, ATTIC), Lead("porch", "a"), has_state=True)
@@ -31,6 +34,11 @@ NOBODY_LEADS = View("", 0, (DESK, ATTIC), Lead("porch", "a"), has_state=True)
         ),  # somebody else may lead soon
         (replace(LEADING, tried=NOW + 46), 46, Role.LEADER_ALONE),
         (replace(LEADING, term=0, tried=NOW + 46), 46, Role.LEADER_ALONE),
+        (  # it led before it booted: another one may lead by now
+            replace(LEADING, term=0, led_since=0.0, living=("attic", "desk"), tried=NOW + 106),
+            106,
+            Role.ALONE,
+        ),
         (replace(LEADING, tried=NOW + 46), 92, Role.STANDBY),  # the lead timer itself does not run
         (STANDING_BY, 0, Role.STANDBY),
         (replace(STANDING_BY, tried=NOW + 104), 104, Role.STANDBY),  # attic would watch first
@@ -101,6 +109,45 @@ def facts(me: Member = DESK, checked: float = NOW - 20, **further: object) -> Fa
         ),
         (facts(seed="desk"), STANDING_BY, View(members=(DESK, ATTIC)), Step.TAKE, ""),
         (facts(seed="attic"), STANDING_BY, NOBODY_LEADS, Step.TAKE, ""),
+        (
+            facts(NEWER),
+            STANDING_BY,
+            replace(NOBODY_LEADS, members=(NEWER, ATTIC)),
+            Step.STAND_BY,
+            "attic is of an older version, and leads first",
+        ),
+        (  # who leads with what the older ones read, and is of a newer version since
+            facts(NEWER),
+            LEADING,
+            replace(DESK_LEADS, members=(NEWER, ATTIC), last=Lead("desk", "a", SCHEMA)),
+            Step.GIVE_UP,
+            "attic is still of an older version, and could not go on",
+        ),
+        (
+            facts(NEWER),
+            LEADING,
+            replace(DESK_LEADS, members=(NEWER, ATTIC), last=Lead("desk", "a", SCHEMA + 1)),
+            Step.KEEP,
+            "",
+        ),
+        (  # the newer one that led last leaves it to this one
+            facts(),
+            STANDING_BY,
+            replace(
+                NOBODY_LEADS,
+                members=(DESK, replace(ATTIC, schema=SCHEMA + 1)),
+                last=Lead("attic", "a", SCHEMA),
+            ),
+            Step.TAKE,
+            "",
+        ),
+        (  # not even if it is the only one: it could not read the state
+            facts(replace(DESK, unfit="x")),
+            STANDING_BY,
+            replace(NOBODY_LEADS, members=(DESK,), last=Lead("attic", "a", SCHEMA + 1)),
+            Step.STAND_BY,
+            "x",
+        ),
     ],
 )
 def test_a_monitor_takes_keeps_or_leaves_leading(
@@ -141,6 +188,12 @@ def test_a_monitor_takes_keeps_or_leaves_leading(
             STANDING_BY,
             View(members=(DESK, ATTIC)),
             "it knows no state of the mesh, and another one does",
+        ),
+        (
+            facts(),
+            STANDING_BY,
+            replace(NOBODY_LEADS, last=Lead("porch", "a", SCHEMA + 1)),
+            "porch, which led last, is of a newer version: bring this one up to date",
         ),
     ],
 )

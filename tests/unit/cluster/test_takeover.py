@@ -1,6 +1,7 @@
 """What a monitor notes about leading: in its first check, while etcd is away, when another one is gone."""
 
 import pytest
+from msgspec.structs import replace
 
 from factories import NOW, answers, fails, plain
 from gpu_mesh.cluster import takeover
@@ -22,7 +23,7 @@ def state(*failing: str) -> State:
         else NodeState(status=Status.HEALTHY)
         for key in KEYS
     }
-    return State(nodes=nodes, shared=Shared("w", "desk"))
+    return State(nodes=nodes, shared=Shared("w", leader="desk"))
 
 
 def seen(*failing: str) -> dict:
@@ -60,7 +61,7 @@ def test_in_a_small_mesh_and_with_another_brake_it_is_counted_so_too() -> None:
 
 
 def test_a_node_that_was_never_checked_is_no_new_failure() -> None:
-    assert takeover.unconfirmed(State(shared=Shared("w", "desk")), MESH, seen(*KEYS)) == frozenset()
+    assert takeover.unconfirmed(State(shared=Shared("w", leader="desk")), MESH, seen(*KEYS)) == frozenset()
 
 
 def test_who_leads_now_is_told_once_and_whether_the_one_before_lives() -> None:
@@ -77,7 +78,7 @@ def test_who_leads_now_is_told_once_and_whether_the_one_before_lives() -> None:
 
 
 def test_that_etcd_is_away_is_told_once_and_its_end_once() -> None:
-    alone = State(shared=Shared("w", "desk", apart_since=NOW - 90))
+    alone = State(shared=Shared("w", leader="desk", apart_since=NOW - 90))
     takeover.note_away(alone, "attic", Role.ALONE, NOW)
     takeover.note_away(alone, "attic", Role.ALONE, NOW + 30)
     (about,) = said(alone)
@@ -85,7 +86,7 @@ def test_that_etcd_is_away_is_told_once_and_its_end_once() -> None:
         "warning: etcd is away for 1 min 30 s: attic watches alone, and repairs nothing: "
     )
     assert about.endswith("desk, which led, may do so, too")
-    led = State(shared=Shared("w", "desk", apart_since=NOW - 90))
+    led = State(shared=Shared("w", leader="desk", apart_since=NOW - 90))
     takeover.note_away(led, "desk", Role.LEADER_ALONE, NOW)
     takeover.note_back(led, NOW)
     takeover.note_back(led, NOW)
@@ -94,6 +95,33 @@ def test_that_etcd_is_away_is_told_once_and_its_end_once() -> None:
         "info: etcd is back: another monitor can take over again",
     ]
     assert led.alerts[-1].ends == (Level.WARNING,)
+
+
+@pytest.mark.parametrize(
+    ("shared", "role", "text"),
+    [
+        (
+            Shared(leader="desk", apart_for="etcd1: no answer in time"),
+            Role.LEADER_ALONE,
+            "is away for 1 min 30 s (etcd1: no answer in time): desk goes on alone, and {nobody}",
+        ),
+        (
+            Shared(leader="desk", apart_for="etcd1: too large", refused=True),
+            Role.LEADER,
+            "does not take the state for 1 min 30 s (etcd1: too large): desk goes on alone, and {nobody}",
+        ),
+        (  # it led before its machine was booted anew
+            Shared(leader="desk"),
+            Role.ALONE,
+            "is away for 1 min 30 s: desk watches alone, and repairs nothing: another one may do so, too",
+        ),
+    ],
+)
+def test_that_etcd_is_of_no_use_is_told_with_its_cause(shared: Shared, role: Role, text: str) -> None:
+    state = State(shared=replace(shared, apart_since=NOW - 90))
+    takeover.note_away(state, "desk", role, NOW)
+    nobody = "no other monitor takes over from it"
+    assert said(state) == [f"warning: etcd {text.format(nobody=nobody)}"]
 
 
 def test_a_monitor_that_is_silent_is_told_after_two_minutes_and_that_it_lives_again_once() -> None:

@@ -1,5 +1,6 @@
 """What a monitor noted while it was apart from the others, and what becomes of it."""
 
+import pytest
 from msgspec.structs import fields, replace
 
 from gpu_mesh.cluster import uniting
@@ -24,6 +25,23 @@ def attempt(at: float) -> Attempt:
 def unite(base: State, apart: State) -> State:
     uniting.unite(base, apart, "attic", NOW)
     return base
+
+
+@pytest.mark.parametrize(
+    ("shared", "own", "older"),
+    [
+        (Shared(writes=7, cluster="a"), Shared(writes=9, cluster="a"), True),
+        (Shared(writes=9, cluster="a"), Shared(writes=9, cluster="a"), False),
+        (Shared(writes=7, cluster="b"), Shared(writes=9, cluster="a"), False),  # it was begun anew
+        (Shared(writes=7), Shared(writes=9), False),
+        (None, Shared(writes=9, cluster="a"), False),
+        (Shared(writes=7, cluster="a"), None, False),
+    ],
+)
+def test_a_shared_state_is_older_where_a_backup_of_the_same_cluster_was_put_back(
+    shared: Shared | None, own: Shared | None, older: bool
+) -> None:
+    assert uniting.is_older(State(shared=shared), State(shared=own)) is older
 
 
 def test_an_alert_that_nobody_was_told_of_is_queued_anew_and_no_other_one() -> None:
@@ -96,10 +114,12 @@ def test_that_one_monitor_watched_alone_is_told_once_it_is_over() -> None:
 
 def test_what_is_about_the_monitor_itself_stays_its_own() -> None:
     clock = ClockReading("their boot", 1.0)
-    theirs = State(tick=Tick(at=NOW, clock=clock), offline_since=NOW, urls=3, shared=Shared("w", "desk"))
+    theirs = State(
+        tick=Tick(at=NOW, clock=clock), offline_since=NOW, urls=3, shared=Shared("w", leader="desk")
+    )
     mine = uniting.with_own(theirs, State(urls=1, unprobed=2), "attic")
     assert (mine.urls, mine.unprobed, mine.offline_since) == (1, 2, 0.0)
     assert mine.tick == Tick(at=NOW), "how the clocks of another machine stood says nothing here"
     assert set(uniting.OWN) <= {each.name for each in fields(State)}
-    again = State(tick=Tick(at=NOW, clock=clock), shared=Shared("w", "attic"))
+    again = State(tick=Tick(at=NOW, clock=clock), shared=Shared("w", leader="attic"))
     assert uniting.with_own(again, State(), "attic").tick.clock == clock
