@@ -95,6 +95,7 @@ class _Pool:
         self._results: SimpleQueue[tuple[str, Observation]] = SimpleQueue()
         self._begun: SimpleQueue[tuple[Node, float]] = SimpleQueue()  # which node, and when it is overdue
         self._ended: SimpleQueue[None] = SimpleQueue()  # an item for each worker that found no more nodes
+        self._all_begun = threading.Event()  # set by the first of them
         self._due: dict[str, tuple[Node, float]] = {}  # of those under way
         self._found: dict[str, Observation] = {}
         self._workers = 0
@@ -141,6 +142,11 @@ class _Pool:
                 self._due[node.key] = node, due
 
     def _collect(self, until: float) -> None:
+        if self._waiting:
+            # Waking up for each result while many are still to come takes CPU from the workers.
+            self._all_begun.wait(max(until - monotonic(), 0.0))
+            self._all_begun.clear()
+            until = until if not self._waiting else 0.0
         while len(self._found) < self._wanted:
             try:
                 key, observation = self._results.get(timeout=max(until - monotonic(), 0.0))
@@ -218,6 +224,7 @@ class _Pool:
                 node = self._waiting.popleft()
             except IndexError:
                 self._ended.put(None)
+                self._all_begun.set()
                 return
             self._begun.put((node, monotonic() + node.timeout + GRACE))
             try:
