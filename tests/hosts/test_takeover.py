@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import machines
 import provision
@@ -18,7 +19,7 @@ class Three:
 
     def __init__(self, site: machines.Site, operator: provision.Operator, mail: provision.Mailbox) -> None:
         self.operator, self.mail = operator, mail
-        made = site.boot(*NAMES, offered=("etcd-server", "etcd-client"))
+        made = site.boot(*NAMES, offered=("etcd-server", "etcd-client", "faketime"))
         self.monitors = dict(zip(NAMES, made, strict=True))
         (self.node,) = site.boot("bench")
 
@@ -49,6 +50,28 @@ class Three:
 
     def mails(self, word: str, since: int) -> int:
         return sum(word in subject for subject in self.mail.subjects[since:])
+
+    def others(self) -> list[str]:
+        leader = self.leader()
+        return [name for name in NAMES if name != leader]
+
+    @contextmanager
+    def cut_off(self, name: str, *away: machines.Machine) -> Iterator[None]:
+        """Within, one monitor reaches those machines no more, nor they it."""
+        routes = [f"prohibit {machine.address}" for machine in away]
+        for route in routes:
+            self.monitors[name].ssh(f"ip route add {route}")
+        try:
+            yield
+        finally:
+            for route in routes:
+                self.monitors[name].ssh(f"ip route del {route}")
+
+    def told(self, what: str, since: int) -> int:
+        """Return how many mails said so: at most two, of monitors that could not know of each other."""
+        count = self.mails(what, since)
+        assert 1 <= count <= 2, self.mail.subjects[since:]
+        return count
 
     def all_is_well(self) -> None:
         """Wait until every monitor runs and is ready, and the nodes are healthy."""
@@ -87,6 +110,7 @@ def three(site: machines.Site, measured: list[str]) -> Iterator[Three]:
                     "mesh_monitor_check_interval": 10,
                     "mesh_monitor_recover_interval": 10,
                     "mesh_monitor_flapping": False,
+                    "mesh_monitor_canary": [f"{made.node.address}:22"],
                     "mesh_cluster_endpoints": [f"https://{m.address}:2379" for m in made.monitors.values()],
                 },
             },
@@ -182,3 +206,113 @@ def test_who_stops_the_leaders_units_has_another_one_lead_at_once(three: Three, 
     _, took = three.await_leader(but=leader, seconds=40)
     measured.append(f"units of the leader stopped: another monitor leads after {took:.0f} s")
     three.monitors[leader].ssh("systemctl start gpu-mesh.target")
+
+
+def test_a_leader_that_the_others_do_not_reach_goes_on_beside_the_new_one_and_is_united_with_it(
+    three: Three, measured: list[str]
+) -> None:
+    three.all_is_well()
+    leader, mails = three.leader(), len(three.mail.subjects)
+    others = [three.monitors[name] for name in three.others()]
+    with three.cut_off(leader, *others):
+        began = time.monotonic()
+        three.await_mail(f"The monitor {leader} is gone", mails, FIRST_ALERT)
+        taken = time.monotonic() - began
+        three.await_mail("etcd is away", mails, FIRST_ALERT)
+        three.node.ssh("systemctl stop spare")
+        three.await_mail("[WARNING] spare", mails)
+        roles = three.roles()
+        assert roles.pop(leader) == "leader_alone"
+        assert sorted(roles.values()) == ["leader", "standby"]
+    three.await_mail("had watched alone", mails)
+    machines.await_that(
+        lambda: sorted(three.roles().values()) == ["leader", "standby", "standby"], 60, "one leads again"
+    )
+    assert three.leader() != leader, "who has the lease keeps it"
+    three.node.ssh("systemctl start spare")
+    three.await_mail("[INFO] spare", mails)
+    measured.append(
+        f"leader cut off from the other monitors, not from the nodes: another one led after {taken:.0f} s; "
+        f"a failure meanwhile told {three.told('[WARNING] spare', mails)} times"
+    )
+
+
+def test_a_leader_that_reaches_no_node_leaves_them_to_another_one_and_blames_none(
+    three: Three, measured: list[str]
+) -> None:
+    three.all_is_well()
+    leader, mails = three.leader(), len(three.mail.subjects)
+    with three.cut_off(leader, three.node):
+        _, took = three.await_leader(but=leader, seconds=200)
+        assert "it reaches no canary" in three.monitors[three.leader()].out("gpu-mesh cluster; true")
+        three.await_mail(f"leads the mesh now, in place of {leader}, which lives", mails)
+    for node in ("bench", "spare"):
+        assert not any(f"] {node}" in subject for subject in three.mail.subjects[mails:])
+    measured.append(f"leader cut off from the nodes and its canary: another one led after {took:.0f} s")
+
+
+def test_two_of_three_die_and_the_last_one_watches_alone(three: Three, measured: list[str]) -> None:
+    three.all_is_well()
+    leader, mails = three.leader(), len(three.mail.subjects)
+    last = three.others()[0]
+    for name in NAMES:
+        if name != last:
+            three.monitors[name].halt()
+    began = time.monotonic()
+    three.node.ssh("systemctl stop spare")
+    three.await_mail("[WARNING] spare", mails, 180)
+    alone = time.monotonic() - began
+    assert any(f"{last} watches alone" in subject for subject in three.mail.subjects[mails:])
+    assert three.roles() == {last: "alone"}
+    three.all_is_well()
+    assert three.leader() == leader, "it led last"
+    three.await_mail("[INFO] spare", mails)
+    measured.append(
+        f"two of three dead, the leader among them: a node that failed then was alerted after {alone:.0f} s, "
+        f"{three.told('[WARNING] spare', mails)} times"
+    )
+
+
+def test_a_member_of_etcd_that_stands_still_holds_nobody_up(three: Three, measured: list[str]) -> None:
+    three.all_is_well()
+    leader, mails = three.leader(), len(three.mail.subjects)
+    machine = three.monitors[leader]
+    machine.ssh("systemctl kill -s SIGSTOP gpu-mesh-etcd")
+    try:
+        three.node.ssh("systemctl stop spare")
+        took = three.await_mail("[WARNING] spare", mails)
+        three.await_mail("[CRITICAL] spare", mails)
+        assert three.leader() == leader
+    finally:
+        machine.ssh("systemctl kill -s SIGCONT gpu-mesh-etcd")
+    assert three.mails("[WARNING] spare", mails) == 1
+    assert not any("etcd" in subject for subject in three.mail.subjects[mails:])
+    measured.append(
+        f"the leader's own member of etcd stands still: a failure alerted after {took:.0f} s, once"
+    )
+
+
+def test_a_monitor_whose_clock_is_five_minutes_off_never_leads_while_another_one_can(three: Three) -> None:
+    three.all_is_well()
+    wrong, right = three.others()
+    machine = three.monitors[wrong]
+    machine.ssh("apt-get install -qq faketime")
+    wraps = "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1 FAKETIME=-300s FAKETIME_DONT_FAKE_MONOTONIC=1"
+    library = machine.out("ls /usr/lib/*/faketime/libfaketime.so.1").strip()
+    settings = wraps.replace("/usr/$LIB/faketime/libfaketime.so.1", library)
+    units = ("lead", "check", "deliver", "recover")
+    for unit in units:
+        folder = f"/run/systemd/system/gpu-mesh-{unit}.service.d"
+        machine.ssh(
+            f"mkdir -p {folder} && printf '[Service]\\nEnvironment={settings}\\n' >{folder}/clock.conf"
+        )
+    machine.ssh("systemctl daemon-reload")
+    try:
+        machines.await_that(
+            lambda: "its clock is 300 s behind" in machine.out("gpu-mesh cluster; true"), 60, "it knows"
+        )
+        three.monitors[three.leader()].out("gpu-mesh cluster hand-over")
+        machines.await_that(lambda: three.roles()[right] == "leader", 60, f"{right} leads")
+        assert {each["status"] for each in provision.status(three.monitors[right]).values()} == {"healthy"}
+    finally:
+        machine.ssh("rm -r /run/systemd/system/gpu-mesh-*.service.d/clock.conf; systemctl daemon-reload")

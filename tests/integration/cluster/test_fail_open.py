@@ -2,7 +2,9 @@
 
 import json
 import secrets
+import subprocess
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from gpu_mesh.standin.server import Standin
 from gpu_mesh.system.etcd import Get, Put
 from marks import soak
 from monitors import LACKING, Monitor, Monitors
-from sites import Receiver
+from sites import Receiver, eventually
 
 KEYS = Keys("mesh")
 
@@ -171,6 +173,34 @@ def test_what_is_no_record_of_a_monitor_in_etcd_ends_no_watch(
     for _ in range(2):
         mesh["desk"].tick()
     assert receiver.levels("iceland") == ["WARNING"]
+
+
+def test_a_forged_state_gets_no_other_host_touched_and_no_node_that_serves_repaired(
+    mesh: Monitors, node: Standin, tmp_path: Path
+) -> None:
+    repaired = tmp_path / "repaired"
+    command = {"recovery": "command", "recovery_command": f"touch {repaired}"}
+    command |= {"ansible_connection": "local", "ansible_host": "192.0.2.1"}  # the address of desk
+    mesh.describe({"iceland": {"url": node.url, **command}})
+    mesh["desk"].tick()
+    state = json.loads(zlib.decompress(mesh.asked(Get(KEYS.state)).found[0][0].value))
+    offline = {**state["nodes"]["iceland"], "status": "offline", "failures": 9, "cause": "refused"}
+    offline |= {"failing_since": state["tick"]["at"] - 900, "incident_since": state["tick"]["at"] - 900}
+    state["nodes"] |= {"iceland": offline, "evil.example.net": offline}
+    mesh.asked(Put(KEYS.state, zlib.compress(json.dumps(state).encode())), Put(KEYS.write, b"forged"))
+    mesh["desk"].ok("recover")
+    assert mesh["desk"].state().node("iceland").recovery.attempts == ()
+    assert not repaired.exists()
+    assert "evil" not in mesh["desk"].run("recover", "evil.example.net", "--dry-run").stdout
+    mesh["desk"].tick()
+    assert [each["node"] for each in mesh["desk"].status()["nodes"]] == ["iceland"]
+    node.close()
+    for _ in range(3):
+        mesh["desk"].check()
+    words, quiet = mesh["desk"].command("recover"), subprocess.DEVNULL
+    with subprocess.Popen(words, env=mesh["desk"].environment, stdout=quiet, stderr=quiet) as recovery:
+        assert eventually(repaired.exists), "what a fresh look finds at fault is repaired"
+        recovery.terminate()
 
 
 if LACKING:
