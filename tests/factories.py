@@ -130,7 +130,7 @@ def send(state: State, target: Target, reason: str, now: float, known: Sequence[
     sent = []
     for due in outbox.due(state.alerts, [target], now).get(target.id, ()):
         sent += due.numbers
-        outbox.begin(state, due.numbers, target, now)
+        outbox.begin(state, due, target, now)
         outbox.record_outcome(state, due, target.id, reason, known or (target,), now, whole=True)
     return sent
 

@@ -124,6 +124,11 @@ class Line:
     def __exit__(self, *_: object) -> None:
         pass
 
+    endpoint = ""
+
+    def grant_time(self, seconds: float) -> None:
+        pass
+
     def grant(self, seconds: int) -> int:
         self._go()
         return self._store.grant(seconds)

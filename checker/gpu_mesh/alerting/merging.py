@@ -31,13 +31,18 @@ class Notification(Struct, frozen=True):
     """What is sent to one URL: an alert or a digest of several, and the older ones that these stand for."""
 
     alert: Alert  # of a digest the worst
-    merged: tuple[int, ...] = ()  # the numbers of those that are not sent themselves
+    superseded: tuple[Alert, ...] = ()  # those that are not sent themselves
     others: tuple[Alert, ...] = ()  # of a digest, the worst first
 
     @property
     def members(self) -> tuple[Alert, ...]:
         """The alerts that the message reports."""
         return (self.alert, *self.others)
+
+    @property
+    def merged(self) -> tuple[int, ...]:
+        """The numbers of the alerts that are not sent themselves."""
+        return tuple(alert.id for alert in self.superseded)
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -84,8 +89,8 @@ def in_digests(due: Iterable[Notification]) -> tuple[Notification, ...]:
 
 def _digest(together: Sequence[Notification]) -> Notification:
     first, *others = sorted((each.alert for each in together), key=_urgency)
-    merged = tuple(number for each in together for number in each.merged)
-    return Notification(first, merged, tuple(others))
+    superseded = tuple(alert for each in together for alert in each.superseded)
+    return Notification(first, superseded, tuple(others))
 
 
 def _urgency(alert: Alert) -> tuple[int, bool, int]:
@@ -127,7 +132,7 @@ def _merged(chain: Sequence[Alert]) -> Notification:
     others = [alert for alert in chain if alert.id != lead.id]
     if not is_end(lead):
         lead = replace(lead, tried=_tried(lead, newest))
-    return Notification(lead, tuple(alert.id for alert in others))
+    return Notification(lead, tuple(others))
 
 
 def _tried(lead: Alert, newest: Sequence[Alert]) -> str:

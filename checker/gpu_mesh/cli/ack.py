@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gpu_mesh.alerting import acknowledging
 from gpu_mesh.cli.common import UsageError, mesh_of, say, shell
+from gpu_mesh.cli.leading import with_reach
 from gpu_mesh.cli.person import login
 from gpu_mesh.domain.cluster import Writer
 from gpu_mesh.domain.event import Severity, event
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         raise UsageError(str(error)) from error
     name = "acknowledgement_ended" if arguments.end else "acknowledged"
     log.write([event(name, Severity.INFO, node=key, author=author, reason=reason) for key in keys], now)
-    say(typed(said, shell(arguments, paths)), time.time())
+    say(with_reach(typed(said, shell(arguments, paths)), file, mesh), time.time())
     return 0
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from gpu_mesh.cli.common import UsageError, mesh_of, node_of, say, shell
+from gpu_mesh.cli.leading import with_reach
 from gpu_mesh.cli.person import login
 from gpu_mesh.domain.cluster import Writer
 from gpu_mesh.domain.event import Severity, event
@@ -49,7 +50,8 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     except ValueError as error:
         raise UsageError(f"--for: {error}") from error
     wanted = Drain(now, until, one_line(login(os.environ), 60), one_line(arguments.reason, 200))
-    with state_of(paths, mesh, log, writer=Writer.PERSON).update(now) as state:
+    file = state_of(paths, mesh, log, writer=Writer.PERSON)
+    with file.update(now) as state:
         said = drain(state, mesh, nodes, wanted)
     seconds = round(until - now)
     log.write(
@@ -67,7 +69,7 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
         now,
     )
     tell_programs(mesh, paths, log, now)
-    say(typed(said, shell(arguments, paths)), now)
+    say(with_reach(typed(said, shell(arguments, paths)), file, mesh), now)
     return 0
 
 

@@ -3,6 +3,7 @@
 from gpu_mesh.cli.common import UsageError
 from gpu_mesh.domain.cluster import Role
 from gpu_mesh.domain.mesh import Mesh
+from gpu_mesh.storage.state_file import StateFile
 from gpu_mesh.system.paths import Paths
 
 
@@ -26,3 +27,19 @@ def refuse(paths: Paths, mesh: Mesh) -> UsageError:
     return UsageError(
         "this monitor does not lead the mesh, and knows no other that does; see: gpu-mesh cluster"
     )
+
+
+def with_reach(said: str, file: StateFile, mesh: Mesh) -> str:
+    """Return what a person is told of a change, and whether it counts on this monitor alone for now.
+
+    Args:
+        said: of the change itself.
+        file: where it was saved.
+        mesh: names the monitor.
+    """
+    if not mesh.cluster.endpoints:
+        return said
+    shared = file.load().shared
+    if shared is None or not shared.apart_since:
+        return said
+    return f"{said.rstrip()}\netcd is away: this counts on {mesh.monitor} alone until it is back.\n"

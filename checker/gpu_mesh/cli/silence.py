@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from gpu_mesh.cli.commands import COMMANDS, describe_exits
 from gpu_mesh.cli.common import UsageError, add_shared, any_mesh, mesh_of, say, shell, width
+from gpu_mesh.cli.leading import with_reach
 from gpu_mesh.cli.person import login
 from gpu_mesh.cli.suggesting import SuggestingParser
 from gpu_mesh.domain.alert import Level, Silence
@@ -87,7 +88,8 @@ def _add_verb(
 def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     """Mute alerts for a while, list what is muted, or end it."""
     now, author = time.time(), login(os.environ)
-    file = state_of(paths, any_mesh(arguments, paths), log, writer=Writer.PERSON)
+    mesh = any_mesh(arguments, paths)
+    file = state_of(paths, mesh, log, writer=Writer.PERSON)
     try:
         if arguments.what == "end":
             said = end(arguments.number, file, log, author, now, partial(any_mesh, arguments, paths))
@@ -106,7 +108,8 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
             said = add(read(request, mesh_of(arguments, paths), author, now), file, log, now)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    say(typed(said, shell(arguments, paths)), now)
+    said = typed(said, shell(arguments, paths))
+    say(said if arguments.what == "list" else with_reach(said, file, mesh), now)
     return 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gpu_mesh.cli.common import UsageError, mesh_of, say, shell
 from gpu_mesh.cli.drain import nodes_of, tell_programs
+from gpu_mesh.cli.leading import with_reach
 from gpu_mesh.cli.person import login
 from gpu_mesh.domain.cluster import Writer
 from gpu_mesh.domain.event import Severity, event
@@ -32,14 +33,15 @@ def run(arguments: argparse.Namespace, paths: Paths, log: Log) -> int:
     mesh, now = mesh_of(arguments, paths), time.time()
     nodes = nodes_of(mesh, arguments.nodes)
     author = one_line(login(os.environ), 60)
+    file = state_of(paths, mesh, log, writer=Writer.PERSON)
     try:
-        with state_of(paths, mesh, log, writer=Writer.PERSON).update(now) as state:
+        with file.update(now) as state:
             said = undrain(state, nodes, now)
     except ValueError as error:
         raise UsageError(typed(str(error), shell(arguments, paths))) from error
     log.write([event("drain_ended", Severity.INFO, node=node.key, author=author) for node in nodes], now)
     tell_programs(mesh, paths, log, now)
-    say(said, now)
+    say(with_reach(said, file, mesh), now)
     return 0
 
 

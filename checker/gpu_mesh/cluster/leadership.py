@@ -48,7 +48,7 @@ def role(session: Session | None, now: float, interval: float) -> Role:
     if session.leader == session.monitor and session.led_since:
         return Role.LEADER_ALONE
     patience = AWAY + (session.rank + 1) * interval
-    return Role.ALONE if session.leader and silent > patience else Role.STANDBY
+    return Role.ALONE if silent > patience else Role.STANDBY
 
 
 class Facts(Struct, frozen=True):

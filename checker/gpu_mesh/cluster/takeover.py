@@ -118,11 +118,13 @@ def note_away(state: State, monitor: str, role: Role, now: float) -> None:
     shared = state.shared or Shared()
     if shared.away_notified:
         return
-    if role is Role.ALONE:
+    if shared.refused:
+        does = f"{monitor} goes on with its own copy, which no other monitor has"
+    elif role is Role.ALONE:
         other = f"{shared.leader}, which led," if shared.leader not in ("", monitor) else "another one"
         does = f"{monitor} watches alone, and repairs nothing: {other} may do so, too"
     else:
-        does = f"{monitor} goes on alone, and no other monitor takes over from it"
+        does = f"{monitor} goes on alone; if others still reach etcd, one of them leads, too"
     what = "does not take the state" if shared.refused else "is away"
     why = f" ({shared.apart_for})" if shared.apart_for else ""
     alerts.raise_monitor_alert(

@@ -5,14 +5,21 @@ who leads has seen the nodes since. What the copy alone has must not be lost: wh
 alerts that nobody was told of yet, and the attempts to repair, which count together.
 """
 
+from typing import TypeVar
+
 from msgspec.structs import replace
 
 from gpu_mesh.alerting import alerts
 from gpu_mesh.cluster import takeover
-from gpu_mesh.domain.alert import Alert, Progress, Silence
-from gpu_mesh.domain.recovery import Attempt
+from gpu_mesh.domain.alert import Acknowledgement, Alert, Silence
+from gpu_mesh.domain.recovery import Attempt, Drain
 from gpu_mesh.domain.state import ClockReading, NodeState, Shared, State
 from gpu_mesh.planning.claims import KEPT_ATTEMPTS
+
+CLOCKS = 15.0
+"""Seconds by which the clocks of two monitors may differ, and a little more."""
+
+_Asked = TypeVar("_Asked", Acknowledgement, Drain)
 
 OWN = (
     "canaries",
@@ -63,14 +70,12 @@ def unite(base: State, apart: State, monitor: str, now: float) -> tuple[Alert, .
         monitor: whose copy it is.
         now: Unix seconds.
     """
-    known = {(each.author, each.at, each.reason) for each in base.silences}
-    for silence in apart.silences:
-        if (silence.author, silence.at, silence.reason) not in known:
-            _add_silence(base, silence)
-    queued = tuple(alerts.queue(base, replace(each, deliveries={})) for each in _untold(base, apart))
+    split = _split_at(apart)
+    _unite_silences(base, apart, split)
+    queued = tuple(alerts.queue(base, each) for each in _untold(base, apart))
     for key, noted in apart.nodes.items():
         if key in base.nodes:
-            base.nodes[key] = _united(base.nodes[key], noted)
+            base.nodes[key] = _united(base.nodes[key], noted, split)
         else:
             base.nodes[key] = noted
     if apart.shared and apart.shared.away_notified:
@@ -78,28 +83,48 @@ def unite(base: State, apart: State, monitor: str, now: float) -> tuple[Alert, .
     return queued
 
 
-def _add_silence(base: State, silence: Silence) -> None:
-    base.silences = (*base.silences, replace(silence, id=base.next_silence))
-    base.next_silence += 1
+def _split_at(apart: State) -> float:
+    """Return until when the copy knows what people had asked for elsewhere; 0.0: it does not know that.
+
+    A little earlier than it was the same as the shared state, for the clocks of the monitors may differ.
+    """
+    return apart.shared.as_of - CLOCKS if apart.shared and apart.shared.as_of else 0.0
+
+
+def _unite_silences(base: State, apart: State, split: float) -> None:
+    """Keep the silences of both, without those that one of the two has ended since the split."""
+
+    def name(silence: Silence) -> tuple[object, ...]:
+        return silence.author, silence.at, silence.reason
+
+    here, there = set(map(name, apart.silences)), set(map(name, base.silences))
+    kept = [each for each in base.silences if name(each) in here or each.at > split]
+    for silence in apart.silences:
+        if name(silence) not in there and silence.at > split:
+            kept.append(replace(silence, id=base.next_silence))
+            base.next_silence += 1
+    base.silences = tuple(kept)
+
+
+def _later(base: _Asked | None, noted: _Asked | None, split: float) -> _Asked | None:
+    """Return what people asked for last: what was known to both and is gone in one was ended there."""
+    if base is None or noted is None:
+        one = base or noted
+        return one if one and one.at > split else None
+    return noted if noted.at > base.at else base
 
 
 def _untold(base: State, apart: State) -> list[Alert]:
-    """Return the alerts of the copy that reached nobody and that the shared state does not have."""
+    """Return the alerts of the copy that somebody still waits for and that the shared state does not have."""
     known = {_content(each) for each in base.alerts}
-    return [
-        each
-        for each in apart.alerts
-        if not each.done
-        and _content(each) not in known
-        and all(way.progress is Progress.PENDING for way in each.deliveries.values())
-    ]
+    return [each for each in apart.alerts if not each.done and _content(each) not in known]
 
 
 def _content(alert: Alert) -> tuple[object, ...]:
     return alert.node, alert.at, alert.level, alert.kind, alert.text
 
 
-def _united(base: NodeState, noted: NodeState) -> NodeState:
+def _united(base: NodeState, noted: NodeState, split: float) -> NodeState:
     """Return the node's shared state with the attempts, the acknowledgement and the drain of the copy."""
     recovery, alerting = base.recovery, base.alerting
     attempts = recovery.attempts
@@ -111,14 +136,15 @@ def _united(base: NodeState, noted: NodeState) -> NodeState:
             recovery,
             attempts=attempts,
             claim=recovery.claim or noted.recovery.claim,
-            drain=recovery.drain or noted.recovery.drain,
+            drain=_later(recovery.drain, noted.recovery.drain, split),
             reboot=recovery.reboot or noted.recovery.reboot,
             called_at=max(recovery.called_at, noted.recovery.called_at) if base.incident_since else 0.0,
         ),
         alerting=replace(
             alerting,
-            acknowledged=alerting.acknowledged
-            or (noted.alerting.acknowledged if base.incident_since else None),
+            acknowledged=_later(alerting.acknowledged, noted.alerting.acknowledged, split)
+            if base.incident_since
+            else alerting.acknowledged,
         ),
         woken_at=max(base.woken_at, noted.woken_at),
     )

@@ -152,6 +152,8 @@ class _Run:
 
     def _round(self, configuration: "Configuration") -> bool:
         """Post what is open, and what is over; return whether the state could be saved."""
+        if not self._file.may_write():
+            raise NotLeaderError("another monitor leads the mesh", "gpu-mesh cluster")
         now, targets = self._clock(), configuration.alertmanagers
         state = self._file.load(now)
         opened = open_alerts.open_alerts(self._mesh, state, now, self._typed)
@@ -238,6 +240,8 @@ class _Run:
         try:
             with self._file.update(self._clock()) as state:
                 change(state)
+        except NotLeaderError:
+            raise
         except (StateError, OSError) as error:
             self._fail(error)
             return False

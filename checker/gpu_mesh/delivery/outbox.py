@@ -1,11 +1,12 @@
 """Decides which alert is due for which URL, when to try again, and when nothing is left to do.
 
 Deterministic: changes only the state it is given; no IO, no clock. A URL is known here by its hash and its
-tags only, so the state never contains one. An outcome is recorded by the alert's number, because the state
-may have changed since the attempt began.
+tags only, so the state never contains one. An outcome is recorded for the alert with the same number and
+content, because the state may have changed since the attempt began: where several monitors share it, the
+number may be another alert's by then.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from msgspec import Struct
@@ -131,7 +132,7 @@ def _due_now(deliveries: dict[str, Delivery]) -> dict[str, Delivery]:
     }
 
 
-def begin(state: State, numbers: Sequence[int], target: Target, now: float) -> bool:
+def begin(state: State, letter: Notification, target: Target, now: float) -> bool:
     """Note an attempt in the state before it is made.
 
     If the process then dies, or cannot save the outcome, the next attempt follows after the usual wait. So no
@@ -139,18 +140,28 @@ def begin(state: State, numbers: Sequence[int], target: Target, now: float) -> b
 
     Args:
         state: changed in place.
-        numbers: of the alerts that the message reports.
+        letter: what is to be sent.
         target: where to.
         now: Unix seconds.
 
     Returns:
         False when one of the alerts is no longer due there; then nothing was noted.
     """
-    found = [alert for alert in state.alerts if alert.id in numbers and not alert.done]
-    if len(found) < len(numbers) or not all(_is_due(alert, target, now) for alert in found):
+    found = [alert for alert in _same(state, letter.members) if not alert.done]
+    if len(found) < len(letter.members) or not all(_is_due(alert, target, now) for alert in found):
         return False
     _store(state, {alert.id: _begun(alert, target, now) for alert in found})
     return True
+
+
+def _same(state: State, alerts: Iterable[Alert]) -> list[Alert]:
+    """Return these alerts as the state has them now, in their order; those that it has not are left out."""
+    known = {_identity(alert): alert for alert in state.alerts}
+    return [known[_identity(alert)] for alert in alerts if _identity(alert) in known]
+
+
+def _identity(alert: Alert) -> tuple[object, ...]:
+    return alert.id, alert.node, alert.kind, alert.level, alert.text
 
 
 def _begun(alert: Alert, target: Target, now: float) -> Alert:
@@ -186,8 +197,7 @@ def record_outcome(
         The delivery after this attempt, of a digest that of its worst alert that the state still has; None
         when it has none.
     """
-    by_number = {alert.id: alert for alert in state.alerts if alert.id in sent.numbers}
-    members = [by_number[number] for number in sent.numbers if number in by_number]
+    members = _same(state, sent.members)
     if not members:
         return None
     after = {each.id: _after(each, target_id, reason, wait, now) for each in members}
@@ -201,8 +211,8 @@ def record_outcome(
     settled = {each.node for each in members if after[each.id].progress is not Progress.PENDING}
     changed |= {
         each.id: replace(each, deliveries={**each.deliveries, target_id: _merged(each, target_id)})
-        for each in state.alerts
-        if each.id in sent.merged and each.node in settled
+        for each in _same(state, sent.superseded)
+        if each.node in settled
     }
     targets = tuple(targets)
     _store(state, {key: _closed(each, targets, whole=whole) for key, each in changed.items()})

@@ -307,7 +307,7 @@ class _Run:
                     wait=result.wait,
                 )
             if then:
-                begun = outbox.begin(state, then.numbers, channel.target, now)
+                begun = outbox.begin(state, then, channel.target, now)
         if sent:
             self._note(channel, sent[0], sent[1].reason, outcome, now)
         return begun

@@ -61,6 +61,7 @@ class Session(Struct, frozen=True):
     living: tuple[str, ...] = ()  # the monitors that lived then, in the order of their names
     tried: float = 0.0  # when etcd was last asked
     answered: float = 0.0  # when it last answered
+    endpoint: str = ""  # which of its endpoints did
     heard_canary: float = 0.0  # when a canary last answered
     not_ready: tuple[str, ...] = ()  # nodes whose tunnel does not stand here
     tunnels_at: float = 0.0  # when the tunnels were last tried

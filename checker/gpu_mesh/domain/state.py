@@ -194,6 +194,7 @@ class Shared(Struct, frozen=True):
     writes: int = 0  # how many there were until then, since the cluster began
     cluster: str = ""  # identifies the cluster, from its first write on
     leader: str = ""  # the monitor that made the last check
+    as_of: float = 0.0  # when this copy was last the same as the shared one; 0.0: not known
     apart_since: float = 0.0  # since when this copy has changed without the shared one; 0.0: it has not
     apart_for: str = ""  # why
     refused: bool = False  # etcd answers, but does not take the state

@@ -5,6 +5,7 @@ whatever hangs on this monitor, its lease shows whether it lives, and its checks
 """
 
 import os
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -34,6 +35,7 @@ from gpu_mesh.system.etcd import (
 )
 from gpu_mesh.system.log import Log
 from gpu_mesh.system.paths import Paths
+from gpu_mesh.text.sanitize import plain
 
 EVERY = 10.0
 """Seconds between two runs."""
@@ -75,8 +77,9 @@ def lead(paths: Paths, mesh: Mesh, state: State, log: Log, now: float, *, resign
     session = replace(before, tried=at)
     if resign:
         session = replace(session, yields_until=at + leadership.YIELDS, yields_for=resign)
+    session = _hear_canaries(mesh, session, at)  # a silent one takes seconds, which etcd is not to lack
     try:
-        with open_etcd(mesh) as etcd:
+        with open_etcd(mesh, session_file.endpoints(paths, mesh)) as etcd:
             done = _lead(etcd, mesh, state, session, at, now, resign=resign)
     except EtcdError:
         session_file.write(paths, session)
@@ -104,14 +107,14 @@ def look(mesh: Mesh) -> View:
     Raises:
         EtcdError: it does not answer, or refuses.
     """
-    with open_etcd(mesh) as etcd:
+    with open_etcd(mesh, mesh.cluster.endpoints) as etcd:
         return _view(etcd, Keys(mesh.cluster.name))
 
 
-def open_etcd(mesh: Mesh) -> Etcd:
-    """Return the etcd of a mesh, to be asked for a few seconds."""
+def open_etcd(mesh: Mesh, endpoints: Sequence[str]) -> Etcd:
+    """Return the etcd of a mesh, to be asked for a few seconds, at these endpoints in turn."""
     cluster = mesh.cluster
-    return Etcd(cluster.endpoints, Tls(cluster.ca, cluster.cert, cluster.key), SECONDS)
+    return Etcd(endpoints, Tls(cluster.ca, cluster.cert, cluster.key), SECONDS)
 
 
 def _lead(
@@ -120,7 +123,7 @@ def _lead(
     keys = Keys(mesh.cluster.name)
     if not session.lease or not etcd.renew(session.lease):
         session = replace(session, lease=etcd.grant(LEASE), term=0)
-    session = _hear_canaries(mesh, replace(session, until=at + LEASE, answered=at), at)
+    session = replace(session, until=at + LEASE, answered=at, endpoint=etcd.endpoint)
     session = _try_tunnels(mesh, session, at)
     view, ahead = _view(etcd, keys), etcd.clocks()
     me = Member(
@@ -202,11 +205,31 @@ def _view(etcd: Etcd, keys: Keys) -> View:
     wanted = [Get(keys.lead), Get(keys.members, prefix=True), Get(keys.last), Get(keys.write)]
     leads, members, last, written = etcd.transact(wanted).found
     return View(
-        leader=_decoded(leads[0], Lead).monitor if leads else "",
+        leader=plain(_decoded(leads[0], Lead).monitor) if leads else "",
         term=leads[0].created if leads else 0,
-        members=tuple(_decoded(each, Member) for each in members),
-        last=_decoded(last[0], Lead) if last else None,
+        members=tuple(filter(None, map(_member, members))),
+        last=_last(last[0]) if last else None,
         has_state=bool(written),
+    )
+
+
+def _last(found: KeyValue) -> Lead:
+    said = _decoded(found, Lead)
+    return replace(said, monitor=plain(said.monitor))
+
+
+def _member(found: KeyValue) -> Member | None:
+    """Return what a monitor says of itself, in words that may be shown; None: it is none of ours."""
+    try:
+        said = _decoded(found, Member)
+    except EtcdError:
+        return None
+    return replace(
+        said,
+        name=plain(said.name),
+        version=plain(said.version),
+        unfit=plain(said.unfit),
+        not_ready=tuple(map(plain, said.not_ready)),
     )
 
 

@@ -84,5 +84,5 @@ def end(state: State, mesh: Mesh, role: Role, first_new: int) -> None:
         role: what it does now.
         first_new: the number of the first alert of this check.
     """
-    if role is Role.ALONE:
+    if role is not Role.LEADER:
         takeover.mark_alone(state, first_new, mesh.monitor)

@@ -21,6 +21,7 @@ from gpu_mesh.planning import addresses, findings, ladder, reboots
 from gpu_mesh.recovery import gpu_here, lifecycle, verification
 from gpu_mesh.recovery.context import Context
 from gpu_mesh.recovery.values import BETWEEN_PROBES, Job, Verification
+from gpu_mesh.storage.state_file import NotLeaderError
 from gpu_mesh.system import triggers
 from gpu_mesh.text import sanitize
 
@@ -60,6 +61,8 @@ def repair(context: Context, job: Job, offer: Offer | None = None, *, asked_for:
             result = verification.result_of(job, action, nothing, verified, context.clock())
             _record_result(context, job, result, verified, counts=False)
             return True
+    if not _may_still_act(context, job):
+        return False
     report = _act(context, job, action, offer)
     if verification.follow_up(job, report):
         action = Action.REBUILD_TUNNEL
@@ -72,6 +75,26 @@ def repair(context: Context, job: Job, offer: Offer | None = None, *, asked_for:
     result = verification.result_of(job, action, report, verified, context.clock())
     _record_result(context, job, result, verified, counts=report.looked or not context.stopping.is_set())
     return verified.repaired
+
+
+def _may_still_act(context: Context, job: Job) -> bool:
+    """Return whether the node is still claimed for this process.
+
+    A monitor that is alone has its own locks for that. Of several, another one may have taken over and
+    repaired the node, if this process stood still for longer than its claim lasts.
+    """
+    if not context.mesh.cluster.endpoints:
+        return True
+    try:
+        with context.claiming.update(context.clock()) as state:
+            known = state.node(job.node.key)
+            held = known.recovery.claim == job.claim and not lifecycle.is_expired(known, context.clock())
+            reason = "" if held else "its claim is over"
+    except NotLeaderError as error:
+        reason = error.reason
+    if reason:
+        context.note("recovery_left", Severity.WARNING, node=job.node.key, reason=reason)
+    return not reason
 
 
 def _as_probed_first(job: Job) -> Job:

@@ -293,7 +293,7 @@ class _Run:
         for url, notifications in outbox.due(self.state.alerts, targets, now, digest=digest).items():
             reason = "it is down" if url in self._down else ""
             for notification in notifications:
-                if not outbox.begin(self.state, notification.numbers, by_id[url], now):
+                if not outbox.begin(self.state, notification, by_id[url], now):
                     continue
                 after = outbox.record_outcome(self.state, notification, url, reason, targets, now, whole=True)
                 if after:

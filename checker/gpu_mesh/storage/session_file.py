@@ -56,6 +56,13 @@ def role_of(paths: Paths, mesh: Mesh) -> Role:
     return role(session, since_boot(), mesh.settings.check_interval)
 
 
+def endpoints(paths: Paths, mesh: Mesh) -> tuple[str, ...]:
+    """Return the endpoints of etcd, the one that answered last first: a dead one costs seconds."""
+    session, known = read(paths, mesh.monitor), mesh.cluster.endpoints
+    best = session.endpoint if session and session.endpoint in known else ""
+    return tuple(sorted(known, key=lambda each: each != best)) if best else tuple(known)
+
+
 def _file(paths: Paths) -> Path:
     of = zlib.crc32(os.fsencode(paths.state.absolute()))
     return paths.runtime / f"session-{of:08x}.json"

@@ -25,7 +25,6 @@ from gpu_mesh.domain.mesh import Mesh
 from gpu_mesh.domain.state import Shared, State
 from gpu_mesh.storage import session_file
 from gpu_mesh.storage.state_file import (
-    LARGEST,
     NewerSchemaError,
     NotLeaderError,
     StateError,
@@ -44,6 +43,10 @@ HELD = 2.0
 """Seconds after which the lock of another monitor's process is taken from it: it is stopped, or cut off.
 What it then still writes is refused."""
 
+LARGEST, LARGEST_NODE = 8_000_000, 20_000
+"""Bytes that a state of etcd's may have, and for each node. An honest one has a tenth of that: who has stolen
+etcd's key shall not fill the memory of all monitors with it."""
+
 _PAUSE = 0.05
 _OLDER = "what etcd has is older than this monitor's copy"
 
@@ -60,7 +63,8 @@ class SharedStateFile(StateFile):
             log: the central log.
             writer: for what the changes are made.
         """
-        super().__init__(paths.state, log)
+        # Who asked for a change need not have a right clock; who watches must (cluster/leadership.py).
+        super().__init__(paths.state, log, rebases=writer is not Writer.PERSON)
         self._paths, self._mesh, self._writer = paths, mesh, writer
         self._keys, self._tls = (
             Keys(mesh.cluster.name),
@@ -76,7 +80,7 @@ class SharedStateFile(StateFile):
         """
         mine = self.load()
         known, keys = mine.shared or Shared(), self._keys
-        if known.apart_since:
+        if known.apart_since or _was_alone(mine):
             with self.update(now) as state:
                 pass
             return state
@@ -87,10 +91,11 @@ class SharedStateFile(StateFile):
                     return mine
                 with self._locked(now) as copy:
                     packed = etcd.transact([Get(keys.state)]).found[0]
-                    shared = _unpacked(packed[0].value) if packed else copy
+                    shared = self._unpacked(packed[0].value) if packed else copy
                     if uniting.is_older(shared, copy):  # its leader will write a newer one
                         return copy
                     state = uniting.with_own(shared, copy, self._mesh.monitor)
+                    state.shared = replace(state.shared or Shared(), as_of=now)
                     with self._writing():
                         self._save(state)
                     return state
@@ -102,8 +107,7 @@ class SharedStateFile(StateFile):
     @contextmanager
     def _sharing(self, copy: State, now: float) -> Iterator[State]:
         """Yield the shared state, or the copy while etcd is away; write it when the block ends."""
-        role = session_file.role_of(self._paths, self._mesh)
-        if not _may_write(self._writer, role):
+        if not self.may_write():
             raise NotLeaderError(*self._led_by_another())
         with self._etcd() as etcd:
             try:
@@ -114,8 +118,7 @@ class SharedStateFile(StateFile):
                     self._give_lock_back(etcd, write)
                     raise
             except EtcdError as error:
-                self._refuse_claim(error, role)
-                yield self._apart(copy, now, error, role)
+                yield self._apart(copy, now, error)
                 return
             try:
                 yield state
@@ -132,14 +135,15 @@ class SharedStateFile(StateFile):
                 writes=after.writes + 1,
                 cluster=after.cluster or number,
                 leader=leader,
+                as_of=now,
                 apart_since=0.0,
                 apart_for="",
                 refused=False,
             )
+            etcd.grant_time(PATIENCE)
             try:
                 self._write(etcd, state, write)
             except EtcdError as error:
-                self._refuse_claim(error, role)
                 state.shared = replace(
                     after,
                     write=before.write,
@@ -147,10 +151,14 @@ class SharedStateFile(StateFile):
                     apart_since=before.apart_since,
                     apart_for=before.apart_for,
                 )
-                self._apart(state, now, error, role)
+                self._apart(state, now, error)
+
+    def may_write(self) -> bool:
+        """Return whether what this monitor does now permits such a change."""
+        return _may_write(self._writer, session_file.role_of(self._paths, self._mesh))
 
     def _etcd(self) -> Etcd:
-        return Etcd(self._mesh.cluster.endpoints, self._tls, PATIENCE)
+        return Etcd(session_file.endpoints(self._paths, self._mesh), self._tls, PATIENCE)
 
     def _take_lock(self, etcd: Etcd) -> str:
         """Take the lock, and return what it says then: ``MONITOR WRITE``."""
@@ -175,6 +183,8 @@ class SharedStateFile(StateFile):
         known = copy.shared or Shared()
         found = etcd.transact([Get(self._keys.write)]).found[0]
         if not found:  # the first of all, perhaps of an etcd that was begun anew
+            if session_file.role_of(self._paths, self._mesh) is not Role.LEADER:
+                raise EtcdError("it has no state of the mesh yet; who leads writes the first")
             copy.shared = replace(known, writes=0, cluster="")
             return copy
         if found[0].value == known.write.encode():
@@ -183,11 +193,15 @@ class SharedStateFile(StateFile):
         if not packed:
             return copy
         try:
-            shared = _unpacked(packed[0].value)
+            shared = self._unpacked(packed[0].value)
         except _DamagedError as error:
             self._log.write([event("shared_state_replaced", Severity.ERROR, reason=str(error))], now)
             takeover.note_replaced(copy, self._mesh.monitor, str(error), now)
             return copy
+        if _was_alone(copy):
+            if self._mesh.cluster.seed == self._mesh.monitor:
+                return copy
+            known = copy.shared = Shared(apart_since=copy.tick.at)
         if uniting.is_older(shared, copy):  # etcd was put back to an earlier state
             self._log.write([event("shared_state_replaced", Severity.WARNING, reason=_OLDER)], now)
             return copy
@@ -196,6 +210,21 @@ class SharedStateFile(StateFile):
             queued = uniting.unite(shared, copy, self._mesh.monitor, now)
             self._log.write([event("state_united", Severity.NOTICE, alerts=len(queued))], now)
         return shared
+
+    def _unpacked(self, packed: bytes) -> State:
+        try:
+            # What is cut off for its size is no JSON any more.
+            largest = LARGEST + LARGEST_NODE * len(self._mesh.nodes)
+            return decode(zlib.decompressobj().decompress(packed, largest))
+        except NewerSchemaError as error:
+            raise StateError(
+                f"the state in etcd was written by a newer gpu-mesh ({error})",
+                "bring this monitor up to date",
+            ) from error
+        except (zlib.error, ValueError) as error:
+            raise _DamagedError(
+                f"the state in etcd is damaged: {error}", "the leader's next check puts its own copy there"
+            ) from error
 
     def _write(self, etcd: Etcd, state: State, write: str) -> None:
         """Write the state and give the lock back, all or nothing.
@@ -230,8 +259,19 @@ class SharedStateFile(StateFile):
         except EtcdError:
             return  # it ends with this monitor's next change, or with its lease
 
-    def _apart(self, copy: State, now: float, error: EtcdError, role: Role) -> State:
-        """Return the copy, which goes on alone."""
+    def _apart(self, copy: State, now: float, error: EtcdError) -> State:
+        """Return the copy, which goes on alone.
+
+        Raises:
+            NotLeaderError: another monitor leads, or could. This process may have stood still for long.
+        """
+        role = session_file.role_of(self._paths, self._mesh)
+        if not _may_write(self._writer, role):
+            raise NotLeaderError(*self._led_by_another())
+        if self._writer is Writer.REPAIR and role is Role.LEADER:
+            raise NotLeaderError(
+                f"etcd is away ({error}), and another monitor may lead soon", "gpu-mesh cluster"
+            ) from error
         known = copy.shared or Shared()
         if not known.apart_since:
             self._log.write([event("etcd_away", Severity.WARNING, reason=str(error), role=role)], now)
@@ -240,13 +280,6 @@ class SharedStateFile(StateFile):
             known, apart_since=known.apart_since or now, apart_for=str(error), refused=refused
         )
         return copy
-
-    def _refuse_claim(self, error: EtcdError, role: Role) -> None:
-        """Refuse to claim apart what another monitor could claim, too, once this one's lease is over."""
-        if self._writer is Writer.REPAIR and role is Role.LEADER:
-            raise NotLeaderError(
-                f"etcd is away ({error}), and another monitor may lead soon", "gpu-mesh cluster"
-            ) from error
 
     def _refused(self, error: EtcdError) -> StateError:
         return StateError(f"etcd does not give the state: {error}", "gpu-mesh cluster")
@@ -263,17 +296,9 @@ class _DamagedError(StateError):
     """What etcd has is no state."""
 
 
-def _unpacked(packed: bytes) -> State:
-    try:
-        return decode(zlib.decompressobj().decompress(packed, LARGEST))
-    except NewerSchemaError as error:
-        raise StateError(
-            f"the state in etcd was written by a newer gpu-mesh ({error})", "bring this monitor up to date"
-        ) from error
-    except (zlib.error, ValueError) as error:
-        raise _DamagedError(
-            f"the state in etcd is damaged: {error}", "the leader's next check puts its own copy there"
-        ) from error
+def _was_alone(copy: State) -> bool:
+    """Return whether a copy is of a monitor that has watched without any others so far."""
+    return copy.shared is None and bool(copy.nodes)
 
 
 def _may_write(writer: Writer, role: Role) -> bool:

@@ -80,8 +80,15 @@ def encode(state: State) -> bytes:
 class StateFile:
     """The state of one monitor, in one folder."""
 
-    def __init__(self, folder: Path, log: Log) -> None:
-        self._log = log
+    def __init__(self, folder: Path, log: Log, *, rebases: bool = True) -> None:
+        """Take where the state is.
+
+        Args:
+            folder: of the state.
+            log: the central log.
+            rebases: whether a change brings the times of the state to this machine's clock.
+        """
+        self._log, self._rebases = log, rebases
         self._path = folder / "state.json"
         self._previous = folder / "state.previous.json"
         self._temporary = folder / "state.json.new"
@@ -108,6 +115,10 @@ class StateFile:
                 follow(state, clock, now)
             rebase(state, now)
         return state
+
+    def may_write(self) -> bool:
+        """Return whether this monitor may make such a change now: where it is alone, always."""
+        return True
 
     def make_folder(self) -> None:
         """Make the state folder where there is none yet.
@@ -145,8 +156,9 @@ class StateFile:
         with self._locked(now) as copy, self._writing_all(copy, now) as state:
             if clock and (jump := follow(state, clock, now)):
                 self._log.write([event("clock_was_set", Severity.NOTICE, seconds=jump)], now)
-            # The caller may have read the clock some time ago: what others wrote since is not ahead of it.
-            rebase(state, max(now, time.time()), began)
+            if self._rebases:
+                # The caller may have read the clock some time ago: what others wrote since is not ahead.
+                rebase(state, max(now, time.time()), began)
             yield state
 
     @contextmanager

@@ -113,6 +113,15 @@ class Etcd:
         self._connection: http.client.HTTPConnection | None = None
         self._context: ssl.SSLContext | None = None
 
+    @property
+    def endpoint(self) -> str:
+        """The one that answered last."""
+        return self._endpoints[0]
+
+    def grant_time(self, seconds: float) -> None:
+        """Let all that is asked from now on take so many seconds together."""
+        self._until = self._clock() + seconds
+
     def __enter__(self) -> "Etcd":
         return self
 

@@ -46,8 +46,8 @@ NOBODY_LEADS = View("", 0, (DESK, ATTIC), Lead("porch", "a"), has_state=True)
         (
             replace(STANDING_BY, leader="", tried=NOW + 900),
             900,
-            Role.STANDBY,
-        ),  # it knows no leader
+            Role.ALONE,
+        ),  # nobody has led yet
     ],
 )
 def test_what_a_monitor_does_follows_from_what_it_last_heard(

@@ -91,7 +91,10 @@ def test_that_etcd_is_away_is_told_once_and_its_end_once() -> None:
     takeover.note_back(led, NOW)
     takeover.note_back(led, NOW)
     assert said(led) == [
-        "warning: etcd is away for 1 min 30 s: desk goes on alone, and no other monitor takes over from it",
+        (
+            "warning: etcd is away for 1 min 30 s: "
+            "desk goes on alone; if others still reach etcd, one of them leads, too"
+        ),
         "info: etcd is back: another monitor can take over again",
     ]
     assert led.alerts[-1].ends == (Level.WARNING,)
@@ -103,12 +106,12 @@ def test_that_etcd_is_away_is_told_once_and_its_end_once() -> None:
         (
             Shared(leader="desk", apart_for="etcd1: no answer in time"),
             Role.LEADER_ALONE,
-            "is away for 1 min 30 s (etcd1: no answer in time): desk goes on alone, and {nobody}",
+            "is away for 1 min 30 s (etcd1: no answer in time): desk goes on alone; {others}",
         ),
         (
             Shared(leader="desk", apart_for="etcd1: too large", refused=True),
             Role.LEADER,
-            "does not take the state for 1 min 30 s (etcd1: too large): desk goes on alone, and {nobody}",
+            "does not take the state for 1 min 30 s (etcd1: too large): desk goes on with {own}",
         ),
         (  # it led before its machine was booted anew
             Shared(leader="desk"),
@@ -120,8 +123,9 @@ def test_that_etcd_is_away_is_told_once_and_its_end_once() -> None:
 def test_that_etcd_is_of_no_use_is_told_with_its_cause(shared: Shared, role: Role, text: str) -> None:
     state = State(shared=replace(shared, apart_since=NOW - 90))
     takeover.note_away(state, "desk", role, NOW)
-    nobody = "no other monitor takes over from it"
-    assert said(state) == [f"warning: etcd {text.format(nobody=nobody)}"]
+    others = "if others still reach etcd, one of them leads, too"
+    own = "its own copy, which no other monitor has"
+    assert said(state) == [f"warning: etcd {text.format(others=others, own=own)}"]
 
 
 def test_a_monitor_that_is_silent_is_told_after_two_minutes_and_that_it_lives_again_once() -> None:

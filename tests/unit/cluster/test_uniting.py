@@ -44,7 +44,7 @@ def test_a_shared_state_is_older_where_a_backup_of_the_same_cluster_was_put_back
     assert uniting.is_older(State(shared=shared), State(shared=own)) is older
 
 
-def test_an_alert_that_nobody_was_told_of_is_queued_anew_and_no_other_one() -> None:
+def test_an_alert_that_somebody_still_waits_for_is_queued_anew_and_no_other_one() -> None:
     known = alert(4, "known to both")
     base = State(alerts=[known], next_alert=9)
     apart = State(
@@ -60,10 +60,11 @@ def test_an_alert_that_nobody_was_told_of_is_queued_anew_and_no_other_one() -> N
     assert [(each.id, each.text) for each in after.alerts] == [
         (4, "known to both"),
         (9, "new"),
-        (10, "tried in vain"),
+        (10, "partly sent"),
+        (11, "tried in vain"),
     ]
-    assert after.next_alert == 11
-    assert after.alerts[-1].deliveries == {}
+    assert after.next_alert == 12
+    assert after.alerts[2].deliveries["a"].progress is Progress.DELIVERED, "and it is not sent there again"
 
 
 def test_what_people_asked_for_apart_is_kept_under_a_number_of_its_own() -> None:

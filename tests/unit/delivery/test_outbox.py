@@ -19,8 +19,8 @@ UNMATCHED = Closure.UNMATCHED
 I, W, E, C = Level.INFO, Level.WARNING, Level.ERROR, Level.CRITICAL  # noqa: E741 - a table of levels
 
 
-def alert(level: Level = E, *, at: float = 1000.0, tags: tuple[str, ...] = ("n",)) -> Alert:
-    return Alert(id=0, at=at, level=level, kind=AlertKind.STATUS, text="Timeout (10s)", tags=tags)
+def alert(level: Level = E, *, at: float = 1000.0, tags: tuple[str, ...] = ("n",), node: str = "") -> Alert:
+    return Alert(id=0, at=at, level=level, kind=AlertKind.STATUS, text="Timeout (10s)", node=node, tags=tags)
 
 
 def state_with(*queued: Alert) -> State:
@@ -30,12 +30,16 @@ def state_with(*queued: Alert) -> State:
     return state
 
 
+def letter(state: State, number: int) -> Notification:
+    return Notification(next(each for each in state.alerts if each.id == number))
+
+
 def attempt(
     state: State, number: int, key: str, reason: str, targets: tuple[Target, ...], now: float
 ) -> Delivery | None:
     """Send an alert to a URL that wants it, the way delivery/worker.py does."""
-    outbox.begin(state, (number,), Target(key), now)
-    sent = Notification(replace(alert(), id=number))
+    sent = letter(state, number)
+    outbox.begin(state, sent, Target(key), now)
     return outbox.record_outcome(state, sent, key, reason, targets, now, whole=True)
 
 
@@ -118,9 +122,9 @@ def test_an_alert_that_was_never_tried_gets_its_try_however_old_it_is() -> None:
 
 def test_an_attempt_whose_outcome_nobody_noted_is_one_and_is_made_again_after_the_usual_wait() -> None:
     state, chat = state_with(alert()), Target("chat")
-    assert outbox.begin(state, (1,), chat, 1000.0)
+    assert outbox.begin(state, letter(state, 1), chat, 1000.0)
     assert state.alerts[0].deliveries["chat"] == Delivery(attempts=1, next_at=1030.0, error=outbox.NO_OUTCOME)
-    assert not outbox.begin(state, (1,), chat, 1029.9)
+    assert not outbox.begin(state, letter(state, 1), chat, 1029.9)
     assert outbox.close(state, (chat,), 1029.9, whole=True) == ()
     assert list(outbox.due(state.alerts, [chat], 1030.0)) == ["chat"]
     attempt(state, 1, "chat", "", (chat,), 1030.0)
@@ -139,8 +143,19 @@ def test_an_alert_waits_until_the_last_url_has_it() -> None:
 def test_nothing_is_begun_that_is_done_already_or_unknown() -> None:
     state, chat = state_with(alert()), Target("chat")
     attempt(state, 1, "chat", "", (chat,), 1000.0)
-    assert not outbox.begin(state, (1,), chat, 1000.0)
-    assert not outbox.begin(state, (2,), chat, 1000.0)
+    assert not outbox.begin(state, letter(state, 1), chat, 1000.0)
+    assert not outbox.begin(state, Notification(replace(alert(), id=2)), chat, 1000.0)
+
+
+def test_a_number_that_is_another_alerts_by_now_says_nothing_of_that_one() -> None:
+    """Several monitors share the state: what one noted while it was apart gets other numbers."""
+    before, chat = state_with(alert(), alert(node="desk")), Target("chat")
+    sent, stood_for = (each.alert for each in (letter(before, 2), letter(before, 1)))
+    state = state_with(alert(node="attic"), alert(node="porch"))
+    assert not outbox.begin(state, Notification(sent), chat, 1000.0)
+    both = Notification(sent, (stood_for,))
+    assert outbox.record_outcome(state, both, "chat", "", (chat,), 1000.0, whole=True) is None
+    assert not any(each.deliveries or each.done for each in state.alerts)
 
 
 def test_a_clock_that_was_set_back_does_not_keep_an_alert_waiting() -> None:
@@ -155,7 +170,8 @@ def test_an_outcome_is_folded_into_a_state_that_changed_meanwhile() -> None:
     alerts.queue(state, alert(W))
     attempt(state, 2, "chat", "", targets, 1000.0)
     assert [(item.id, item.done) for item in state.alerts] == [(2, True), (3, False)]
-    assert attempt(state, 1, "chat", "", targets, 1000.0) is None
+    gone = Notification(replace(alert(), id=1))
+    assert outbox.record_outcome(state, gone, "chat", "", targets, 1000.0, whole=True) is None
 
 
 def test_what_was_delivered_stays_delivered_when_a_late_failure_is_folded() -> None:
@@ -244,12 +260,12 @@ def test_no_alert_is_done_while_a_url_that_wants_it_neither_has_it_nor_was_given
         elif due:
             key, number = due[which % len(due)]
             target = next(target for target in targets if target.id == key)
-            assert outbox.begin(state, (number,), target, now)
+            sent = letter(state, number)
+            assert outbox.begin(state, sent, target, now)
             if what in {"delivered", "killed"}:
                 received.add((key, number))
             if what != "killed":  # killed between the sending and the folding: the state knows nothing of it
                 reason = "" if what == "delivered" else "503"
-                sent = Notification(replace(alert(), id=number))
                 folded = outbox.record_outcome(state, sent, key, reason, targets, now, whole=True)
                 if folded and folded.progress is Progress.GIVEN_UP:
                     given_up.add((key, number))

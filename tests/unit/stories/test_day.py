@@ -171,7 +171,7 @@ class Day:
             target = CHAT if url == "chat" else MAIL
             works = url == "chat" or mail
             for each in due:
-                outbox.begin(self.state, each.numbers, target, self.now)
+                outbox.begin(self.state, each, target, self.now)
                 reason = "" if works else "it is down"
                 outbox.record_outcome(self.state, each, url, reason, targets, self.now, whole=True)
                 self.reached[url] += [*each.numbers, *each.merged] if works else []

@@ -54,7 +54,7 @@ def send_all(state: State, urls: list[Target], of: str, now: float) -> list[tupl
     for url in urls:
         reason = "503" if of == "down" and url is not urls[0] else ""
         for letter in outbox.due(state.alerts, [url], now).get(url.id, ()):
-            outbox.begin(state, letter.numbers, url, now)
+            outbox.begin(state, letter, url, now)
             outbox.record_outcome(state, letter, url.id, reason, urls, now, whole=True)
             sent.append((url.id, letter.alert.id, letter.alert.text))
     return sent
