@@ -48,7 +48,7 @@ mutants: $(READY) ## change what decides about statuses and repairs, one place a
 	PYTHONPATH=tests $(BIN)/uv run --no-project --with mutmut==3.8.1 tests/mutants.py
 
 test-hosts: $(READY) ## real systemd machines; root
-	$(BIN)/pytest -n 2 --dist loadfile tests/hosts
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/hosts
 
 guides: $(READY) ## follow docs/guides on real systemd machines; root
 	$(BIN)/pytest tests/hosts/test_guides.py

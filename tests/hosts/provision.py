@@ -109,8 +109,10 @@ def newer(site: machines.Site, version: str, schema: int = SCHEMA) -> Path:
 
 
 def bring_standin(machine: machines.Machine) -> None:
-    """Copy the stand-in's modules there."""
+    """Copy the stand-in's modules there, once: one that starts just then would find half a module."""
     checker, package = ROOT / "checker/gpu_mesh", machine.root / "opt/ollama/gpu_mesh"
+    if package.exists():
+        return
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(checker / "standin", package / "standin", ignore=ignore, dirs_exist_ok=True)
     shutil.copy(checker / "__init__.py", package)

@@ -141,6 +141,7 @@ def test_a_drained_node_goes_on_with_its_stream_and_gets_nothing_new(front: Mesh
     front.monitor.ssh("gpu-mesh undrain behind2; gpu-mesh drain behind1 --for 1h --reason card")
     front.monitor.ssh("systemctl start gpu-mesh-publish.service")
     front.await_state("behind1", "DRAIN")
+    front.await_state("behind2", "UP")
     assert front.ask() == [200] * 10
     assert front.end_of_stream() == "150 done"
     front.monitor.ssh("gpu-mesh undrain behind1")

@@ -25,9 +25,10 @@ def test_a_machine_boots_answers_by_ssh_and_comes_back_after_a_reboot(site: mach
 def test_a_run_clears_what_a_killed_one_left_and_leaves_a_living_one_alone(site: machines.Site) -> None:
     machine = site.machine("living")
     program = PROGRAMS / "hold_machine.py"
-    folder = str(Path(__file__).parent)
+    folder = Path(__file__).parent
+    path = os.pathsep.join(map(str, (folder, folder.parent)))
     with subprocess.Popen(
-        [sys.executable, program], env={**os.environ, "PYTHONPATH": folder}, stdout=subprocess.PIPE, text=True
+        [sys.executable, program], env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout is not None
         number = int(other.stdout.readline())
