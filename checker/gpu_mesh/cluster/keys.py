@@ -44,6 +44,11 @@ class Keys(Struct, frozen=True):
         return self._named("write")
 
     @property
+    def schema(self) -> str:
+        """The schema of the state, as a number: who is older cannot read it."""
+        return self._named("schema")
+
+    @property
     def lock(self) -> str:
         """Who changes the state at this moment: ``MONITOR WRITE``."""
         return self._named("lock")

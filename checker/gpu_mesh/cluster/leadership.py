@@ -82,8 +82,8 @@ def unfit(facts: Facts, session: Session, view: View, now: float) -> str:
         return "it reaches no canary"
     if now < session.yields_until:
         return session.yields_for
-    if view.last and view.last.schema > facts.me.schema:
-        return f"{view.last.monitor}, which led last, is of a newer version: bring this one up to date"
+    if view.schema > facts.me.schema:
+        return "a newer version has written the state: bring this one up to date"
     if view.last and view.last.monitor != facts.me.name and view.last.inventory != facts.me.inventory:
         return f"its inventory says something else than that of {view.last.monitor}, which led last"
     if not view.has_state and not facts.me.nodes and any(each.nodes for each in view.members):
@@ -122,23 +122,26 @@ def choose(facts: Facts, session: Session, view: View, now: float, interval: flo
     # What a newer version writes, an older one cannot read. So while the monitors are brought up to date one
     # after another, the older ones lead, and the newer ones leave it to them.
     older = [each.name for each in others if not each.unfit and each.schema < me.schema]
+    seeds = facts.seed == me.name and not view.has_state  # nobody else may lead
     if view.leader and (view.leader != me.name or view.term != session.term):
         return Choice(Step.STAND_BY, f"{view.leader} leads")
     if view.leader:
         silent = now - max(facts.checked, session.led_since)
         if silent > LATE * interval:
             return Choice(Step.GIVE_UP, f"it has finished no check for {silent:.0f} s")
-        if me.unfit and fit:
+        if me.unfit and fit and not seeds:
             return Choice(Step.GIVE_UP, f"{me.unfit}; {fit[0]} can lead")
-        if older and view.last and view.last.schema < me.schema:
+        if older and view.has_state and view.schema < me.schema:
             return Choice(Step.GIVE_UP, f"{older[0]} is still of an older version, and could not go on")
         return Choice(Step.KEEP)
     if facts.seed not in ("", me.name) and not view.has_state:
         return Choice(Step.STAND_BY, f"the state of {facts.seed} is to be the first (mesh_cluster_seed)")
+    if view.schema > me.schema:
+        return Choice(Step.STAND_BY, me.unfit)  # it could not read the state
+    if seeds:
+        return Choice(Step.TAKE)
     if me.unfit and fit:
         return Choice(Step.STAND_BY, me.unfit)
-    if view.last and view.last.schema > me.schema:
-        return Choice(Step.STAND_BY, me.unfit)  # it could not read what the newer one wrote
     if older:
         return Choice(Step.STAND_BY, f"{older[0]} is of an older version, and leads first")
     equal = [each.name for each in others if each.name in fit and each.schema == me.schema]

@@ -130,7 +130,7 @@ def note_away(state: State, monitor: str, role: Role, now: float) -> None:
     alerts.raise_monitor_alert(
         state,
         now,
-        f"etcd {what}{lasted(' for {}', shared.apart_since, now)}{why}: {does}",
+        f"etcd {what}{lasted(' for {}', shared.apart_since, now)}: {does}{why}",
         "see what is wrong: gpu-mesh cluster",
         Level.WARNING,
     )

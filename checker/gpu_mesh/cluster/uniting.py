@@ -7,6 +7,7 @@ alerts that nobody was told of yet, and the attempts to repair, which count toge
 
 from typing import TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gpu_mesh.alerting import alerts
@@ -58,7 +59,9 @@ def is_older(shared: State, own: State) -> bool:
         own: this monitor's copy.
     """
     theirs, mine = shared.shared or Shared(), own.shared or Shared()
-    return bool(mine.cluster) and theirs.cluster == mine.cluster and theirs.writes < mine.writes
+    same = bool(mine.cluster) and theirs.cluster == mine.cluster
+    # Whoever led since the backup was put back has checked since, too.
+    return same and theirs.writes < mine.writes and shared.tick.at <= own.tick.at
 
 
 def unite(base: State, apart: State, monitor: str, now: float) -> tuple[Alert, ...]:
@@ -70,7 +73,7 @@ def unite(base: State, apart: State, monitor: str, now: float) -> tuple[Alert, .
         monitor: whose copy it is.
         now: Unix seconds.
     """
-    split = _split_at(apart)
+    split = _Split.of(apart)
     _unite_silences(base, apart, split)
     queued = tuple(alerts.queue(base, each) for each in _untold(base, apart))
     for key, noted in apart.nodes.items():
@@ -83,35 +86,46 @@ def unite(base: State, apart: State, monitor: str, now: float) -> tuple[Alert, .
     return queued
 
 
-def _split_at(apart: State) -> float:
-    """Return until when the copy knows what people had asked for elsewhere; 0.0: it does not know that.
+class _Split(Struct, frozen=True):
+    """When a copy was last the same as the shared state, on two clocks. 0.0: that is not known.
 
-    A little earlier than it was the same as the shared state, for the clocks of the monitors may differ.
+    Both are a little early, for the clocks of the monitors may differ.
     """
-    return apart.shared.as_of - CLOCKS if apart.shared and apart.shared.as_of else 0.0
+
+    shared: float = 0.0  # on the clock of who led: what the copy knows was asked for until then
+    own: float = 0.0  # on the clock of the copy's monitor: what it noted apart was asked for since then
+
+    @classmethod
+    def of(cls, apart: State) -> "_Split":
+        known = apart.shared
+        if known is None or not known.as_of:
+            return cls()
+        return cls(known.as_of - CLOCKS, known.apart_since - CLOCKS)
 
 
-def _unite_silences(base: State, apart: State, split: float) -> None:
-    """Keep the silences of both, without those that one of the two has ended since the split."""
+def _unite_silences(base: State, apart: State, split: _Split) -> None:
+    """Keep the silences of both, and the earlier end of each: one that was ended is listed for a while."""
 
     def name(silence: Silence) -> tuple[object, ...]:
         return silence.author, silence.at, silence.reason
 
-    here, there = set(map(name, apart.silences)), set(map(name, base.silences))
-    kept = [each for each in base.silences if name(each) in here or each.at > split]
+    until = {name(each): each.until for each in apart.silences}
+    kept = [replace(each, until=min(each.until, until.get(name(each), each.until))) for each in base.silences]
+    there = set(map(name, base.silences))
     for silence in apart.silences:
-        if name(silence) not in there and silence.at > split:
+        if name(silence) not in there and silence.at > split.own:
             kept.append(replace(silence, id=base.next_silence))
             base.next_silence += 1
     base.silences = tuple(kept)
 
 
-def _later(base: _Asked | None, noted: _Asked | None, split: float) -> _Asked | None:
+def _later(base: _Asked | None, noted: _Asked | None, split: _Split) -> _Asked | None:
     """Return what people asked for last: what was known to both and is gone in one was ended there."""
-    if base is None or noted is None:
-        one = base or noted
-        return one if one and one.at > split else None
-    return noted if noted.at > base.at else base
+    if base and noted:
+        return noted if noted.at > base.at else base
+    if base:
+        return base if base.at > split.shared else None
+    return noted if noted and noted.at > split.own else None
 
 
 def _untold(base: State, apart: State) -> list[Alert]:
@@ -124,7 +138,7 @@ def _content(alert: Alert) -> tuple[object, ...]:
     return alert.node, alert.at, alert.level, alert.kind, alert.text
 
 
-def _united(base: NodeState, noted: NodeState, split: float) -> NodeState:
+def _united(base: NodeState, noted: NodeState, split: _Split) -> NodeState:
     """Return the node's shared state with the attempts, the acknowledgement and the drain of the copy."""
     recovery, alerting = base.recovery, base.alerting
     attempts = recovery.attempts

@@ -45,7 +45,6 @@ class Lead(Struct, frozen=True):
 
     monitor: str
     inventory: str = ""  # as in Member
-    schema: int = 0  # of the state that it writes
 
 
 class Session(Struct, frozen=True):
@@ -82,6 +81,7 @@ class View(Struct, frozen=True):
     members: tuple[Member, ...] = ()  # that live, this one among them
     last: Lead | None = None  # of the newest leader, also if it is gone; None: nobody has led yet
     has_state: bool = False  # whether a state is shared already
+    schema: int = 0  # of that state
 
 
 class Writer(Enum):

@@ -95,10 +95,8 @@ def _first(mesh: Mesh, state: State, at: float) -> Session:
     So a monitor that is the only one to come back after a power cut watches alone after a while.
     """
     leader = state.shared.leader if state.shared else ""
-    living = mesh.cluster.monitors if leader else ()
-    return Session(
-        mesh.monitor, host.boot(os.environ), leader=leader, living=tuple(sorted(living)), answered=at
-    )
+    living = tuple(sorted(mesh.cluster.monitors))
+    return Session(mesh.monitor, host.boot(os.environ), leader=leader, living=living, answered=at)
 
 
 def look(mesh: Mesh) -> View:
@@ -159,7 +157,7 @@ def _lead(
 def _act(etcd: Etcd, keys: Keys, session: Session, choice: Choice, me: Member, at: float) -> Session:
     """Say in etcd that this monitor lives, and do what was chosen."""
     says = Put(keys.member(me.name), msgspec.json.encode(me), session.lease)
-    led = msgspec.json.encode(Lead(me.name, me.inventory, me.schema))
+    led = msgspec.json.encode(Lead(me.name, me.inventory))
     if choice.step is Step.TAKE:
         puts: list[Operation] = [
             says,
@@ -178,7 +176,9 @@ def _act(etcd: Etcd, keys: Keys, session: Session, choice: Choice, me: Member, a
     if choice.step is Step.GIVE_UP:
         etcd.transact([says, Delete(keys.lead)], [Compare(keys.lead, created=session.term)], [says])
         until = max(session.yields_until, at + leadership.YIELDS)
-        return replace(session, term=0, yields_until=until, yields_for=session.yields_for or choice.reason)
+        return replace(
+            session, term=0, yields_until=until, yields_for=session.yields_for or me.unfit or choice.reason
+        )
     etcd.transact([says])
     return replace(session, term=0)
 
@@ -202,14 +202,21 @@ def _try_tunnels(mesh: Mesh, session: Session, at: float) -> Session:
 
 def _view(etcd: Etcd, keys: Keys) -> View:
     """Ask what there is, in one transaction."""
-    wanted = [Get(keys.lead), Get(keys.members, prefix=True), Get(keys.last), Get(keys.write)]
-    leads, members, last, written = etcd.transact(wanted).found
+    wanted = [
+        Get(keys.lead),
+        Get(keys.members, prefix=True),
+        Get(keys.last),
+        Get(keys.write),
+        Get(keys.schema),
+    ]
+    leads, members, last, written, schema = etcd.transact(wanted).found
     return View(
         leader=plain(_decoded(leads[0], Lead).monitor) if leads else "",
         term=leads[0].created if leads else 0,
         members=tuple(filter(None, map(_member, members))),
         last=_last(last[0]) if last else None,
         has_state=bool(written),
+        schema=int(schema[0].value) if schema and schema[0].value.isdigit() else 0,
     )
 
 

@@ -17,7 +17,7 @@ from gpu_mesh.domain.causes import Action
 from gpu_mesh.domain.event import Severity
 from gpu_mesh.domain.recovery import RecoveryResult
 from gpu_mesh.hosts.playbook_result import PlaybookResult
-from gpu_mesh.planning import addresses, findings, ladder, reboots
+from gpu_mesh.planning import addresses, claims, findings, ladder, reboots
 from gpu_mesh.recovery import gpu_here, lifecycle, verification
 from gpu_mesh.recovery.context import Context
 from gpu_mesh.recovery.values import BETWEEN_PROBES, Job, Verification
@@ -92,9 +92,13 @@ def _may_still_act(context: Context, job: Job) -> bool:
             reason = "" if held else "its claim is over"
     except NotLeaderError as error:
         reason = error.reason
-    if reason:
-        context.note("recovery_left", Severity.WARNING, node=job.node.key, reason=reason)
-    return not reason
+    if not reason:
+        return True
+    context.note("recovery_left", Severity.WARNING, node=job.node.key, reason=reason)
+    with context.statefile.update(context.clock()) as state:  # nothing was done: the node is free again
+        if job.node.key in state.nodes:
+            state.nodes[job.node.key] = claims.without_claim(state.nodes[job.node.key], job.claim)
+    return False
 
 
 def _as_probed_first(job: Job) -> Job:

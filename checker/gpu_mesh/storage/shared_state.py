@@ -22,7 +22,7 @@ from gpu_mesh.cluster.keys import Keys
 from gpu_mesh.domain.cluster import Role, Writer
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh
-from gpu_mesh.domain.state import Shared, State
+from gpu_mesh.domain.state import SCHEMA, Shared, State
 from gpu_mesh.storage import session_file
 from gpu_mesh.storage.state_file import (
     NewerSchemaError,
@@ -90,12 +90,13 @@ class SharedStateFile(StateFile):
                 if not written or written[0].value == known.write.encode():
                     return mine
                 with self._locked(now) as copy:
+                    if copy.shared and copy.shared.apart_since:
+                        return copy  # noted just now: the next check unites it
                     packed = etcd.transact([Get(keys.state)]).found[0]
                     shared = self._unpacked(packed[0].value) if packed else copy
                     if uniting.is_older(shared, copy):  # its leader will write a newer one
                         return copy
                     state = uniting.with_own(shared, copy, self._mesh.monitor)
-                    state.shared = replace(state.shared or Shared(), as_of=now)
                     with self._writing():
                         self._save(state)
                     return state
@@ -135,7 +136,7 @@ class SharedStateFile(StateFile):
                 writes=after.writes + 1,
                 cluster=after.cluster or number,
                 leader=leader,
-                as_of=now,
+                as_of=after.as_of if self._writer is Writer.PERSON else now,
                 apart_since=0.0,
                 apart_for="",
                 refused=False,
@@ -146,8 +147,8 @@ class SharedStateFile(StateFile):
             except EtcdError as error:
                 state.shared = replace(
                     after,
-                    write=before.write,
                     leader=leader,
+                    as_of=before.as_of,
                     apart_since=before.apart_since,
                     apart_for=before.apart_for,
                 )
@@ -183,8 +184,7 @@ class SharedStateFile(StateFile):
         known = copy.shared or Shared()
         found = etcd.transact([Get(self._keys.write)]).found[0]
         if not found:  # the first of all, perhaps of an etcd that was begun anew
-            if session_file.role_of(self._paths, self._mesh) is not Role.LEADER:
-                raise EtcdError("it has no state of the mesh yet; who leads writes the first")
+            self._must_lead("it has no state of the mesh yet")
             copy.shared = replace(known, writes=0, cluster="")
             return copy
         if found[0].value == known.write.encode():
@@ -195,14 +195,16 @@ class SharedStateFile(StateFile):
         try:
             shared = self._unpacked(packed[0].value)
         except _DamagedError as error:
+            self._must_lead(error.reason)
             self._log.write([event("shared_state_replaced", Severity.ERROR, reason=str(error))], now)
             takeover.note_replaced(copy, self._mesh.monitor, str(error), now)
             return copy
         if _was_alone(copy):
-            if self._mesh.cluster.seed == self._mesh.monitor:
+            if self._mesh.cluster.seed == self._mesh.monitor and self._leads():
                 return copy
-            known = copy.shared = Shared(apart_since=copy.tick.at)
+            known = copy.shared = Shared(apart_since=copy.tick.at or now)
         if uniting.is_older(shared, copy):  # etcd was put back to an earlier state
+            self._must_lead(_OLDER)
             self._log.write([event("shared_state_replaced", Severity.WARNING, reason=_OLDER)], now)
             return copy
         shared = uniting.with_own(shared, copy, self._mesh.monitor)
@@ -210,6 +212,18 @@ class SharedStateFile(StateFile):
             queued = uniting.unite(shared, copy, self._mesh.monitor, now)
             self._log.write([event("state_united", Severity.NOTICE, alerts=len(queued))], now)
         return shared
+
+    def _leads(self) -> bool:
+        return session_file.role_of(self._paths, self._mesh) is Role.LEADER
+
+    def _must_lead(self, reason: str) -> None:
+        """Leave it to the leader, whose copy is the newest, to put its own in the place of what etcd has.
+
+        Raises:
+            EtcdError: this monitor does not lead.
+        """
+        if not self._leads():
+            raise EtcdError(f"{reason}; who leads writes its own")
 
     def _unpacked(self, packed: bytes) -> State:
         try:
@@ -240,7 +254,12 @@ class SharedStateFile(StateFile):
             session = session_file.read(self._paths, self._mesh.monitor)
             holds.append(Compare(keys.lead, created=session.term if session and session.term else -1))
         packed = zlib.compress(encode(state), 1)
-        puts: list[Operation] = [Put(keys.state, packed), Put(keys.write, number), Delete(keys.lock)]
+        puts: list[Operation] = [
+            Put(keys.state, packed),
+            Put(keys.write, number),
+            Put(keys.schema, str(SCHEMA).encode()),
+            Delete(keys.lock),
+        ]
         try:
             done = etcd.transact(puts, holds).succeeded
         except AwayError:
@@ -268,7 +287,8 @@ class SharedStateFile(StateFile):
         role = session_file.role_of(self._paths, self._mesh)
         if not _may_write(self._writer, role):
             raise NotLeaderError(*self._led_by_another())
-        if self._writer is Writer.REPAIR and role is Role.LEADER:
+        # Who cannot reach etcd may have lost its lease by now; who is refused by it has not.
+        if self._writer is Writer.REPAIR and role is Role.LEADER and isinstance(error, AwayError):
             raise NotLeaderError(
                 f"etcd is away ({error}), and another monitor may lead soon", "gpu-mesh cluster"
             ) from error
@@ -298,7 +318,7 @@ class _DamagedError(StateError):
 
 def _was_alone(copy: State) -> bool:
     """Return whether a copy is of a monitor that has watched without any others so far."""
-    return copy.shared is None and bool(copy.nodes)
+    return copy.shared is None and bool(copy.nodes or copy.alerts)
 
 
 def _may_write(writer: Writer, role: Role) -> bool:

@@ -119,12 +119,12 @@ def test_an_etcd_that_is_begun_anew_gets_the_state_of_who_leads(mesh: Monitors, 
 def test_a_monitor_that_is_older_than_the_state_stands_by_and_leaves_it_as_it_is(mesh: Monitors) -> None:
     state = json.loads(mesh["desk"].paths.state_file.read_text()) | {"schema": SCHEMA + 1}
     newer = zlib.compress(json.dumps(state).encode())
-    led = json.dumps({"monitor": "desk", "schema": SCHEMA + 1}).encode()
     mesh["desk"].loses_its_lease()
-    mesh.asked(Put(KEYS.state, newer), Put(KEYS.write, b"newer"), Put(KEYS.last, led))
+    schema = str(SCHEMA + 1).encode()
+    mesh.asked(Put(KEYS.state, newer), Put(KEYS.write, b"newer"), Put(KEYS.schema, schema))
     assert not mesh["attic"].leads()
     shown = mesh["attic"].run("cluster").stdout
-    assert "desk, which led last, is of a newer version: bring this one up to date" in shown
+    assert "a newer version has written the state: bring this one up to date" in shown
     refused = mesh["attic"].run("silence", "add", "iceland", "--for", "1h", "--reason", "x").stderr
     assert "the state in etcd was written by a newer gpu-mesh" in refused
     assert mesh.asked(Get(KEYS.state)).found[0][0].value == newer

@@ -1,8 +1,10 @@
 """Orders of events between several monitors that were found to lose or double something, each as a story."""
 
 import contextlib
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -15,15 +17,16 @@ from gpu_mesh.delivery.outbox import Target
 from gpu_mesh.domain.alert import Level, Silence
 from gpu_mesh.domain.cluster import Role, Writer
 from gpu_mesh.domain.recovery import Drain
-from gpu_mesh.domain.state import State
+from gpu_mesh.domain.state import SCHEMA, State
 from gpu_mesh.recovery import lifecycle, repair
 from gpu_mesh.recovery.context import Context
 from gpu_mesh.recovery.values import Job
+from gpu_mesh.silences import silences
 from gpu_mesh.storage.shared_state import SharedStateFile
 from gpu_mesh.storage.state_file import NotLeaderError, StateFile
-from gpu_mesh.system.etcd import Put
+from gpu_mesh.system.etcd import EtcdError, Put
 from gpu_mesh.system.log import Log
-from simulated_cluster import SimulatedCluster, SimulatedMonitor
+from simulated_cluster import Line, SimulatedCluster, SimulatedMonitor
 
 CHAT, PAGER = Target("chat"), Target("pager")
 KEYS = Keys("mesh")
@@ -46,6 +49,7 @@ def shared(monitor: SimulatedMonitor, writer: Writer = Writer.WATCH) -> SharedSt
 @contextlib.contextmanager
 def alone(cluster: SimulatedCluster, monitor: SimulatedMonitor) -> Iterator[State]:
     """Change a monitor's copy as it does without asking etcd, when a unit of its own has failed."""
+    cluster.acting = monitor
     with StateFile(monitor.paths.state, Log(monitor.paths.log_file)).update(cluster.now) as state:
         yield state
 
@@ -60,6 +64,22 @@ def asked(cluster: SimulatedCluster, name: str) -> Iterator[State]:
 
 def tell(cluster: SimulatedCluster, state: State, text: str) -> None:
     alerts.raise_monitor_alert(state, cluster.now, text, "", Level.WARNING)
+
+
+def silence(cluster: SimulatedCluster, state: State, reason: str) -> Silence:
+    return silences.add(state, Silence(0, cluster.now, cluster.now + 9000, reason, "anna"), cluster.now)
+
+
+def in_force(cluster: SimulatedCluster, name: str) -> list[str]:
+    """Return why alerts are muted now."""
+    known = cluster.monitors[name].state().silences
+    return sorted(each.reason for each in known if cluster.now < each.until)
+
+
+def all_lead(cluster: SimulatedCluster) -> None:
+    cluster.passes(10)
+    for name in cluster.monitors:
+        cluster.does(name, "lead")
 
 
 def drain(cluster: SimulatedCluster, state: State, *, begins: bool) -> None:
@@ -225,23 +245,23 @@ def test_a_person_at_a_monitor_whose_clock_is_behind_moves_no_time_of_the_mesh(
     assert after.incident_since == before.incident_since > 0
 
 
-def test_what_a_person_has_ended_while_etcd_was_away_stays_ended(cluster: SimulatedCluster) -> None:
+@pytest.mark.parametrize("cut", [("attic", "desk", "porch"), ("porch",)])
+def test_what_a_person_has_ended_while_etcd_was_away_stays_ended(
+    cluster: SimulatedCluster, cut: tuple[str, ...]
+) -> None:
     with asked(cluster, "attic") as state:
         drain(cluster, state, begins=True)
-        state.silences = (Silence(1, cluster.now, cluster.now + 9000, "a new card", "anna"),)
+        number = silence(cluster, state, "a new card").id
     cluster.goes_on(60)
-    for monitor in cluster.monitors.values():
-        monitor.line.is_cut = True
+    for name in cut:
+        cluster.monitors[name].line.is_cut = True
     cluster.goes_on(300)
     assert cluster.monitors["porch"].role is Role.ALONE
-    with asked(cluster, "attic") as state:
+    with asked(cluster, cut[0]) as state:
         drain(cluster, state, begins=False)
-        state.silences = ()
+        silences.end(state, number, cluster.now)
     with asked(cluster, "porch") as state:
-        state.silences = (
-            *state.silences,
-            Silence(2, cluster.now, cluster.now + 9000, "a new fan", "ben"),
-        )
+        silence(cluster, state, "a new fan")
     for monitor in cluster.monitors.values():
         monitor.line.is_cut = False
     cluster.passes(10)
@@ -249,9 +269,202 @@ def test_what_a_person_has_ended_while_etcd_was_away_stays_ended(cluster: Simula
         cluster.does(name, "lead")
         cluster.does(name, "check")
     cluster.goes_on(120)
-    known = cluster.monitors["attic"].state()
-    assert known.node("gpu0").recovery.drain is None
-    assert [each.reason for each in known.silences] == ["a new fan"]
+    assert cluster.monitors["attic"].state().node("gpu0").recovery.drain is None
+    assert in_force(cluster, "attic") == ["a new fan"]
+
+
+@pytest.mark.parametrize("ahead", [60, -3600])
+def test_what_is_asked_for_at_a_leader_stays_when_a_monitor_with_another_clock_has_noted_something(
+    cluster: SimulatedCluster, ahead: float
+) -> None:
+    porch = cluster.monitors["porch"]
+    cluster.ahead["porch"] = ahead
+    with asked(cluster, "attic"):
+        pass
+    cluster.does("porch", "check")
+    with alone(cluster, porch) as state:
+        tell(cluster, state, "a unit of porch has failed")
+    cluster.passes(5)
+    with asked(cluster, "attic") as state:
+        silence(cluster, state, "a new card")
+        drain(cluster, state, begins=True)
+    for name, what in (("porch", "check"), ("attic", "lead"), ("attic", "check")):
+        cluster.does(name, what)
+    assert in_force(cluster, "attic") == ["a new card"]
+    assert cluster.monitors["attic"].state().node("gpu0").recovery.drain is not None
+    assert "a unit of porch has failed" in [each.text for each in cluster.monitors["attic"].state().alerts]
+
+
+def test_what_was_asked_for_apart_outlives_a_write_that_fails(
+    cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    porch = cluster.monitors["porch"]
+    porch.line.is_cut = True
+    cluster.goes_on(60)
+    with asked(cluster, "porch") as state:
+        silence(cluster, state, "a new fan")
+        drain(cluster, state, begins=True)
+    cluster.goes_on(120)
+    porch.line.is_cut = False
+    with monkeypatch.context() as within:
+        within.setattr(SharedStateFile, "_write", refused)
+        for what in ("lead", "check"):
+            cluster.does("porch", what)
+    cluster.goes_on(120)
+    assert in_force(cluster, "attic") == ["a new fan"]
+    assert cluster.monitors["attic"].state().node("gpu0").recovery.drain is not None
+
+
+def refused(*_: object) -> None:
+    raise EtcdError("etcdserver: request is too large")
+
+
+def test_while_etcd_refuses_the_leaders_state_a_command_elsewhere_stops_no_watch(
+    cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attic, write = cluster.monitors["attic"], SharedStateFile._write
+    with asked(cluster, "attic") as state:
+        tell(cluster, state, "this one waits")
+
+    def of_attic_refused(file: SharedStateFile, *further: Any) -> None:
+        (refused if file._mesh.monitor == "attic" else write)(file, *further)
+
+    monkeypatch.setattr(SharedStateFile, "_write", of_attic_refused)
+    all_lead(cluster)
+    cluster.does("attic", "check")
+    with asked(cluster, "desk") as state:
+        silence(cluster, state, "a new card")
+    cluster.world.failing.add("gpu0")
+    sent = []
+    for _ in range(6):
+        for _ in range(3):
+            all_lead(cluster)
+        cluster.does("attic", "check")
+        sent += send_all(cluster, attic)
+    assert attic.role is Role.LEADER
+    assert attic.state().node("gpu0").failures >= 5
+    assert sent.count("this one waits") == 1
+    cluster.does("attic", "recover")
+    assert cluster.world.repairs["gpu0"][0] == "attic", "its lease is renewed, so no other one repairs"
+
+
+def test_a_seed_that_stands_by_leaves_the_leaders_state(cluster: SimulatedCluster) -> None:
+    seed(cluster, "porch")
+    with alone(cluster, cluster.monitors["porch"]) as state:
+        state.shared = None  # as a check with an inventory without endpoints writes it
+    all_lead(cluster)
+    cluster.does("attic", "check")
+    with asked(cluster, "attic") as state:
+        silence(cluster, state, "a new card")
+    for name in ("porch", "attic"):
+        cluster.does(name, "check")
+    assert in_force(cluster, "attic") == ["a new card"]
+
+
+@pytest.mark.parametrize("damaged", [b"\xff", zlib.compress(b'{"schema":0}')])
+def test_who_stands_by_puts_nothing_in_the_place_of_a_state_that_it_cannot_read(
+    cluster: SimulatedCluster, damaged: bytes
+) -> None:
+    with asked(cluster, "attic") as state:
+        silence(cluster, state, "a new card")
+    cluster.store.transact([Put(KEYS.state, damaged), Put(KEYS.write, b"x")])
+    with asked(cluster, "desk") as state:
+        silence(cluster, state, "a new fan")
+    assert cluster.store.value(KEYS.state) == damaged
+    for name, what in (("attic", "lead"), ("attic", "check"), ("desk", "check")):
+        cluster.does(name, what)
+    assert in_force(cluster, "desk") == ["a new card", "a new fan"]
+
+
+def test_after_a_backup_was_put_back_what_was_noted_since_wins_over_an_older_copy(
+    cluster: SimulatedCluster,
+) -> None:
+    old = [Put(key, cluster.store.value(key)) for key in (KEYS.state, KEYS.write)]
+    cluster.goes_on(900)
+    attic, desk, porch = (cluster.monitors[name] for name in ("attic", "desk", "porch"))
+    cluster.store.transact(old)
+    attic.alive = desk.alive = False
+    for file in porch.paths.state.glob("state*"):  # a new machine took its place
+        file.unlink()
+    cluster.goes_on(120)
+    desk.alive = True
+    with asked(cluster, "porch") as state:
+        silence(cluster, state, "a new card")
+    cluster.goes_on(60)
+    assert in_force(cluster, "desk") == ["a new card"]
+
+
+def test_a_failed_unit_that_is_noted_while_a_copy_is_made_is_told_of(
+    cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, transact, noted = cluster.monitors["desk"], Line.transact, []
+    cluster.does("attic", "check")
+
+    def transact_and_fail(line: Line, *further: Any) -> Any:
+        if line is desk.line and not noted:
+            noted.append(True)
+            with alone(cluster, desk) as state:
+                tell(cluster, state, "a unit of desk has failed")
+        return transact(line, *further)
+
+    monkeypatch.setattr(Line, "transact", transact_and_fail)
+    for name in ("desk", "desk", "attic"):
+        cluster.does(name, "check")
+    assert "a unit of desk has failed" in [each.text for each in cluster.monitors["attic"].state().alerts]
+
+
+def test_a_failed_unit_of_a_new_monitor_is_told_of(tmp_path: Path) -> None:
+    cluster = SimulatedCluster(tmp_path)
+    with cluster.running():
+        desk = cluster.monitors["desk"]
+        desk.alive = False
+        cluster.goes_on(60)
+        with alone(cluster, desk) as state:
+            tell(cluster, state, "a unit of desk has failed")
+        desk.alive = True
+        cluster.goes_on(60)
+        told = [each.text for each in cluster.monitors["attic"].state().alerts]
+        assert "a unit of desk has failed" in told
+
+
+def test_a_seed_that_another_one_would_rather_lead_leads_all_the_same(tmp_path: Path) -> None:
+    cluster = SimulatedCluster(tmp_path)
+    seed(cluster, "desk")
+    with cluster.running():
+        with alone(cluster, cluster.monitors["attic"]) as state:
+            state.nodes["gpu0"] = state.node("gpu0")
+        cluster.goes_on(60)
+        assert cluster.monitors["desk"].role is Role.LEADER
+
+
+def test_a_newer_monitor_that_led_and_wrote_nothing_keeps_no_older_one_from_leading(
+    cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attic, desk, porch = (cluster.monitors[name] for name in ("attic", "desk", "porch"))
+    attic.alive = desk.alive = False
+    with monkeypatch.context() as within:
+        within.setattr("gpu_mesh.monitor.lead.SCHEMA", SCHEMA + 1)
+        for _ in range(4):
+            all_lead(cluster)
+        assert porch.role is Role.LEADER
+    porch.alive, attic.alive, desk.alive = False, True, True
+    cluster.goes_on(90)
+    assert Role.LEADER in (attic.role, desk.role)
+
+
+def test_while_a_new_etcd_never_answers_the_monitors_begin_to_watch_one_after_the_other(
+    tmp_path: Path,
+) -> None:
+    cluster = SimulatedCluster(tmp_path)
+    with cluster.running():
+        for monitor in cluster.monitors.values():
+            monitor.line.is_cut = True
+        watching = []
+        for _ in range(20):
+            all_lead(cluster)
+            watching.append(sum(monitor.role.watches for monitor in cluster.monitors.values()))
+        assert sorted(set(watching)) == [0, 1, 2, 3]
+        assert watching == sorted(watching)
 
 
 def test_a_record_of_a_monitor_that_cannot_be_read_is_passed_over(cluster: SimulatedCluster) -> None:

@@ -17,8 +17,8 @@ LEADING = Session(
     "desk", "boot", term=7, until=NOW + 25, led_since=NOW - 900, leader="desk", tried=NOW, answered=NOW
 )
 STANDING_BY = replace(LEADING, term=0, leader="attic", living=("attic", "desk"))
-DESK_LEADS = View("desk", 7, (DESK, ATTIC), Lead("desk", "a"), has_state=True)
-NOBODY_LEADS = View("", 0, (DESK, ATTIC), Lead("porch", "a"), has_state=True)
+DESK_LEADS = View("desk", 7, (DESK, ATTIC), Lead("desk", "a"), has_state=True, schema=SCHEMA)
+NOBODY_LEADS = View("", 0, (DESK, ATTIC), Lead("porch", "a"), has_state=True, schema=SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,13 @@ def facts(me: Member = DESK, checked: float = NOW - 20, **further: object) -> Fa
             "the state of attic is to be the first (mesh_cluster_seed)",
         ),
         (facts(seed="desk"), STANDING_BY, View(members=(DESK, ATTIC)), Step.TAKE, ""),
+        (  # nobody else may, whatever speaks against it
+            facts(replace(NEWER, unfit="x"), seed="desk"),
+            STANDING_BY,
+            View(members=(NEWER, ATTIC), last=Lead("attic", "a")),
+            Step.TAKE,
+            "",
+        ),
         (facts(seed="attic"), STANDING_BY, NOBODY_LEADS, Step.TAKE, ""),
         (
             facts(NEWER),
@@ -119,14 +126,14 @@ def facts(me: Member = DESK, checked: float = NOW - 20, **further: object) -> Fa
         (  # who leads with what the older ones read, and is of a newer version since
             facts(NEWER),
             LEADING,
-            replace(DESK_LEADS, members=(NEWER, ATTIC), last=Lead("desk", "a", SCHEMA)),
+            replace(DESK_LEADS, members=(NEWER, ATTIC), schema=SCHEMA),
             Step.GIVE_UP,
             "attic is still of an older version, and could not go on",
         ),
         (
             facts(NEWER),
             LEADING,
-            replace(DESK_LEADS, members=(NEWER, ATTIC), last=Lead("desk", "a", SCHEMA + 1)),
+            replace(DESK_LEADS, members=(NEWER, ATTIC), schema=SCHEMA + 1),
             Step.KEEP,
             "",
         ),
@@ -136,7 +143,7 @@ def facts(me: Member = DESK, checked: float = NOW - 20, **further: object) -> Fa
             replace(
                 NOBODY_LEADS,
                 members=(DESK, replace(ATTIC, schema=SCHEMA + 1)),
-                last=Lead("attic", "a", SCHEMA),
+                last=Lead("attic", "a"),
             ),
             Step.TAKE,
             "",
@@ -144,7 +151,7 @@ def facts(me: Member = DESK, checked: float = NOW - 20, **further: object) -> Fa
         (  # not even if it is the only one: it could not read the state
             facts(replace(DESK, unfit="x")),
             STANDING_BY,
-            replace(NOBODY_LEADS, members=(DESK,), last=Lead("attic", "a", SCHEMA + 1)),
+            replace(NOBODY_LEADS, members=(DESK,), schema=SCHEMA + 1),
             Step.STAND_BY,
             "x",
         ),
@@ -192,8 +199,8 @@ def test_a_monitor_takes_keeps_or_leaves_leading(
         (
             facts(),
             STANDING_BY,
-            replace(NOBODY_LEADS, last=Lead("porch", "a", SCHEMA + 1)),
-            "porch, which led last, is of a newer version: bring this one up to date",
+            replace(NOBODY_LEADS, schema=SCHEMA + 1),
+            "a newer version has written the state: bring this one up to date",
         ),
     ],
 )

@@ -106,12 +106,12 @@ def test_that_etcd_is_away_is_told_once_and_its_end_once() -> None:
         (
             Shared(leader="desk", apart_for="etcd1: no answer in time"),
             Role.LEADER_ALONE,
-            "is away for 1 min 30 s (etcd1: no answer in time): desk goes on alone; {others}",
+            "is away for 1 min 30 s: desk goes on alone; {others} (etcd1: no answer in time)",
         ),
         (
             Shared(leader="desk", apart_for="etcd1: too large", refused=True),
             Role.LEADER,
-            "does not take the state for 1 min 30 s (etcd1: too large): desk goes on with {own}",
+            "does not take the state for 1 min 30 s: desk goes on with {own} (etcd1: too large)",
         ),
         (  # it led before its machine was booted anew
             Shared(leader="desk"),
