@@ -1,11 +1,13 @@
 """What a check does besides where several monitors share the mesh: for check.py, which most run alone."""
 
+from msgspec.structs import replace
+
 from gpu_mesh.cluster import takeover
 from gpu_mesh.cluster.leadership import AWAY
 from gpu_mesh.domain.cluster import Role, Writer
 from gpu_mesh.domain.event import Severity, event
 from gpu_mesh.domain.mesh import Mesh
-from gpu_mesh.domain.state import State
+from gpu_mesh.domain.state import Shared, State
 from gpu_mesh.monitor import history
 from gpu_mesh.monitor.tick import MeshObservation, TickResult
 from gpu_mesh.storage import mesh_file, session_file
@@ -66,6 +68,7 @@ def begin(
     left_out = takeover.begin(
         state, mesh, shown.observations, mesh.monitor, mesh.cluster.monitors, living, now
     )
+    state.shared = replace(state.shared or Shared(), leader=mesh.monitor)
     return shown.without(left_out)
 
 

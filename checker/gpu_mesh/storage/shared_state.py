@@ -128,14 +128,12 @@ class SharedStateFile(StateFile):
                 raise
             before = copy.shared or Shared()
             after = state.shared or Shared()
-            leader = after.leader if self._writer is Writer.PERSON else self._mesh.monitor
             number = write.split()[1]
             state.shared = replace(
                 after,
                 write=number,
                 writes=after.writes + 1,
                 cluster=after.cluster or number,
-                leader=leader,
                 as_of=after.as_of if self._writer is Writer.PERSON else now,
                 apart_since=0.0,
                 apart_for="",
@@ -147,7 +145,6 @@ class SharedStateFile(StateFile):
             except EtcdError as error:
                 state.shared = replace(
                     after,
-                    leader=leader,
                     as_of=before.as_of,
                     apart_since=before.apart_since,
                     apart_for=before.apart_for,

@@ -413,6 +413,21 @@ def test_a_failed_unit_that_is_noted_while_a_copy_is_made_is_told_of(
     assert "a unit of desk has failed" in [each.text for each in cluster.monitors["attic"].state().alerts]
 
 
+def test_a_delivery_before_the_first_check_of_a_new_leader_hides_no_takeover(
+    cluster: SimulatedCluster,
+) -> None:
+    attic, desk = cluster.monitors["attic"], cluster.monitors["desk"]
+    attic.alive = False
+    cluster.passes(40)
+    cluster.does("desk", "lead")
+    cluster.acting = desk
+    with shared(desk).update(cluster.now):
+        pass
+    cluster.does("desk", "check")
+    told = [each.text for each in desk.state().alerts]
+    assert "The monitor attic is gone: desk leads the mesh now" in told
+
+
 def test_a_failed_unit_of_a_new_monitor_is_told_of(tmp_path: Path) -> None:
     cluster = SimulatedCluster(tmp_path)
     with cluster.running():
