@@ -84,7 +84,7 @@ class Three:
         leader = self.monitors[self.leader()]
         machines.await_that(lambda: self.statuses(leader) == {"healthy"}, 90, "all nodes are healthy")
         machines.await_that(
-            lambda: "not delivered" not in leader.out("gpu-mesh status; true"), 60, "all is told"
+            lambda: "not delivered" not in leader.out("gpu-mesh status; true"), 150, "all is told"
         )
 
     @staticmethod
