@@ -82,7 +82,11 @@ class Three:
         wanted = ["leader", "standby", "standby"]
         machines.await_that(lambda: sorted(self.roles().values()) == wanted, 120, "one leads, two stand by")
         leader = self.monitors[self.leader()]
-        machines.await_that(lambda: self.statuses(leader) == {"healthy"}, 90, "all nodes are healthy")
+        machines.await_that(
+            lambda: all(self.statuses(each) == {"healthy"} for each in self.monitors.values()),
+            120,
+            "all nodes are healthy, as each monitor has it",
+        )
         machines.await_that(
             lambda: "not delivered" not in leader.out("gpu-mesh status; true"), 150, "all is told"
         )
