@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from gpu_mesh.alerting import alerts
 from gpu_mesh.cluster import takeover
-from gpu_mesh.domain.alert import Acknowledgement, Alert, Silence
+from gpu_mesh.domain.alert import Acknowledgement, Alert, Notified, Silence
 from gpu_mesh.domain.recovery import Attempt, Drain
 from gpu_mesh.domain.state import ClockReading, NodeState, Shared, State
 from gpu_mesh.planning.claims import KEPT_ATTEMPTS
@@ -156,12 +156,19 @@ def _united(base: NodeState, noted: NodeState, split: _Split) -> NodeState:
         ),
         alerting=replace(
             alerting,
+            notified=alerting.notified or _told_apart(noted, split),
             acknowledged=_later(alerting.acknowledged, noted.alerting.acknowledged, split)
             if base.incident_since
             else alerting.acknowledged,
         ),
         woken_at=max(base.woken_at, noted.woken_at),
     )
+
+
+def _told_apart(noted: NodeState, split: _Split) -> Notified | None:
+    """Return what people were told of a node since the split, if it was trouble: its end is to be told, too."""
+    notified = noted.alerting.notified
+    return notified if notified and notified.at > split.own else None
 
 
 def _attempts(first: tuple[Attempt, ...], second: tuple[Attempt, ...]) -> tuple[Attempt, ...]:

@@ -428,6 +428,27 @@ def test_a_delivery_before_the_first_check_of_a_new_leader_hides_no_takeover(
     assert "The monitor attic is gone: desk leads the mesh now" in told
 
 
+def test_of_trouble_that_one_monitor_alone_has_told_the_end_is_told_too(cluster: SimulatedCluster) -> None:
+    attic, desk, porch = (cluster.monitors[name] for name in ("attic", "desk", "porch"))
+    attic.alive = desk.alive = False
+    porch.line.is_cut = True
+    cluster.goes_on(300)
+    assert porch.role is Role.ALONE
+    cluster.world.failing.add("gpu0")
+    cluster.goes_on(60)
+    assert any("gpu0" in text or "degraded" in text for _, text in cluster.world.told)
+    before = len(cluster.world.told)
+    cluster.world.failing.clear()
+    attic.alive = desk.alive = True
+    porch.line.is_cut = False
+    for name in ("porch", "attic"):
+        cluster.does(name, "lead")
+        cluster.does(name, "check")
+    cluster.goes_on(120)
+    ends = [text for _, text in cluster.world.told[before:] if "recovered" in text]
+    assert len(ends) == 1
+
+
 def test_a_failed_unit_of_a_new_monitor_is_told_of(tmp_path: Path) -> None:
     cluster = SimulatedCluster(tmp_path)
     with cluster.running():
