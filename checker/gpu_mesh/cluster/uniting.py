@@ -166,7 +166,7 @@ def _united(base: NodeState, noted: NodeState, split: _Split) -> NodeState:
 
 
 def _told_apart(noted: NodeState, split: _Split) -> Notified | None:
-    """Return what people were told of a node since the split, if it was trouble: its end is to be told, too."""
+    """Return the trouble of a node that people were told of since the split: its end is to be told, too."""
     notified = noted.alerting.notified
     return notified if notified and notified.at > split.own else None
 

@@ -441,7 +441,7 @@ def test_of_trouble_that_one_monitor_alone_has_told_the_end_is_told_too(cluster:
     cluster.world.failing.clear()
     attic.alive = desk.alive = True
     porch.line.is_cut = False
-    for name in ("porch", "attic"):
+    for name in ("attic", "porch"):
         cluster.does(name, "lead")
         cluster.does(name, "check")
     cluster.goes_on(120)
