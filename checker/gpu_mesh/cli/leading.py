@@ -42,4 +42,5 @@ def with_reach(said: str, file: StateFile, mesh: Mesh) -> str:
     shared = file.load().shared
     if shared is None or not shared.apart_since:
         return said
-    return f"{said.rstrip()}\netcd is away: this counts on {mesh.monitor} alone until it is back.\n"
+    reach = f"This counts on {mesh.monitor} alone until etcd takes it; see: gpu-mesh cluster"
+    return f"{said.rstrip()}\n{reach}\n"

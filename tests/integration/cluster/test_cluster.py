@@ -81,7 +81,8 @@ def test_while_etcd_is_away_the_leader_goes_on_and_nothing_is_lost_when_it_is_ba
     assert roles(mesh)[0] == "leader_alone"
     mesh["desk"].tick()
     assert receiver.levels("iceland") == ["WARNING"]
-    mesh["porch"].ok("silence", "add", "iceland", "--for", "1h", "--reason", "a new card")
+    said = mesh["porch"].ok("silence", "add", "iceland", "--for", "1h", "--reason", "a new card")
+    assert "This counts on porch alone until etcd takes it" in said
     mesh.etcd.start()
     for each in mesh.all.values():
         each.tick()
